@@ -1,0 +1,1 @@
+//! JSON object signing: the only home of the signature crate.

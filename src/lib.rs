@@ -1,0 +1,24 @@
+//! Keygate: a reverse proxy that lets a request through to an API only when it carries exactly one good credential.
+//!
+//! Two sides, two immutable values between them, one function that decides. The *data side* ([`proxy`]) reads a
+//! `Snapshot` (compiled from the configuration file) and a `Directory` (compiled from the keys), and `decide` runs the
+//! stages in order: accept → intake → authenticate → authorize → limit → forward → observe. It yields a `Permit`,
+//! which nothing else can make, or a `Denial`. [`runtime`] builds both values and swaps them in whole.
+//!
+//! Read [`proxy`] first, then `proxy/decide.rs`.
+//!
+//! Invariants:
+//! - Nothing is forwarded without a `Permit`; only `decide` makes one.
+//! - Deciding is pure: memory in, answer out, `now` as an argument. What needs I/O comes back as a `Need`.
+//! - One request sees one `Snapshot` from start to end.
+//! - When Keygate itself cannot tell, the answer is 503, never 401 and never through.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod jose;
+pub mod model;
+pub mod observe;
+pub mod proxy;
+pub mod runtime;
+pub mod store;

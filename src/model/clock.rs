@@ -1,0 +1,184 @@
+//! What time is it? The one reader of system time; everything else is given `now`.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall-clock time in milliseconds since the Unix epoch: what `exp`, `nbf` and expiry dates are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The last instant there is; stands for "never expires" in comparisons.
+    pub const MAX: Self = Self(u64::MAX);
+
+    pub const fn from_unix_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Saturates at the last representable millisecond.
+    pub const fn from_unix_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    pub const fn as_unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds, rounded down.
+    pub const fn as_unix_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Monotonic time in nanoseconds since the process looked at the clock first: what limits and cooldowns count in.
+/// It never goes back, so a clock set back by an operator neither refills a limit nor locks anyone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tick(u64);
+
+impl Tick {
+    pub const ZERO: Self = Self(0);
+
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// How long after `earlier` this is; zero when it is not after.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One reading of both clocks, taken once per request and handed down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    pub wall: Timestamp,
+    pub tick: Tick,
+}
+
+/// Where `now` comes from.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Now;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        // A clock set before 1970 reads as 1970: every token is then not yet valid, which fails closed.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Now {
+            wall: Timestamp::from_unix_millis(millis(wall)),
+            tick: Tick::ZERO.saturating_add(self.started.elapsed()),
+        }
+    }
+}
+
+/// A clock that stands still until it is told to move; for tests and benches.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Now>);
+
+impl ManualClock {
+    pub fn at(wall: Timestamp) -> Self {
+        Self(Mutex::new(Now { wall, tick: Tick::ZERO }))
+    }
+
+    /// Both clocks move on.
+    pub fn advance(&self, duration: Duration) {
+        let mut now = self.lock();
+        now.wall = now.wall.saturating_add(duration);
+        now.tick = now.tick.saturating_add(duration);
+    }
+
+    /// Somebody sets the wall clock; the monotonic one does not notice.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.lock().wall = wall;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
+        // `Now` is plain data: a thread that panicked while holding the lock cannot have left it half written.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        *self.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_the_wall_clock_back_leaves_the_monotonic_clock_alone() {
+        let clock = ManualClock::at(Timestamp::from_unix_secs(1_000));
+        clock.advance(Duration::from_secs(10));
+        clock.set_wall(Timestamp::from_unix_secs(5));
+        let now = clock.now();
+        assert_eq!(now.wall, Timestamp::from_unix_secs(5));
+        assert_eq!(now.tick, Tick::from_nanos(10_000_000_000));
+    }
+
+    #[test]
+    fn time_saturates_instead_of_wrapping() {
+        assert_eq!(Timestamp::MAX.saturating_add(Duration::from_secs(1)), Timestamp::MAX);
+        assert_eq!(Timestamp::from_unix_secs(u64::MAX), Timestamp::MAX);
+        assert_eq!(
+            Timestamp::from_unix_secs(1).saturating_since(Timestamp::from_unix_secs(2)),
+            Duration::ZERO
+        );
+        assert_eq!(
+            Timestamp::from_unix_secs(1)
+                .saturating_sub(Duration::from_secs(2))
+                .as_unix_millis(),
+            0
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! What arrived, made unambiguous, and which route it is for.

@@ -1,0 +1,1 @@
+//! Whether that principal may; gives `Entitlement`.

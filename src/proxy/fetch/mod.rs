@@ -1,0 +1,1 @@
+//! The I/O that meets a need, and nothing else.

@@ -1,0 +1,1 @@
+//! Sending it on; takes `Permit`.

@@ -1,0 +1,1 @@
+//! Which one credential the request carries; gives `Credential`.

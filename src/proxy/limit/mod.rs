@@ -1,0 +1,1 @@
+//! Whether now; gives `Admission`.
