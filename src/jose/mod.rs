@@ -1,1 +1,10 @@
 //! JSON object signing: the only home of the signature crate.
+
+mod base64url;
+pub mod json;
+pub mod jwk;
+pub mod jwks;
+pub mod jws;
+mod pem_file;
+mod public_key;
+pub mod sign;

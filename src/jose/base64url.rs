@@ -1,0 +1,52 @@
+//! How do bytes travel in a JWS or a JWK? As base64url without padding (RFC 7515 section 2), one text per value.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// A text that is not base64url without padding: another alphabet, `=`, white space, an impossible length, or bits set
+/// that no byte uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not base64url without padding")]
+pub struct NotBase64Url;
+
+/// Decodes. Two texts never give the same bytes: a changed character is a changed value (S021).
+pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64Url> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| NotBase64Url)
+}
+
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn s021_base64url_has_one_spelling() {
+        assert_eq!(decode(""), Ok(vec![]));
+        assert_eq!(decode("AA"), Ok(vec![0]));
+        assert_eq!(decode("-_8"), Ok(vec![0xFB, 0xFF]));
+        for bad in [
+            "AA==", "AA=", "=", "AB", "AAB", "A", "AAAAA", "+/8", "A A", " AA", "AA ", "AA\n", "A\r\nA", "AA\0", "AÁ",
+            "AA.",
+        ] {
+            assert_eq!(decode(bad), Err(NotBase64Url), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes(bytes: Vec<u8>) {
+            prop_assert_eq!(decode(&encode(&bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn what_is_accepted_is_what_would_be_written(text in "[A-Za-z0-9_=+/ -]{0,12}") {
+            if let Ok(bytes) = decode(&text) {
+                prop_assert_eq!(encode(&bytes), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! May this JWK verify signatures, and which (RFC 7517 section 4)?
+
+use crate::jose::public_key::PublicKey;
+use crate::model::algorithm::Algorithm;
+use aws_lc_rs::signature::ParsedPublicKey;
+use serde_json::Map;
+use serde_json::Value;
+
+/// A public key, parsed once, with the algorithms it may be used for.
+#[derive(Debug)]
+pub struct VerifyingKey {
+    /// `kid`, where the set names its keys.
+    kid: Option<Box<str>>,
+    thumbprint: Box<str>,
+    /// Never empty. One entry where the JWK has an `alg`.
+    verifiers: Box<[(Algorithm, ParsedPublicKey)]>,
+}
+
+/// A signature that is not the key's, over this message, with this algorithm. Nobody is told more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("signature does not verify")]
+pub struct BadSignature;
+
+impl VerifyingKey {
+    /// The key of one JWK. `x5c`, `x5u` and unknown members are not looked at.
+    ///
+    /// # Errors
+    /// Why it is never used: a type or curve we do not verify with, numbers that are no good key, `use`, `key_ops` or
+    /// `alg` that say otherwise (RFC 7517 sections 4.2 to 4.4).
+    pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, &'static str> {
+        let kid = match jwk.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.as_str()),
+            Some(_) => return Err("`kid` is no string"),
+        };
+        match jwk.get("use") {
+            None => {}
+            Some(Value::String(purpose)) if purpose == "sig" => {}
+            Some(_) => return Err("`use` is not `sig`"),
+        }
+        match jwk.get("key_ops") {
+            None => {}
+            Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+            Some(_) => return Err("`key_ops` does not hold `verify`"),
+        }
+        let declared = match jwk.get("alg") {
+            None => None,
+            Some(Value::String(name)) => match name.parse::<Algorithm>() {
+                Ok(algorithm) => Some(algorithm),
+                Err(_) => return Err("`alg` is none of the signature algorithms we accept"),
+            },
+            Some(_) => return Err("`alg` is no string"),
+        };
+        Self::new(kid, &PublicKey::from_jwk(jwk)?, declared)
+    }
+
+    /// A key that may be used for `declared`, or for all its type can do where nothing is declared.
+    ///
+    /// # Errors
+    /// `declared` does not fit the type of the key.
+    pub fn new(kid: Option<&str>, key: &PublicKey, declared: Option<Algorithm>) -> Result<Self, &'static str> {
+        let verifiers: Box<[_]> = key
+            .algorithms()
+            .iter()
+            .filter(|algorithm| declared.is_none_or(|declared| declared == **algorithm))
+            .filter_map(|algorithm| Some((*algorithm, key.verifier(*algorithm)?)))
+            .collect();
+        if verifiers.is_empty() {
+            return Err("`alg` does not fit the type of the key");
+        }
+        let thumbprint = key.thumbprint().into();
+        let kid = kid.map(Into::into);
+        Ok(Self {
+            kid,
+            thumbprint,
+            verifiers,
+        })
+    }
+
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// SHA-256 thumbprint in base64url (RFC 7638).
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        self.verifiers.iter().any(|(one, _)| *one == algorithm)
+    }
+
+    /// The same key under the same name for the same algorithms.
+    pub fn is_double_of(&self, other: &Self) -> bool {
+        let algorithms = |key: &Self| key.verifiers.iter().map(|(one, _)| *one).collect::<Vec<_>>();
+        self.kid == other.kid && self.thumbprint == other.thumbprint && algorithms(self) == algorithms(other)
+    }
+
+    /// Checks `signature` over `message` (RFC 7515 section 5.2). ECDSA signatures are r and s side by side (RFC 7518
+    /// section 3.4), never DER.
+    ///
+    /// # Errors
+    /// Whenever it is not exactly right, `algorithm` not fitting the key included.
+    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        let (_, verifier) = self
+            .verifiers
+            .iter()
+            .find(|(one, _)| *one == algorithm)
+            .ok_or(BadSignature)?;
+        verifier.verify_sig(message, signature).map_err(|_| BadSignature)
+    }
+}

@@ -1,0 +1,140 @@
+//! Is this text a signed token? The compact serialization (RFC 7515 section 7.1), taken apart strictly; nothing in it is
+//! believed before [`Jws::verify`].
+
+use crate::jose::base64url;
+use crate::jose::json;
+use crate::jose::json::JsonError;
+use crate::jose::jwk::BadSignature;
+use crate::jose::jwk::VerifyingKey;
+use crate::model::algorithm::Algorithm;
+use serde_json::Map;
+use serde_json::Value;
+
+/// A compact JWS, decoded but not verified.
+pub struct Jws<'a> {
+    signing_input: &'a str,
+    header: Header,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// The header members that count. `jwk`, `jku`, `x5u` and `x5c` are not even read: a token does not bring its key (S017).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub algorithm: Algorithm,
+    pub kid: Option<String>,
+    pub typ: Option<String>,
+}
+
+/// Why a text is not a compact JWS that can be verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JwsError {
+    #[error("longer than {} bytes", Jws::BYTES_MAX)]
+    TooLong,
+    #[error("not three parts with dots between")]
+    Parts,
+    #[error("five parts: an encrypted token (JWE)")]
+    Encrypted,
+    #[error("its {0} is not base64url without padding")]
+    Base64(&'static str),
+    #[error("its header cannot be read")]
+    Header(#[source] JsonError),
+    #[error("header member `{0}` has the wrong type")]
+    HeaderMember(&'static str),
+    #[error("its `alg` is missing or none of the signature algorithms we accept")]
+    Algorithm,
+    #[error("it asks for extensions (`crit` or `b64`)")]
+    Critical,
+    #[error("a token inside a token (`cty`)")]
+    Nested,
+}
+
+impl<'a> Jws<'a> {
+    /// Longer tokens are refused before anything is decoded (S022).
+    pub const BYTES_MAX: usize = 8 * 1024;
+
+    /// Takes `text` apart: three parts, strict base64url, a header that is one JSON object with nothing twice.
+    ///
+    /// # Errors
+    /// The first thing that is wrong. Lengths and dots are counted before memory is spent.
+    pub fn parse(text: &'a str) -> Result<Self, JwsError> {
+        if text.len() > Self::BYTES_MAX {
+            return Err(JwsError::TooLong);
+        }
+        let (signing_input, header, payload, signature) = split(text)?;
+        let header = base64url::decode(header).map_err(|_| JwsError::Base64("header"))?;
+        let header = Header::parse(&json::object(&header).map_err(JwsError::Header)?)?;
+        Ok(Self {
+            signing_input,
+            header,
+            payload: base64url::decode(payload).map_err(|_| JwsError::Base64("payload"))?,
+            signature: base64url::decode(signature).map_err(|_| JwsError::Base64("signature"))?,
+        })
+    }
+
+    /// Unverified.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Unverified.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Checks the signature with `key`, which must be one for the header's algorithm (RFC 7515 section 5.2).
+    ///
+    /// # Errors
+    /// Whenever it does not hold.
+    pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
+        key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
+    }
+}
+
+/// Signing input, header, payload, signature.
+fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
+    // At most six pieces are looked for, however many dots there are.
+    let mut pieces = text.splitn(6, '.');
+    let found: [Option<&str>; 6] = std::array::from_fn(|_| pieces.next());
+    match found {
+        [Some(header), Some(payload), Some(signature), None, ..] => {
+            let signing_input = &text[..header.len() + 1 + payload.len()];
+            Ok((signing_input, header, payload, signature))
+        }
+        [.., Some(_), None] => Err(JwsError::Encrypted),
+        _ => Err(JwsError::Parts),
+    }
+}
+
+impl Header {
+    fn parse(members: &Map<String, Value>) -> Result<Self, JwsError> {
+        // We understand no extension, and whoever does not understand one must refuse (RFC 7515 section 4.1.11); an empty
+        // list is forbidden there too. `b64` without `crit` would make the payload mean two things (RFC 7797 section 6).
+        if members.contains_key("crit") || members.contains_key("b64") {
+            return Err(JwsError::Critical);
+        }
+        let algorithm = match members.get("alg") {
+            Some(Value::String(name)) => name.parse().map_err(|_| JwsError::Algorithm)?,
+            _ => return Err(JwsError::Algorithm),
+        };
+        if optional_text(members, "cty")?.is_some_and(|cty| cty.eq_ignore_ascii_case("JWT")) {
+            return Err(JwsError::Nested);
+        }
+        Ok(Self {
+            algorithm,
+            kid: optional_text(members, "kid")?.map(str::to_owned),
+            typ: optional_text(members, "typ")?.map(str::to_owned),
+        })
+    }
+}
+
+fn optional_text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, JwsError> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(JwsError::HeaderMember(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What is in a PEM file (RFC 7468)? Exactly one key of the kind asked for, or the reason why not.
+
+/// DER of the one public key in `text`, and how it is wrapped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PublicDer {
+    /// `PUBLIC KEY`: SubjectPublicKeyInfo (RFC 7468 section 13).
+    Spki(Vec<u8>),
+    /// `RSA PUBLIC KEY`: RSAPublicKey (RFC 8017 appendix A.1.1).
+    Pkcs1(Vec<u8>),
+}
+
+/// # Errors
+/// The reason, for the person who chose the file.
+pub fn public_key(text: &[u8]) -> Result<PublicDer, &'static str> {
+    let block = only_block(text)?;
+    match block.tag() {
+        "PUBLIC KEY" => Ok(PublicDer::Spki(block.into_contents())),
+        "RSA PUBLIC KEY" => Ok(PublicDer::Pkcs1(block.into_contents())),
+        "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
+            Err("a certificate, where a public key is expected (openssl x509 -pubkey -noout)")
+        }
+        tag if tag.ends_with("PRIVATE KEY") => {
+            Err("a private key: whoever verifies needs the public key alone, and this one has been in too many places")
+        }
+        _ => Err("not a `PUBLIC KEY` or `RSA PUBLIC KEY` block"),
+    }
+}
+
+/// DER of the one PKCS #8 private key (RFC 5958) in `text`.
+///
+/// # Errors
+/// The reason, for the person who chose the file.
+pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let block = only_block(text)?;
+    match block.tag() {
+        "PRIVATE KEY" => Ok(block.into_contents()),
+        "ENCRYPTED PRIVATE KEY" => Err("an encrypted private key"),
+        _ => Err("not a `PRIVATE KEY` block (PKCS #8)"),
+    }
+}
+
+/// The text of one block.
+pub fn write(tag: &str, der: &[u8]) -> String {
+    let line_ending = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(tag, der), line_ending)
+}
+
+fn only_block(text: &[u8]) -> Result<pem::Pem, &'static str> {
+    // Text beside the block is allowed (RFC 7468 section 2), half a block is not: it may be the second key.
+    let begins = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();
+    let mut blocks = pem::parse_many(text).map_err(|_| "not PEM")?;
+    match (blocks.pop(), begins) {
+        (Some(block), 1) if blocks.is_empty() => Ok(block),
+        (None, _) | (_, 0) => Err("no PEM block in it"),
+        _ => Err("more than one PEM block in it: one key per file"),
+    }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";

@@ -1,0 +1,206 @@
+//! How are tokens signed? For the development issuer and for tests; the gateway itself only verifies.
+
+use crate::jose::base64url;
+use crate::jose::pem_file;
+use crate::jose::pem_file::PublicDer;
+use crate::jose::public_key::PublicKey;
+use crate::model::algorithm::Algorithm;
+use crate::model::secret::Secret;
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::Pkcs8V1Der;
+use aws_lc_rs::encoding::PublicKeyX509Der;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature;
+use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::EcdsaSigningAlgorithm;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::KeyPair;
+use aws_lc_rs::signature::RsaEncoding;
+use aws_lc_rs::signature::RsaKeyPair;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt;
+
+/// A private key and the one algorithm it signs with.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    pair: Pair,
+    public: PublicKey,
+    public_der: Vec<u8>,
+    kid: String,
+}
+
+enum Pair {
+    Rsa(RsaKeyPair),
+    Ec(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+/// Why a private key cannot be read, made or used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error("{0}")]
+    Pem(&'static str),
+    #[error("not a PKCS #8 private key for {0}")]
+    Key(Algorithm),
+    #[error("the cryptographic library failed")]
+    Library,
+}
+
+impl From<aws_lc_rs::error::Unspecified> for SignError {
+    fn from(_: aws_lc_rs::error::Unspecified) -> Self {
+        Self::Library
+    }
+}
+
+impl SigningKey {
+    /// A fresh P-256 key.
+    pub fn generate_es256() -> Result<Self, SignError> {
+        let pair = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?;
+        Self::new(Algorithm::Es256, Pair::Ec(pair))
+    }
+
+    /// Reads one unencrypted PKCS #8 block (`PRIVATE KEY`).
+    ///
+    /// # Errors
+    /// Another block, several, or a key that does not fit `algorithm`; RSA below 2048 bits.
+    pub fn from_pkcs8_pem(algorithm: Algorithm, text: &str) -> Result<Self, SignError> {
+        let der = Secret::new(pem_file::private_key(text.as_bytes()).map_err(SignError::Pem)?);
+        let pair = match SigningAlgorithm::of(algorithm) {
+            SigningAlgorithm::Rsa(_) => RsaKeyPair::from_pkcs8(der.expose()).map(Pair::Rsa),
+            SigningAlgorithm::Ec(curve) => EcdsaKeyPair::from_pkcs8(curve, der.expose()).map(Pair::Ec),
+            SigningAlgorithm::Ed25519 => Ed25519KeyPair::from_pkcs8(der.expose()).map(Pair::Ed25519),
+        };
+        Self::new(algorithm, pair.map_err(|_| SignError::Key(algorithm))?)
+    }
+
+    fn new(algorithm: Algorithm, pair: Pair) -> Result<Self, SignError> {
+        let spki: PublicKeyX509Der<'_> = match &pair {
+            Pair::Rsa(pair) => pair.public_key().as_der()?,
+            Pair::Ec(pair) => pair.public_key().as_der()?,
+            Pair::Ed25519(pair) => pair.public_key().as_der()?,
+        };
+        let spki = PublicDer::Spki(spki.as_ref().to_vec());
+        let public = PublicKey::from_der(&spki).map_err(SignError::Pem)?;
+        let kid = public.thumbprint();
+        let (PublicDer::Spki(public_der) | PublicDer::Pkcs1(public_der)) = spki;
+        Ok(Self {
+            algorithm,
+            pair,
+            public,
+            public_der,
+            kid,
+        })
+    }
+
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key's RFC 7638 SHA-256 thumbprint.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// A `PRIVATE KEY` block, for a file that only its owner reads.
+    ///
+    /// # Errors
+    /// The library cannot write the key.
+    pub fn to_pkcs8_pem(&self) -> Result<Secret<String>, SignError> {
+        let text = match &self.pair {
+            Pair::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der()?;
+                pem_file::write("PRIVATE KEY", der.as_ref())
+            }
+            Pair::Ec(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
+            Pair::Ed25519(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
+        };
+        Ok(Secret::new(text))
+    }
+
+    /// A `PUBLIC KEY` block.
+    pub fn public_pem(&self) -> String {
+        pem_file::write("PUBLIC KEY", &self.public_der)
+    }
+
+    /// The public JWK, with `alg`, `kid` and `use` (RFC 7517 section 4).
+    pub fn public_jwk(&self) -> Value {
+        let mut jwk = self.public.to_jwk();
+        jwk.insert("alg".to_owned(), self.algorithm.as_str().into());
+        jwk.insert("kid".to_owned(), self.kid.as_str().into());
+        jwk.insert("use".to_owned(), "sig".into());
+        Value::Object(jwk)
+    }
+
+    /// A compact JWS of `claims` whose header has `alg`, this key's `kid`, and `typ`.
+    ///
+    /// # Errors
+    /// The library cannot sign.
+    pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, SignError> {
+        let header = json!({ "alg": self.algorithm.as_str(), "kid": self.kid, "typ": typ });
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    /// A compact JWS of exactly these texts: what a hostile or broken issuer could make.
+    ///
+    /// # Errors
+    /// The library cannot sign.
+    pub fn sign_text(&self, header: &str, payload: &str) -> Result<String, SignError> {
+        let mut token = base64url::encode(header.as_bytes());
+        token.push('.');
+        token.push_str(&base64url::encode(payload.as_bytes()));
+        let signature = self.signature(token.as_bytes())?;
+        token.push('.');
+        token.push_str(&base64url::encode(&signature));
+        Ok(token)
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let random = SystemRandom::new();
+        match (&self.pair, SigningAlgorithm::of(self.algorithm)) {
+            (Pair::Rsa(pair), SigningAlgorithm::Rsa(padding)) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(padding, &random, message, &mut signature)?;
+                Ok(signature)
+            }
+            (Pair::Ec(pair), _) => Ok(pair.sign(&random, message)?.as_ref().to_vec()),
+            (Pair::Ed25519(pair), _) => Ok(pair.try_sign(message)?.as_ref().to_vec()),
+            (Pair::Rsa(_), SigningAlgorithm::Ec(_) | SigningAlgorithm::Ed25519) => Err(SignError::Key(self.algorithm)),
+        }
+    }
+}
+
+/// No private part is printed.
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+enum SigningAlgorithm {
+    Rsa(&'static dyn RsaEncoding),
+    Ec(&'static EcdsaSigningAlgorithm),
+    Ed25519,
+}
+
+impl SigningAlgorithm {
+    const fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_SHA256),
+            Algorithm::Rs384 => Self::Rsa(&signature::RSA_PKCS1_SHA384),
+            Algorithm::Rs512 => Self::Rsa(&signature::RSA_PKCS1_SHA512),
+            Algorithm::Ps256 => Self::Rsa(&signature::RSA_PSS_SHA256),
+            Algorithm::Ps384 => Self::Rsa(&signature::RSA_PSS_SHA384),
+            Algorithm::Ps512 => Self::Rsa(&signature::RSA_PSS_SHA512),
+            Algorithm::Es256 => Self::Ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::Es384 => Self::Ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::EdDsa => Self::Ed25519,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
