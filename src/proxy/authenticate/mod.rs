@@ -1,6 +1,8 @@
 //! Whose credential it is; gives [`Principal`].
 
 mod identity;
+pub mod token;
+pub mod verified;
 
 pub use identity::{
     ApiKeyIdentity, BucketKeys, CredentialType, Identity, IdentityHeaders, TokenIdentity, bucket_key, header_value,

@@ -1,0 +1,221 @@
+//! Whose token is it? Issuer, key, signature, then claims (RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4).
+
+mod claims;
+mod error;
+
+pub use error::TokenError;
+
+use crate::config;
+use crate::jose::json;
+use crate::jose::jwk::VerifyingKey;
+use crate::jose::jwks::Jwks;
+use crate::jose::jwks::NoKey;
+use crate::jose::jws::Jws;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::issuer::IssuerUrl;
+use crate::proxy::authenticate::TokenIdentity;
+use claims::Claims;
+use std::time::Duration;
+
+/// What an issuer's tokens must be, compiled from its configuration.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    issuer: IssuerUrl,
+    algorithms: Box<[Algorithm]>,
+    /// Lower case; the empty text stands for an absent `typ`.
+    types: Box<[String]>,
+    audience: Audience,
+    clock_skew: Duration,
+    max_lifetime: Duration,
+    required_claims: Box<[(String, Vec<String>)]>,
+    scope_claims: Box<[String]>,
+    client_id_claims: Box<[String]>,
+    organization_claim: String,
+}
+
+/// Whether a token must say whom it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    Required,
+    /// The visible waiver `audiences: any`.
+    Waived,
+}
+
+/// A token taken apart; nothing it says is proved.
+pub struct ParsedToken<'a> {
+    jws: Jws<'a>,
+    claims: Claims,
+    issuer: String,
+}
+
+impl TokenRules {
+    pub fn compile(issuer: &config::Issuer) -> Self {
+        let audience = match issuer.audiences {
+            Some(_) => Audience::Required,
+            None => Audience::Waived,
+        };
+        Self {
+            issuer: issuer.issuer.clone(),
+            algorithms: issuer.algorithms.clone().into(),
+            types: issuer.types.iter().map(|typ| typ.to_ascii_lowercase()).collect(),
+            audience,
+            clock_skew: issuer.clock_skew,
+            max_lifetime: issuer.max_lifetime,
+            required_claims: issuer.required_claims.clone().into(),
+            scope_claims: issuer.scope_claims.clone().into(),
+            client_id_claims: issuer.client_id_claims.clone().into(),
+            organization_claim: issuer.organization_claim.clone(),
+        }
+    }
+
+    /// The last instant at which a token that expires at `expires_at` is accepted: `exp` and the issuer's skew, to the
+    /// millisecond. A remembered token is refused after it, like a fresh one (S037).
+    pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
+        expires_at.saturating_add(self.clock_skew)
+    }
+}
+
+impl<'a> ParsedToken<'a> {
+    /// Takes `token` apart: bounded, strict, without any key.
+    ///
+    /// # Errors
+    /// What is wrong with its form, or that it does not name its issuer by one string.
+    pub fn parse(token: &'a str) -> Result<Self, TokenError> {
+        let jws = Jws::parse(token)?;
+        let claims = Claims::new(json::object(jws.payload()).map_err(TokenError::Payload)?);
+        let issuer = claims.text("iss")?.ok_or(TokenError::ClaimMissing("iss"))?.to_owned();
+        Ok(Self { jws, claims, issuer })
+    }
+
+    /// `iss`, unverified: chooses whose keys are asked, nothing else.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// `kid`, unverified.
+    pub fn kid(&self) -> Option<&str> {
+        self.jws.header().kid.as_deref()
+    }
+
+    /// `alg`, unverified.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.jws.header().algorithm
+    }
+
+    /// Checks the token against `rules` and `jwks`: header, issuer, key, signature, then claims. `exp` and `nbf` are
+    /// compared with `now`, the issuer's skew on either side.
+    ///
+    /// Whether `audiences` holds what the route asks for is for the caller to check, on every request.
+    ///
+    /// # Errors
+    /// The first check to fail. [`TokenError::UnknownKey`] alone may be cured by fetching the issuer's keys.
+    pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
+        if self.issuer != rules.issuer.as_str() {
+            return Err(TokenError::Issuer);
+        }
+        if !rules.algorithms.contains(&self.algorithm()) {
+            return Err(TokenError::Algorithm(self.algorithm()));
+        }
+        let access_type = self.check_type(rules)?;
+        self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
+        // From here on the issuer speaks.
+        let expires_at = self.check_times(rules, now)?;
+        if access_type == AccessType::Unsaid {
+            self.refuse_id_token()?;
+        }
+        for (name, allowed) in &rules.required_claims {
+            self.claims.check_required(name, allowed)?;
+        }
+        self.identity(rules, expires_at)
+    }
+
+    fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
+        jwks.find(self.kid(), self.algorithm()).map_err(|none| match none {
+            NoKey::UnknownKid => TokenError::UnknownKey,
+            NoKey::NoneFits => TokenError::KeyMismatch,
+            NoKey::Ambiguous => TokenError::AmbiguousKey,
+        })
+    }
+
+    /// `typ` is compared without regard to case (RFC 7515 section 4.1.9).
+    fn check_type(&self, rules: &TokenRules) -> Result<AccessType, TokenError> {
+        let typ = self
+            .jws
+            .header()
+            .typ
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        // A written empty `typ` is not an absent one.
+        let written_empty = typ.is_empty() && self.jws.header().typ.is_some();
+        if written_empty || !rules.types.contains(&typ) {
+            return Err(TokenError::Type);
+        }
+        match typ.as_str() {
+            "at+jwt" | "application/at+jwt" => Ok(AccessType::Said),
+            _ => Ok(AccessType::Unsaid),
+        }
+    }
+
+    /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`.
+    fn check_times(&self, rules: &TokenRules, now: Timestamp) -> Result<Timestamp, TokenError> {
+        let expires_at = self.claims.time("exp")?.ok_or(TokenError::ClaimMissing("exp"))?;
+        let not_before = self.claims.time("nbf")?;
+        let issued_at = self.claims.time("iat")?;
+        let usable_until = rules.usable_until(expires_at);
+        if now > usable_until {
+            let late_secs = now.saturating_since(expires_at).as_secs();
+            return Err(TokenError::Expired { late_secs });
+        }
+        let horizon = now.saturating_add(rules.clock_skew);
+        if not_before.is_some_and(|not_before| not_before > horizon) {
+            return Err(TokenError::NotYetValid);
+        }
+        if issued_at.is_some_and(|issued_at| issued_at > horizon) {
+            return Err(TokenError::IssuedInFuture);
+        }
+        // Without `iat` the token may have been issued just now, by a clock ahead of ours by the skew.
+        let issued_at = issued_at.unwrap_or(horizon);
+        if expires_at.saturating_since(issued_at) > rules.max_lifetime {
+            return Err(TokenError::Lifetime);
+        }
+        Ok(expires_at)
+    }
+
+    /// A token whose `typ` does not say that it is an access token must not carry what only ID tokens have (OpenID
+    /// Connect Core section 2, RFC 8725 section 3.12).
+    fn refuse_id_token(&self) -> Result<(), TokenError> {
+        let marks = ["nonce", "at_hash", "c_hash"];
+        match marks.into_iter().find(|name| self.claims.has(name)) {
+            Some(mark) => Err(TokenError::NotAccessToken(mark)),
+            None => Ok(()),
+        }
+    }
+
+    fn identity(&self, rules: &TokenRules, expires_at: Timestamp) -> Result<TokenIdentity, TokenError> {
+        let audiences = self.claims.audiences()?;
+        if audiences.is_empty() && rules.audience == Audience::Required {
+            return Err(TokenError::ClaimMissing("aud"));
+        }
+        Ok(TokenIdentity {
+            subject: self.claims.name("sub")?,
+            client_id: self.claims.first_name(&rules.client_id_claims)?,
+            organization: self.claims.name(&rules.organization_claim)?,
+            token_id: self.claims.name("jti")?,
+            scopes: self.claims.scopes(&rules.scope_claims)?,
+            audiences,
+            expires_at,
+        })
+    }
+}
+
+/// Whether `typ` says that this is an access token (RFC 9068 section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccessType {
+    Said,
+    Unsaid,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Why was a token refused?
+
+use crate::jose::json::JsonError;
+use crate::jose::jws::JwsError;
+use crate::model::algorithm::Algorithm;
+
+/// Why a bearer token was refused. For operators; a client is told less.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("not a token we read")]
+    Jws(#[from] JwsError),
+    #[error("its payload cannot be read")]
+    Payload(#[source] JsonError),
+    #[error("its issuer is another one")]
+    Issuer,
+    #[error("its algorithm {0} is not one of the issuer's")]
+    Algorithm(Algorithm),
+    #[error("its `typ` is not one of the issuer's")]
+    Type,
+    /// The one refusal that a newer key set may cure.
+    #[error("the issuer has no key of this id")]
+    UnknownKey,
+    #[error("no key of the issuer fits its algorithm")]
+    KeyMismatch,
+    #[error("several keys of the issuer fit")]
+    AmbiguousKey,
+    #[error("signature does not verify")]
+    BadSignature,
+    #[error("expired {late_secs} s ago")]
+    Expired { late_secs: u64 },
+    #[error("not valid yet (`nbf`)")]
+    NotYetValid,
+    #[error("issued in the future (`iat`)")]
+    IssuedInFuture,
+    #[error("valid for longer than the issuer's `max_lifetime`")]
+    Lifetime,
+    #[error("claim `{0}` marks an ID token, not an access token")]
+    NotAccessToken(&'static str),
+    #[error("claim `{0}` is missing")]
+    ClaimMissing(&'static str),
+    #[error("claim `{0}` has a wrong type or value")]
+    ClaimInvalid(String),
+    #[error("claim `{0}` does not have one of the required values")]
+    RequiredClaim(String),
+}
+
+impl TokenError {
+    /// Every word that [`Self::reason`] can give.
+    pub const REASONS: [&'static str; 19] = [
+        "token_too_long",
+        "token_malformed",
+        "token_encrypted",
+        "token_critical_header",
+        "token_algorithm",
+        "token_type",
+        "token_issuer",
+        "unknown_key",
+        "key_mismatch",
+        "ambiguous_key",
+        "bad_signature",
+        "token_expired",
+        "token_not_yet_valid",
+        "token_issued_in_future",
+        "token_lifetime",
+        "not_an_access_token",
+        "token_claim_missing",
+        "token_claim_invalid",
+        "token_required_claim",
+    ];
+
+    /// Label value of `keygate_denials_total`; a closed set.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Jws(error) => match error {
+                JwsError::TooLong => "token_too_long",
+                JwsError::Encrypted => "token_encrypted",
+                JwsError::Critical => "token_critical_header",
+                JwsError::Algorithm => "token_algorithm",
+                JwsError::Parts
+                | JwsError::Base64(_)
+                | JwsError::Header(_)
+                | JwsError::HeaderMember(_)
+                | JwsError::Nested => "token_malformed",
+            },
+            Self::Payload(_) => "token_malformed",
+            Self::Issuer => "token_issuer",
+            Self::Algorithm(_) => "token_algorithm",
+            Self::Type => "token_type",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyMismatch => "key_mismatch",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired { .. } => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::IssuedInFuture => "token_issued_in_future",
+            Self::Lifetime => "token_lifetime",
+            Self::NotAccessToken(_) => "not_an_access_token",
+            Self::ClaimMissing(_) => "token_claim_missing",
+            Self::ClaimInvalid(_) => "token_claim_invalid",
+            Self::RequiredClaim(_) => "token_required_claim",
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Which tokens were verified already? Remembered by their whole text, bounded in memory, never past their time.
+
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use crate::proxy::authenticate::Identity;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+/// What verifying a token gave, and what must still hold for it to count.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub identity: Arc<Identity>,
+    /// Unique id of the state of the issuer that vouches; the caller compares it with the one the route accepts.
+    pub issuer: u64,
+    /// Generation of the key set that verified the token; the caller compares it with the present one.
+    pub generation: u64,
+    /// `exp` and the issuer's skew: the last instant at which the token counts.
+    pub usable_until: Timestamp,
+}
+
+/// The tokens, each under its whole text: no two tokens are ever taken for one another. Hashing is keyed per process, so
+/// nobody outside can choose tokens that collide.
+pub struct VerifiedTokens {
+    cache: Cache<TokenText, Remembered, TokenWeight, RandomState>,
+}
+
+impl VerifiedTokens {
+    /// Room for about 15 000 tokens of usual length.
+    pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+    /// An empty memory of at most about `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
+        let cache = Cache::with(
+            items,
+            bytes_max,
+            TokenWeight,
+            RandomState::new(),
+            DefaultLifecycle::default(),
+        );
+        Self { cache }
+    }
+
+    /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
+    pub fn get(&self, token: &str, now: Timestamp) -> Option<Remembered> {
+        let remembered = self.cache.get(token)?;
+        if now > remembered.usable_until {
+            self.cache.remove_if(token, |entry| now > entry.usable_until);
+            return None;
+        }
+        Some(remembered)
+    }
+
+    /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
+    pub fn remember(&self, token: &str, remembered: Remembered) {
+        self.cache.insert(TokenText(Secret::new(token.to_owned())), remembered);
+    }
+
+    pub fn forget(&self, token: &str) {
+        self.cache.remove(token);
+    }
+
+    /// Tokens remembered.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// Estimated bytes in use.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+}
+
+/// Tokens are credentials: their number is all there is to print.
+impl fmt::Debug for VerifiedTokens {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("VerifiedTokens")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The text of a token, wiped when it is forgotten. Hashes and compares like the `str` it holds.
+#[derive(Clone, PartialEq, Eq)]
+struct TokenText(Secret<String>);
+
+impl Borrow<str> for TokenText {
+    fn borrow(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl Hash for TokenText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.expose().as_str().hash(state);
+    }
+}
+
+/// Estimates what an entry costs.
+#[derive(Clone)]
+struct TokenWeight;
+
+/// The entry in the table, the `Identity` with its allocations' overhead.
+const FIXED_WEIGHT: u64 = 1024;
+const USUAL_WEIGHT: u64 = 2 * 1024 + FIXED_WEIGHT;
+
+impl Weighter<TokenText, Remembered> for TokenWeight {
+    fn weight(&self, token: &TokenText, _: &Remembered) -> u64 {
+        // The text itself, and what was read from it: claims are three quarters of their base64url, and stand twice, as
+        // texts and as header values.
+        FIXED_WEIGHT + 5 * (token.0.expose().len() as u64) / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::names::Name;
+    use crate::proxy::authenticate::TokenIdentity;
+    use std::time::Duration;
+
+    fn remembered(usable_until: Timestamp) -> Remembered {
+        let issuer: Name = "idp".parse().unwrap();
+        Remembered {
+            identity: Arc::new(Identity::of_token(issuer, TokenIdentity::default())),
+            issuer: 1,
+            generation: 7,
+            usable_until,
+        }
+    }
+
+    const END: Timestamp = Timestamp::from_unix_secs(1_000);
+
+    #[test]
+    fn s037_a_remembered_token_ends_when_a_fresh_one_does() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        assert!(tokens.get("a.b.c", END).is_some());
+        assert!(
+            tokens
+                .get("a.b.c", END.saturating_add(Duration::from_secs(1)))
+                .is_none()
+        );
+        assert!(tokens.get("a.b.c", END).is_none(), "forgotten, not only hidden");
+        assert!(tokens.is_empty());
+    }
+
+    #[test]
+    fn only_the_whole_text_is_the_token() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        for other in ["", "a.b", "a.b.", "a.b.cc", "a.b.C", " a.b.c"] {
+            assert!(tokens.get(other, END).is_none(), "{other:?}");
+        }
+        let found = tokens.get("a.b.c", END).unwrap();
+        assert_eq!((found.issuer, found.generation), (1, 7));
+    }
+
+    #[test]
+    fn a_token_that_is_forgotten_is_gone_and_a_newer_entry_replaces_an_older() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        tokens.remember(
+            "a.b.c",
+            Remembered {
+                generation: 8,
+                ..remembered(END)
+            },
+        );
+        assert_eq!(tokens.len(), 1);
+        assert_eq!(tokens.get("a.b.c", END).unwrap().generation, 8);
+        tokens.forget("a.b.c");
+        assert!(tokens.get("a.b.c", END).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_however_many_tokens_come() {
+        let bytes_max = 1024 * 1024;
+        let tokens = VerifiedTokens::new(bytes_max);
+        for index in 0..5_000 {
+            tokens.remember(&format!("{index}.{}", "x".repeat(1_000)), remembered(END));
+        }
+        assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
+        assert!(tokens.len() < 400 && !tokens.is_empty(), "{}", tokens.len());
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("eyJ.secret.sig", remembered(END));
+        assert_eq!(format!("{tokens:?}"), "VerifiedTokens { len: 1, .. }");
+    }
+}
