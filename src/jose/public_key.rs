@@ -89,10 +89,10 @@ impl PublicKey {
                     Self::p384(x, y)
                 } else if let Some(x) = der.strip_prefix(SPKI_ED25519) {
                     Self::ed25519(x)
-                } else if der.get(4..4 + RSA_ENCRYPTION.len()) == Some(RSA_ENCRYPTION) {
+                } else if names_rsa_encryption(der) {
                     Self::rsa_from_der(der)
                 } else {
-                    Err("a key other than RSA (2048 bits and more), P-256, P-384 and Ed25519")
+                    Err("a key other than RSA, P-256, P-384 and Ed25519")
                 }
             }
         }
@@ -210,6 +210,13 @@ impl PublicKey {
         let text = Value::Object(self.to_jwk()).to_string();
         base64url::encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
     }
+}
+
+/// The first thing inside the outer SEQUENCE, whose own header has three bytes for small keys and four for the others.
+fn names_rsa_encryption(spki: &[u8]) -> bool {
+    [3, 4]
+        .into_iter()
+        .any(|start| spki.get(start..).is_some_and(|inner| inner.starts_with(RSA_ENCRYPTION)))
 }
 
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {

@@ -1,1 +1,437 @@
+use super::*;
+use crate::jose::base64url;
+use crate::jose::sign::SigningKey;
+use proptest::prelude::*;
+use serde_json::json;
 
+const RSA_PEM: &str = include_str!("../../../tests/data/jose/rsa2048.public.pem");
+const P256_PEM: &str = include_str!("../../../tests/data/jose/p256.public.pem");
+const P384_PEM: &str = include_str!("../../../tests/data/jose/p384.public.pem");
+const ED25519_PEM: &str = include_str!("../../../tests/data/jose/ed25519.public.pem");
+
+fn jwk_of(pem: &str) -> Map<String, Value> {
+    let der = pem_file::public_key(pem.as_bytes()).unwrap();
+    PublicKey::from_der(&der).unwrap().to_jwk()
+}
+
+fn jwk_with(pem: &str, members: Value) -> Value {
+    let mut jwk = jwk_of(pem);
+    jwk.extend(members.as_object().unwrap().clone());
+    Value::Object(jwk)
+}
+
+fn parse(keys: &[Value]) -> Result<Jwks, JwksError> {
+    Jwks::parse(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+/// A set of one good key and `odd` has the good one alone, and says why.
+#[track_caller]
+fn check_skipped(odd: Value, reason: &str) {
+    let good = jwk_with(P256_PEM, json!({"kid": "good"}));
+    let set = parse(&[odd.clone(), good]).unwrap();
+    assert_eq!(set.len(), 1, "{odd}");
+    assert_eq!(set.skipped().len(), 1, "{odd}");
+    assert_eq!(set.skipped()[0].reason, reason, "{odd}");
+    assert_eq!(parse(&[odd]).map(drop), Err(JwksError::NoUsableKey));
+}
+
+#[test]
+fn s019_rsa_keys_that_are_no_good_are_skipped() {
+    let rsa = |n: &[u8], e: &[u8]| json!({"kty": "RSA", "n": base64url::encode(n), "e": base64url::encode(e)});
+    let good = base64url::decode(jwk_of(RSA_PEM)["n"].as_str().unwrap()).unwrap();
+    let e = [1, 0, 1];
+    assert!(parse(&[rsa(&good, &e)]).is_ok());
+    assert!(parse(&[rsa(&good, &[3])]).is_ok());
+    let mut even = good.clone();
+    even[255] &= 0xFE;
+    check_skipped(rsa(&even, &e), "an RSA key with an even modulus");
+    check_skipped(rsa(&good[1..], &e), "an RSA key below 2048 bits");
+    let mut short_by_one_bit = good.clone();
+    short_by_one_bit[0] = 0x7F;
+    check_skipped(rsa(&short_by_one_bit, &e), "an RSA key below 2048 bits");
+    check_skipped(rsa(&[], &e), "an RSA key below 2048 bits");
+    check_skipped(rsa(&vec![0; 512], &e), "an RSA key below 2048 bits");
+    check_skipped(rsa(&vec![0xFF; 1025], &e), "an RSA key above 8192 bits");
+    let exponent = "an RSA key whose exponent is not an odd number from 3 to 2^32";
+    for e in [
+        &[][..],
+        &[0],
+        &[1],
+        &[0, 1],
+        &[2],
+        &[1, 0, 0],
+        &[1, 0, 0, 0, 1],
+        &[0xFF; 256],
+    ] {
+        check_skipped(rsa(&good, e), exponent);
+    }
+    let small = include_str!("../../../tests/data/jose/rsa1024.public.pem");
+    let refused = |pem: &str| Jwks::from_pems(&[pem.into()]).map(drop);
+    let reason = "an RSA key below 2048 bits";
+    assert_eq!(refused(small), Err(JwksError::Pem { index: 0, reason }));
+}
+
+#[test]
+fn a_sign_byte_before_a_modulus_changes_nothing() {
+    let jwk = jwk_of(RSA_PEM);
+    let n = base64url::decode(jwk["n"].as_str().unwrap()).unwrap();
+    let padded = json!({"kty": "RSA", "e": "AQAB", "n": base64url::encode(&[&[0], &n[..]].concat())});
+    let (plain, padded) = (parse(&[Value::Object(jwk)]).unwrap(), parse(&[padded]).unwrap());
+    assert_eq!(plain.keys[0].thumbprint(), padded.keys[0].thumbprint());
+}
+
+#[test]
+fn s020_keys_that_say_they_do_not_verify_are_never_used() {
+    check_skipped(json!({"kty": "oct"}), "a symmetric key");
+    let with = |members| jwk_with(P384_PEM, members);
+    check_skipped(with(json!({"use": "enc"})), "`use` is not `sig`");
+    check_skipped(with(json!({"use": null})), "`use` is not `sig`");
+    let operations = "`key_ops` does not hold `verify`";
+    for value in [
+        json!([]),
+        json!(["sign"]),
+        json!("verify"),
+        json!(["VERIFY"]),
+        json!(null),
+    ] {
+        check_skipped(with(json!({ "key_ops": value })), operations);
+    }
+    for good in [
+        json!({"use": "sig"}),
+        json!({"key_ops": ["sign", "verify"]}),
+        json!({"x5c": 1, "alg": "ES384"}),
+    ] {
+        assert!(parse(&[with(good)]).is_ok());
+    }
+}
+
+#[test]
+fn s045_one_odd_key_does_not_poison_its_set() {
+    check_skipped(
+        json!({"kty": "AKP", "pub": "AA"}),
+        "a key type other than RSA, EC and OKP",
+    );
+    check_skipped(json!(1), "not a JSON object");
+    check_skipped(json!({}), "a member that its key type needs is missing or no string");
+    check_skipped(
+        json!({"kty": 1}),
+        "a member that its key type needs is missing or no string",
+    );
+    check_skipped(
+        json!({"kty": "RSA", "n": "AA"}),
+        "a member that its key type needs is missing or no string",
+    );
+    let curve = "a curve other than P-256, P-384 and Ed25519";
+    check_skipped(json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), curve);
+    check_skipped(json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}), curve);
+    check_skipped(json!({"kty": "OKP", "crv": "X25519", "x": "AA"}), curve);
+    check_skipped(jwk_with(P256_PEM, json!({"kid": 7})), "`kid` is no string");
+    check_skipped(jwk_with(P256_PEM, json!({"alg": ["ES256"]})), "`alg` is no string");
+    check_skipped(
+        jwk_with(RSA_PEM, json!({"alg": "RSA-OAEP"})),
+        "`alg` is none of the signature algorithms we accept",
+    );
+    check_skipped(
+        jwk_with(RSA_PEM, json!({"alg": "HS256"})),
+        "`alg` is none of the signature algorithms we accept",
+    );
+    check_skipped(
+        jwk_with(RSA_PEM, json!({"alg": "ES256"})),
+        "`alg` does not fit the type of the key",
+    );
+    check_skipped(
+        jwk_with(P384_PEM, json!({"alg": "ES256"})),
+        "`alg` does not fit the type of the key",
+    );
+    check_skipped(
+        jwk_with(P384_PEM, json!({"x": "AA=="})),
+        "a member that is not base64url without padding",
+    );
+    let length = "a coordinate of another length than its curve's";
+    check_skipped(jwk_with(P384_PEM, json!({"x": "AA"})), length);
+    check_skipped(jwk_with(ED25519_PEM, json!({"x": "AA"})), length);
+    check_skipped(jwk_with(P384_PEM, json!({"crv": "P-256"})), length);
+    let off_curve = base64url::encode(&[7; 32]);
+    check_skipped(jwk_with(P256_PEM, json!({ "x": off_curve })), "not a point of P-256");
+    let set = parse(&[jwk_with(P256_PEM, json!({})), json!({"kty": "oct", "kid": "s"})]).unwrap();
+    assert_eq!(set.skipped()[0].kid.as_deref(), Some("s"));
+}
+
+#[test]
+fn s049_a_set_with_private_parts_is_refused_whole() {
+    for member in PRIVATE_MEMBERS {
+        let mut leaked = jwk_of(RSA_PEM);
+        leaked.insert(member.to_owned(), json!("AA"));
+        let good = jwk_with(P256_PEM, json!({}));
+        let refused = parse(&[good, Value::Object(leaked)]).map(drop);
+        assert_eq!(refused, Err(JwksError::PrivateParts), "{member}");
+    }
+    let symmetric = json!({"kty": "oct", "k": "AA"});
+    assert_eq!(parse(&[symmetric]).map(drop), Err(JwksError::PrivateParts));
+}
+
+#[test]
+fn a_set_is_bounded_and_has_one_form() {
+    let check = |body: &str, expected| assert_eq!(Jwks::parse(body.as_bytes()).map(drop), Err(expected), "{body:.80}");
+    check("{}", JwksError::NoKeysMember);
+    check(r#"{"keys":{}}"#, JwksError::NoKeysMember);
+    check(r#"{"keys":[]}"#, JwksError::NoUsableKey);
+    check("[]", JwksError::Json(JsonError::NotAnObject));
+    for text in ["", "<html>", r#"{"keys":[{"kty":"RSA""#, r#"{"keys":[],"keys":[]}"#] {
+        let refused = Jwks::parse(text.as_bytes());
+        assert!(matches!(refused, Err(JwksError::Json(JsonError::Text(_)))), "{text}");
+    }
+    let key = jwk_with(P256_PEM, json!({})).to_string();
+    let fill = |bytes: usize| {
+        let start = format!(r#"{{"keys":[{key}],"x":""#);
+        let text = format!(r#"{start}{}"}}"#, "a".repeat(bytes - start.len() - 2));
+        assert_eq!(text.len(), bytes);
+        Jwks::parse(text.as_bytes()).map(drop)
+    };
+    assert_eq!(fill(Jwks::BYTES_MAX), Ok(()));
+    assert_eq!(fill(Jwks::BYTES_MAX + 1), Err(JwksError::TooLarge));
+    let many = |count: usize| {
+        let named = |index: usize| jwk_with(P256_PEM, json!({"kid": index.to_string()}));
+        parse(&(0..count).map(named).collect::<Vec<_>>()).map(|set| set.len())
+    };
+    assert_eq!(many(Jwks::KEYS_MAX), Ok(Jwks::KEYS_MAX));
+    assert_eq!(many(Jwks::KEYS_MAX + 1), Err(JwksError::TooManyKeys));
+}
+
+#[track_caller]
+fn check_find(set: &Jwks, kid: Option<&str>, algorithm: Algorithm, expected: Result<&str, NoKey>) {
+    let found = set.find(kid, algorithm).map(VerifyingKey::thumbprint);
+    assert_eq!(found, expected, "{kid:?} {algorithm}");
+}
+
+fn thumbprint(pem: &str) -> String {
+    Jwks::from_pems(&[pem.into()]).unwrap().keys[0].thumbprint().to_owned()
+}
+
+#[test]
+fn s015_a_key_serves_its_own_algorithms_only() {
+    let open = parse(&[jwk_with(RSA_PEM, json!({"kid": "r"}))]).unwrap();
+    let pinned = parse(&[jwk_with(RSA_PEM, json!({"kid": "r", "alg": "RS256"}))]).unwrap();
+    let rsa = thumbprint(RSA_PEM);
+    for algorithm in Algorithm::ALL {
+        let family = algorithm.as_str().starts_with(['R', 'P']);
+        let open_expected = if family { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
+        check_find(&open, Some("r"), algorithm, open_expected);
+        let is_pinned = algorithm == Algorithm::Rs256;
+        let pinned_expected = if is_pinned { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
+        check_find(&pinned, Some("r"), algorithm, pinned_expected);
+    }
+}
+
+#[test]
+fn ed25519_has_two_names() {
+    for alg in ["EdDSA", "Ed25519"] {
+        let set = parse(&[jwk_with(ED25519_PEM, json!({ "alg": alg }))]).unwrap();
+        check_find(&set, None, "EdDSA".parse().unwrap(), Ok(&thumbprint(ED25519_PEM)));
+        check_find(&set, None, "Ed25519".parse().unwrap(), Ok(&thumbprint(ED25519_PEM)));
+    }
+}
+
+#[test]
+fn s052_a_kid_is_compared_byte_by_byte() {
+    let long = "k".repeat(4096);
+    for kid in ["a", "../../etc/passwd", "\"'`;--", "a\0b", "é", &long, ""] {
+        let set = parse(&[jwk_with(P256_PEM, json!({ "kid": kid }))]).unwrap();
+        check_find(&set, Some(kid), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
+        for other in [
+            format!("{kid} "),
+            format!("{kid}\0"),
+            format!("x{kid}"),
+            "A".to_owned(),
+            "e\u{301}".to_owned(),
+        ] {
+            check_find(&set, Some(&other), Algorithm::Es256, Err(NoKey::UnknownKid));
+        }
+    }
+}
+
+#[test]
+fn s053_without_kid_exactly_one_key_must_fit() {
+    let one_each = parse(&[
+        jwk_with(RSA_PEM, json!({"kid": "r"})),
+        jwk_with(P256_PEM, json!({"kid": "e"})),
+        jwk_with(P384_PEM, json!({})),
+    ])
+    .unwrap();
+    check_find(&one_each, None, Algorithm::Rs256, Ok(&thumbprint(RSA_PEM)));
+    check_find(&one_each, None, Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
+    check_find(&one_each, None, Algorithm::Es384, Ok(&thumbprint(P384_PEM)));
+    check_find(&one_each, None, Algorithm::EdDsa, Err(NoKey::NoneFits));
+    let fresh = SigningKey::generate_es256().unwrap();
+    let two = parse(&[jwk_with(P256_PEM, json!({"kid": "e"})), fresh.public_jwk()]).unwrap();
+    check_find(&two, None, Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&two, Some("e"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
+    check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
+    // A key without a name is not meant by a name that the set does not know: a newer set may know it.
+    check_find(&one_each, Some("new"), Algorithm::Es384, Err(NoKey::UnknownKid));
+}
+
+#[test]
+fn keys_of_one_name_are_told_apart_by_algorithm_alone() {
+    let same = json!({"kid": "same"});
+    let (rsa, ec) = (jwk_with(RSA_PEM, same.clone()), jwk_with(P256_PEM, same));
+    let set = parse(&[rsa, ec.clone(), ec.clone()]).unwrap();
+    assert_eq!(set.len(), 2, "the same key twice counts once");
+    assert_eq!(set.key_ids().collect::<Vec<_>>(), ["same", "same"]);
+    check_find(&set, Some("same"), Algorithm::Rs256, Ok(&thumbprint(RSA_PEM)));
+    check_find(&set, Some("same"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
+    let mut fresh = SigningKey::generate_es256().unwrap().public_jwk();
+    fresh["kid"] = json!("same");
+    let set = parse(&[ec, fresh]).unwrap();
+    check_find(&set, Some("same"), Algorithm::Es256, Err(NoKey::Ambiguous));
+}
+
+#[test]
+fn keys_from_pem_files_answer_to_any_kid_when_one_fits_and_to_their_thumbprints() {
+    let one = Jwks::from_pems(&[RSA_PEM.into(), P256_PEM.into()]).unwrap();
+    assert_eq!((one.len(), one.key_ids().count()), (2, 0));
+    check_find(&one, Some("any"), Algorithm::Rs256, Ok(&thumbprint(RSA_PEM)));
+    check_find(&one, None, Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
+    let fresh = SigningKey::generate_es256().unwrap();
+    let two = Jwks::from_pems(&[P256_PEM.into(), fresh.public_pem().into_bytes()]).unwrap();
+    check_find(&two, Some("any"), Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&two, None, Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
+    check_find(&two, Some(fresh.kid()), Algorithm::Rs256, Err(NoKey::NoneFits));
+}
+
+#[test]
+fn a_pem_file_holds_one_public_key() {
+    for good in [RSA_PEM, P256_PEM, P384_PEM, ED25519_PEM] {
+        assert!(Jwks::from_pems(&[good.into()]).is_ok());
+        let beside = format!("Bag Attributes\r\n{}\n", good.replace('\n', "\r\n"));
+        assert!(Jwks::from_pems(&[beside.into()]).is_ok());
+    }
+    let pkcs1 = include_str!("../../../tests/data/jose/rsa2048.pkcs1.public.pem");
+    assert_eq!(thumbprint(pkcs1), thumbprint(RSA_PEM));
+    let check = |pem: &str, start: &str| {
+        let error = Jwks::from_pems(&[P256_PEM.into(), pem.into()]).unwrap_err();
+        let JwksError::Pem { index: 1, reason } = error else {
+            panic!("{error:?}")
+        };
+        assert!(reason.starts_with(start), "{reason}");
+    };
+    check("", "no PEM block");
+    check("hello", "no PEM block");
+    check(&P256_PEM.replace('M', "!"), "not PEM");
+    check(&[P256_PEM, P384_PEM].concat(), "more than one PEM block");
+    check(
+        &[P256_PEM, "-----BEGIN PUBLIC KEY-----\n"].concat(),
+        "more than one PEM block",
+    );
+    check(
+        include_str!("../../../tests/data/jose/p256.certificate.pem"),
+        "a certificate",
+    );
+    check(
+        include_str!("../../../tests/data/jose/p256.private.pem"),
+        "a private key",
+    );
+    check(
+        include_str!("../../../tests/data/jose/p256.sec1.private.pem"),
+        "a private key",
+    );
+    check(
+        include_str!("../../../tests/data/jose/p521.public.pem"),
+        "a key other than",
+    );
+    check(&pem_file::write("PUBLIC KEY", &[4; 65]), "a key other than");
+    check(&pem_file::write("PUBLIC KEY", &[4; 32]), "a key other than");
+    check(&pem_file::write("CERTIFICATE REQUEST", &[4; 32]), "not a `PUBLIC KEY`");
+    let der = pem::parse(P256_PEM).unwrap().into_contents();
+    check(&pem_file::write("PUBLIC KEY", &der[..der.len() - 1]), "a coordinate");
+    check(
+        &pem_file::write("PUBLIC KEY", &[&der[..], &[0]].concat()),
+        "a coordinate",
+    );
+    assert_eq!(Jwks::from_pems(&[]).map(drop), Err(JwksError::NoUsableKey));
+}
+
+#[test]
+fn thumbprints_are_those_of_rfc7638_and_rfc8037() {
+    let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknj\
+        hMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5\
+        hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+    let rsa = parse(&[json!({"kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"})]).unwrap();
+    assert_eq!(rsa.keys[0].thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let okp = parse(&[json!({"kty": "OKP", "crv": "Ed25519", "x": x})]).unwrap();
+    assert_eq!(okp.keys[0].thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+}
+
+/// Counts what must verify and does; fails on anything else.
+#[track_caller]
+fn wycheproof(
+    pem: &str,
+    algorithm: Algorithm,
+    tests: impl Iterator<Item = (usize, Vec<u8>, Vec<u8>, bool, bool)>,
+) -> usize {
+    let set = Jwks::from_pems(&[pem.into()]).unwrap();
+    let key = set.find(None, algorithm).unwrap();
+    let mut valid = 0;
+    for (id, message, signature, may, must) in tests {
+        let verified = key.verify(algorithm, &message, &signature).is_ok();
+        assert!(may || !verified, "{algorithm} {id} must not verify");
+        assert!(verified || !must, "{algorithm} {id} must verify");
+        valid += usize::from(verified);
+    }
+    valid
+}
+
+macro_rules! run_wycheproof {
+    ($module:ident, $name:ident, $algorithm:expr) => {{
+        use wycheproof::TestResult;
+        let set = wycheproof::$module::TestSet::load(wycheproof::$module::TestName::$name).unwrap();
+        let mut valid = 0;
+        for group in &set.test_groups {
+            let tests = group.tests.iter().map(|test| {
+                let must = test.result == TestResult::Valid;
+                let may = test.result != TestResult::Invalid;
+                (test.tc_id, test.msg.to_vec(), test.sig.to_vec(), may, must)
+            });
+            valid += wycheproof(&group.pem, $algorithm, tests);
+        }
+        assert!(valid > 0);
+    }};
+}
+
+#[test]
+fn s026_wycheproof_ecdsa() {
+    run_wycheproof!(ecdsa, EcdsaSecp256r1Sha256P1363, Algorithm::Es256);
+    run_wycheproof!(ecdsa, EcdsaSecp384r1Sha384P1363, Algorithm::Es384);
+}
+
+#[test]
+fn s026_wycheproof_eddsa() {
+    run_wycheproof!(eddsa, Ed25519, Algorithm::EdDsa);
+}
+
+#[test]
+fn s026_wycheproof_rsa() {
+    run_wycheproof!(rsa_pkcs1_verify, Rsa2048Sha256, Algorithm::Rs256);
+    run_wycheproof!(rsa_pkcs1_verify, Rsa2048Sha384, Algorithm::Rs384);
+    run_wycheproof!(rsa_pkcs1_verify, Rsa2048Sha512, Algorithm::Rs512);
+    run_wycheproof!(rsa_pkcs1_verify, Rsa4096Sha256, Algorithm::Rs256);
+    run_wycheproof!(rsa_pss_verify, RsaPss2048Sha256Mgf1SaltLen32, Algorithm::Ps256);
+    run_wycheproof!(rsa_pss_verify, RsaPss2048Sha384Mgf1SaltLen48, Algorithm::Ps384);
+    run_wycheproof!(rsa_pss_verify, RsaPss4096Sha512Mgf1SaltLen64, Algorithm::Ps512);
+}
+
+proptest! {
+    #[test]
+    fn reading_a_set_never_panics(body: Vec<u8>) {
+        let _ = Jwks::parse(&body);
+        let _ = Jwks::from_pems(&[body]);
+    }
+
+    #[test]
+    fn reading_odd_numbers_never_panics(kty in "RSA|EC|OKP", crv in "P-256|P-384|Ed25519", n: Vec<u8>, e: Vec<u8>) {
+        let (n, e) = (base64url::encode(&n), base64url::encode(&e));
+        let _ = parse(&[json!({"kty": kty, "crv": crv, "n": n, "x": n, "e": e, "y": e})]);
+    }
+}
