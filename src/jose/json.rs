@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn s025_depth_is_bounded_from_both_sides() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
-        check(&nested(DEPTH_MAX), true);
-        check(&nested(DEPTH_MAX + 1), false);
+        check(&nested(16), true);
+        check(&nested(17), false);
         check(&nested(10_000), false);
         check(&"{\"a\":".repeat(10_000), false);
         check(&"[".repeat(1_000_000), false);

@@ -58,7 +58,7 @@ impl VerifyingKey {
     ///
     /// # Errors
     /// `declared` does not fit the type of the key.
-    pub fn new(kid: Option<&str>, key: &PublicKey, declared: Option<Algorithm>) -> Result<Self, &'static str> {
+    pub(crate) fn new(kid: Option<&str>, key: &PublicKey, declared: Option<Algorithm>) -> Result<Self, &'static str> {
         let verifiers: Box<[_]> = key
             .algorithms()
             .iter()
