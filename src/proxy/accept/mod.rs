@@ -1,1 +1,20 @@
 //! What arrived, made unambiguous, and which route it is for.
+
+pub mod authority;
+pub mod client;
+pub mod error;
+pub mod head;
+pub mod hygiene;
+pub mod inbound;
+pub mod matcher;
+pub mod normalize;
+
+pub use error::AcceptError;
+pub use head::HeadError;
+pub use head::HeadFacts;
+pub use head::HeadLimits;
+pub use hygiene::Rules;
+pub use inbound::Inbound;
+pub use matcher::Lookup;
+pub use matcher::Matcher;
+pub use normalize::Oddities;

@@ -1,1 +1,187 @@
-//! Which one credential the request carries; gives `Credential`.
+//! Which one credential does the request carry? Gives [`Credential`].
+
+mod api_key;
+mod bearer;
+mod query;
+
+pub use query::redact_query;
+
+use crate::config::Accept;
+use crate::proxy::accept::Inbound;
+use http::HeaderName;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::header::GetAll;
+use std::borrow::Cow;
+use std::fmt;
+
+/// What the request claims to be entitled by: unproved, but well-formed and the only one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Credential<'r> {
+    /// A `token68` (RFC 9110 section 11.2).
+    Bearer(&'r str),
+    /// Visible ASCII without comma.
+    ApiKey(&'r str),
+}
+
+/// Says which type it is, never what it holds.
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer(_) => out.write_str("Bearer([secret])"),
+            Self::ApiKey(_) => out.write_str("ApiKey([secret])"),
+        }
+    }
+}
+
+/// What a route says about credentials.
+#[derive(Clone, Debug)]
+pub struct IntakeRules {
+    pub api_key_header: HeaderName,
+    pub openness: Openness,
+    /// Bytes of a token or a key.
+    pub credential_bytes_max: usize,
+    pub query_credentials: QueryCredentials,
+}
+
+/// Whether the route asks for a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Openness {
+    /// Never looks at a credential, but refuses two all the same.
+    Public,
+    /// One of these types.
+    Protected(Vec<Accept>),
+}
+
+/// What becomes of `access_token`, `api_key` … in the query. They are never read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryCredentials {
+    /// 400, so that leaks into logs and histories are noticed.
+    Reject,
+    Ignore,
+}
+
+/// Why what the request carries is not one credential of an accepted type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    #[error("authorization and an api key, both")]
+    TwoCredentials,
+    #[error("authorization more than once")]
+    AuthorizationRepeated,
+    #[error("api key more than once")]
+    ApiKeyRepeated,
+    #[error("authorization is not `Bearer` and one token")]
+    AuthorizationMalformed,
+    #[error("api key is empty or not visible ASCII")]
+    ApiKeyMalformed,
+    #[error("credential is too long")]
+    TooLong,
+    #[error("authorization has another scheme than Bearer")]
+    OtherScheme,
+    #[error("route does not accept this type of credential")]
+    TypeNotAccepted,
+    #[error("credential in the query")]
+    InQuery,
+}
+
+impl IntakeError {
+    /// Label value of a denial; a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TwoCredentials => "two_credentials",
+            Self::AuthorizationRepeated => "authorization_repeated",
+            Self::ApiKeyRepeated => "api_key_repeated",
+            Self::AuthorizationMalformed => "authorization_malformed",
+            Self::ApiKeyMalformed => "api_key_malformed",
+            Self::TooLong => "credential_too_long",
+            Self::OtherScheme => "authorization_scheme",
+            Self::TypeNotAccepted => "credential_type",
+            Self::InQuery => "query_credential",
+        }
+    }
+
+    /// 400 is `invalid_request`; 401 comes with a challenge and without an error code, as when nothing was sent
+    /// (RFC 6750 section 3.1).
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::OtherScheme | Self::TypeNotAccepted => StatusCode::UNAUTHORIZED,
+            Self::TwoCredentials
+            | Self::AuthorizationRepeated
+            | Self::ApiKeyRepeated
+            | Self::AuthorizationMalformed
+            | Self::ApiKeyMalformed
+            | Self::TooLong
+            | Self::InQuery => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What the client is told: what is wrong, and the cure.
+    pub fn detail(&self, api_key_header: &HeaderName) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::TwoCredentials => {
+                return Cow::Owned(format!(
+                    "The request has both Authorization and {api_key_header}; send exactly one of them."
+                ));
+            }
+            Self::ApiKeyRepeated => return Cow::Owned(format!("Send {api_key_header} once, with one key.")),
+            Self::ApiKeyMalformed => {
+                return Cow::Owned(format!(
+                    "{api_key_header} is empty or has spaces or other forbidden characters."
+                ));
+            }
+            Self::AuthorizationRepeated => "Send Authorization once, with one token.",
+            Self::AuthorizationMalformed => "Authorization is not `Bearer`, one space and a token.",
+            Self::TooLong => "The credential is longer than any that is issued.",
+            Self::OtherScheme => "The only Authorization scheme is Bearer.",
+            Self::TypeNotAccepted => "This type of credential is not accepted here.",
+            Self::InQuery => "A credential in the query is never read and may have leaked; send it in a header.",
+        })
+    }
+}
+
+/// The one credential that `inbound` carries; `None` when it carries none, or when the route is public and does not look.
+/// On a protected route `None` is for the caller to refuse (401, bare challenge).
+///
+/// # Errors
+/// Anything between none and exactly one good one. The first rule in the order of the table in which it is documented:
+/// two header fields come first, so that nothing about either of them shows in the answer (S003).
+pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
+    let headers = inbound.headers();
+    // Presence, not content: an empty or malformed second one is a second one (S002, S004).
+    if headers.contains_key(AUTHORIZATION) && headers.contains_key(&rules.api_key_header) {
+        return Err(IntakeError::TwoCredentials);
+    }
+    let in_query = || inbound.query().is_some_and(query::has_credential);
+    if rules.query_credentials == QueryCredentials::Reject && in_query() {
+        return Err(IntakeError::InQuery);
+    }
+    let Openness::Protected(accepted) = &rules.openness else {
+        return Ok(None);
+    };
+    let bytes_max = rules.credential_bytes_max;
+    let authorization = only(headers.get_all(AUTHORIZATION), IntakeError::AuthorizationRepeated)?;
+    let key = only(headers.get_all(&rules.api_key_header), IntakeError::ApiKeyRepeated)?;
+    let (credential, accept) = match (authorization, key) {
+        (Some(_), Some(_)) => return Err(IntakeError::TwoCredentials),
+        (Some(value), None) => (Credential::Bearer(bearer::parse(value, bytes_max)?), Accept::Jwt),
+        (None, Some(value)) => (Credential::ApiKey(api_key::parse(value, bytes_max)?), Accept::ApiKey),
+        (None, None) => return Ok(None),
+    };
+    match accepted.contains(&accept) {
+        true => Ok(Some(credential)),
+        false => Err(IntakeError::TypeNotAccepted),
+    }
+}
+
+/// The value of a field that may be there once.
+fn only<'r>(values: GetAll<'r, HeaderValue>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
+    let mut values = values.iter();
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first),
+        (_, Some(_)) => Err(repeated),
+    }
+}
+
+#[cfg(test)]
+mod tests;

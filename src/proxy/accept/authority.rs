@@ -1,0 +1,140 @@
+//! Is this text a `host[:port]`, and which host does it name?
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// Longest name DNS knows (RFC 1035 section 2.3.4), with the trailing dot.
+const HOST_BYTES_MAX: usize = 254;
+
+/// `host[:port]` as it stands in `Host`, `:authority` and absolute-form targets, borrowed and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'r> {
+    host: &'r str,
+    port: Option<u16>,
+}
+
+impl<'r> Authority<'r> {
+    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2), narrower than RFC 3986: a name of letters, digits, `-`, `_`
+    /// and `.` without empty labels, or an IPv6 address in brackets. Userinfo, percent-escapes, an empty host and an
+    /// empty port are not read: parsers disagree on them, and nobody needs them here.
+    pub fn parse(text: &'r str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (inner, after) = rest.split_once(']')?;
+                inner.parse::<Ipv6Addr>().ok()?;
+                (&text[..inner.len() + 2], after)
+            }
+            None => {
+                let end = text.find(':').unwrap_or(text.len());
+                let (host, after) = text.split_at(end);
+                is_name(host).then_some((host, after))?
+            }
+        };
+        let port = match port.strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(_) => return None,
+            None if port.is_empty() => None,
+            None => return None,
+        };
+        Some(Self { host, port })
+    }
+
+    /// The host as routes are matched against it: lower case, without port and trailing dot.
+    pub fn normal_host(&self) -> Cow<'r, str> {
+        let host = self.host.strip_suffix('.').unwrap_or(self.host);
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        }
+    }
+
+    /// Whether both name the same host and the same port, in any case. A port left out equals only a port left out:
+    /// RFC 9112 section 3.2 asks for the identical text.
+    pub fn is_same(&self, other: &Authority<'_>) -> bool {
+        self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
+    }
+}
+
+fn is_name(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    host.len() <= HOST_BYTES_MAX
+        && labels.split('.').all(|label| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<&str>) {
+        let host = Authority::parse(text).map(|authority| authority.normal_host());
+        assert_eq!(host.as_deref(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_host_is_read_without_case_port_and_trailing_dot() {
+        check("api.example.com", Some("api.example.com"));
+        check("API.Example.com:8080", Some("api.example.com"));
+        check("api.example.com.", Some("api.example.com"));
+        check("api.example.com.:443", Some("api.example.com"));
+        check("orders_1", Some("orders_1"));
+        check("10.0.0.1:65535", Some("10.0.0.1"));
+        check("[::1]", Some("[::1]"));
+        check("[2001:DB8::1]:80", Some("[2001:db8::1]"));
+    }
+
+    #[test]
+    fn s093_what_two_parsers_read_differently_is_no_host() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ":80",
+            "a:",
+            "a:65536",
+            "a:+5",
+            "a:8o",
+            "a:80:80",
+            "a b",
+            "a,b",
+            "a..b",
+            ".a",
+            "user@a",
+            "a@b",
+            "a/b",
+            "a%2eb",
+            "é",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:",
+            "[x]",
+            "[]",
+            "a#b",
+            "a?b",
+            "a\\b",
+            "a\tb",
+            "[::1%25e]",
+        ] {
+            check(bad, None);
+        }
+        check(&"a".repeat(254), Some(&"a".repeat(254)));
+        check(&"a".repeat(255), None);
+    }
+
+    #[test]
+    fn the_same_authority_has_the_same_port() {
+        let same = |a: &str, b: &str| Authority::parse(a).unwrap().is_same(&Authority::parse(b).unwrap());
+        assert!(same("A.example", "a.EXAMPLE"));
+        assert!(same("a:80", "a:80"));
+        assert!(!same("a", "a:80"));
+        assert!(!same("a:80", "a:81"));
+        assert!(!same("a", "b"));
+    }
+}

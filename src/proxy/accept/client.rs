@@ -1,0 +1,176 @@
+//! Which address does the request come from, when proxies of ours stand before us?
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+/// The address of the client: the peer's, unless the peer is a trusted proxy; then the rightmost address in
+/// `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not one. What stands further left was written by the client.
+///
+/// Where an entry cannot be read, the last address known is the answer. So it is where both fields are there and
+/// disagree: a proxy appends to one of them, the other one may be the client's own.
+pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
+    if !is_trusted(peer, trusted) {
+        return peer;
+    }
+    let by_x = headers
+        .contains_key("x-forwarded-for")
+        .then(|| rightmost(headers, "x-forwarded-for", parse_node, peer, trusted));
+    let by_standard = headers
+        .contains_key(FORWARDED)
+        .then(|| rightmost(headers, "forwarded", parse_forwarded, peer, trusted));
+    match (by_x, by_standard) {
+        (None, None) => peer,
+        (Some(address), None) | (None, Some(address)) => address,
+        (Some(one), Some(other)) if one == other => one,
+        (Some(_), Some(_)) => peer,
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|range| range.contains(&address))
+}
+
+fn rightmost(
+    headers: &HeaderMap,
+    name: &str,
+    parse: fn(&str) -> Option<IpAddr>,
+    peer: IpAddr,
+    trusted: &[IpNet],
+) -> IpAddr {
+    let mut nearest = peer;
+    for value in headers.get_all(name).iter().rev() {
+        // A quoted comma would be split here, but only left of what our own proxy appended.
+        let Ok(text) = value.to_str() else {
+            return nearest;
+        };
+        for entry in text.rsplit(',') {
+            let Some(address) = parse(entry.trim_matches([' ', '\t'])) else {
+                return nearest;
+            };
+            nearest = address;
+            if !is_trusted(address, trusted) {
+                return nearest;
+            }
+        }
+    }
+    nearest
+}
+
+/// `for=` of one element; RFC 7239 section 4 allows it once.
+fn parse_forwarded(element: &str) -> Option<IpAddr> {
+    let mut found = None;
+    for pair in element.split(';') {
+        let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
+        if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
+            return None;
+        }
+    }
+    let value = found?;
+    let unquoted = value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    parse_node(unquoted.unwrap_or(value))
+}
+
+/// An address, with a port or in brackets or both. Obfuscated names and `unknown` (RFC 7239 section 6) are none.
+fn parse_node(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let address = text.parse::<IpAddr>().ok();
+    let address = address.or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    address.or_else(bracketed).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+    use http::HeaderValue;
+
+    #[track_caller]
+    fn check(peer: &str, fields: &[(&str, &str)], expected: &str) {
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
+            .iter()
+            .map(|range| range.parse().unwrap())
+            .collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let found = address(&headers, peer.parse().unwrap(), &trusted);
+        assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {fields:?}");
+    }
+
+    const XFF: &str = "x-forwarded-for";
+
+    #[test]
+    fn s082_s110_an_untrusted_peer_says_nothing_about_others() {
+        check(
+            "203.0.113.9",
+            &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")],
+            "203.0.113.9",
+        );
+        check("::ffff:203.0.113.9", &[(XFF, "1.1.1.1")], "203.0.113.9");
+        check("::1", &[(XFF, "1.1.1.1")], "::1");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_rightmost_untrusted_address_counts() {
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &[(XFF, "1.1.1.1")], "1.1.1.1");
+        check("::ffff:10.0.0.1", &[(XFF, "1.1.1.1")], "1.1.1.1");
+        check("10.0.0.1", &[(XFF, "6.6.6.6, 1.1.1.1")], "1.1.1.1");
+        check("10.0.0.1", &[(XFF, "6.6.6.6, 1.1.1.1,10.0.0.2 , 10.0.0.3")], "1.1.1.1");
+        check("10.0.0.1", &[(XFF, "6.6.6.6"), (XFF, "1.1.1.1, 10.0.0.2")], "1.1.1.1");
+        check("10.0.0.1", &[(XFF, "1.1.1.1"), (XFF, "10.0.0.2")], "1.1.1.1");
+        check("10.0.0.1", &[(XFF, "10.0.0.9, 10.0.0.2")], "10.0.0.9");
+        check("fd00::1", &[(XFF, "[2001:db8::7]:4711")], "2001:db8::7");
+        check("fd00::1", &[(XFF, "1.1.1.1:99")], "1.1.1.1");
+        check("fd00::1", &[(XFF, "::ffff:1.1.1.1")], "1.1.1.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_like_x_forwarded_for() {
+        check(
+            "10.0.0.1",
+            &[("forwarded", "for=6.6.6.6, For=1.1.1.1;proto=https;by=10.0.0.1")],
+            "1.1.1.1",
+        );
+        check(
+            "10.0.0.1",
+            &[("forwarded", "for=\"[2001:db8::7]:4711\"")],
+            "2001:db8::7",
+        );
+        check("10.0.0.1", &[("forwarded", "for=\"evil, for=1.1.1.1")], "1.1.1.1");
+        check("10.0.0.1", &[("forwarded", "for=1.1.1.1;for=2.2.2.2")], "10.0.0.1");
+        check("10.0.0.1", &[("forwarded", "proto=https")], "10.0.0.1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_the_walk() {
+        for bad in [
+            "unknown",
+            "",
+            "_hidden",
+            "1.1.1.1, nonsense",
+            "1.1.1",
+            "1.1.1.1,",
+            "caf\u{e9}",
+        ] {
+            check("10.0.0.1", &[(XFF, bad)], "10.0.0.1");
+        }
+        check("10.0.0.1", &[(XFF, "1.1.1.1, x, 10.0.0.2")], "10.0.0.2");
+    }
+
+    #[test]
+    fn fields_that_disagree_are_both_disbelieved() {
+        check(
+            "10.0.0.1",
+            &[(XFF, "1.1.1.1"), ("forwarded", "for=2.2.2.2")],
+            "10.0.0.1",
+        );
+        check("10.0.0.1", &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")], "1.1.1.1");
+    }
+}

@@ -1,0 +1,429 @@
+//! May these raw bytes of an HTTP/1.1 head reach the HTTP parser at all (RFC 9112)?
+//!
+//! The parser behind us repairs what it should refuse: it takes bare LF, drops Content-Length beside Transfer-Encoding,
+//! serves HTTP/1.1 without Host. Whoever stands before or behind us may repair it differently, so nothing is repaired
+//! here: a head passes unchanged or not at all. The target's path is `normalize`'s to judge.
+
+use crate::proxy::accept::authority::Authority;
+use http::StatusCode;
+
+/// Bounds on a head; see `config::RequestLimits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    pub head_bytes_max: usize,
+    pub header_count_max: usize,
+    pub target_bytes_max: usize,
+}
+
+/// What reading the rest of the request needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadFacts {
+    pub body: Body,
+    /// A protocol switch is asked for: bytes after this head are not a request until the upstream has said no.
+    /// False for `h2c`, which is stripped and never switched to.
+    pub is_upgrade: bool,
+    /// `Expect: 100-continue`: the client holds the body back until it is asked for.
+    pub expects_continue: bool,
+}
+
+/// How the body is framed (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    None,
+    /// Bytes; may be 0.
+    Length(u64),
+    Chunked,
+}
+
+/// Why a head is refused. Every one of them ends the connection, because where the next request starts is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    #[error("head is too long")]
+    HeadTooLong,
+    #[error("too many header fields")]
+    TooManyFields,
+    #[error("target is too long")]
+    TargetTooLong,
+    #[error("line does not end in CRLF, or the head holds a bare CR or LF")]
+    LineEnding,
+    #[error("malformed request line")]
+    RequestLine,
+    #[error("version is neither HTTP/1.1 nor HTTP/1.0")]
+    Version,
+    #[error("method CONNECT")]
+    Connect,
+    #[error("target is neither a path nor an absolute http URL")]
+    Target,
+    #[error("header field name is not a token right before its colon")]
+    FieldName,
+    #[error("header field line is folded")]
+    ObsFold,
+    #[error("control byte in a header field value")]
+    FieldValue,
+    #[error("no host")]
+    HostMissing,
+    #[error("more than one host")]
+    HostRepeated,
+    #[error("host is not `host[:port]`")]
+    HostInvalid,
+    #[error("authority of the target is not the host")]
+    HostMismatch,
+    #[error("content-length is repeated or not a number")]
+    ContentLength,
+    #[error("transfer-encoding is not exactly `chunked`, once, in HTTP/1.1")]
+    TransferEncoding,
+    #[error("content-length beside transfer-encoding")]
+    LengthAndEncoding,
+    #[error("upgrade with a body or in HTTP/1.0")]
+    Upgrade,
+    #[error("unknown expectation")]
+    Expectation,
+}
+
+impl HeadError {
+    /// Label value of a denial; a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::HeadTooLong => "head_too_long",
+            Self::TooManyFields => "header_count",
+            Self::TargetTooLong => "target_too_long",
+            Self::LineEnding => "line_ending",
+            Self::RequestLine => "request_line",
+            Self::Version => "http_version",
+            Self::Connect => "method_refused",
+            Self::Target => "target",
+            Self::FieldName => "header_name",
+            Self::ObsFold => "header_folded",
+            Self::FieldValue => "header_value",
+            Self::HostMissing => "host_missing",
+            Self::HostRepeated => "host_repeated",
+            Self::HostInvalid => "host_invalid",
+            Self::HostMismatch => "host_mismatch",
+            Self::ContentLength => "content_length",
+            Self::TransferEncoding => "transfer_encoding",
+            Self::LengthAndEncoding => "length_and_encoding",
+            Self::Upgrade => "upgrade",
+            Self::Expectation => "expectation",
+        }
+    }
+
+    /// RFC 9110 section 15.5 and 15.6.6, RFC 6585 section 5.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::HeadTooLong | Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::LineEnding
+            | Self::RequestLine
+            | Self::Target
+            | Self::FieldName
+            | Self::ObsFold
+            | Self::FieldValue
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostInvalid
+            | Self::HostMismatch
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::LengthAndEncoding
+            | Self::Upgrade => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What the client is told: what is wrong, and the cure.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Self::HeadTooLong => "The request head is too long; send fewer or shorter headers.",
+            Self::TooManyFields => "The request has too many headers.",
+            Self::TargetTooLong => "The request target is too long; move parameters into the body.",
+            Self::LineEnding => "Every line of the head ends in CRLF and holds no other CR or LF.",
+            Self::RequestLine => "The request line is not `METHOD target HTTP/1.1` with single spaces.",
+            Self::Version => "Use HTTP/1.1.",
+            Self::Connect => "CONNECT is not served.",
+            Self::Target => "The request target must start with `/`, in visible ASCII, without a fragment.",
+            Self::FieldName => "A header name is not a token directly before its colon.",
+            Self::ObsFold => "A header line is folded; write it on one line.",
+            Self::FieldValue => "A header value has a control character.",
+            Self::HostMissing => "The request has no Host header; send exactly one.",
+            Self::HostRepeated => "The request has more than one Host header; send exactly one.",
+            Self::HostInvalid => "The Host header is not host[:port].",
+            Self::HostMismatch => "The request target names another host than the Host header; make them the same.",
+            Self::ContentLength => "Send one Content-Length, a decimal number.",
+            Self::TransferEncoding => "The only Transfer-Encoding served is `chunked`, once, in HTTP/1.1.",
+            Self::LengthAndEncoding => "Send either Content-Length or Transfer-Encoding, not both.",
+            Self::Upgrade => "A request to upgrade must be HTTP/1.1 and must not have a body.",
+            Self::Expectation => "The only expectation served is `100-continue`.",
+        }
+    }
+}
+
+/// Where the head ends: the offset after its empty line, once that has arrived. `searched` is the length of `buf` at the
+/// previous call, so that a head arriving byte by byte is still looked at once.
+///
+/// A bare LF counts as a line end here, because a head that ends that way is complete for other parsers: [`check`] then
+/// refuses it at once, where waiting for CRLF would let the client hold the connection until the time limit.
+pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
+    // The last two bytes looked at may be the start of the end.
+    let start = searched.saturating_sub(2).min(buf.len());
+    let mut at = start;
+    while let Some(found) = buf[at..].iter().position(|&byte| byte == b'\n') {
+        at += found + 1;
+        match buf[at..] {
+            [b'\n', ..] => return Some(at + 1),
+            [b'\r', b'\n', ..] => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Checks a whole head, empty line included, against RFC 9112 without any of its leniencies.
+///
+/// # Errors
+/// The first rule that is broken, sizes first.
+pub fn check(head: &[u8], limits: &HeadLimits) -> Result<HeadFacts, HeadError> {
+    if head.len() > limits.head_bytes_max {
+        return Err(HeadError::HeadTooLong);
+    }
+    let mut lines = Lines { rest: head };
+    // RFC 9112 section 2.2 lets a server skip empty lines before the request line. We do not: the clients that needed it
+    // are gone, and bytes that one hop counts to the body before and another skips are how requests are smuggled.
+    let line = RequestLine::parse(lines.next_line()?.ok_or(HeadError::RequestLine)?, limits)?;
+    let mut fields = Fields::default();
+    let mut count = 0;
+    while let Some(field) = lines.next_line()? {
+        count += 1;
+        if count > limits.header_count_max {
+            return Err(HeadError::TooManyFields);
+        }
+        let (name, value) = split_field(field)?;
+        fields.note(name, value)?;
+    }
+    if !lines.rest.is_empty() {
+        return Err(HeadError::LineEnding);
+    }
+    fields.conclude(&line)
+}
+
+struct Lines<'r> {
+    rest: &'r [u8],
+}
+
+impl<'r> Lines<'r> {
+    /// The next line without its CRLF, or `None` at the empty one.
+    fn next_line(&mut self) -> Result<Option<&'r [u8]>, HeadError> {
+        let rest = self.rest;
+        let end = rest
+            .iter()
+            .position(|&byte| matches!(byte, b'\r' | b'\n'))
+            .ok_or(HeadError::LineEnding)?;
+        self.rest = rest[end..].strip_prefix(b"\r\n").ok_or(HeadError::LineEnding)?;
+        Ok((end > 0).then_some(&rest[..end]))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+struct RequestLine<'r> {
+    version: Version,
+    /// Of an absolute-form target.
+    authority: Option<Authority<'r>>,
+}
+
+impl<'r> RequestLine<'r> {
+    fn parse(line: &'r [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
+        let mut parts = line.split(|&byte| byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(HeadError::RequestLine);
+        };
+        if !is_token(method) {
+            return Err(HeadError::RequestLine);
+        }
+        let version = match version {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                return Err(HeadError::Version);
+            }
+            _ => return Err(HeadError::RequestLine),
+        };
+        if target.len() > limits.target_bytes_max {
+            return Err(HeadError::TargetTooLong);
+        }
+        if method == b"CONNECT" {
+            return Err(HeadError::Connect);
+        }
+        Ok(Self {
+            version,
+            authority: target_authority(target)?,
+        })
+    }
+}
+
+/// The authority of an absolute-form target, `None` for a path. `*` (of `OPTIONS *`) asks about no resource, so no route
+/// could answer it: it is refused like every other target that is no path.
+fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
+    let text = std::str::from_utf8(target).map_err(|_| HeadError::Target)?;
+    // `<`, `>`, `"` and a backtick are in no URL, and the parser behind us refuses some of them in its own words.
+    let is_target_byte = |byte: u8| byte.is_ascii_graphic() && !b"#<>\"`\\".contains(&byte);
+    if !text.bytes().all(is_target_byte) {
+        return Err(HeadError::Target);
+    }
+    if text.starts_with('/') {
+        return Ok(None);
+    }
+    let after_scheme = ["http://", "https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = text.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    let rest = after_scheme.ok_or(HeadError::Target)?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority = Authority::parse(&rest[..end]).ok_or(HeadError::HostInvalid)?;
+    Ok(Some(authority))
+}
+
+/// Name and trimmed value. S007: a space before the colon would hide the name from whoever trims it.
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+    if matches!(line, [b' ' | b'\t', ..]) {
+        return Err(HeadError::ObsFold);
+    }
+    let colon = line.iter().position(|&byte| byte == b':').ok_or(HeadError::FieldName)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if !is_token(name) {
+        return Err(HeadError::FieldName);
+    }
+    // Bytes from 0x80 are obs-text (RFC 9110 section 5.5): opaque, and refused in credentials by `intake`.
+    if value.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(HeadError::FieldValue);
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// The fields that decide where the request ends and for whom it is.
+#[derive(Default)]
+struct Fields<'r> {
+    host: Option<&'r [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    expects: Option<Expect>,
+    connection_upgrade: bool,
+    upgrade: Option<Upgrade>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Continue,
+    Other,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    /// HTTP/2 over plain TCP and nothing else. Some clients offer it on every first request, with a body or without;
+    /// it is stripped before forwarding and never switched to, so the body is safe.
+    OnlyH2c,
+    Other,
+}
+
+impl<'r> Fields<'r> {
+    fn note(&mut self, name: &[u8], value: &'r [u8]) -> Result<(), HeadError> {
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.host.replace(value).is_some() {
+                return Err(HeadError::HostRepeated);
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            let length = parse_length(value).ok_or(HeadError::ContentLength)?;
+            if self.length.replace(length).is_some() {
+                return Err(HeadError::ContentLength);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(HeadError::TransferEncoding);
+            }
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"expect") {
+            let known = self.expects.is_none() && value.eq_ignore_ascii_case(b"100-continue");
+            self.expects = Some(if known { Expect::Continue } else { Expect::Other });
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            self.connection_upgrade |= list(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            let only_h2c = list(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+            let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
+            self.upgrade = Some(if only_h2c { Upgrade::OnlyH2c } else { Upgrade::Other });
+        }
+        // `TE` and `Trailer` are hop-by-hop announcements; request trailers are dropped, so they change nothing.
+        Ok(())
+    }
+
+    fn conclude(self, line: &RequestLine<'_>) -> Result<HeadFacts, HeadError> {
+        self.check_host(line)?;
+        let body = match (self.length, self.chunked) {
+            (Some(_), true) => return Err(HeadError::LengthAndEncoding),
+            (None, true) if line.version == Version::Http10 => return Err(HeadError::TransferEncoding),
+            (None, true) => Body::Chunked,
+            (Some(length), false) => Body::Length(length),
+            (None, false) => Body::None,
+        };
+        let is_upgrade = self.upgrade == Some(Upgrade::Other);
+        // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), and whether the upstream does is not ours to
+        // guess. With a body, bytes could count to the body here and to the new protocol there (CVE-2026-2833).
+        let has_body = !matches!(body, Body::None | Body::Length(0));
+        if is_upgrade && (has_body || line.version == Version::Http10) {
+            return Err(HeadError::Upgrade);
+        }
+        let expects_continue = match (self.expects, line.version) {
+            (Some(Expect::Other), _) => return Err(HeadError::Expectation),
+            // RFC 9110 section 10.1.1: ignored in HTTP/1.0.
+            (Some(Expect::Continue), version) => version == Version::Http11,
+            (None, _) => false,
+        };
+        Ok(HeadFacts {
+            body,
+            is_upgrade: is_upgrade && self.connection_upgrade,
+            expects_continue,
+        })
+    }
+
+    fn check_host(&self, line: &RequestLine<'_>) -> Result<(), HeadError> {
+        let Some(value) = self.host else {
+            return match line.version {
+                Version::Http11 => Err(HeadError::HostMissing),
+                Version::Http10 => Ok(()),
+            };
+        };
+        let text = std::str::from_utf8(value).map_err(|_| HeadError::HostInvalid)?;
+        let host = Authority::parse(text).ok_or(HeadError::HostInvalid)?;
+        match line.authority {
+            Some(authority) if !authority.is_same(&host) => Err(HeadError::HostMismatch),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `1*DIGIT` that fits (RFC 9112 section 6.2); `+5`, `0x5`, `5, 5` and an empty value are none.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    only_digits.then(|| digits.parse().ok())?
+}
+
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
+}
+
+/// `token` (RFC 9110 section 5.6.2).
+fn is_token(text: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_tchar)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Could two parsers read this request's method and header fields differently (RFC 9110 section 5.3, RFC 9112 section 6.3)?
+
+use crate::proxy::accept::error::AcceptError;
+use crate::proxy::accept::normalize::Oddities;
+use crate::proxy::accept::normalize::PathError;
+use http::HeaderMap;
+use http::HeaderName;
+use http::Method;
+use http::header::CONNECTION;
+use http::header::CONTENT_LENGTH;
+use http::header::TRANSFER_ENCODING;
+
+/// Names under this prefix are Keygate's own: who the caller is.
+pub const IDENTITY_HEADER_PREFIX: &str = "x-keygate-";
+
+/// Names that somebody decides by: who calls, for whom, from where, and where the body ends.
+const PROTECTED: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "host",
+    "forwarded",
+    "x-real-ip",
+    "content-length",
+    "transfer-encoding",
+];
+const PROTECTED_PREFIXES: [&str; 2] = [IDENTITY_HEADER_PREFIX, "x-forwarded-"];
+
+/// What accepting depends on beside the request, compiled once per configuration.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    api_key_header: HeaderName,
+    /// Beyond the registered ones, listed by some route.
+    methods: Vec<Method>,
+}
+
+impl Rules {
+    /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
+    pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
+        let mut methods: Vec<Method> = methods.into_iter().filter(|method| !is_registered(method)).collect();
+        methods.dedup();
+        Self {
+            api_key_header,
+            methods,
+        }
+    }
+}
+
+/// The methods that stand for "every method" in a route: RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
+/// TRACE, which are never served: one makes a tunnel, the other echoes credentials.
+pub(crate) fn is_registered(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ]
+    .contains(method)
+}
+
+/// Refuses methods and fields before any matching.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
+    // S099: an upstream may take `get` for GET, or act on a method that no route had in mind.
+    if method == Method::TRACE || method == Method::CONNECT {
+        return Err(AcceptError::MethodRefused);
+    }
+    if !is_registered(method) && !rules.methods.contains(method) {
+        return Err(AcceptError::MethodUnknown);
+    }
+    check_framing(headers)?;
+    // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable.
+    if headers
+        .keys()
+        .any(|name| is_alias(name.as_str(), &rules.api_key_header))
+    {
+        return Err(AcceptError::HeaderAlias);
+    }
+    // S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
+    for value in headers.get_all(CONNECTION) {
+        let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
+        let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
+        if options.any(|option| is_protected(option, &rules.api_key_header)) {
+            return Err(AcceptError::ConnectionNomination);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what the path has and the matched route does not allow. Without a route, pass `Oddities::default()`.
+///
+/// # Errors
+/// `EncodedSlash` or `EmptySegment`.
+pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
+    if found.encoded_slash && !allows.encoded_slash {
+        return Err(AcceptError::Path(PathError::EncodedSlash));
+    }
+    if found.empty_segment && !allows.empty_segment {
+        return Err(AcceptError::Path(PathError::EmptySegment));
+    }
+    Ok(())
+}
+
+/// S101 once more, for those who call us without `head::check`.
+fn check_framing(headers: &HeaderMap) -> Result<(), AcceptError> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    let well_framed = match (lengths.next(), encodings.next()) {
+        (None, None) => true,
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (None, Some(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    match well_framed && lengths.next().is_none() && encodings.next().is_none() {
+        true => Ok(()),
+        false => Err(AcceptError::Framing),
+    }
+}
+
+/// Whether `name` becomes a protected name when `-` and `_` are one, and is not that name.
+fn is_alias(name: &str, api_key_header: &HeaderName) -> bool {
+    if name == api_key_header.as_str() {
+        false
+    } else if name.contains('_') {
+        is_protected(name, api_key_header)
+    } else {
+        folds_to(name, api_key_header.as_str())
+    }
+}
+
+fn is_protected(name: &str, api_key_header: &HeaderName) -> bool {
+    let starts_with = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
+    PROTECTED.iter().any(|protected| folds_to(name, protected))
+        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(&prefix))
+        || folds_to(name, api_key_header.as_str())
+}
+
+/// Equal but for case and for `_` in place of `-`.
+fn folds_to(name: &str, other: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn rules() -> Rules {
+        Rules::new(
+            HeaderName::from_static("x-api-key"),
+            [Method::GET, Method::from_bytes(b"PURGE").unwrap()],
+        )
+    }
+
+    #[track_caller]
+    fn check_method(method: &str, expected: Result<(), AcceptError>) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(check(&method, &HeaderMap::new(), &rules()), expected, "{method:?}");
+    }
+
+    #[track_caller]
+    fn check_headers(rules: &Rules, fields: &[(&str, &str)], expected: Result<(), AcceptError>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        assert_eq!(check(&Method::GET, &headers, rules), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn s099_methods_are_registered_or_listed() {
+        for good in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"] {
+            check_method(good, Ok(()));
+        }
+        for bad in ["get", "Get", "purge", "PROPFIND", "GETX", "G", "PRI"] {
+            check_method(bad, Err(AcceptError::MethodUnknown));
+        }
+        check_method("TRACE", Err(AcceptError::MethodRefused));
+        check_method("CONNECT", Err(AcceptError::MethodRefused));
+        let listed = Rules::new(HeaderName::from_static("x-api-key"), [Method::TRACE]);
+        assert_eq!(
+            check(&Method::TRACE, &HeaderMap::new(), &listed),
+            Err(AcceptError::MethodRefused)
+        );
+    }
+
+    #[test]
+    fn s007_s080_underscores_do_not_alias_protected_names() {
+        for bad in [
+            "X_Api_Key",
+            "x-api_key",
+            "x_api-key",
+            "X_Keygate_Subject",
+            "x-keygate_subject",
+            "x_keygate-anything",
+            "x_forwarded_for",
+            "X-Forwarded_Proto",
+            "x_real_ip",
+            "proxy_authorization",
+            "content_length",
+            "transfer_encoding",
+        ] {
+            check_headers(&rules(), &[(bad, "1")], Err(AcceptError::HeaderAlias));
+        }
+        for good in [
+            "x-api-key",
+            "x-keygate-subject",
+            "x-forwarded-for",
+            "x_custom",
+            "api_key",
+            "x-forwarded",
+            "x_keygate",
+        ] {
+            check_headers(&rules(), &[(good, "1")], Ok(()));
+        }
+    }
+
+    #[test]
+    fn s080_a_key_header_with_an_underscore_has_aliases_too() {
+        let rules = Rules::new(HeaderName::from_static("x_api_key"), []);
+        check_headers(&rules, &[("x_api_key", "1")], Ok(()));
+        check_headers(&rules, &[("x-api-key", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(&rules, &[("x-api_key", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(&rules, &[("x_forwarded_for", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(
+            &rules,
+            &[("x-forwarded-for", "1"), ("authorization", "a"), ("host", "a")],
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn s081_connection_nominates_no_protected_header() {
+        for bad in [
+            "authorization",
+            "X-Api-Key",
+            "close, x-keygate-subject",
+            "x-forwarded-host",
+            "Host",
+            "keep-alive,\tForwarded",
+            "x_keygate_subject",
+            "content-length",
+            "transfer-encoding",
+            "x-real-ip",
+            "caf\u{e9}",
+        ] {
+            check_headers(&rules(), &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
+        check_headers(
+            &rules(),
+            &[("connection", "close"), ("connection", "x-api-key")],
+            Err(AcceptError::ConnectionNomination),
+        );
+        for good in ["close", "keep-alive, Upgrade, HTTP2-Settings", "TE", "", "x-hop"] {
+            check_headers(&rules(), &[("connection", good)], Ok(()));
+        }
+    }
+
+    #[test]
+    fn s087_override_headers_are_no_business_of_ours() {
+        // They pass as what they are, headers: nothing in accept reads them.
+        check_headers(
+            &rules(),
+            &[("x-original-url", "/admin"), ("x-http-method-override", "DELETE")],
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn s101_framing_fields_agree() {
+        check_headers(&rules(), &[("content-length", "5")], Ok(()));
+        check_headers(&rules(), &[("transfer-encoding", "Chunked")], Ok(()));
+        let bad: [&[(&str, &str)]; 7] = [
+            &[("content-length", "5"), ("content-length", "5")],
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "xchunked")],
+            &[("content-length", "+5")],
+            &[("content-length", "")],
+        ];
+        for fields in bad {
+            check_headers(&rules(), fields, Err(AcceptError::Framing));
+        }
+    }
+
+    #[test]
+    fn oddities_pass_only_where_the_route_allows_them() {
+        let slash = Oddities {
+            encoded_slash: true,
+            empty_segment: false,
+        };
+        let empty = Oddities {
+            encoded_slash: false,
+            empty_segment: true,
+        };
+        let none = Oddities::default();
+        assert_eq!(allowed(none, none), Ok(()));
+        assert_eq!(allowed(slash, slash), Ok(()));
+        assert_eq!(allowed(empty, empty), Ok(()));
+        assert_eq!(allowed(slash, empty), Err(AcceptError::Path(PathError::EncodedSlash)));
+        assert_eq!(allowed(empty, slash), Err(AcceptError::Path(PathError::EmptySegment)));
+        assert_eq!(allowed(slash, none), Err(AcceptError::Path(PathError::EncodedSlash)));
+    }
+}

@@ -1,0 +1,351 @@
+//! Which route is a host, a path and a method for?
+//!
+//! A trie by segments, not a radix tree by bytes: the crate at hand (matchit) refuses `/{tenant}/orders` beside
+//! `/{*rest}`, which is how people write a catch-all, and the guard against near misses needs patterns that collide.
+
+use crate::config::PathPattern;
+use crate::config::route::HostPattern;
+use crate::proxy::accept::hygiene;
+use crate::proxy::accept::normalize;
+use crate::proxy::accept::normalize::PathError;
+use http::Method;
+use std::collections::HashMap;
+
+/// Host, path and method patterns to `T`, compiled once. A lookup costs the length of the path, not the number of
+/// routes, and allocates only for paths that are not in folded form (see [`normalize::fold`]).
+#[derive(Debug)]
+pub struct Matcher<T> {
+    values: Vec<T>,
+    entries: Vec<Entry>,
+    hosts: Hosts,
+}
+
+/// What one route matches.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern<'c> {
+    /// Empty is any host.
+    pub hosts: &'c [HostPattern],
+    pub path: &'c PathPattern,
+    /// Empty is every registered method. GET brings HEAD with it.
+    pub methods: &'c [Method],
+}
+
+/// What a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lookup<'m, T> {
+    Found(&'m T),
+    /// The path differs from that of a route with another protection only in ways that upstreams overlook, and what it
+    /// matched literally is something else. To be answered like `NotFound`.
+    NearMiss,
+    /// The path is known, the method is not; these are, for `Allow` (RFC 9110 section 10.2.1).
+    MethodNotAllowed(&'m [Method]),
+    NotFound,
+}
+
+/// Why patterns do not make a matcher. Numbers count the routes in the order given, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MatcherError {
+    #[error("routes {first} and {second} match the same host, path and method")]
+    Overlap { first: usize, second: usize },
+    #[error("path of route {route}: {error}")]
+    Path { route: usize, error: PathError },
+}
+
+impl<T> Matcher<T> {
+    /// Compiles `routes`. Their order does not matter: the more specific host wins, then segment by segment a literal
+    /// before `{name}` before `{*rest}`.
+    ///
+    /// # Errors
+    /// The first two routes that nothing tells apart, or a path that no request could have.
+    pub fn compile<'c>(routes: impl IntoIterator<Item = (Pattern<'c>, T)>) -> Result<Self, MatcherError> {
+        let mut matcher = Self {
+            values: Vec::new(),
+            entries: Vec::new(),
+            hosts: Hosts::default(),
+        };
+        for (route, (pattern, value)) in routes.into_iter().enumerate() {
+            let segments =
+                Segment::parse(pattern.path.as_str()).map_err(|error| MatcherError::Path { route, error })?;
+            let any = [HostPattern::Any];
+            let hosts = if pattern.hosts.is_empty() { &any } else { pattern.hosts };
+            for host in hosts {
+                matcher.insert(host, &segments, pattern.methods, route)?;
+            }
+            matcher.values.push(value);
+        }
+        Ok(matcher)
+    }
+
+    fn insert(
+        &mut self,
+        host: &HostPattern,
+        segments: &[Segment],
+        methods: &[Method],
+        route: usize,
+    ) -> Result<(), MatcherError> {
+        let tries = self.hosts.tries_mut(host);
+        let slot = tries.exact.slot_mut(segments);
+        let entry = match slot.first() {
+            Some(&entry) => entry,
+            None => {
+                let entry = self.entries.len();
+                self.entries.push(Entry::default());
+                slot.push(entry);
+                tries.folded.slot_mut(&Segment::fold(segments)).push(entry);
+                entry
+            }
+        };
+        let added = self.entries[entry].add(methods, route);
+        added.map_err(|first| MatcherError::Overlap { first, second: route })
+    }
+
+    /// Every method that some route lists, for `Rules::new`.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        let listed = self.entries.iter().flat_map(|entry| &entry.listed);
+        listed.map(|(method, _)| method)
+    }
+
+    /// The route for `method` on `path` (in normal form) at `host` (lower case, without port).
+    ///
+    /// The most specific path pattern at the most specific host that has one decides: if its methods do not include
+    /// `method`, no less specific route is tried (S099). `same` says whether two routes ask the same of a caller; it
+    /// is only called when the path is a near miss (S091).
+    pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
+        let Some(&[exact, ..]) = self
+            .hosts
+            .find(host, |tries| tries.exact.find(path, EmptyRest::Differs))
+        else {
+            return Lookup::NotFound;
+        };
+        let entry = &self.entries[exact];
+        let Some(route) = entry.route(method) else {
+            return Lookup::MethodNotAllowed(&entry.allowed);
+        };
+        let found = &self.values[route];
+        let folded = normalize::fold(path);
+        let near = self
+            .hosts
+            .find(host, |tries| tries.folded.find(&folded, EmptyRest::Matches));
+        let near = near.unwrap_or_default();
+        // Where both spellings are routes, the operator has told them apart.
+        let is_near_miss = !near.contains(&exact)
+            && near.iter().any(|&near| match self.entries[near].route(method) {
+                Some(near) => near != route && !same(found, &self.values[near]),
+                None => true,
+            });
+        if is_near_miss {
+            Lookup::NearMiss
+        } else {
+            Lookup::Found(found)
+        }
+    }
+}
+
+/// The routes of one host and path pattern, told apart by method.
+#[derive(Debug, Default)]
+struct Entry {
+    listed: Vec<(Method, usize)>,
+    /// The route without a list.
+    unlisted: Option<usize>,
+    allowed: Vec<Method>,
+}
+
+impl Entry {
+    /// Fails with the route that has one of `methods` already.
+    fn add(&mut self, methods: &[Method], route: usize) -> Result<(), usize> {
+        if methods.is_empty() {
+            if let Some(first) = self.unlisted.replace(route) {
+                return Err(first);
+            }
+            self.allow(&[
+                Method::GET,
+                Method::HEAD,
+                Method::POST,
+                Method::PUT,
+                Method::DELETE,
+                Method::OPTIONS,
+                Method::PATCH,
+            ]);
+        }
+        for method in methods {
+            if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
+                // One route that names a method twice means it once.
+                if first == route {
+                    continue;
+                }
+                return Err(first);
+            }
+            self.listed.push((method.clone(), route));
+            self.allow(std::slice::from_ref(method));
+            if method == Method::GET {
+                self.allow(&[Method::HEAD]);
+            }
+        }
+        Ok(())
+    }
+
+    fn allow(&mut self, methods: &[Method]) {
+        for method in methods {
+            if !self.allowed.contains(method) {
+                self.allowed.push(method.clone());
+            }
+        }
+    }
+
+    fn route(&self, method: &Method) -> Option<usize> {
+        let listed = |wanted: &Method| {
+            self.listed
+                .iter()
+                .find(|(listed, _)| listed == wanted)
+                .map(|&(_, route)| route)
+        };
+        let as_get = || (method == Method::HEAD).then(|| listed(&Method::GET)).flatten();
+        let unlisted = || self.unlisted.filter(|_| hygiene::is_registered(method));
+        listed(method).or_else(as_get).or_else(unlisted)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    exact: HashMap<Box<str>, Tries>,
+    suffix: HashMap<Box<str>, Tries>,
+    any: Tries,
+}
+
+/// The paths of one host: as written, and folded.
+#[derive(Debug, Default)]
+struct Tries {
+    exact: Node,
+    folded: Node,
+}
+
+impl Hosts {
+    fn tries_mut(&mut self, host: &HostPattern) -> &mut Tries {
+        match host {
+            HostPattern::Any => &mut self.any,
+            HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
+            HostPattern::Suffix(name) => self.suffix.entry(name.as_str().into()).or_default(),
+        }
+    }
+
+    /// The first answer of `look`: at the host itself, then at its suffixes from long to short, then at any host.
+    fn find<'m, A>(&'m self, host: &str, look: impl Fn(&'m Tries) -> Option<A>) -> Option<A> {
+        let at_host = self.exact.get(host).and_then(&look);
+        let at_suffix = || {
+            let mut rest = host;
+            while let Some((_, suffix)) = rest.split_once('.') {
+                if let Some(found) = self.suffix.get(suffix).and_then(&look) {
+                    return Some(found);
+                }
+                rest = suffix;
+            }
+            None
+        };
+        at_host.or_else(at_suffix).or_else(|| look(&self.any))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    Param,
+    Rest,
+}
+
+impl Segment {
+    /// Literals in the normal form that requests have.
+    fn parse(path: &str) -> Result<Vec<Self>, PathError> {
+        let segments = path.split('/').skip(1).map(|segment| match segment.strip_prefix('{') {
+            Some(inner) if inner.starts_with('*') => Ok(Self::Rest),
+            Some(_) => Ok(Self::Param),
+            None => {
+                let literal = format!("/{segment}");
+                let normal = normalize::path(&literal)?;
+                Ok(Self::Literal(normal.text[1..].into()))
+            }
+        });
+        segments.collect()
+    }
+
+    fn fold(segments: &[Self]) -> Vec<Self> {
+        let mut folded = Vec::with_capacity(segments.len());
+        for segment in segments {
+            match segment {
+                Self::Literal(text) => {
+                    let path = format!("/{text}");
+                    let literals = normalize::fold(&path);
+                    let literals = literals.split('/').filter(|literal| !literal.is_empty());
+                    folded.extend(literals.map(|literal| Self::Literal(literal.into())));
+                }
+                Self::Param | Self::Rest => folded.push(segment.clone()),
+            }
+        }
+        folded
+    }
+}
+
+/// Whether `/a` and `/a/` are what `/a/{*rest}` is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EmptyRest {
+    /// The pattern asks for one character at least.
+    Differs,
+    /// Near enough: who protects everything below `/a/` did not mean `/a/` to be open.
+    Matches,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literals: HashMap<Box<str>, Node>,
+    param: Option<Box<Node>>,
+    /// Entries whose pattern ends here; more than one only in a folded trie.
+    end: Vec<usize>,
+    /// Entries whose pattern ends in `{*rest}` here.
+    rest: Vec<usize>,
+}
+
+impl Node {
+    fn slot_mut(&mut self, segments: &[Segment]) -> &mut Vec<usize> {
+        match segments {
+            [] => &mut self.end,
+            // Nothing follows `{*rest}`; `PathPattern` sees to it.
+            [Segment::Rest, ..] => &mut self.rest,
+            [Segment::Param, after @ ..] => self.param.get_or_insert_default().slot_mut(after),
+            [Segment::Literal(text), after @ ..] => self.literals.entry(text.clone()).or_default().slot_mut(after),
+        }
+    }
+
+    /// The entries of the most specific pattern for `path`; never empty.
+    fn find(&self, path: &str, empty_rest: EmptyRest) -> Option<&[usize]> {
+        let path = path.strip_prefix('/')?;
+        // Folded paths have no trailing slash, so the root has no segment at all.
+        let is_root = path.is_empty() && empty_rest == EmptyRest::Matches;
+        self.walk((!is_root).then_some(path), empty_rest)
+    }
+
+    /// `path` is what follows the slash after the segments that led here, `None` when that was all. As deep as the
+    /// deepest pattern; visits no node twice, because one sequence of segments leads to each.
+    fn walk(&self, path: Option<&str>, empty_rest: EmptyRest) -> Option<&[usize]> {
+        let slot = |entries: &'_ Vec<usize>| !entries.is_empty();
+        let Some(path) = path else {
+            let at_rest = || Some(&self.rest).filter(|entries| slot(entries) && empty_rest == EmptyRest::Matches);
+            return Some(&self.end)
+                .filter(|entries| slot(entries))
+                .or_else(at_rest)
+                .map(Vec::as_slice);
+        };
+        let (segment, after) = match path.split_once('/') {
+            Some((segment, after)) => (segment, Some(after)),
+            None => (path, None),
+        };
+        let literal = self.literals.get(segment).and_then(|node| node.walk(after, empty_rest));
+        let param = || {
+            let node = self.param.as_ref().filter(|_| !segment.is_empty())?;
+            node.walk(after, empty_rest)
+        };
+        let rest = || Some(self.rest.as_slice()).filter(|entries| !entries.is_empty() && !path.is_empty());
+        literal.or_else(param).or_else(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,415 @@
+//! Which route wins, who never falls through, and that the trie agrees with a slow obvious matcher.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A route of the tests: host (`*` any, `*.a` suffix), path, methods separated by spaces, and the value.
+type Row<'c> = (&'c str, &'c str, &'c str, &'c str);
+
+fn host_pattern(host: &str) -> HostPattern {
+    match (host, host.strip_prefix("*.")) {
+        ("*", _) => HostPattern::Any,
+        (_, Some(suffix)) => HostPattern::Suffix(suffix.to_owned()),
+        (_, None) => HostPattern::Exact(host.to_owned()),
+    }
+}
+
+fn compile<'c>(rows: &[Row<'c>]) -> Result<Matcher<&'c str>, MatcherError> {
+    let parts: Vec<_> = rows
+        .iter()
+        .map(|(host, path, methods, value)| {
+            let methods: Vec<Method> = methods
+                .split_whitespace()
+                .map(|method| method.parse().unwrap())
+                .collect();
+            (
+                [host_pattern(host)],
+                path.parse::<PathPattern>().unwrap(),
+                methods,
+                *value,
+            )
+        })
+        .collect();
+    Matcher::compile(
+        parts
+            .iter()
+            .map(|(hosts, path, methods, value)| (Pattern { hosts, path, methods }, *value)),
+    )
+}
+
+/// Values protect alike when they start with the same letter.
+fn find<'m>(matcher: &'m Matcher<&str>, host: &str, path: &str, method: &str) -> Lookup<'m, &'m str> {
+    let same = |a: &&str, b: &&str| a.as_bytes()[0] == b.as_bytes()[0];
+    let method: Method = method.parse().unwrap();
+    match matcher.find(host, path, &method, same) {
+        Lookup::Found(value) => Lookup::Found(value),
+        Lookup::NearMiss => Lookup::NearMiss,
+        Lookup::MethodNotAllowed(allowed) => Lookup::MethodNotAllowed(allowed),
+        Lookup::NotFound => Lookup::NotFound,
+    }
+}
+
+#[track_caller]
+fn check(rows: &[Row<'_>], host: &str, path: &str, method: &str, expected: &str) {
+    let matcher = compile(rows).unwrap();
+    let found = match find(&matcher, host, path, method) {
+        Lookup::Found(value) => (*value).to_owned(),
+        Lookup::NearMiss => "near".to_owned(),
+        Lookup::MethodNotAllowed(allowed) => allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(" "),
+        Lookup::NotFound => "none".to_owned(),
+    };
+    assert_eq!(found, expected, "{method} {host} {path}");
+}
+
+#[test]
+fn a_literal_wins_over_a_parameter_and_that_over_the_rest() {
+    let rows = [
+        ("*", "/", "", "a-root"),
+        ("*", "/a", "", "a-literal"),
+        ("*", "/{x}", "", "a-param"),
+        ("*", "/{*rest}", "", "a-rest"),
+        ("*", "/a/{x}/c", "", "a-inner"),
+        ("*", "/{x}/b/{*rest}", "", "a-inner-rest"),
+        ("*", "/a/", "", "a-slash"),
+    ];
+    for (path, expected) in [
+        ("/", "a-root"),
+        ("/a", "a-literal"),
+        ("/b", "a-param"),
+        ("/a/", "a-slash"),
+        ("/b/", "a-rest"),
+        ("/a/b/c", "a-inner"),
+        ("/a/b/d", "a-inner-rest"),
+        ("/a/b/c/d", "a-inner-rest"),
+        ("/x/b/c", "a-inner-rest"),
+        ("/x/c/c", "a-rest"),
+        ("/x/b/", "a-rest"),
+        ("/x/b", "a-rest"),
+    ] {
+        check(&rows, "h", path, "GET", expected);
+    }
+}
+
+#[test]
+fn the_rest_is_one_character_at_least_and_a_parameter_one_segment() {
+    let rows = [("*", "/a/{*rest}", "", "a"), ("*", "/b/{x}", "", "b")];
+    for (path, expected) in [
+        ("/a", "none"),
+        ("/a/", "none"),
+        ("/a/x", "a"),
+        ("/a/x/y/", "a"),
+        ("/a//", "a"),
+        ("/b/", "none"),
+        ("/b/x", "b"),
+        ("/b/x/", "none"),
+        ("/b//x", "none"),
+        ("/", "none"),
+        ("/ax", "none"),
+    ] {
+        check(&rows, "h", path, "GET", expected);
+    }
+    check(&[], "h", "/", "GET", "none");
+}
+
+#[test]
+fn an_exact_host_wins_over_the_longest_suffix_and_that_over_any() {
+    let rows = [
+        ("*", "/{*rest}", "", "any"),
+        ("*.example.com", "/x", "", "suffix"),
+        ("*.b.example.com", "/x", "", "sub-suffix"),
+        ("a.b.example.com", "/x", "", "zexact"),
+    ];
+    for (host, expected) in [
+        ("a.b.example.com", "zexact"),
+        ("c.b.example.com", "sub-suffix"),
+        ("d.c.b.example.com", "sub-suffix"),
+        ("b.example.com", "suffix"),
+        ("example.com", "any"),
+        ("xexample.com", "any"),
+        ("", "any"),
+        ("com", "any"),
+    ] {
+        check(&rows, host, "/x", "GET", expected);
+    }
+    // A host without such a path leaves it to the less specific ones.
+    check(&rows, "a.b.example.com", "/y", "GET", "any");
+}
+
+#[test]
+fn s099_the_most_specific_path_decides_about_methods() {
+    let rows = [
+        ("*", "/{*rest}", "", "any"),
+        ("*", "/orders/{id}", "GET PURGE", "orders"),
+        ("h", "/only", "POST", "only"),
+    ];
+    check(&rows, "h", "/orders/1", "GET", "orders");
+    check(&rows, "h", "/orders/1", "HEAD", "orders");
+    check(&rows, "h", "/orders/1", "PURGE", "orders");
+    check(&rows, "h", "/orders/1", "DELETE", "GET HEAD PURGE");
+    check(&rows, "h", "/orders/1", "get", "GET HEAD PURGE");
+    check(&rows, "h", "/only", "HEAD", "POST");
+    check(&rows, "h", "/other", "PATCH", "any");
+    check(&rows, "h", "/other", "PURGE", "GET HEAD POST PUT DELETE OPTIONS PATCH");
+    check(&rows, "h", "/other", "TRACE", "GET HEAD POST PUT DELETE OPTIONS PATCH");
+}
+
+#[test]
+fn routes_share_a_path_by_methods() {
+    let rows = [
+        ("*", "/o/{id}", "GET", "read"),
+        ("*", "/o/{other_name}", "POST", "write"),
+        ("*", "/o/{id}", "", "all"),
+        ("*", "/p", "HEAD", "head"),
+        ("*", "/p", "GET", "get"),
+    ];
+    check(&rows, "h", "/o/1", "GET", "read");
+    check(&rows, "h", "/o/1", "HEAD", "read");
+    check(&rows, "h", "/o/1", "POST", "write");
+    check(&rows, "h", "/o/1", "PUT", "all");
+    check(&rows, "h", "/p", "HEAD", "head");
+}
+
+#[test]
+fn routes_that_nothing_tells_apart_do_not_compile() {
+    let overlap = |rows: &[Row<'_>]| compile(rows).err();
+    let expected = Some(MatcherError::Overlap { first: 0, second: 1 });
+    assert_eq!(overlap(&[("*", "/{a}", "", "a"), ("*", "/{b}", "", "b")]), expected);
+    assert_eq!(
+        overlap(&[("*", "/a", "GET", "a"), ("*", "/a", "POST GET", "b")]),
+        expected
+    );
+    assert_eq!(overlap(&[("*", "/~a", "", "a"), ("*", "/%7ea", "", "b")]), expected);
+    assert_eq!(overlap(&[("*", "/a", "GET", "a"), ("h", "/a", "GET", "b")]), None);
+    assert_eq!(overlap(&[("*", "/a", "GET GET", "a")]), None);
+    let error = PathError::DotSegment;
+    assert_eq!(
+        overlap(&[("*", "/a", "", "a"), ("*", "/%2e%2E/b", "", "b")]),
+        Some(MatcherError::Path { route: 1, error })
+    );
+}
+
+#[test]
+fn patterns_match_in_normal_form() {
+    let rows = [("*", "/caf%c3%a9/%7Eme", "", "a")];
+    check(&rows, "h", "/caf%C3%A9/~me", "GET", "a");
+}
+
+#[test]
+fn s095_a_dot_is_a_dot() {
+    let rows = [("*", "/v1.0/x", "", "a")];
+    check(&rows, "h", "/v1.0/x", "GET", "a");
+    check(&rows, "h", "/v1x0/x", "GET", "none");
+    check(&rows, "h", "/v1.0/xy", "GET", "none");
+    check(&rows, "h", "/y/v1.0/x", "GET", "none");
+}
+
+#[test]
+fn s091_near_misses_of_a_protected_path_are_not_found() {
+    let rows = [("*", "/{*rest}", "", "public"), ("*", "/admin", "", "secret")];
+    check(&rows, "h", "/admin", "GET", "secret");
+    for path in [
+        "/ADMIN",
+        "/admin/",
+        "/admin.",
+        "/admin;x",
+        "/Admin;x=1/",
+        "/admin%20",
+        "//admin",
+        "/;x/admin",
+        "/admin%3Fx",
+        "/%2Fadmin",
+        "/%2541dmin",
+    ] {
+        check(&rows, "h", path, "GET", "near");
+    }
+    for path in ["/admins", "/x/admin", "/admin/x", "/README.md", "/a;b", "/X/"] {
+        check(&rows, "h", path, "GET", "public");
+    }
+}
+
+#[test]
+fn s091_the_guard_holds_inside_a_path_and_across_hosts() {
+    let rows = [
+        ("*", "/{*rest}", "", "public"),
+        ("h", "/u/{id}/keys", "", "secret"),
+        ("*.d", "/Reports/", "", "secret"),
+        ("*", "/files/secret/{*rest}", "", "secret"),
+    ];
+    check(&rows, "h", "/u/7/keys", "GET", "secret");
+    check(&rows, "h", "/u/7/KEYS", "GET", "near");
+    check(&rows, "h", "/U/7;a/keys/", "GET", "near");
+    check(&rows, "other", "/u/7/KEYS", "GET", "public");
+    // A pattern that is not folded itself has near misses that are.
+    check(&rows, "a.d", "/Reports/", "GET", "secret");
+    check(&rows, "a.d", "/reports", "GET", "near");
+    check(&rows, "a.d", "/Reports", "GET", "near");
+    // Separators that the upstream may add or drop.
+    check(&rows, "h", "/files//secret/x", "GET", "near");
+    check(&rows, "h", "/files/secret%2Fx", "GET", "near");
+    // What guards everything below a folder guards the folder, too.
+    check(&rows, "h", "/files/secret", "GET", "near");
+    check(&rows, "h", "/files/secret/", "GET", "near");
+}
+
+#[test]
+fn s091_a_method_that_the_near_route_refuses_is_a_near_miss() {
+    let rows = [("*", "/{*rest}", "", "public"), ("*", "/admin", "POST", "secret")];
+    check(&rows, "h", "/admin", "GET", "POST");
+    check(&rows, "h", "/admin/", "GET", "near");
+    check(&rows, "h", "/admin/", "POST", "near");
+}
+
+#[test]
+fn s091_routes_that_protect_alike_may_be_near() {
+    let rows = [("*", "/{*rest}", "", "same-rest"), ("*", "/admin", "", "same-admin")];
+    check(&rows, "h", "/ADMIN", "GET", "same-rest");
+    check(&rows, "h", "/admin/", "GET", "same-rest");
+}
+
+#[test]
+fn s091_two_spellings_that_are_both_routes_are_told_apart() {
+    let rows = [
+        ("*", "/docs", "", "public"),
+        ("*", "/Docs", "", "secret"),
+        ("*", "/docs/", "", "zeta"),
+    ];
+    check(&rows, "h", "/docs", "GET", "public");
+    check(&rows, "h", "/Docs", "GET", "secret");
+    check(&rows, "h", "/docs/", "GET", "zeta");
+    check(&rows, "h", "/DOCS", "GET", "none");
+}
+
+#[test]
+fn listed_methods_are_known_to_the_rules() {
+    let matcher = compile(&[("*", "/a", "GET PURGE", "a"), ("*", "/b", "", "b")]).unwrap();
+    let methods: Vec<_> = matcher.methods().map(Method::as_str).collect();
+    assert_eq!(methods, ["GET", "PURGE"]);
+}
+
+/// Whether `pattern` matches, and how specific it is: smaller is more. One number a segment.
+fn slow_match(pattern: &str, path: &str) -> Option<Vec<u8>> {
+    let (pattern_head, pattern_tail) = split(pattern);
+    let (head, tail) = split(path);
+    if pattern_head.starts_with("{*") {
+        let whole = path.strip_prefix('/').unwrap();
+        return (!whole.is_empty()).then(|| vec![2]);
+    }
+    let rank = match pattern_head.starts_with('{') {
+        true if head.is_empty() => return None,
+        true => 1,
+        false if head == pattern_head => 0,
+        false => return None,
+    };
+    let mut ranks = vec![rank];
+    match (pattern_tail, tail) {
+        (None, None) => {}
+        (Some(pattern), Some(path)) => ranks.extend(slow_match(pattern, path)?),
+        (None, Some(_)) | (Some(_), None) => return None,
+    }
+    Some(ranks)
+}
+
+fn split(path: &str) -> (&str, Option<&str>) {
+    let path = path.strip_prefix('/').unwrap();
+    match path.find('/') {
+        Some(at) => (&path[..at], Some(&path[at..])),
+        None => (path, None),
+    }
+}
+
+fn slow_host(pattern: &str, host: &str) -> Option<usize> {
+    match pattern.strip_prefix("*.") {
+        _ if pattern == "*" => Some(usize::MAX),
+        _ if pattern == host => Some(0),
+        Some(suffix) if host.ends_with(&format!(".{suffix}")) => Some(1000 - suffix.len()),
+        _ => None,
+    }
+}
+
+fn slow<'c>(rows: &[Row<'c>], host: &str, path: &str) -> Option<&'c str> {
+    let matches = rows
+        .iter()
+        .filter_map(|row| Some(((slow_host(row.0, host)?, slow_match(row.1, path)?), row.3)));
+    matches.min_by(|a, b| a.0.cmp(&b.0)).map(|(_, value)| value)
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    let segment = prop::sample::select(vec!["a", "b", "A", "{x}", "{y}", "c.d"]);
+    let last = prop::sample::select(vec!["", "a", "b", "{x}", "{*rest}", "{*rest}"]);
+    (prop::collection::vec(segment, 0..3), last).prop_map(|(segments, last)| {
+        let inner: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        format!("{inner}/{last}")
+    })
+}
+
+fn rows() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+    let host = prop::sample::select(vec!["*", "h.d", "*.d", "*.h.d"]);
+    prop::collection::vec((host, pattern()), 0..8)
+}
+
+const VALUES: [&str; 8] = ["p0", "p1", "p2", "p3", "s4", "s5", "s6", "s7"];
+
+/// Rows with values, without those that overlap an earlier one.
+fn compiled<'a>(rows: &'a [(&'static str, String)]) -> Vec<Row<'a>> {
+    let mut kept: Vec<Row<'a>> = Vec::new();
+    for (index, (host, path)) in rows.iter().enumerate() {
+        // Alternate, so that protections differ.
+        kept.push((host, path, "", VALUES[(index * 5) % 8]));
+        if compile(&kept).is_err() {
+            kept.pop();
+        }
+    }
+    kept
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_trie_agrees_with_a_slow_obvious_matcher(
+        rows in rows(),
+        host in prop::sample::select(vec!["h.d", "x.d", "x.h.d", "d", "y"]),
+        path in "(/(a|b|A|x|c\\.d|)){1,4}",
+    ) {
+        let rows = compiled(&rows);
+        let matcher = compile(&rows).unwrap();
+        let found = match matcher.find(host, &path, &Method::GET, |_, _| true) {
+            Lookup::Found(value) => Some(*value),
+            Lookup::NotFound => None,
+            Lookup::NearMiss | Lookup::MethodNotAllowed(_) => return Err(TestCaseError::fail("protections are the same")),
+        };
+        prop_assert_eq!(found, slow(&rows, host, &path));
+    }
+
+    #[test]
+    fn s091_another_spelling_never_reaches_another_protection(
+        rows in rows(),
+        path in "(/(a|b|A|x|c\\.d)){1,4}",
+        host in prop::sample::select(vec!["h.d", "x.d", "x.h.d", "y"]),
+        spelling in 0..7_usize,
+    ) {
+        let rows = compiled(&rows);
+        let matcher = compile(&rows).unwrap();
+        let other = match spelling {
+            0 => path.to_ascii_uppercase(),
+            1 => format!("{path}/"),
+            2 => format!("{path}."),
+            3 => format!("{path};x"),
+            4 => path.replacen('/', "//", 1),
+            5 => path.to_ascii_lowercase(),
+            _ => path.replace('a', "%2561"),
+        };
+        let is_literal = |row: &Row<'_>| !row.1.contains('{');
+        if let (Lookup::Found(one), Lookup::Found(two)) =
+            (find(&matcher, host, &path, "GET"), find(&matcher, host, &other, "GET"))
+        {
+            // Patterns that fold alike are the operator's word on both spellings; such sets prove nothing.
+            let folded: Vec<_> = rows.iter().map(|row| Segment::fold(&Segment::parse(row.1).unwrap())).collect();
+            let is_ambiguous = (1..folded.len()).any(|index| folded[..index].contains(&folded[index]));
+            let is_protected_literally = rows.iter().any(|row| is_literal(row) && row.3 == *one);
+            if is_protected_literally && !is_ambiguous {
+                prop_assert_eq!(one.as_bytes()[0], two.as_bytes()[0], "{} {} {:?}", path, other, rows);
+            }
+        }
+    }
+}

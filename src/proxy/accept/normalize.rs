@@ -1,0 +1,311 @@
+//! What is the one form of a path, used to match and to forward (RFC 3986 section 6.2.2)?
+
+use std::borrow::Cow;
+
+/// A path with one reading: percent-escapes of unreserved characters are decoded, hex digits are upper case, and bytes
+/// that RFC 3986 does not allow raw in a path but that mean only themselves (`|`, `{` …) are escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalPath<'r> {
+    pub text: Cow<'r, str>,
+    pub oddities: Oddities,
+}
+
+/// Forms that are refused unless the matched route allows them by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// `%2F`: one segment for us, perhaps two for the upstream.
+    pub encoded_slash: bool,
+    /// `//`: some upstreams merge them.
+    pub empty_segment: bool,
+}
+
+/// Why a path has more than one reading, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("does not start with `/`")]
+    NoLeadingSlash,
+    #[error("`%` without two hexadecimal digits")]
+    InvalidEscape,
+    #[error("control byte, raw or encoded")]
+    Control,
+    #[error("raw byte outside ASCII")]
+    NonAscii,
+    #[error("backslash, raw or encoded")]
+    Backslash,
+    #[error("fragment or query in the path")]
+    Fragment,
+    #[error("not UTF-8 once decoded")]
+    InvalidUtf8,
+    #[error("dot segment")]
+    DotSegment,
+    #[error("encoded twice")]
+    DoubleEncoding,
+    #[error("encoded slash")]
+    EncodedSlash,
+    #[error("empty segment")]
+    EmptySegment,
+}
+
+impl PathError {
+    /// Label value of a denial; a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoLeadingSlash => "path_no_leading_slash",
+            Self::InvalidEscape => "path_invalid_escape",
+            Self::Control => "path_control_byte",
+            Self::NonAscii => "path_non_ascii",
+            Self::Backslash => "path_backslash",
+            Self::Fragment => "path_fragment",
+            Self::InvalidUtf8 => "path_invalid_utf8",
+            Self::DotSegment => "path_dot_segment",
+            Self::DoubleEncoding => "path_double_encoding",
+            Self::EncodedSlash => "path_encoded_slash",
+            Self::EmptySegment => "path_empty_segment",
+        }
+    }
+
+    /// What the client is told.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Self::NoLeadingSlash => "The path does not start with `/`.",
+            Self::InvalidEscape => "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.",
+            Self::Control => "The path has a control character.",
+            Self::NonAscii => "The path has bytes outside ASCII; percent-encode them.",
+            Self::Backslash => "The path has a backslash; use `/`.",
+            Self::Fragment => "The path has a `#` or `?`; a fragment is not sent to a server.",
+            Self::InvalidUtf8 => "The path is not valid UTF-8 once percent-decoded.",
+            Self::DotSegment => "The path has a `.` or `..` segment; resolve it before sending.",
+            Self::DoubleEncoding => "The path is percent-encoded twice; encode it once.",
+            Self::EncodedSlash => "The path has an encoded slash (%2F), which this route does not allow.",
+            Self::EmptySegment => "The path has an empty segment (//), which this route does not allow.",
+        }
+    }
+}
+
+/// Escapes inside escapes are followed this deep; what goes on after that is nobody's honest path.
+const DECODE_ROUNDS_MAX: usize = 3;
+
+/// The normal form of `raw`, the path of a request target without its query. Borrows when `raw` is in that form.
+///
+/// Applying it to its own output changes nothing, and decoding the output a second time gives no `/`, `.`, `;` or `\`
+/// that the first time did not.
+///
+/// # Errors
+/// [`PathError`], the first that applies. Never `EncodedSlash` or `EmptySegment`: whether these are allowed depends on
+/// the route, so they come back as [`Oddities`].
+pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
+    if !raw.starts_with('/') {
+        return Err(PathError::NoLeadingSlash);
+    }
+    let text = if is_normal(raw.as_bytes()) {
+        Cow::Borrowed(raw)
+    } else {
+        Cow::Owned(rewrite(raw)?)
+    };
+    let oddities = inspect(&text)?;
+    Ok(NormalPath { text, oddities })
+}
+
+/// Whether [`rewrite`] would give the same bytes back.
+fn is_normal(raw: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        if byte == b'%' {
+            let upper = raw[at + 1..].iter().take(2).all(|digit| !digit.is_ascii_lowercase());
+            match escape_at(raw, at) {
+                Some(value) if upper && !is_unreserved(value) => at += 3,
+                _ => return false,
+            }
+        } else if is_path_byte(byte) {
+            at += 1;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+fn rewrite(raw: &str) -> Result<String, PathError> {
+    let bytes = raw.as_bytes();
+    let mut text = String::with_capacity(bytes.len() + 8);
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'%' => {
+                let value = escape_at(bytes, at - 1).ok_or(PathError::InvalidEscape)?;
+                at += 2;
+                if is_unreserved(value) {
+                    text.push(char::from(value));
+                } else {
+                    push_escape(&mut text, value);
+                }
+            }
+            b'\\' => return Err(PathError::Backslash),
+            b'#' | b'?' => return Err(PathError::Fragment),
+            0x00..=0x20 | 0x7F => return Err(PathError::Control),
+            0x80.. => return Err(PathError::NonAscii),
+            _ if is_path_byte(byte) => text.push(char::from(byte)),
+            // RFC 3986 section 2 leaves out `"<>[]^`{|}`; clients send some of them all the same. They have one meaning,
+            // so they get one spelling.
+            _ => push_escape(&mut text, byte),
+        }
+    }
+    Ok(text)
+}
+
+/// Refuses what an upstream could read differently. `text` is in normal form.
+fn inspect(text: &str) -> Result<Oddities, PathError> {
+    let mut oddities = Oddities {
+        encoded_slash: false,
+        empty_segment: text.contains("//"),
+    };
+    if text.contains('%') {
+        let once = decode(text.as_bytes());
+        if once.iter().any(|byte| byte.is_ascii_control()) {
+            return Err(PathError::Control);
+        }
+        if once.contains(&b'\\') {
+            return Err(PathError::Backslash);
+        }
+        if std::str::from_utf8(&once).is_err() {
+            return Err(PathError::InvalidUtf8);
+        }
+        refuse_double_encoding(once)?;
+        oddities.encoded_slash = text.contains("%2F");
+    }
+    let mut segments = text.split('/').flat_map(|segment| segment.split("%2F"));
+    match segments.any(is_dot_segment) {
+        true => Err(PathError::DotSegment),
+        false => Ok(oddities),
+    }
+}
+
+/// `.` and `..`, also as `..;x` (Tomcat and Jetty cut parameters first) and `..%20` (Windows trims spaces).
+fn is_dot_segment(segment: &str) -> bool {
+    if !segment.starts_with('.') {
+        return false;
+    }
+    let end = segment
+        .find(';')
+        .or_else(|| segment.find("%3B"))
+        .unwrap_or(segment.len());
+    let end = segment.find("%3B").map_or(end, |encoded| encoded.min(end));
+    matches!(segment[..end].trim_end_matches("%20"), "." | "..")
+}
+
+/// S090: an upstream that decodes once more than we do must find no separator that we did not see.
+fn refuse_double_encoding(once: Vec<u8>) -> Result<(), PathError> {
+    let separators = |bytes: &[u8]| {
+        let is_separator = |byte: &u8| matches!(byte, b'/' | b'.' | b'\\' | b';') || byte.is_ascii_control();
+        bytes.iter().filter(|byte| is_separator(byte)).count()
+    };
+    let expected = separators(&once);
+    let mut text = once;
+    for _ in 0..DECODE_ROUNDS_MAX {
+        let next = decode(&text);
+        if next == text {
+            return Ok(());
+        }
+        if separators(&next) != expected || std::str::from_utf8(&next).is_err() {
+            return Err(PathError::DoubleEncoding);
+        }
+        text = next;
+    }
+    Err(PathError::DoubleEncoding)
+}
+
+/// The path as the most forgiving upstream could understand it: decoded to the end, lower case, without parameters,
+/// trailing dots and spaces, empty segments and a trailing `/`. Only compared with other folded paths, never forwarded.
+///
+/// Borrows when `path` is folded already, which is the usual case.
+pub fn fold(path: &str) -> Cow<'_, str> {
+    if is_folded(path) {
+        return Cow::Borrowed(path);
+    }
+    let mut bytes = path.as_bytes().to_vec();
+    for _ in 0..=DECODE_ROUNDS_MAX {
+        bytes = decode(&bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let text = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        // Both ways, because U+212A (Kelvin) only meets `k` in lower case and U+017F (long s) only meets `s` in upper.
+        text.to_uppercase().to_lowercase()
+    };
+    // An upstream that decodes before it splits off the query ends the path here.
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let mut folded = String::with_capacity(text.len());
+    for segment in text.split(['/', '\\']) {
+        let name = segment
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(['.', ' ']);
+        if !name.is_empty() {
+            folded.push('/');
+            folded.push_str(name);
+        }
+    }
+    if folded.is_empty() {
+        folded.push('/');
+    }
+    Cow::Owned(folded)
+}
+
+fn is_folded(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let plain = |byte: &u8| !byte.is_ascii_uppercase() && byte.is_ascii() && !b"%;\\?# ".contains(byte);
+    let ends_well = path == "/" || !matches!(bytes.last(), None | Some(b'/' | b'.'));
+    let pair_is_well = |pair: &[u8]| !(pair[1] == b'/' && matches!(pair[0], b'/' | b'.'));
+    ends_well && bytes.iter().all(plain) && bytes.windows(2).all(pair_is_well)
+}
+
+/// Percent-decodes once; what is no escape stays.
+fn decode(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match escape_at(bytes, at) {
+            Some(value) => {
+                decoded.push(value);
+                at += 3;
+            }
+            None => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// The byte that the escape at `at` stands for, or `None` where no escape is.
+pub(crate) fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
+    let &[b'%', high, low] = bytes.get(at..at + 3)? else {
+        return None;
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+fn push_escape(text: &mut String, byte: u8) {
+    text.push('%');
+    for nibble in [byte >> 4, byte & 0x0F] {
+        text.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+    }
+}
+
+/// RFC 3986 section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// `pchar` without escapes, and `/` (RFC 3986 section 3.3).
+fn is_path_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"!$&'()*+,;=:@/".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;
