@@ -36,28 +36,27 @@ pub struct Rules {
 impl Rules {
     /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
     pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
-        let mut methods: Vec<Method> = methods.into_iter().filter(|method| !is_registered(method)).collect();
-        methods.dedup();
         Self {
             api_key_header,
-            methods,
+            methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
         }
     }
 }
 
 /// The methods that stand for "every method" in a route: RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
 /// TRACE, which are never served: one makes a tunnel, the other echoes credentials.
+pub(crate) const REGISTERED_METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::PATCH,
+];
+
 pub(crate) fn is_registered(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-    ]
-    .contains(method)
+    REGISTERED_METHODS.contains(method)
 }
 
 /// Refuses methods and fields before any matching.
@@ -91,7 +90,8 @@ pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), 
     Ok(())
 }
 
-/// Refuses what the path has and the matched route does not allow. Without a route, pass `Oddities::default()`.
+/// Refuses what the path has and the matched route does not allow. Where no route matched, pass
+/// `Oddities::default()`: such a path is refused for what it is (400) before it is not found (404).
 ///
 /// # Errors
 /// `EncodedSlash` or `EmptySegment`.
@@ -133,9 +133,9 @@ fn is_alias(name: &str, api_key_header: &HeaderName) -> bool {
 }
 
 fn is_protected(name: &str, api_key_header: &HeaderName) -> bool {
-    let starts_with = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
+    let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
     PROTECTED.iter().any(|protected| folds_to(name, protected))
-        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(&prefix))
+        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
         || folds_to(name, api_key_header.as_str())
 }
 

@@ -14,10 +14,10 @@ use http::header::HOST;
 use http::request::Parts;
 use ipnet::IpNet;
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 /// A request that has one reading. Borrowed from its parts; allocates only where host or path were not in normal form.
-#[derive(Debug)]
 pub struct Inbound<'r> {
     method: &'r Method,
     host: Cow<'r, str>,
@@ -96,6 +96,21 @@ impl<'r> Inbound<'r> {
     /// Whom the request is from; the peer, unless that is a trusted proxy which names another.
     pub fn client_ip(&self) -> IpAddr {
         self.client_ip
+    }
+}
+
+/// Leaves out the headers and the query, which may hold credentials.
+impl fmt::Debug for Inbound<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = out.debug_struct("Inbound");
+        fields
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("path", &self.path);
+        fields
+            .field("peer", &self.peer)
+            .field("client_ip", &self.client_ip)
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,6 +235,14 @@ mod tests {
             AcceptError::ConnectionNomination
         );
         assert_eq!(refusal("/?a=\u{e9}", &[]), AcceptError::QueryByte);
+    }
+
+    #[test]
+    fn s143_an_inbound_prints_no_credential() {
+        let fields = [("host", "a"), ("authorization", "Bearer s3cret")];
+        let parts = parts("/?key=s3cret", Version::HTTP_11, &fields);
+        let printed = format!("{:?}", inbound(&parts).unwrap());
+        assert!(!printed.contains("s3cret"), "{printed}");
     }
 
     #[test]

@@ -157,15 +157,7 @@ impl Entry {
             if let Some(first) = self.unlisted.replace(route) {
                 return Err(first);
             }
-            self.allow(&[
-                Method::GET,
-                Method::HEAD,
-                Method::POST,
-                Method::PUT,
-                Method::DELETE,
-                Method::OPTIONS,
-                Method::PATCH,
-            ]);
+            self.allow(&hygiene::REGISTERED_METHODS);
         }
         for method in methods {
             if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
@@ -325,13 +317,9 @@ impl Node {
     /// `path` is what follows the slash after the segments that led here, `None` when that was all. As deep as the
     /// deepest pattern; visits no node twice, because one sequence of segments leads to each.
     fn walk(&self, path: Option<&str>, empty_rest: EmptyRest) -> Option<&[usize]> {
-        let slot = |entries: &'_ Vec<usize>| !entries.is_empty();
         let Some(path) = path else {
-            let at_rest = || Some(&self.rest).filter(|entries| slot(entries) && empty_rest == EmptyRest::Matches);
-            return Some(&self.end)
-                .filter(|entries| slot(entries))
-                .or_else(at_rest)
-                .map(Vec::as_slice);
+            let rest = || filled(&self.rest).filter(|_| empty_rest == EmptyRest::Matches);
+            return filled(&self.end).or_else(rest);
         };
         let (segment, after) = match path.split_once('/') {
             Some((segment, after)) => (segment, Some(after)),
@@ -342,9 +330,13 @@ impl Node {
             let node = self.param.as_ref().filter(|_| !segment.is_empty())?;
             node.walk(after, empty_rest)
         };
-        let rest = || Some(self.rest.as_slice()).filter(|entries| !entries.is_empty() && !path.is_empty());
+        let rest = || filled(&self.rest).filter(|_| !path.is_empty());
         literal.or_else(param).or_else(rest)
     }
+}
+
+fn filled(entries: &[usize]) -> Option<&[usize]> {
+    (!entries.is_empty()).then_some(entries)
 }
 
 #[cfg(test)]
