@@ -110,6 +110,9 @@ impl<T> Matcher<T> {
     /// The most specific path pattern at the most specific host that has one decides: if its methods do not include
     /// `method`, no less specific route is tried (S099). `same` says whether two routes ask the same of a caller; it
     /// is only called when the path is a near miss (S091).
+    ///
+    /// `%2F` counts as a near miss of `/`: a route that allows encoded slashes takes them with `{*rest}`, because as
+    /// `{name}` they lead, once decoded, to whatever route is there.
     pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
         let Some(&[exact, ..]) = self
             .hosts

@@ -252,6 +252,16 @@ fn s091_the_guard_holds_inside_a_path_and_across_hosts() {
 }
 
 #[test]
+fn s091_encoded_slashes_belong_to_the_rest() {
+    let catch_all = ("*", "/{*rest}", "", "secret");
+    let as_name = [catch_all, ("*", "/fetch/{url}", "", "public")];
+    let as_rest = [catch_all, ("*", "/fetch/{*url}", "", "public")];
+    check(&as_name, "h", "/fetch/https%3A%2F%2Fa", "GET", "near");
+    check(&as_rest, "h", "/fetch/https%3A%2F%2Fa", "GET", "public");
+    check(&as_name, "h", "/fetch/a", "GET", "public");
+}
+
+#[test]
 fn s091_a_method_that_the_near_route_refuses_is_a_near_miss() {
     let rows = [("*", "/{*rest}", "", "public"), ("*", "/admin", "POST", "secret")];
     check(&rows, "h", "/admin", "GET", "POST");
