@@ -1,0 +1,201 @@
+use super::*;
+use crate::model::plan::Quota;
+use proptest::prelude::*;
+use std::num::NonZeroU32;
+
+fn quota(requests: u32, period: Duration, burst: u32) -> CompiledQuota {
+    CompiledQuota::compile(&Quota {
+        requests: NonZeroU32::new(requests).unwrap(),
+        period,
+        burst: NonZeroU32::new(burst).unwrap(),
+    })
+}
+
+/// A key like those that arrive: evenly spread.
+fn key(number: u64) -> u128 {
+    let mut state = number;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    };
+    u128::from(next()) << 64 | u128::from(next())
+}
+
+fn secs(secs: u64) -> Tick {
+    Tick::ZERO.saturating_add(Duration::from_secs(secs))
+}
+
+#[test]
+fn s113_buckets_are_bounded_and_newcomers_are_limited_all_the_same() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::from_secs(3600), 1);
+    for number in 0..100 {
+        assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_ok());
+    }
+    // Ten thousand newcomers meet in the shared buckets: no more than one request each of those passes.
+    let passed = (100..10_100)
+        .filter(|number| buckets.spend(&quota, key(*number), Tick::ZERO).is_ok())
+        .count();
+    assert!(passed <= SHARED_BUCKETS, "{passed}");
+    assert_eq!(buckets.len(), 100);
+    // Whoever had a bucket has it still.
+    for number in 0..100 {
+        assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_err());
+    }
+}
+
+#[test]
+fn s113_a_full_map_forgets_the_recovered_for_a_newcomer() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::from_secs(10), 1);
+    for number in 0..100 {
+        buckets.spend(&quota, key(number), Tick::ZERO).unwrap();
+    }
+    buckets.spend(&quota, key(100), secs(11)).unwrap();
+    assert_eq!(buckets.len(), 1);
+}
+
+#[test]
+fn leaving_a_shared_bucket_brings_no_fresh_burst() {
+    let buckets = Buckets::new(1);
+    let slow = quota(1, Duration::from_secs(3600), 1);
+    let fast = quota(1, Duration::from_secs(1), 1);
+    buckets.spend(&fast, key(1), Tick::ZERO).unwrap();
+    buckets.spend(&slow, key(2), Tick::ZERO).unwrap();
+    // The first bucket has recovered and makes room, and the second principal gets one of its own.
+    assert!(buckets.spend(&slow, key(2), secs(10)).is_err());
+    assert_eq!(buckets.len(), 1);
+    assert!(buckets.spend(&slow, key(2), secs(3600)).is_ok());
+}
+
+#[test]
+fn a_sweep_forgets_the_recovered_and_nobody_else() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::from_secs(10), 1);
+    buckets.spend(&quota, key(1), Tick::ZERO).unwrap();
+    buckets.spend(&quota, key(2), secs(5)).unwrap();
+    buckets.sweep(secs(10));
+    assert_eq!(buckets.len(), 1);
+    assert!(buckets.spend(&quota, key(2), secs(10)).is_err());
+    assert!(buckets.spend(&quota, key(1), secs(10)).is_ok());
+}
+
+#[test]
+fn a_refund_gives_back_exactly_one_request() {
+    let buckets = Buckets::new(100);
+    let quota = quota(60, Duration::from_secs(60), 2);
+    let spending = buckets.spend(&quota, key(1), Tick::ZERO).unwrap();
+    buckets.refund(&quota, key(1), spending);
+    buckets.refund(&quota, key(1), spending);
+    assert_eq!(buckets.spend(&quota, key(1), Tick::ZERO).unwrap().level.remaining, 1);
+    assert_eq!(buckets.spend(&quota, key(1), Tick::ZERO).unwrap().level.remaining, 0);
+    assert!(buckets.spend(&quota, key(1), Tick::ZERO).is_err());
+}
+
+#[test]
+fn a_refund_after_others_spent_changes_nothing() {
+    let buckets = Buckets::new(100);
+    let quota = quota(60, Duration::from_secs(60), 2);
+    let first = buckets.spend(&quota, key(1), Tick::ZERO).unwrap();
+    buckets.spend(&quota, key(1), Tick::ZERO).unwrap();
+    buckets.refund(&quota, key(1), first);
+    assert!(buckets.spend(&quota, key(1), Tick::ZERO).is_err());
+}
+
+#[test]
+fn s115_the_last_tick_overflows_nothing() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::MAX, u32::MAX);
+    let end = Tick::from_nanos(u64::MAX);
+    for _ in 0..10 {
+        let _ = buckets.spend(&quota, key(1), end);
+        let _ = buckets.peek(&quota, key(1), Tick::ZERO);
+    }
+}
+
+#[test]
+fn s115_a_thread_whose_clock_reading_is_older_forgives_nothing() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::from_millis(100), 1);
+    let now = Tick::from_nanos(1_000_000_000);
+    buckets.spend(&quota, key(1), now).unwrap();
+    let older = Tick::from_nanos(1_000_000_000 - 1_000_000);
+    assert!(buckets.spend(&quota, key(1), older).is_err());
+    let wait = buckets.spend(&quota, key(1), now).unwrap_err();
+    assert_eq!(wait, Duration::from_millis(100));
+}
+
+prop_compose! {
+    fn any_quota()(requests in 1_u32..2_000, period_ms in 1_u64..4_000_000, burst in 1_u32..20) -> CompiledQuota {
+        quota(requests, Duration::from_millis(period_ms), burst)
+    }
+}
+
+proptest! {
+    #[test]
+    fn waiting_exactly_as_long_as_told_is_enough_and_one_tick_less_is_not(
+        quota in any_quota(),
+        steps in prop::collection::vec(0_u64..10_000_000_000, 1..60),
+    ) {
+        let buckets = Buckets::new(10);
+        let mut now = Tick::ZERO;
+        for step in steps {
+            if let Err(wait) = buckets.spend(&quota, key(1), now) {
+                prop_assert!(wait > Duration::ZERO);
+                let enough = now.saturating_add(wait);
+                let less = Tick::from_nanos(enough.as_nanos() - 1);
+                prop_assert!(buckets.peek(&quota, key(1), less).is_err());
+                prop_assert!(buckets.peek(&quota, key(1), enough).is_ok());
+            }
+            now = now.saturating_add(Duration::from_nanos(step));
+        }
+    }
+
+    #[test]
+    fn peek_foretells_spend_and_refill_is_when_one_more_is_left(
+        quota in any_quota(),
+        steps in prop::collection::vec(0_u64..1_000_000_000, 1..60),
+    ) {
+        let buckets = Buckets::new(10);
+        let mut now = Tick::ZERO;
+        for step in steps {
+            let foretold = buckets.peek(&quota, key(1), now);
+            let spent = buckets.spend(&quota, key(1), now).map(|spending| spending.level);
+            prop_assert_eq!(foretold, spent);
+            if let Ok(level) = spent {
+                prop_assert!(level.remaining < quota.burst().get());
+                prop_assert!(level.refill_after > Duration::ZERO);
+                // `peek` tells what is left after one more.
+                let left = |now| buckets.peek(&quota, key(1), now).map_or(0, |level| level.remaining + 1);
+                let refilled = now.saturating_add(level.refill_after);
+                prop_assert_eq!(left(refilled), level.remaining + 1);
+                prop_assert_eq!(left(Tick::from_nanos(refilled.as_nanos() - 1)), level.remaining);
+            }
+            now = now.saturating_add(Duration::from_nanos(step));
+        }
+    }
+
+    #[test]
+    fn no_window_lets_more_through_than_burst_and_rate_allow(
+        quota in any_quota(),
+        steps in prop::collection::vec(0_u64..2_000_000_000, 1..200),
+    ) {
+        let buckets = Buckets::new(10);
+        let mut now = 0_u64;
+        let mut passed = Vec::new();
+        for step in steps {
+            if buckets.spend(&quota, key(1), Tick::from_nanos(now)).is_ok() {
+                passed.push(now);
+            }
+            now += step;
+        }
+        for (first, start) in passed.iter().enumerate() {
+            for (last, end) in passed.iter().enumerate().skip(first) {
+                let most = u64::from(quota.burst().get()) + (end - start) / quota.interval_nanos();
+                prop_assert!((last - first + 1) as u64 <= most);
+            }
+        }
+    }
+}
