@@ -1,7 +1,9 @@
 //! The nouns every side shares: no I/O, no async, nothing of the configuration file.
 
 pub mod algorithm;
+pub mod api_key;
 pub mod clock;
+pub mod directory;
 pub mod issuer;
 pub mod names;
 pub mod plan;

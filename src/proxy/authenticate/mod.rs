@@ -1,5 +1,6 @@
 //! Whose credential it is; gives [`Principal`].
 
+pub mod api_key;
 mod identity;
 pub mod token;
 pub mod verified;
