@@ -1,1 +1,3 @@
 //! What outlives the process.
+
+pub mod keys_file;

@@ -1,0 +1,234 @@
+//! How is a keys file changed without losing the operator's comments, or anything else?
+//!
+//! A change is text put in at one place. The result is read again before it is written: unless it holds exactly the
+//! change that was meant, the file stays as it is.
+
+use crate::model::api_key::DigestScheme;
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::model::directory::KeyOrigin;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::store::keys_file::KeysFileError;
+use crate::store::keys_file::parse;
+use crate::store::keys_file::rfc3339;
+use crate::store::keys_file::yaml;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// What a file that does not exist yet is taken for.
+const EMPTY: &str = "keys: []\n";
+
+/// Adds an own key at the end of the list; the file is made where there is none.
+///
+/// # Errors
+/// The file has a mistake (all of them), cannot be written, or is written in a way that nothing can be added to.
+pub fn append(
+    path: &Path,
+    record: &KeyRecord,
+    scheme: DigestScheme,
+    created_at: Timestamp,
+) -> Result<(), KeysFileError> {
+    edit(path, scheme, |path, text, mut records| {
+        records.push(record.clone());
+        let (document, _) = yaml::read(text);
+        let uneditable = |hint| KeysFileError::Uneditable {
+            path: path.to_owned(),
+            hint,
+        };
+        let list = document
+            .list
+            .ok_or_else(|| uneditable("there is no list under `keys`"))?;
+        let mut text = text.to_owned();
+        let start = byte_of(&text, list.index);
+        let brackets = text[start..].starts_with('[');
+        let indent = if brackets && document.entries.is_empty() {
+            // The parser says where brackets begin, but not reliably where they end.
+            let end = text[start..].find(']').map_or(text.len(), |end| start + end + 1);
+            text.replace_range(start..end, "");
+            2
+        } else if brackets {
+            return Err(uneditable(
+                "write the list with one `- ` per key instead of in brackets",
+            ));
+        } else {
+            list.column
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&item(record, scheme, created_at, indent));
+        Ok((text, records))
+    })
+}
+
+/// Marks the key `id` as revoked; its entry stays.
+///
+/// # Errors
+/// As [`append`]; also no key has this id, or it is revoked already.
+pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Result<(), KeysFileError> {
+    edit(path, scheme, |path, text, mut records| {
+        let Some(index) = records.iter().position(|record| record.id == id) else {
+            return Err(KeysFileError::NoSuchKey {
+                path: path.to_owned(),
+                id,
+            });
+        };
+        if records[index].state == KeyState::Revoked {
+            return Err(KeysFileError::AlreadyRevoked { id });
+        }
+        records[index].state = KeyState::Revoked;
+        // Every entry became a record, or `edit` would have refused the file; so places agree.
+        let (document, _) = yaml::read(text);
+        let entry = &document.entries[index];
+        let mut text = text.to_owned();
+        let start = byte_of(&text, entry.start);
+        let time = rfc3339(at);
+        if text[start..].starts_with('{') {
+            text.insert_str(start + 1, &format!(" revoked_at: \"{time}\","));
+        } else {
+            let name = match records[index].origin {
+                KeyOrigin::Own => "id",
+                KeyOrigin::Imported => "digest",
+            };
+            let field = entry.field(name).expect("a record has the field that identifies it");
+            let after = end_of_line(&mut text, field.line);
+            text.insert_str(after, &format!("{:1$}revoked_at: {time}\n", "", field.column));
+        }
+        Ok((text, records))
+    })
+}
+
+/// Replaces the file by what `change` makes of it. One writer at a time, and no reader sees half of it.
+fn edit(
+    path: &Path,
+    scheme: DigestScheme,
+    change: impl FnOnce(&Path, &str, Vec<KeyRecord>) -> Result<(String, Vec<KeyRecord>), KeysFileError>,
+) -> Result<(), KeysFileError> {
+    // A symbolic link stays one: what it points to is replaced.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let unwritable = |source| KeysFileError::Unwritable {
+        path: path.clone(),
+        source,
+    };
+    // A file of its own, because the keys file itself is another file after each change. Unlocked when closed.
+    let lock = private().write(true).open(beside(path, ".lock")).map_err(unwritable)?;
+    lock.lock().map_err(unwritable)?;
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => EMPTY.to_owned(),
+        read => read.map_err(|source| KeysFileError::Unreadable {
+            path: path.clone(),
+            source,
+        })?,
+    };
+    let broken = |problems| KeysFileError::Broken {
+        path: path.clone(),
+        problems,
+    };
+    let records = parse(&text, scheme).map_err(broken)?;
+    let (changed, meant) = change(path, &text, records)?;
+    if parse(&changed, scheme).ok() != Some(meant) {
+        return Err(KeysFileError::Uneditable {
+            path: path.clone(),
+            hint: "the change would not read back as meant; please make it by hand",
+        });
+    }
+    replace(path, &changed).map_err(unwritable)
+}
+
+/// Writes beside, then renames: after a power cut there is the old file or the new one.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = beside(path, ".new");
+    // Left behind by a writer that died; the lock says that nobody is writing it now.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = private().write(true).create_new(true).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    // The file stays its owner's when root edits it, or the service could not read it any more.
+    if let Ok(old) = std::fs::metadata(path) {
+        let new = file.metadata()?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+    }
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Nobody but the owner reads what is made with this.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
+    let mut lines = vec![
+        format!("id: {}", record.id),
+        format!("digest: {}:{}", scheme.as_str(), record.digest.to_hex()),
+        format!("name: {}", quoted(&record.name)),
+        format!("env: {}", record.environment.as_str()),
+    ];
+    if !record.scopes.is_empty() {
+        let scopes: Vec<_> = record.scopes.iter().map(|scope| quoted(scope.as_str())).collect();
+        lines.push(format!("scopes: [{}]", scopes.join(", ")));
+    }
+    if let Some(client) = &record.client {
+        lines.push(format!("client: {}", quoted(client)));
+    }
+    if let Some(organization) = &record.organization {
+        lines.push(format!("organization: {}", quoted(organization)));
+    }
+    if !record.addresses.is_empty() {
+        let addresses: Vec<_> = record
+            .addresses
+            .iter()
+            .map(|range| quoted(&range.to_string()))
+            .collect();
+        lines.push(format!("addresses: [{}]", addresses.join(", ")));
+    }
+    lines.push(format!("created_at: {}", rfc3339(created_at)));
+    lines.push(match record.expires_at {
+        None => "expires_at: never".to_owned(),
+        Some(time) => format!("expires_at: {}", rfc3339(time)),
+    });
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let dash = if index == 0 { "- " } else { "  " };
+        text.push_str(&format!("{:indent$}{dash}{line}\n", ""));
+    }
+    text
+}
+
+/// A double-quoted YAML scalar. JSON's strings are such (YAML 1.2 section 1.3).
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn byte_of(text: &str, char_index: usize) -> usize {
+    text.char_indices().nth(char_index).map_or(text.len(), |(byte, _)| byte)
+}
+
+/// Where the line after `line` (from 1) begins; ends the last line where it was not.
+fn end_of_line(text: &mut String, line: usize) -> usize {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.split_inclusive('\n').take(line).map(str::len).sum()
+}

@@ -1,0 +1,412 @@
+//! Which API keys does the keys file hold?
+//!
+//! ```yaml
+//! keys:
+//!   - id: 0123456789abcdef
+//!     digest: hmac-sha256:<64 hexadecimal digits>   # sha256:… where no pepper is configured
+//!     name: ci
+//!     env: live
+//!     scopes: [orders:read]
+//!     client: billing              # optional, like the rest but `expires_at`
+//!     organization: acme
+//!     addresses: [10.0.0.0/8]      # everywhere when absent
+//!     created_at: 2026-01-01T00:00:00Z
+//!     expires_at: never            # or RFC 3339
+//!     revoked_at: 2026-06-01T00:00:00Z
+//!   - imported: true               # brought along from another system
+//!     digest: sha256:<64 hexadecimal digits>        # printf %s "$KEY" | sha256sum
+//!     name: old-portal
+//!     expires_at: never
+//! ```
+
+pub mod edit;
+mod yaml;
+
+use crate::model::api_key::DigestScheme;
+use crate::model::api_key::KeyDigest;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::model::directory::Directory;
+use crate::model::directory::KeyOrigin;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::model::scope::Scope;
+use crate::model::scope::ScopeSet;
+use crate::store::keys_file::yaml::Entry;
+use crate::store::keys_file::yaml::Field;
+use crate::store::keys_file::yaml::Value;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a keys file was not read, or not changed. Nothing of it has any effect then.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysFileError {
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{}", Listing(path, problems))]
+    Broken {
+        path: PathBuf,
+        problems: Vec<KeysFileProblem>,
+    },
+    #[error("{} cannot be edited automatically: {hint}", path.display())]
+    Uneditable { path: PathBuf, hint: &'static str },
+    #[error("{} has no key {id}", path.display())]
+    NoSuchKey { path: PathBuf, id: KeyId },
+    #[error("key {id} is revoked already")]
+    AlreadyRevoked { id: KeyId },
+}
+
+/// One mistake. Names fields, never the digests in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysFileProblem {
+    /// From 1.
+    pub line: usize,
+    pub message: String,
+}
+
+struct Listing<'a>(&'a Path, &'a [KeysFileProblem]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.1.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            write!(out, "{}:{}: {}", self.0.display(), problem.line, problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `path` and makes its keys the whole content of `directory`; returns how many there are.
+///
+/// # Errors
+/// The file cannot be read or has a mistake: all of them at once. `directory` keeps what it had.
+pub fn load_into(path: &Path, scheme: DigestScheme, directory: &Directory) -> Result<usize, KeysFileError> {
+    let records = read(path, scheme)?;
+    let count = records.len();
+    directory.replace(records);
+    Ok(count)
+}
+
+/// Reads the keys at `path`, in the order of the file. `scheme` is the one that new keys are digested with.
+///
+/// # Errors
+/// The file cannot be read or has a mistake: all of them at once.
+pub fn read(path: &Path, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| KeysFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&text, scheme).map_err(|problems| KeysFileError::Broken {
+        path: path.to_owned(),
+        problems,
+    })
+}
+
+/// Reads the keys in `text`, in its order.
+///
+/// # Errors
+/// Every mistake, sorted by line. Two entries with one id or one digest are a mistake (S075).
+pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<KeysFileProblem>> {
+    let (document, problems) = yaml::read(text);
+    let mut compiler = Compiler {
+        scheme,
+        problems,
+        scopes: HashSet::new(),
+        texts: HashSet::new(),
+    };
+    let mut records = Vec::with_capacity(document.entries.len());
+    let mut ids = HashMap::new();
+    let mut digests = HashMap::new();
+    for entry in &document.entries {
+        let Some(record) = compiler.record(entry) else {
+            continue;
+        };
+        if let Some(first) = digests.insert(record.digest.to_hex(), entry.line) {
+            compiler.problem(entry.line, format!("the same digest stands on line {first}"));
+        } else if let Some(first) = ids.insert(record.id, entry.line) {
+            compiler.problem(entry.line, format!("the id {} stands on line {first} too", record.id));
+        }
+        records.push(record);
+    }
+    if compiler.problems.is_empty() {
+        Ok(records)
+    } else {
+        compiler.problems.sort_by_key(|problem| problem.line);
+        Err(compiler.problems)
+    }
+}
+
+const FIELDS: [&str; 12] = [
+    "id",
+    "imported",
+    "digest",
+    "name",
+    "env",
+    "scopes",
+    "client",
+    "organization",
+    "addresses",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+];
+
+/// Longest name, client or organization, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+struct Compiler {
+    scheme: DigestScheme,
+    problems: Vec<KeysFileProblem>,
+    /// Texts that several keys share are kept once.
+    scopes: HashSet<Arc<ScopeSet>>,
+    texts: HashSet<Arc<str>>,
+}
+
+impl Compiler {
+    fn problem(&mut self, line: usize, message: impl Into<String>) {
+        self.problems.push(KeysFileProblem {
+            line,
+            message: message.into(),
+        });
+    }
+
+    /// The key that `entry` describes; `None` once a problem was found in it.
+    fn record(&mut self, entry: &Entry) -> Option<KeyRecord> {
+        let before = self.problems.len();
+        for field in &entry.fields {
+            if !FIELDS.contains(&field.name.as_str()) {
+                let message = format!("unknown key `{}`; known are {}", field.name, FIELDS.join(", "));
+                self.problem(field.line, message);
+            }
+        }
+        let origin = self.origin(entry);
+        let digest = self.digest(entry, origin);
+        let id = match origin {
+            KeyOrigin::Own => self.needed(entry, "id", |text| text.parse::<KeyId>().map_err(text_of)),
+            KeyOrigin::Imported => digest.as_ref().map(KeyId::of_imported),
+        };
+        if origin == KeyOrigin::Imported
+            && let Some(field) = entry.field("id")
+        {
+            self.problem(field.line, "an imported key has no `id`; it is found by its digest");
+        }
+        let name = self.needed(entry, "name", plain_text);
+        let environment = match origin {
+            KeyOrigin::Own => self.needed(entry, "env", environment),
+            KeyOrigin::Imported => self.optional(entry, "env", environment).or(Some(KeyEnvironment::Live)),
+        };
+        let expires_at = self.needed(entry, "expires_at", |text| match text {
+            "never" => Ok(None),
+            text => timestamp(text).map(Some),
+        });
+        self.optional(entry, "created_at", timestamp);
+        // Whatever it says, and even where that cannot be read: there is no such thing as a revocation to come.
+        let state = match entry.field("revoked_at") {
+            Some(_) => KeyState::Revoked,
+            None => KeyState::Active,
+        };
+        self.optional(entry, "revoked_at", timestamp);
+        let scopes = self.list(entry, "scopes", |text| text.parse::<Scope>().map_err(text_of));
+        let addresses = self.list(entry, "addresses", |text| {
+            address_range(text)
+                .ok_or_else(|| "an address range is written like `10.0.0.0/8` or `2001:db8::1`".to_owned())
+        });
+        if let Some(field) = entry.field("addresses")
+            && matches!(&field.value, Value::List(members) if members.is_empty())
+        {
+            self.problem(
+                field.line,
+                "`addresses` is empty, which reads as nowhere; leave it out to mean everywhere",
+            );
+        }
+        let client = self.optional(entry, "client", plain_text);
+        let organization = self.optional(entry, "organization", plain_text);
+        if self.problems.len() > before {
+            return None;
+        }
+        Some(KeyRecord {
+            id: id?,
+            digest: digest?,
+            origin,
+            environment: environment?,
+            name: name?.into(),
+            state,
+            expires_at: expires_at?,
+            scopes: self.share_scopes(scopes.into_iter().collect()),
+            client: client.map(|text| self.share_text(text)),
+            organization: organization.map(|text| self.share_text(text)),
+            addresses: addresses.into(),
+        })
+    }
+
+    fn origin(&mut self, entry: &Entry) -> KeyOrigin {
+        let imported = self.optional(entry, "imported", |text| match text {
+            "true" => Ok(KeyOrigin::Imported),
+            "false" => Ok(KeyOrigin::Own),
+            _ => Err("must be `true` or `false`".to_owned()),
+        });
+        imported.unwrap_or(KeyOrigin::Own)
+    }
+
+    fn digest(&mut self, entry: &Entry, origin: KeyOrigin) -> Option<KeyDigest> {
+        let scheme = self.scheme;
+        self.needed(entry, "digest", |text| {
+            let (made_with, hex) = text.split_once(':').ok_or("must be `hmac-sha256:…` or `sha256:…`")?;
+            let made_with = match made_with {
+                "hmac-sha256" => DigestScheme::HmacSha256,
+                "sha256" => DigestScheme::Sha256,
+                _ => return Err("must be `hmac-sha256:…` or `sha256:…`".to_owned()),
+            };
+            match (origin, made_with, scheme) {
+                (KeyOrigin::Imported, DigestScheme::HmacSha256, _) => {
+                    return Err("of an imported key must be `sha256:…`, which needs no pepper".to_owned());
+                }
+                (KeyOrigin::Own, DigestScheme::HmacSha256, DigestScheme::Sha256) => {
+                    return Err("was made with a pepper, but `api_keys.pepper` is not configured".to_owned());
+                }
+                (KeyOrigin::Own, DigestScheme::Sha256, DigestScheme::HmacSha256) => {
+                    return Err(
+                        "was made without a pepper, but `api_keys.pepper` is configured; create the key anew"
+                            .to_owned(),
+                    );
+                }
+                (KeyOrigin::Own | KeyOrigin::Imported, _, _) => {}
+            }
+            KeyDigest::from_hex(hex).map_err(text_of)
+        })
+    }
+
+    fn needed<T>(&mut self, entry: &Entry, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        if entry.field(name).is_none() {
+            let hint = match name {
+                "expires_at" => "; write `never` or a time such as `2027-01-01T00:00:00Z`",
+                "id" => "; for a key of another system write `imported: true`",
+                _ => "",
+            };
+            self.problem(entry.line, format!("`{name}` is missing{hint}"));
+            return None;
+        }
+        self.optional(entry, name, parse)
+    }
+
+    fn optional<T>(&mut self, entry: &Entry, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let Field { line, value, .. } = entry.field(name)?;
+        let parsed = match value {
+            Value::Text(text) => parse(text),
+            Value::Null => Err("has no value".to_owned()),
+            Value::List(_) => Err("must be one text, not a list".to_owned()),
+            Value::Unreadable => return None,
+        };
+        parsed
+            .map_err(|message| self.problem(*line, format!("`{name}` {message}")))
+            .ok()
+    }
+
+    fn list<T>(&mut self, entry: &Entry, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(Field { line, value, .. }) = entry.field(name) else {
+            return Vec::new();
+        };
+        let members = match value {
+            Value::List(members) => members,
+            Value::Text(_) | Value::Null => {
+                self.problem(*line, format!("`{name}` must be a list, such as `[…]`"));
+                return Vec::new();
+            }
+            Value::Unreadable => return Vec::new(),
+        };
+        let mut parsed = Vec::with_capacity(members.len());
+        for (text, line) in members {
+            match parse(text) {
+                Ok(member) => parsed.push(member),
+                Err(message) => self.problem(*line, format!("`{name}`: {message}")),
+            }
+        }
+        parsed
+    }
+
+    fn share_scopes(&mut self, scopes: ScopeSet) -> Arc<ScopeSet> {
+        if let Some(shared) = self.scopes.get(&scopes) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(scopes);
+        self.scopes.insert(Arc::clone(&shared));
+        shared
+    }
+
+    fn share_text(&mut self, text: String) -> Arc<str> {
+        if let Some(shared) = self.texts.get(text.as_str()) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&shared));
+        shared
+    }
+}
+
+fn text_of(error: impl fmt::Display) -> String {
+    format!("is wrong: {error}")
+}
+
+fn environment(text: &str) -> Result<KeyEnvironment, String> {
+    text.parse().map_err(text_of)
+}
+
+/// A name, a client or an organization.
+///
+/// # Errors
+/// Empty, longer than 256 bytes, or with control characters, which could forge lines in a log or a table.
+pub fn plain_text(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!(
+            "must have 1 to {TEXT_BYTES_MAX} bytes and no control characters"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A range such as `10.0.0.0/8`, or one address. Host bits that are set (`10.0.0.1/8`) are refused: it could mean either.
+pub fn address_range(text: &str) -> Option<ipnet::IpNet> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    text.parse::<ipnet::IpNet>()
+        .ok()
+        .filter(|range| range.trunc() == *range)
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .and_then(|time| u64::try_from(time.as_millisecond()).ok())
+        .map(Timestamp::from_unix_millis)
+        .ok_or_else(|| "must be a time since 1970 such as `2027-01-01T00:00:00Z` (RFC 3339)".to_owned())
+}
+
+/// RFC 3339 in UTC, whole seconds.
+pub fn rfc3339(time: Timestamp) -> String {
+    i64::try_from(time.as_unix_secs())
+        .ok()
+        .and_then(|secs| jiff::Timestamp::from_second(secs).ok())
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests;

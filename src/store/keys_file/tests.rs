@@ -1,0 +1,468 @@
+use super::*;
+use crate::model::api_key::ApiKeyText;
+use crate::model::api_key::Digester;
+use crate::model::api_key::system_random;
+use crate::model::secret::Secret;
+use proptest::prelude::*;
+use std::os::unix::fs::PermissionsExt;
+
+const A: &str = "aaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbb";
+const CREATED: Timestamp = Timestamp::from_unix_secs(1_767_225_600);
+
+fn hex(text: &str) -> String {
+    KeyDigest::sha256(text).to_hex()
+}
+
+fn entry(id: &str) -> String {
+    format!(
+        "  - id: {id}\n    digest: sha256:{}\n    name: ci\n    env: live\n    expires_at: never\n",
+        hex(id)
+    )
+}
+
+fn file(entries: &[String]) -> String {
+    format!("keys:\n{}", entries.concat())
+}
+
+/// The problems as `line: message`.
+#[track_caller]
+fn refused(text: &str) -> Vec<String> {
+    parse(text, DigestScheme::Sha256)
+        .expect_err(text)
+        .into_iter()
+        .map(|problem| format!("{}: {}", problem.line, problem.message))
+        .collect()
+}
+
+#[track_caller]
+fn check(change: &str, with: &str, expected: &[&str]) {
+    let text = file(&[entry(A)]);
+    assert!(text.contains(change), "{change:?}");
+    assert_eq!(refused(&text.replacen(change, with, 1)), expected);
+}
+
+fn accepted(text: &str) -> Vec<KeyRecord> {
+    parse(text, DigestScheme::Sha256).unwrap()
+}
+
+#[test]
+fn every_field_of_an_entry_is_read() {
+    let text = format!(
+        "# keys\nkeys:\n  - id: {A}\n    digest: sha256:{}\n    name: \"ci: main\"\n    env: test\n    scopes: [b, a]\n    \
+         client: billing\n    organization: acme\n    addresses: [10.0.0.0/8, \"::1\"]\n    \
+         created_at: 2026-01-01T00:00:00Z\n    expires_at: 2027-01-01T00:00:00+01:00\n",
+        hex(A)
+    );
+    let [record] = accepted(&text).try_into().unwrap();
+    assert_eq!(
+        record,
+        KeyRecord {
+            id: A.parse().unwrap(),
+            digest: KeyDigest::sha256(A),
+            origin: KeyOrigin::Own,
+            environment: KeyEnvironment::Test,
+            name: "ci: main".into(),
+            state: KeyState::Active,
+            expires_at: Some(Timestamp::from_unix_secs(1_798_758_000)),
+            scopes: Arc::new(ScopeSet::parse_list("a b").unwrap()),
+            client: Some("billing".into()),
+            organization: Some("acme".into()),
+            addresses: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()].into(),
+        }
+    );
+}
+
+#[test]
+fn an_imported_entry_is_known_by_its_digest() {
+    let text = format!(
+        "keys:\n- imported: true\n  digest: sha256:{}\n  name: old\n  expires_at: never\n",
+        hex("sk_old")
+    );
+    for scheme in [DigestScheme::Sha256, DigestScheme::HmacSha256] {
+        let [record] = parse(&text, scheme).unwrap().try_into().unwrap();
+        assert_eq!(record.origin, KeyOrigin::Imported);
+        assert_eq!(record.id, KeyId::of_imported(&KeyDigest::sha256("sk_old")));
+    }
+    let with_id = text.replace("  name", &format!("  id: {A}\n  name"));
+    assert_eq!(
+        refused(&with_id),
+        ["4: an imported key has no `id`; it is found by its digest"]
+    );
+    let peppered = text.replace("sha256:", "hmac-sha256:");
+    assert_eq!(
+        refused(&peppered),
+        ["3: `digest` of an imported key must be `sha256:…`, which needs no pepper"]
+    );
+}
+
+#[test]
+fn an_empty_list_is_written_as_one() {
+    assert_eq!(accepted("keys: []\n"), []);
+    assert_eq!(accepted("# none yet\nkeys: []  # later\n"), []);
+    for text in [
+        "",
+        "# nothing\n",
+        "keys:\n",
+        "keys: ~\n",
+        "[]",
+        "keys: {}\n",
+        "keys: none\n",
+    ] {
+        assert_eq!(refused(text).len(), 1, "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_cut_off_within_an_entry_is_refused() {
+    let text = file(&[entry(A), entry(B)]);
+    let second = text.rfind("  - id").unwrap();
+    for end in second + "  -".len()..text.len() - "\n".len() {
+        refused(&text[..end]);
+    }
+}
+
+#[test]
+fn s075_two_entries_with_one_id_or_one_digest_are_refused() {
+    let twice = file(&[entry(A), entry(A)]);
+    assert_eq!(refused(&twice), ["7: the same digest stands on line 2"]);
+    let same_digest = file(&[entry(A), entry(A).replace(&format!("id: {A}"), &format!("id: {B}"))]);
+    assert_eq!(refused(&same_digest), ["7: the same digest stands on line 2"]);
+    let same_id = file(&[entry(A), entry(A).replace(&hex(A), &hex(B))]);
+    assert_eq!(refused(&same_id), [format!("7: the id {A} stands on line 2 too")]);
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_line() {
+    let text = format!(
+        "keys:\n  - id: short\n    digest: sha256:00\n    env: prod\n    nmae: ci\n    expires_at: tomorrow\n  - {A}\n\
+         {}other: 1\n",
+        entry(B)
+    );
+    let unknown = format!("5: unknown key `nmae`; known are {}", FIELDS.join(", "));
+    assert_eq!(
+        refused(&text),
+        [
+            "2: `id` is wrong: a key id is 16 letters or digits",
+            "2: `name` is missing",
+            "3: `digest` is wrong: a digest is 64 lower-case hexadecimal digits",
+            "4: `env` is wrong: an environment is `live` or `test`",
+            &unknown,
+            "6: `expires_at` must be a time since 1970 such as `2027-01-01T00:00:00Z` (RFC 3339)",
+            "7: an entry must be a mapping, such as `- id: …` and further lines",
+            "13: unknown key `other`; the file has one key, `keys`",
+        ]
+    );
+}
+
+#[test]
+fn what_could_be_read_two_ways_is_refused() {
+    let expiry = "    expires_at: never\n";
+    check(
+        expiry,
+        "",
+        &["2: `expires_at` is missing; write `never` or a time such as `2027-01-01T00:00:00Z`"],
+    );
+    let not_a_time = "6: `expires_at` must be a time since 1970 such as `2027-01-01T00:00:00Z` (RFC 3339)";
+    for time in [
+        "2027-01-01",
+        "2027-01-01T00:00:00",
+        "90d",
+        "Never",
+        "1969-12-31T00:00:00Z",
+        "''",
+    ] {
+        check("never", time, &[not_a_time]);
+    }
+    check("never", "~", &["6: `expires_at` has no value"]);
+    check("never", "[never]", &["6: `expires_at` must be one text, not a list"]);
+    check(
+        "never",
+        "{a: b}",
+        &["6: `expires_at` must be a text or a list of texts"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    name: x\n",
+        &["7: `name` stands twice in this entry"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    scopes: a\n",
+        &["7: `scopes` must be a list, such as `[…]`"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    scopes: [\"a b\"]\n",
+        &["7: `scopes`: is wrong: byte 1 cannot stand in a scope"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    scopes: [[a]]\n",
+        &["7: each member of `scopes` must be a text"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    addresses: []\n",
+        &["7: `addresses` is empty, which reads as nowhere; leave it out to mean everywhere"],
+    );
+    check(
+        expiry,
+        "    expires_at: never\n    addresses: [10.0.0.1/8]\n",
+        &["7: `addresses`: an address range is written like `10.0.0.0/8` or `2001:db8::1`"],
+    );
+    check(
+        "name: ci",
+        "name: \"a\\nb\"",
+        &["4: `name` must have 1 to 256 bytes and no control characters"],
+    );
+    check(
+        "name: ci",
+        "name: &x ci",
+        &["4: anchors, aliases and tags cannot be used here"],
+    );
+    check(
+        "name: ci",
+        "name: !!str ci",
+        &["4: anchors, aliases and tags cannot be used here"],
+    );
+    check(
+        "env: live",
+        "env: live\n    imported: yes",
+        &["6: `imported` must be `true` or `false`"],
+    );
+}
+
+#[test]
+fn a_revocation_holds_whatever_its_time_says() {
+    let revoked = |time: &str| file(&[entry(A) + &format!("    revoked_at: {time}\n")]);
+    assert_eq!(accepted(&revoked("2099-01-01T00:00:00Z"))[0].state, KeyState::Revoked);
+    // What cannot be read is refused as a whole, rather than read as "not revoked".
+    for unreadable in ["~", "soon", "[]"] {
+        assert_eq!(refused(&revoked(unreadable)).len(), 1, "{unreadable}");
+    }
+}
+
+#[test]
+fn a_second_document_is_refused() {
+    let text = file(&[entry(A)]) + "---\nkeys: []\n";
+    assert_eq!(refused(&text), ["7: a second document begins here; the file has one"]);
+}
+
+#[test]
+fn a_digest_and_the_configured_pepper_must_agree() {
+    let plain = file(&[entry(A)]);
+    let peppered = plain.replace("sha256:", "hmac-sha256:");
+    assert!(parse(&peppered, DigestScheme::HmacSha256).is_ok());
+    let problem = |text: &str, scheme| parse(text, scheme).unwrap_err().remove(0).message;
+    assert_eq!(
+        problem(&peppered, DigestScheme::Sha256),
+        "`digest` was made with a pepper, but `api_keys.pepper` is not configured"
+    );
+    assert_eq!(
+        problem(&plain, DigestScheme::HmacSha256),
+        "`digest` was made without a pepper, but `api_keys.pepper` is configured; create the key anew"
+    );
+}
+
+#[test]
+fn s064_no_error_shows_a_digest() {
+    let text = file(&[entry(A), entry(A).replace("never", "x")]).replace("sha256:", "sha255:");
+    assert!(!refused(&text).concat().contains(&hex(A)[..8]));
+}
+
+#[test]
+fn texts_that_keys_share_are_kept_once() {
+    let with_client = |id| entry(id) + "    client: billing\n    scopes: [a]\n";
+    let records = accepted(&file(&[with_client(A), with_client(B)]));
+    assert!(Arc::ptr_eq(&records[0].scopes, &records[1].scopes));
+    assert!(Arc::ptr_eq(
+        records[0].client.as_ref().unwrap(),
+        records[1].client.as_ref().unwrap()
+    ));
+}
+
+fn new_record(name: &str) -> KeyRecord {
+    let digester = Digester::new(Some(&Secret::new(b"pepper".to_vec())));
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    KeyRecord {
+        id: key.id(),
+        digest: digester.digest(key.expose()),
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Live,
+        name: name.into(),
+        state: KeyState::Active,
+        expires_at: Some(Timestamp::from_unix_secs(1_800_000_000)),
+        scopes: Arc::new(ScopeSet::parse_list("orders:read orders:write").unwrap()),
+        client: Some("billing # 1".into()),
+        organization: Some("\"acme\": [x]".into()),
+        addresses: vec!["10.0.0.0/8".parse().unwrap()].into(),
+    }
+}
+
+const PEPPERED: DigestScheme = DigestScheme::HmacSha256;
+
+/// Writes `before`, appends a key, revokes it and returns the text after each.
+fn append_and_revoke(before: &str) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    std::fs::write(&path, before).unwrap();
+    let record = new_record("ci");
+    edit::append(&path, &record, PEPPERED, CREATED).unwrap();
+    let appended = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(read(&path, PEPPERED).unwrap().last(), Some(&record));
+    edit::revoke(&path, record.id, PEPPERED, CREATED).unwrap();
+    assert_eq!(read(&path, PEPPERED).unwrap().last().unwrap().state, KeyState::Revoked);
+    (appended, std::fs::read_to_string(&path).unwrap())
+}
+
+#[test]
+fn editing_keeps_every_line_of_the_operator() {
+    let old = file(&[entry(A)]).replace("sha256:", "hmac-sha256:");
+    let unindented = old.replace("\n  ", "\n");
+    for before in [
+        "keys: []\n".to_owned(),
+        "# mine\nkeys: [] # none\n# end".to_owned(),
+        format!("# mine ü\n{old}# end\n"),
+        old.trim_end().to_owned(),
+        unindented,
+        old.replace('\n', "\r\n"),
+        format!("---\n{old}"),
+    ] {
+        let (appended, revoked) = append_and_revoke(&before);
+        for line in before.lines() {
+            let kept = line.replace("[] #", " #").replace("keys: []", "keys: ");
+            assert!(appended.lines().any(|new| new == kept), "{line:?} in {appended}");
+            assert!(revoked.lines().any(|new| new == kept), "{line:?} in {revoked}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_in_braces_is_revoked_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let entry = format!(
+        "{{ id: {A}, digest: \"sha256:{}\", name: ü, env: live, expires_at: never }}",
+        hex(A)
+    );
+    for text in [format!("keys:\n  - {entry} # mine\n"), format!("keys: [ {entry} ]\n")] {
+        std::fs::write(&path, &text).unwrap();
+        edit::revoke(&path, A.parse().unwrap(), DigestScheme::Sha256, CREATED).unwrap();
+        let after = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(after.replace(" revoked_at: \"2026-01-01T00:00:00Z\",", ""), text);
+    }
+}
+
+#[test]
+fn an_imported_key_is_revoked_by_the_id_it_is_shown_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let digest = KeyDigest::sha256("sk_old");
+    let text = format!(
+        "keys:\n- imported: true\n  digest: sha256:{}\n  name: old\n  expires_at: never\n",
+        digest.to_hex()
+    );
+    std::fs::write(&path, text).unwrap();
+    edit::revoke(&path, KeyId::of_imported(&digest), PEPPERED, CREATED).unwrap();
+    assert_eq!(read(&path, PEPPERED).unwrap()[0].state, KeyState::Revoked);
+}
+
+#[test]
+fn what_cannot_be_edited_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let braces = format!(
+        "keys: [{{ id: {A}, digest: \"hmac-sha256:{}\", name: a, env: live, expires_at: never }}]\n",
+        hex(A)
+    );
+    let broken = "keys:\n  - id: x\n";
+    let ended = file(&[entry(A)]).replace("sha256:", "hmac-sha256:") + "...\n";
+    for text in [braces.as_str(), broken, ended.as_str()] {
+        std::fs::write(&path, text).unwrap();
+        let error = edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap_err();
+        assert!(
+            matches!(error, KeysFileError::Uneditable { .. } | KeysFileError::Broken { .. }),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_key_is_revoked_once_and_only_if_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let record = new_record("ci");
+    edit::append(&path, &record, PEPPERED, CREATED).unwrap();
+    edit::revoke(&path, record.id, PEPPERED, CREATED).unwrap();
+    assert!(matches!(
+        edit::revoke(&path, record.id, PEPPERED, CREATED),
+        Err(KeysFileError::AlreadyRevoked { .. })
+    ));
+    assert!(matches!(
+        edit::revoke(&path, A.parse().unwrap(), PEPPERED, CREATED),
+        Err(KeysFileError::NoSuchKey { .. })
+    ));
+}
+
+#[test]
+fn a_new_file_is_the_owners_alone_and_a_symbolic_link_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let link = folder.path().join("link.yaml");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    edit::append(&link, &new_record("ci"), PEPPERED, CREATED).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(read(&path, PEPPERED).unwrap().len(), 2);
+    assert!(!folder.path().join("keys.yaml.new").exists());
+}
+
+#[test]
+fn writers_at_the_same_time_lose_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap());
+        }
+    });
+    assert_eq!(read(&path, PEPPERED).unwrap().len(), 8);
+}
+
+#[test]
+fn a_broken_file_keeps_the_last_good_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let directory = Directory::new();
+    std::fs::write(&path, file(&[entry(A)])).unwrap();
+    assert_eq!(load_into(&path, DigestScheme::Sha256, &directory).unwrap(), 1);
+    std::fs::write(&path, "keys:\n  - id: x\n").unwrap();
+    let error = load_into(&path, DigestScheme::Sha256, &directory).unwrap_err();
+    assert!(
+        error.to_string().contains("keys.yaml:2: `digest` is missing"),
+        "{error}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(load_into(&path, DigestScheme::Sha256, &directory).is_err());
+    assert_eq!(directory.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn any_name_that_is_accepted_survives_being_written(name in "[^\\p{Cc}]{1,60}") {
+        prop_assume!(plain_text(&name).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.yaml");
+        let record = new_record(&name);
+        edit::append(&path, &record, PEPPERED, CREATED).unwrap();
+        prop_assert_eq!(read(&path, PEPPERED).unwrap(), vec![record]);
+    }
+
+    #[test]
+    fn reading_never_panics(text in "(keys:|\\[|\\]|\\{|\\}|\n|  |- |id: |: |&a |\\*a|a|\"|---|#|!|,){0,30}") {
+        let _ = parse(&text, DigestScheme::Sha256);
+    }
+}

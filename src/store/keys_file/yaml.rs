@@ -1,0 +1,295 @@
+//! What does the text of a keys file hold, and on which lines? The few shapes that occur, nothing of their meaning.
+
+use crate::store::keys_file::KeysFileProblem;
+use saphyr_parser::Event;
+use saphyr_parser::Marker;
+use saphyr_parser::Parser;
+use saphyr_parser::ScalarStyle;
+use saphyr_parser::ScanError;
+use saphyr_parser::Span;
+use saphyr_parser::StrInput;
+
+/// The list under `keys`.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// Where the list begins.
+    pub list: Option<ListStart>,
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListStart {
+    /// In characters from the start of the text.
+    pub index: usize,
+    /// In characters from the start of the line.
+    pub column: usize,
+}
+
+/// One member of the list.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub line: usize,
+    /// In characters: the `{` of a mapping in braces, else the first key.
+    pub start: usize,
+    pub fields: Vec<Field>,
+}
+
+#[derive(Debug)]
+pub(super) struct Field {
+    pub name: String,
+    pub line: usize,
+    /// Of its name, from 0.
+    pub column: usize,
+    pub value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Text(String),
+    List(Vec<(String, usize)>),
+    /// Nothing, `~` or `null`.
+    Null,
+    /// Already reported.
+    Unreadable,
+}
+
+impl Entry {
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// Reads as much as can be read. Anchors, aliases and tags are refused: nobody needs them here, and an entry that looks
+/// different from what it is would be the last thing to want in a list of keys.
+pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        problems: Vec::new(),
+    };
+    let document = match reader.document() {
+        Ok(document) => document,
+        Err(error) => {
+            reader.problem(error.marker().line(), format!("not YAML: {}", error.info()));
+            Document::default()
+        }
+    };
+    (document, reader.problems)
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    problems: Vec<KeysFileProblem>,
+}
+
+impl<'a> Reader<'a> {
+    fn problem(&mut self, line: usize, message: impl Into<String>) {
+        self.problems.push(KeysFileProblem {
+            line,
+            message: message.into(),
+        });
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Span), ScanError> {
+        let (event, span) = self
+            .parser
+            .next_event()
+            .unwrap_or_else(|| Ok((Event::StreamEnd, Span::empty(Marker::default()))))?;
+        let decorated = match &event {
+            Event::Alias(_) => true,
+            Event::Scalar(_, _, anchor, tag) => *anchor != 0 || tag.is_some(),
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => *anchor != 0 || tag.is_some(),
+            _ => false,
+        };
+        if decorated {
+            self.problem(span.start.line(), "anchors, aliases and tags cannot be used here");
+        }
+        Ok((event, span))
+    }
+
+    fn document(&mut self) -> Result<Document, ScanError> {
+        let mut document = Document::default();
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentStart(_) => {}
+                Event::MappingStart(..) => break,
+                Event::StreamEnd => {
+                    self.problem(1, "the file is empty; a file without keys is written `keys: []`");
+                    return Ok(document);
+                }
+                _ => {
+                    self.problem(span.start.line(), "the file must start with `keys:`");
+                    return Ok(document);
+                }
+            }
+        }
+        loop {
+            let (event, span) = self.next()?;
+            let line = span.start.line();
+            match event {
+                Event::MappingEnd => break,
+                Event::Scalar(name, ..) if name == "keys" && document.list.is_none() => self.list(&mut document)?,
+                Event::Scalar(name, ..) if name == "keys" => {
+                    self.problem(line, "`keys` stands twice");
+                    self.skip_value()?;
+                }
+                Event::Scalar(name, ..) => {
+                    self.problem(line, format!("unknown key `{name}`; the file has one key, `keys`"));
+                    self.skip_value()?;
+                }
+                other => {
+                    self.problem(line, "a key must be a plain word");
+                    self.skip_rest_of(&other)?;
+                    self.skip_value()?;
+                }
+            }
+        }
+        if document.list.is_none() && self.problems.is_empty() {
+            self.problem(1, "`keys` is missing; a file without keys is written `keys: []`");
+        }
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(document),
+                Event::DocumentEnd => {}
+                _ => {
+                    self.problem(span.start.line(), "a second document begins here; the file has one");
+                    return Ok(document);
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, document: &mut Document) -> Result<(), ScanError> {
+        let (event, start) = self.next()?;
+        if !matches!(event, Event::SequenceStart(..)) {
+            self.problem(
+                start.start.line(),
+                "`keys` must be a list; a file without keys is written `keys: []`",
+            );
+            return self.skip_rest_of(&event);
+        }
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::SequenceEnd => {
+                    document.list = Some(ListStart {
+                        index: start.start.index(),
+                        column: start.start.col(),
+                    });
+                    return Ok(());
+                }
+                Event::MappingStart(..) => {
+                    let entry = self.entry(span)?;
+                    document.entries.push(entry);
+                }
+                other => {
+                    self.problem(
+                        span.start.line(),
+                        "an entry must be a mapping, such as `- id: …` and further lines",
+                    );
+                    self.skip_rest_of(&other)?;
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, start: Span) -> Result<Entry, ScanError> {
+        let mut fields: Vec<Field> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            let line = span.start.line();
+            match event {
+                Event::MappingEnd => {
+                    return Ok(Entry {
+                        line: start.start.line(),
+                        start: start.start.index(),
+                        fields,
+                    });
+                }
+                Event::Scalar(name, ..) => {
+                    if fields.iter().any(|field| field.name == name) {
+                        self.problem(line, format!("`{name}` stands twice in this entry"));
+                    }
+                    let value = self.value(&name)?;
+                    fields.push(Field {
+                        name: name.into_owned(),
+                        line,
+                        column: span.start.col(),
+                        value,
+                    });
+                }
+                other => {
+                    self.problem(line, "a key must be a plain word");
+                    self.skip_rest_of(&other)?;
+                    self.skip_value()?;
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, name: &str) -> Result<Value, ScanError> {
+        let (event, span) = self.next()?;
+        match event {
+            Event::Scalar(text, style, ..) => Ok(scalar(&text, style)),
+            Event::SequenceStart(..) => self.members(name),
+            other => {
+                self.problem(span.start.line(), format!("`{name}` must be a text or a list of texts"));
+                self.skip_rest_of(&other)?;
+                Ok(Value::Unreadable)
+            }
+        }
+    }
+
+    fn members(&mut self, name: &str) -> Result<Value, ScanError> {
+        let mut members = Vec::new();
+        let mut readable = true;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::SequenceEnd if readable => return Ok(Value::List(members)),
+                Event::SequenceEnd => return Ok(Value::Unreadable),
+                Event::Scalar(text, style, ..) if matches!(scalar(&text, style), Value::Text(_)) => {
+                    members.push((text.into_owned(), span.start.line()));
+                }
+                other => {
+                    readable = false;
+                    self.problem(span.start.line(), format!("each member of `{name}` must be a text"));
+                    self.skip_rest_of(&other)?;
+                }
+            }
+        }
+    }
+
+    fn skip_value(&mut self) -> Result<(), ScanError> {
+        let (event, _) = self.next()?;
+        self.skip_rest_of(&event)
+    }
+
+    /// Reads to the end of what `event` began, however deep.
+    fn skip_rest_of(&mut self, event: &Event<'a>) -> Result<(), ScanError> {
+        let mut depth = depth_change(event);
+        while depth > 0 {
+            depth += depth_change(&self.next()?.0);
+        }
+        Ok(())
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle) -> Value {
+    if style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+        Value::Null
+    } else {
+        Value::Text(text.to_owned())
+    }
+}
+
+const fn depth_change(event: &Event<'_>) -> i64 {
+    match event {
+        Event::SequenceStart(..) | Event::MappingStart(..) => 1,
+        Event::SequenceEnd | Event::MappingEnd => -1,
+        // Ends the loop whatever it was about: nothing follows.
+        Event::StreamEnd => i64::MIN / 2,
+        _ => 0,
+    }
+}
