@@ -57,8 +57,11 @@ pub fn append(
             return Err(uneditable(
                 "write the list with one `- ` per key instead of in brackets",
             ));
-        } else {
+        } else if text[start..].starts_with('-') {
             list.column
+        } else {
+            // A list that is not indented below `keys:` is reported to begin after its first dash.
+            0
         };
         if !text.ends_with('\n') {
             text.push('\n');
