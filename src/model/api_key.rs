@@ -422,7 +422,8 @@ mod tests {
 
     #[test]
     fn random_characters_are_evenly_distributed() {
-        let mut next = 0_u8;
+        // Meets every byte once, those that must be thrown away among the first.
+        let mut next = 240_u8;
         let mut counting = |bytes: &mut [u8]| {
             for byte in bytes {
                 *byte = next;

@@ -169,20 +169,37 @@ fn the_limit_closest_to_exhaustion_is_reported() {
 }
 
 #[test]
-fn retry_after_is_long_enough_for_every_limit_of_the_route() {
-    let both = [
-        compile(&limit("slow", &[LimitBy::Credential], 1, 3600, 1)),
-        compile(&limit("fast", &[LimitBy::Credential], 1, 10, 1)),
-    ];
+fn a_limit_that_refuses_after_others_were_spent_gives_those_back() {
+    // One limit twice is the race with another thread, without the thread: looking finds one left for each.
+    let twice = compile(&limit("twice", &[LimitBy::Credential], 60, 60, 3));
     let (alice, route) = (api_key("alice"), route("a"));
     let subject = subject(Some(&alice), "192.0.2.1", &route);
+    let both = [twice.clone(), twice.clone()];
     assert!(spend(&both, subject, Tick::ZERO).is_ok());
-    let now = Tick::ZERO.saturating_add(Duration::from_millis(500));
-    let spent = spend(&both, subject, now).unwrap_err();
-    assert_eq!(spent.facts().limit.as_str(), "slow");
-    assert_eq!(spent.retry_after_secs(), 3600);
-    let later = now.saturating_add(Duration::from_secs(spent.retry_after_secs()));
-    assert!(spend(&both, subject, later).is_ok());
+    assert!(spend(&both, subject, Tick::ZERO).is_err());
+    assert_eq!(passes(&[twice], subject, Tick::ZERO), 1);
+}
+
+#[test]
+fn retry_after_is_long_enough_for_every_limit_of_the_route() {
+    for slow_first in [true, false] {
+        let mut both = [
+            compile(&limit("slow", &[LimitBy::Credential], 1, 3600, 1)),
+            compile(&limit("fast", &[LimitBy::Credential], 1, 10, 1)),
+        ];
+        if !slow_first {
+            both.reverse();
+        }
+        let (alice, route) = (api_key("alice"), route("a"));
+        let subject = subject(Some(&alice), "192.0.2.1", &route);
+        assert!(spend(&both, subject, Tick::ZERO).is_ok());
+        let now = Tick::ZERO.saturating_add(Duration::from_millis(500));
+        let spent = spend(&both, subject, now).unwrap_err();
+        assert_eq!(spent.facts().limit.as_str(), "slow");
+        assert_eq!(spent.retry_after_secs(), 3600);
+        let later = now.saturating_add(Duration::from_secs(spent.retry_after_secs()));
+        assert!(spend(&both, subject, later).is_ok());
+    }
 }
 
 #[test]
