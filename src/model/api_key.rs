@@ -256,9 +256,9 @@ fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
 /// How digests are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestScheme {
-    /// With a pepper: somebody who steals the digests cannot even try out imported keys of low entropy.
+    /// With a pepper: whoever steals the digests cannot even check a guess against them.
     HmacSha256,
-    /// Without one, and for imported keys.
+    /// Without one, and for imported keys, whose digests an operator makes with `sha256sum`.
     Sha256,
 }
 
