@@ -1,0 +1,376 @@
+//! What is written about each request, and how does it get out without making the request wait?
+
+use crate::model::clock::Timestamp;
+use crate::observe::escape;
+use crate::observe::log::Format;
+use prometheus::IntCounter;
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How a request ended for Keygate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decision {
+    Allow,
+    #[default]
+    Deny,
+    /// Allowed, but no answer could be got; or we failed ourselves.
+    Error,
+}
+
+impl Decision {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One request, refused ones included, written when it ends. What is not known is `None` and is not written. Never a
+/// credential: `query` comes redacted, `credential_id` is the public id.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessRecord<'a> {
+    /// When the request's head was complete.
+    pub time: Timestamp,
+    pub request_id: &'a str,
+    /// The socket's other end.
+    pub peer: Option<SocketAddr>,
+    /// Whom the request is from, past trusted proxies.
+    pub client: Option<IpAddr>,
+    pub method: Option<&'a str>,
+    pub host: Option<&'a str>,
+    /// As it arrived, without query.
+    pub path: Option<&'a str>,
+    /// Values of credential parameters already taken out.
+    pub query: Option<&'a str>,
+    pub route: Option<&'a str>,
+    /// What the client was answered; `None` when it left before.
+    pub status: Option<u16>,
+    pub decision: Decision,
+    /// Of a closed set, the same word as in metrics.
+    pub reason: Option<&'static str>,
+    pub credential_type: Option<&'static str>,
+    pub subject: Option<&'a str>,
+    pub client_id: Option<&'a str>,
+    pub organization: Option<&'a str>,
+    pub credential_id: Option<&'a str>,
+    pub issuer: Option<&'a str>,
+    /// The limit that refused it.
+    pub limit: Option<&'a str>,
+    pub upstream: Option<&'a str>,
+    pub endpoint: Option<SocketAddr>,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    pub duration: Duration,
+    /// From the first connection attempt to the end of the answer.
+    pub upstream_duration: Option<Duration>,
+    pub trace_id: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
+}
+
+enum Value<'a> {
+    Text(&'a str),
+    Number(u64),
+    /// In milliseconds, to the microsecond.
+    Millis(Duration),
+    Time(Timestamp),
+    Peer(SocketAddr),
+    Address(IpAddr),
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Millis(duration) => serializer.serialize_f64(millis(*duration)),
+            Self::Time(time) => serializer.collect_str(&rfc3339(*time)),
+            Self::Peer(peer) => serializer.collect_str(peer),
+            Self::Address(address) => serializer.collect_str(address),
+        }
+    }
+}
+
+impl<'a> AccessRecord<'a> {
+    /// Every field there is, in the order it is written.
+    fn each<E>(&self, mut put: impl FnMut(&'static str, Value<'a>) -> Result<(), E>) -> Result<(), E> {
+        // The order is the reader's: when and which, from whom, what, what came of it, who it was, where it went.
+        put("time", Value::Time(self.time))?;
+        put("request_id", Value::Text(self.request_id))?;
+        if let Some(peer) = self.peer {
+            put("peer", Value::Peer(peer))?;
+        }
+        if let Some(client) = self.client {
+            put("client", Value::Address(client))?;
+        }
+        for (name, value) in [
+            ("method", self.method),
+            ("host", self.host),
+            ("path", self.path),
+            ("query", self.query),
+            ("route", self.route),
+        ] {
+            if let Some(value) = value {
+                put(name, Value::Text(value))?;
+            }
+        }
+        if let Some(status) = self.status {
+            put("status", Value::Number(status.into()))?;
+        }
+        for (name, value) in [
+            ("decision", Some(self.decision.as_str())),
+            ("reason", self.reason),
+            ("credential_type", self.credential_type),
+            ("subject", self.subject),
+            ("client_id", self.client_id),
+            ("organization", self.organization),
+            ("credential_id", self.credential_id),
+            ("issuer", self.issuer),
+            ("limit", self.limit),
+            ("upstream", self.upstream),
+        ] {
+            if let Some(value) = value {
+                put(name, Value::Text(value))?;
+            }
+        }
+        if let Some(endpoint) = self.endpoint {
+            put("endpoint", Value::Peer(endpoint))?;
+        }
+        put("bytes_in", Value::Number(self.bytes_in))?;
+        put("bytes_out", Value::Number(self.bytes_out))?;
+        put("duration_ms", Value::Millis(self.duration))?;
+        if let Some(duration) = self.upstream_duration {
+            put("upstream_ms", Value::Millis(duration))?;
+        }
+        for (name, value) in [("trace_id", self.trace_id), ("user_agent", self.user_agent)] {
+            if let Some(value) = value {
+                put(name, Value::Text(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends one line, line end included.
+    fn push_line(&self, out: &mut Vec<u8>, format: Format) {
+        match format {
+            Format::Json => escape::push_json(out, self).expect("keys are text and values plain"),
+            Format::Text => self.push_text(out),
+        }
+        out.push(b'\n');
+    }
+
+    fn push_text(&self, out: &mut Vec<u8>) {
+        let mut first = true;
+        let written: Result<(), io::Error> = self.each(|name, value| {
+            if !std::mem::take(&mut first) {
+                out.push(b' ');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            match value {
+                Value::Text(text) => push_text_value(out, text),
+                Value::Number(number) => io::Write::write_fmt(out, format_args!("{number}"))?,
+                Value::Millis(duration) => io::Write::write_fmt(out, format_args!("{}", millis(duration)))?,
+                Value::Time(time) => io::Write::write_fmt(out, format_args!("{}", rfc3339(time)))?,
+                Value::Peer(peer) => io::Write::write_fmt(out, format_args!("{peer}"))?,
+                Value::Address(address) => io::Write::write_fmt(out, format_args!("{address}"))?,
+            }
+            Ok(())
+        });
+        written.expect("memory takes what is written to it");
+    }
+}
+
+impl Serialize for AccessRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.each(|name, value| map.serialize_entry(name, &value))?;
+        map.end()
+    }
+}
+
+/// Bare when a reader cannot mistake where it ends, else as a JSON string, which `logfmt` readers know.
+fn push_text_value(out: &mut Vec<u8>, text: &str) {
+    let bare = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\'));
+    if bare {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape::push_json(out, text).expect("text is always JSON");
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    // A request of more than 584 000 years reads as just that.
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    micros as f64 / 1000.0
+}
+
+/// RFC 3339 in UTC with three decimals; past the year 9999 it stays at its end.
+fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
+    let time = i64::try_from(time.as_unix_millis())
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+        .unwrap_or(jiff::Timestamp::MAX);
+    std::fmt::from_fn(move |out| write!(out, "{time:.3}"))
+}
+
+/// Writes access records to one place, from a thread of its own. A request formats its record and copies it into
+/// memory, no more; when the reader of our output is slower than that for long, records are dropped and counted.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    format: Format,
+    dropped: IntCounter,
+}
+
+/// What waits to be written at most.
+const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something to write, or nothing more to come.
+    changed: Condvar,
+    /// All of it is written.
+    idle: Condvar,
+    pending_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pending: Vec<u8>,
+    records: u64,
+    writing: bool,
+    closed: bool,
+}
+
+impl AccessLog {
+    /// Starts the writing thread. Records that do not fit, and those `out` would not take, count in `dropped`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(out: impl io::Write + Send + 'static, format: Format, dropped: IntCounter) -> io::Result<Self> {
+        Self::start_bounded(out, format, dropped, PENDING_BYTES_MAX)
+    }
+
+    fn start_bounded(
+        out: impl io::Write + Send + 'static,
+        format: Format,
+        dropped: IntCounter,
+        pending_bytes_max: usize,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            idle: Condvar::new(),
+            pending_bytes_max,
+        });
+        let (writer, lost) = (shared.clone(), dropped.clone());
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || writer.write_until_closed(out, &lost))?;
+        Ok(Self {
+            shared,
+            format,
+            dropped,
+        })
+    }
+
+    /// Never waits for the output.
+    pub fn write(&self, record: &AccessRecord<'_>) {
+        thread_local! {
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            record.push_line(line, self.format);
+            if !self.shared.push(line) {
+                self.dropped.inc();
+            }
+        });
+    }
+
+    /// Waits until all records so far are written, `patience` at most; tells whether they are.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let busy = |queue: &mut Queue| queue.writing || !queue.pending.is_empty();
+        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), patience, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Drop for AccessLog {
+    /// The thread writes what is there and ends; nobody waits for it here, because its reader may never read again.
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn push(&self, line: &[u8]) -> bool {
+        let mut queue = self.lock();
+        if queue.pending.len() + line.len() > self.pending_bytes_max {
+            return false;
+        }
+        let writer_waits = queue.pending.is_empty() && !queue.writing;
+        queue.pending.extend_from_slice(line);
+        queue.records += 1;
+        drop(queue);
+        // A wake-up is a system call; a writer at work looks again by itself.
+        if writer_waits {
+            self.changed.notify_one();
+        }
+        true
+    }
+
+    fn write_until_closed(&self, mut out: impl io::Write, lost: &IntCounter) {
+        // Two buffers change places, so that neither side allocates once they have grown.
+        let mut batch = Vec::new();
+        loop {
+            let records = {
+                let mut queue = self.lock();
+                queue.writing = false;
+                while queue.pending.is_empty() {
+                    self.idle.notify_all();
+                    if queue.closed {
+                        return;
+                    }
+                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+                queue.writing = true;
+                std::mem::swap(&mut queue.pending, &mut batch);
+                std::mem::take(&mut queue.records)
+            };
+            // Nobody to tell but the counter: where records go is broken. The next batch may fare better.
+            if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
+                lost.inc_by(records);
+            }
+            batch.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in a critical section panics; if it did, bytes and counters would still be plain data.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,727 @@
+//! Every metric: name, help, labels.
+//!
+//! Base units, and labels from closed sets only: names that stand in the configuration, and words that stand in the
+//! code. Nothing a request says becomes a label (S145). Counters with labels are looked up once, when a configuration
+//! is compiled; a request increments what it finds in its route.
+
+use crate::model::clock::Timestamp;
+use crate::observe::process;
+use http::Method;
+use prometheus::Counter;
+use prometheus::Gauge;
+use prometheus::GaugeVec;
+use prometheus::Histogram;
+use prometheus::HistogramOpts;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
+use prometheus::Opts;
+use prometheus::Registry;
+use prometheus::TextEncoder;
+use prometheus::core::Collector;
+use prometheus::core::MetricVec;
+use prometheus::core::MetricVecBuilder;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// `Content-Type` of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// `route` of requests that no route was found for.
+const NO_ROUTE: &str = "none";
+/// `reason` of what was let through, and `credential_type` of who showed none.
+const NONE: &str = "none";
+/// For words that are not in the set they should be from. Seen in a graph, it is a mistake of ours.
+const OTHER: &str = "other";
+
+/// From a remembered token on loopback to a slow report; the last bound is the default total timeout.
+const DURATION_BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
+];
+/// `none` when the client left before it was answered.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
+
+/// The closed sets of `reason` labels, which their stages own.
+#[derive(Clone, Copy, Debug)]
+pub struct Reasons {
+    /// Of `keygate_decisions_total`.
+    pub denials: &'static [&'static str],
+    /// Of `keygate_heads_refused_total`.
+    pub heads: &'static [&'static str],
+    /// Of `keygate_connections_refused_total`.
+    pub connections: &'static [&'static str],
+}
+
+/// How a request tried to prove itself, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialLabel {
+    None,
+    Jwt,
+    ApiKey,
+}
+
+impl CredentialLabel {
+    const ALL: [Self; 3] = [Self::None, Self::Jwt, Self::ApiKey];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => NONE,
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// How an attempt to fetch an issuer's keys ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchResult {
+    /// A usable set came.
+    Success,
+    /// An answer came that changes nothing: too big, no usable key, not a key set.
+    Rejected,
+    /// No answer came: network, TLS, time, status.
+    Failure,
+}
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    Success,
+    Failure,
+}
+
+/// API keys by state. One that expires within 7 days is active too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeyCounts {
+    pub active: u64,
+    pub revoked: u64,
+    pub expired: u64,
+    pub expiring_soon: u64,
+}
+
+/// Names that the configuration in force gives; series of all others are dropped by [`Metrics::forget_all_but`].
+#[derive(Clone, Debug, Default)]
+pub struct ConfiguredNames<'a> {
+    pub routes: HashSet<&'a str>,
+    pub upstreams: HashSet<&'a str>,
+    pub issuers: HashSet<&'a str>,
+    pub limits: HashSet<&'a str>,
+}
+
+type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// All of them, in a registry of their own.
+pub struct Metrics {
+    registry: Registry,
+    on_scrape: Mutex<Vec<ScrapeCallback>>,
+    denial_reasons: Arc<[&'static str]>,
+    requests: IntCounterVec,
+    decisions: IntCounterVec,
+    request_duration: HistogramVec,
+    upstream_duration: HistogramVec,
+    upstream_connect_failures: IntCounterVec,
+    in_flight: IntGauge,
+    connections_open: IntGauge,
+    connections_refused: ReasonCounters,
+    heads_refused: ReasonCounters,
+    issuer_keys_age: GaugeVec,
+    issuer_key_fetches: IntCounterVec,
+    issuer_keys: IntGaugeVec,
+    issuer_keys_skipped: IntGaugeVec,
+    api_keys: IntGaugeVec,
+    limit_decisions: IntCounterVec,
+    limit_buckets: IntGaugeVec,
+    config_reloads: IntCounterVec,
+    config_last_reload_success: IntGauge,
+    config_last_reload_success_timestamp: Gauge,
+    process: ProcessMetrics,
+    no_route: Arc<RouteMetrics>,
+    pub token_cache_hits: IntCounter,
+    pub token_cache_misses: IntCounter,
+    pub token_cache_entries: IntGauge,
+    pub token_cache_bytes: IntGauge,
+    /// Deciding panicked; the request was answered with 500.
+    pub panics: IntCounter,
+    /// See [`crate::observe::access::AccessLog`].
+    pub access_records_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// `started` is when the process did.
+    pub fn new(reasons: &Reasons, started: Timestamp) -> Self {
+        let make = Maker(Registry::new());
+        let requests = make.counters(
+            "keygate_requests_total",
+            "Requests by route, method and class of the status that was answered.",
+            &["route", "method", "status_class"],
+        );
+        let decisions = make.counters(
+            "keygate_decisions_total",
+            "Decisions by route, credential type, outcome (allow, deny) and reason.",
+            &["route", "credential_type", "outcome", "reason"],
+        );
+        let request_duration = make.histograms(
+            "keygate_request_duration_seconds",
+            "Time from a request's complete head to the end of its answer.",
+            "route",
+        );
+        let denial_reasons: Arc<[&'static str]> = reasons.denials.into();
+        let no_route = Arc::new(RouteMetrics::new(
+            NO_ROUTE,
+            &denial_reasons,
+            &requests,
+            &decisions,
+            &request_duration,
+        ));
+        let metrics = Self {
+            on_scrape: Mutex::default(),
+            denial_reasons,
+            requests,
+            decisions,
+            request_duration,
+            no_route,
+            upstream_duration: make.histograms(
+                "keygate_upstream_duration_seconds",
+                "Time from the first connection attempt to an upstream to the end of its answer.",
+                "upstream",
+            ),
+            upstream_connect_failures: make.counters(
+                "keygate_upstream_connect_failures_total",
+                "Connection attempts to an upstream that failed.",
+                &["upstream"],
+            ),
+            in_flight: make.gauge("keygate_requests_in_flight", "Requests being worked on."),
+            connections_open: make.gauge("keygate_connections_open", "Connections from clients that are open."),
+            connections_refused: ReasonCounters::new(
+                make.counters(
+                    "keygate_connections_refused_total",
+                    "Connections that were closed before a request was read.",
+                    &["reason"],
+                ),
+                reasons.connections,
+            ),
+            heads_refused: ReasonCounters::new(
+                make.counters(
+                    "keygate_heads_refused_total",
+                    "Request heads that were refused before a route was looked for.",
+                    &["reason"],
+                ),
+                reasons.heads,
+            ),
+            issuer_keys_age: make.float_gauges(
+                "keygate_issuer_keys_age_seconds",
+                "Time since the keys in use were fetched or confirmed.",
+                "issuer",
+            ),
+            issuer_key_fetches: make.counters(
+                "keygate_issuer_key_fetches_total",
+                "Attempts to fetch an issuer's keys by result (success, rejected, failure).",
+                &["issuer", "result"],
+            ),
+            issuer_keys: make.gauges("keygate_issuer_keys", "Usable keys of an issuer.", "issuer"),
+            issuer_keys_skipped: make.gauges(
+                "keygate_issuer_keys_skipped",
+                "Keys in an issuer's set that cannot be used.",
+                "issuer",
+            ),
+            api_keys: make.gauges(
+                "keygate_api_keys",
+                "API keys by state (active, revoked, expired); expiring_soon are the active ones with less than 7 days.",
+                "state",
+            ),
+            limit_decisions: make.counters(
+                "keygate_limit_decisions_total",
+                "Requests that a limit let through or refused, by outcome (allow, deny).",
+                &["limit", "outcome"],
+            ),
+            limit_buckets: make.gauges("keygate_limit_buckets", "Buckets a limit keeps in memory.", "limit"),
+            config_reloads: make.counters(
+                "keygate_config_reloads_total",
+                "Attempts to load a configuration by result (success, failure).",
+                &["result"],
+            ),
+            config_last_reload_success: make.gauge(
+                "keygate_config_last_reload_success",
+                "Whether the last attempt to load a configuration succeeded.",
+            ),
+            config_last_reload_success_timestamp: make.float_gauge(
+                "keygate_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last put in force.",
+            ),
+            process: ProcessMetrics::new(&make, started),
+            token_cache_hits: make.counter(
+                "keygate_token_cache_hits_total",
+                "Tokens that were verified before and are remembered.",
+            ),
+            token_cache_misses: make.counter("keygate_token_cache_misses_total", "Tokens that had to be verified."),
+            token_cache_entries: make.gauge("keygate_token_cache_entries", "Verified tokens that are remembered."),
+            token_cache_bytes: make.gauge("keygate_token_cache_bytes", "Memory that remembered tokens take, about."),
+            panics: make.counter("keygate_panics_total", "Panics while a request was decided."),
+            access_records_dropped: make.counter(
+                "keygate_access_records_dropped_total",
+                "Access records that were not written because their reader is too slow or gone.",
+            ),
+            registry: make.0.clone(),
+        };
+        make.gauges("keygate_build_info", "Which version runs; always 1.", "version")
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        for result in ["success", "failure"] {
+            metrics.config_reloads.with_label_values(&[result]);
+        }
+        metrics
+    }
+
+    /// Counters of one route. For the snapshot's compilation: what is prepared is the same for the same name, so counts
+    /// go on over a reload.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(
+            name,
+            &self.denial_reasons,
+            &self.requests,
+            &self.decisions,
+            &self.request_duration,
+        ))
+    }
+
+    /// Counters of requests that no route was found for.
+    pub fn no_route(&self) -> &Arc<RouteMetrics> {
+        &self.no_route
+    }
+
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            duration: self.upstream_duration.with_label_values(&[name]),
+            connect_failures: self.upstream_connect_failures.with_label_values(&[name]),
+        }
+    }
+
+    pub fn issuer(&self, name: &str) -> IssuerMetrics {
+        let fetches = |result| self.issuer_key_fetches.with_label_values(&[name, result]);
+        IssuerMetrics {
+            keys_age: self.issuer_keys_age.with_label_values(&[name]),
+            keys: self.issuer_keys.with_label_values(&[name]),
+            keys_skipped: self.issuer_keys_skipped.with_label_values(&[name]),
+            fetch_successes: fetches("success"),
+            fetch_rejections: fetches("rejected"),
+            fetch_failures: fetches("failure"),
+        }
+    }
+
+    pub fn limit(&self, name: &str) -> LimitMetrics {
+        LimitMetrics {
+            allowed: self.limit_decisions.with_label_values(&[name, "allow"]),
+            denied: self.limit_decisions.with_label_values(&[name, "deny"]),
+            buckets: self.limit_buckets.with_label_values(&[name]),
+        }
+    }
+
+    /// Counts one request as being worked on until the guard goes, however that happens.
+    pub fn request_started(&self) -> Open {
+        Open::count(&self.in_flight)
+    }
+
+    /// Counts one connection as open until the guard goes.
+    pub fn connection_opened(&self) -> Open {
+        Open::count(&self.connections_open)
+    }
+
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused.inc(reason);
+    }
+
+    pub fn head_refused(&self, reason: &'static str) {
+        self.heads_refused.inc(reason);
+    }
+
+    pub fn set_api_keys(&self, counts: ApiKeyCounts) {
+        for (state, count) in [
+            ("active", counts.active),
+            ("revoked", counts.revoked),
+            ("expired", counts.expired),
+            ("expiring_soon", counts.expiring_soon),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.api_keys.with_label_values(&[state]).set(count);
+        }
+    }
+
+    /// The first load counts too.
+    pub fn config_reloaded(&self, result: ReloadResult, now: Timestamp) {
+        match result {
+            ReloadResult::Success => {
+                self.config_reloads.with_label_values(&["success"]).inc();
+                self.config_last_reload_success.set(1);
+                self.config_last_reload_success_timestamp.set(seconds(now));
+            }
+            ReloadResult::Failure => {
+                self.config_reloads.with_label_values(&["failure"]).inc();
+                self.config_last_reload_success.set(0);
+            }
+        }
+    }
+
+    /// Drops the series of names that no configuration has any more; to be called after a new one is in force. A name
+    /// that stays keeps its counts. Without this, years of renamed routes would stay in memory and in every scrape. A
+    /// request still running on the old configuration may bring a series back; the next reload drops it.
+    pub fn forget_all_but(&self, names: &ConfiguredNames<'_>) {
+        let mut routes = names.routes.clone();
+        routes.insert(NO_ROUTE);
+        forget(&self.requests, "route", &routes);
+        forget(&self.decisions, "route", &routes);
+        forget(&self.request_duration, "route", &routes);
+        forget(&self.upstream_duration, "upstream", &names.upstreams);
+        forget(&self.upstream_connect_failures, "upstream", &names.upstreams);
+        forget(&self.issuer_keys_age, "issuer", &names.issuers);
+        forget(&self.issuer_key_fetches, "issuer", &names.issuers);
+        forget(&self.issuer_keys, "issuer", &names.issuers);
+        forget(&self.issuer_keys_skipped, "issuer", &names.issuers);
+        forget(&self.limit_decisions, "limit", &names.limits);
+        forget(&self.limit_buckets, "limit", &names.limits);
+    }
+
+    /// Adds something to do before each scrape: setting gauges whose truth lives elsewhere.
+    pub fn on_scrape(&self, callback: ScrapeCallback) {
+        self.callbacks().push(callback);
+    }
+
+    /// Everything in the Prometheus text format, of type [`CONTENT_TYPE`].
+    pub fn text(&self) -> String {
+        for callback in self.callbacks().iter() {
+            callback(self);
+        }
+        self.process.read();
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("every family has a name, a type and a metric")
+    }
+
+    fn callbacks(&self) -> std::sync::MutexGuard<'_, Vec<ScrapeCallback>> {
+        // Only pushes happen under the lock that change it: a callback that panicked left the list whole.
+        self.on_scrape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// What requests of one route count in. Each counter is looked up when it is first needed, so a thousand routes nobody
+/// calls cost no series; how many there can be is fixed by the arrays.
+pub struct RouteMetrics {
+    route: Box<str>,
+    denial_reasons: Arc<[&'static str]>,
+    request_family: IntCounterVec,
+    decision_family: IntCounterVec,
+    duration_family: HistogramVec,
+    requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
+    allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
+    /// By credential type, then by place in `denial_reasons`; the last is [`OTHER`].
+    denied: [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()],
+    duration: OnceLock<Histogram>,
+}
+
+impl RouteMetrics {
+    fn new(
+        route: &str,
+        denial_reasons: &Arc<[&'static str]>,
+        requests: &IntCounterVec,
+        decisions: &IntCounterVec,
+        durations: &HistogramVec,
+    ) -> Self {
+        let denied = || (0..=denial_reasons.len()).map(|_| OnceLock::new()).collect();
+        Self {
+            route: route.into(),
+            denial_reasons: denial_reasons.clone(),
+            request_family: requests.clone(),
+            decision_family: decisions.clone(),
+            duration_family: durations.clone(),
+            requests: Default::default(),
+            allowed: Default::default(),
+            denied: [denied(), denied(), denied()],
+            duration: OnceLock::new(),
+        }
+    }
+
+    /// One request ended. `status` is what the client was answered, `None` when it left before.
+    pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
+        let method = method_place(method);
+        let class = match status {
+            Some(status @ 100..=599) => usize::from(status / 100 - 1),
+            Some(_) | None => STATUS_CLASSES.len() - 1,
+        };
+        self.requests[method][class]
+            .get_or_init(|| {
+                let labels = [&*self.route, METHODS[method], STATUS_CLASSES[class]];
+                self.request_family.with_label_values(&labels)
+            })
+            .inc();
+        self.duration
+            .get_or_init(|| self.duration_family.with_label_values(&[&*self.route]))
+            .observe(duration.as_secs_f64());
+    }
+
+    pub fn allowed(&self, credential: CredentialLabel) {
+        self.allowed[credential as usize]
+            .get_or_init(|| self.decision(credential, "allow", NONE))
+            .inc();
+    }
+
+    /// `reason` is one of [`Reasons::denials`]; any other word counts as `other`.
+    pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+        let known = self.denial_reasons.iter().position(|known| *known == reason);
+        let place = known.unwrap_or(self.denial_reasons.len());
+        self.denied[credential as usize][place]
+            .get_or_init(|| self.decision(credential, "deny", known.map_or(OTHER, |_| reason)))
+            .inc();
+    }
+
+    fn decision(&self, credential: CredentialLabel, outcome: &str, reason: &str) -> IntCounter {
+        let labels = [&*self.route, credential.as_str(), outcome, reason];
+        self.decision_family.with_label_values(&labels)
+    }
+}
+
+impl fmt::Debug for RouteMetrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RouteMetrics")
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Methods are case-sensitive (RFC 9110 section 9.1): `get` is another one.
+fn method_place(method: &Method) -> usize {
+    let known = METHODS[..METHODS.len() - 1]
+        .iter()
+        .position(|known| *known == method.as_str());
+    known.unwrap_or(METHODS.len() - 1)
+}
+
+/// What requests to one upstream count in.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    duration: Histogram,
+    connect_failures: IntCounter,
+}
+
+impl UpstreamMetrics {
+    pub fn answered(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    pub fn connect_failed(&self) {
+        self.connect_failures.inc();
+    }
+}
+
+/// What is known about one issuer's keys.
+#[derive(Clone, Debug)]
+pub struct IssuerMetrics {
+    keys_age: Gauge,
+    keys: IntGauge,
+    keys_skipped: IntGauge,
+    fetch_successes: IntCounter,
+    fetch_rejections: IntCounter,
+    fetch_failures: IntCounter,
+}
+
+impl IssuerMetrics {
+    pub fn fetched(&self, result: FetchResult) {
+        match result {
+            FetchResult::Success => self.fetch_successes.inc(),
+            FetchResult::Rejected => self.fetch_rejections.inc(),
+            FetchResult::Failure => self.fetch_failures.inc(),
+        }
+    }
+
+    /// `age` is `None` while there are no keys; the gauge then reads as infinitely old, so that an alert on age fires.
+    pub fn set_keys(&self, usable: usize, skipped: usize, age: Option<Duration>) {
+        self.keys.set(count(usable));
+        self.keys_skipped.set(count(skipped));
+        self.keys_age.set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+    }
+}
+
+/// What one limit counts in.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics {
+    allowed: IntCounter,
+    denied: IntCounter,
+    buckets: IntGauge,
+}
+
+impl LimitMetrics {
+    pub fn allowed(&self) {
+        self.allowed.inc();
+    }
+
+    pub fn denied(&self) {
+        self.denied.inc();
+    }
+
+    pub fn set_buckets(&self, buckets: usize) {
+        self.buckets.set(count(buckets));
+    }
+}
+
+/// Something that is open as long as this lives; dropping counts it as closed, also while a panic unwinds.
+#[derive(Debug)]
+#[must_use = "what is dropped at once was never open"]
+pub struct Open(IntGauge);
+
+impl Open {
+    fn count(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One counter for each word of a closed set, there from the start, so that a graph shows the first one as an increase.
+struct ReasonCounters {
+    known: Vec<(&'static str, IntCounter)>,
+    other: IntCounter,
+}
+
+impl ReasonCounters {
+    fn new(family: IntCounterVec, reasons: &[&'static str]) -> Self {
+        Self {
+            known: reasons
+                .iter()
+                .map(|reason| (*reason, family.with_label_values(&[reason])))
+                .collect(),
+            other: family.with_label_values(&[OTHER]),
+        }
+    }
+
+    fn inc(&self, reason: &'static str) {
+        let known = self.known.iter().find(|(known, _)| *known == reason);
+        known.map_or(&self.other, |(_, counter)| counter).inc();
+    }
+}
+
+/// What client libraries everywhere call `process_*`.
+struct ProcessMetrics {
+    cpu: Counter,
+    resident: IntGauge,
+    virtual_memory: IntGauge,
+    open_fds: IntGauge,
+    max_fds: IntGauge,
+}
+
+impl ProcessMetrics {
+    fn new(make: &Maker, started: Timestamp) -> Self {
+        make.float_gauge("process_start_time_seconds", "When the process started.")
+            .set(seconds(started));
+        Self {
+            cpu: make.register(
+                Counter::new(
+                    "process_cpu_seconds_total",
+                    "Time the process spent on a processor, user and system.",
+                )
+                .expect(NAMES_HOLD),
+            ),
+            resident: make.gauge("process_resident_memory_bytes", "Resident memory."),
+            virtual_memory: make.gauge("process_virtual_memory_bytes", "Virtual memory."),
+            open_fds: make.gauge("process_open_fds", "Open file descriptors."),
+            max_fds: make.gauge(
+                "process_max_fds",
+                "File descriptors that may be open; 0 when nothing limits them.",
+            ),
+        }
+    }
+
+    fn read(&self) {
+        let Some(usage) = process::usage() else { return };
+        // A counter cannot be set; two scrapes at once may each see the other's step, and none makes it go back.
+        self.cpu.inc_by((usage.cpu_seconds - self.cpu.get()).max(0.0));
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.resident.set(count(usage.resident_bytes));
+        self.virtual_memory.set(count(usage.virtual_bytes));
+        self.open_fds.set(count(usage.open_fds));
+        self.max_fds.set(usage.max_fds.map_or(0, count));
+    }
+}
+
+/// Makes and registers. Every name is a literal in this file, and a test makes them all.
+struct Maker(Registry);
+
+const NAMES_HOLD: &str = "names and labels in this file are well-formed, and each name stands once";
+
+impl Maker {
+    fn register<C: Collector + Clone + 'static>(&self, metric: C) -> C {
+        self.0.register(Box::new(metric.clone())).expect(NAMES_HOLD);
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help).expect(NAMES_HOLD))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect(NAMES_HOLD))
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::new(name, help).expect(NAMES_HOLD))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels).expect(NAMES_HOLD))
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), &[label]).expect(NAMES_HOLD))
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, label: &str) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), &[label]).expect(NAMES_HOLD))
+    }
+
+    fn histograms(&self, name: &str, help: &str, label: &str) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, &[label]).expect(NAMES_HOLD))
+    }
+}
+
+/// Removes every series of `family` whose `label` is not in `keep`.
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, keep: &HashSet<&str>) {
+    for metric in family.collect().iter().flat_map(|it| it.get_metric()) {
+        let labels: HashMap<&str, &str> = metric.get_label().iter().map(|it| (it.name(), it.value())).collect();
+        if !labels.get(label).is_some_and(|name| keep.contains(name)) {
+            // Gone already when another reload was faster; gone is what was wanted.
+            let _ = family.remove(&labels);
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_unix_millis() as f64 / 1000.0
+}
+
+fn count(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+use super::*;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+const REASONS: Reasons = Reasons {
+    denials: &["no_credential", "token_expired"],
+    heads: &["head_too_large"],
+    connections: &["too_many"],
+};
+
+fn metrics() -> Metrics {
+    Metrics::new(&REASONS, Timestamp::from_unix_secs(1_700_000_000))
+}
+
+/// Metrics in which every family has a series.
+fn full() -> Metrics {
+    let metrics = metrics();
+    let route = metrics.route("orders");
+    route.request(&Method::GET, Some(200), Duration::from_millis(3));
+    route.allowed(CredentialLabel::Jwt);
+    route.denied(CredentialLabel::None, "no_credential");
+    metrics.upstream("orders").answered(Duration::from_millis(2));
+    metrics.issuer("main").fetched(FetchResult::Success);
+    metrics.issuer("main").set_keys(2, 1, Some(Duration::from_secs(9)));
+    metrics.limit("per-key").allowed();
+    metrics.set_api_keys(ApiKeyCounts::default());
+    metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
+    metrics
+}
+
+/// The lines of one metric, comments left out.
+fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.text();
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[track_caller]
+fn check(metrics: &Metrics, name: &str, expected: &[&str]) {
+    assert_eq!(lines(metrics, name), expected);
+}
+
+/// What promtool says about `text`, and whether it was content.
+fn promtool(arguments: &[&str], text: &str) -> (bool, String) {
+    let mut promtool = Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is there (it is in Debian's package `prometheus`)");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), said)
+}
+
+/// Names of all families, from the `# TYPE` lines.
+fn family_names() -> BTreeSet<String> {
+    let text = full().text();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    assert_eq!(promtool(&["check", "metrics"], &full().text()), (true, String::new()));
+}
+
+#[test]
+fn every_metric_of_the_contract_is_there() {
+    let names = family_names();
+    for name in [
+        "keygate_requests_total",
+        "keygate_decisions_total",
+        "keygate_request_duration_seconds",
+        "keygate_upstream_duration_seconds",
+        "keygate_requests_in_flight",
+        "keygate_connections_open",
+        "keygate_connections_refused_total",
+        "keygate_heads_refused_total",
+        "keygate_token_cache_hits_total",
+        "keygate_token_cache_misses_total",
+        "keygate_token_cache_entries",
+        "keygate_token_cache_bytes",
+        "keygate_issuer_keys_age_seconds",
+        "keygate_issuer_key_fetches_total",
+        "keygate_issuer_keys",
+        "keygate_issuer_keys_skipped",
+        "keygate_api_keys",
+        "keygate_limit_decisions_total",
+        "keygate_limit_buckets",
+        "keygate_upstream_connect_failures_total",
+        "keygate_config_reloads_total",
+        "keygate_config_last_reload_success",
+        "keygate_config_last_reload_success_timestamp_seconds",
+        "keygate_build_info",
+        "keygate_panics_total",
+        "keygate_access_records_dropped_total",
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_start_time_seconds",
+    ] {
+        assert!(names.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn s145_nothing_a_stranger_sends_makes_a_series() {
+    let metrics = metrics();
+    let routes = [metrics.route("orders"), metrics.no_route().clone()];
+    let send = |count: usize| {
+        for number in 0..count {
+            let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
+            for route in &routes {
+                let status = u16::try_from(number % 1000).unwrap();
+                route.request(&method, Some(status), Duration::ZERO);
+                route.denied(CredentialLabel::ApiKey, "no_credential");
+                route.denied(CredentialLabel::ApiKey, "not in the set");
+            }
+            metrics.head_refused("not in the set");
+            metrics.connection_refused("not in the set");
+        }
+    };
+    send(1_000);
+    let series = metrics.text().lines().count();
+    send(10_000);
+    assert_eq!(metrics.text().lines().count(), series);
+    assert!(!metrics.text().contains("not in the set"));
+}
+
+#[test]
+fn requests_count_by_method_and_status_class() {
+    let metrics = metrics();
+    let route = metrics.route("orders");
+    route.request(&Method::GET, Some(204), Duration::ZERO);
+    route.request(&Method::GET, Some(299), Duration::ZERO);
+    route.request(&Method::from_bytes(b"get").unwrap(), Some(404), Duration::ZERO);
+    route.request(&Method::GET, None, Duration::ZERO);
+    route.request(&Method::GET, Some(600), Duration::ZERO);
+    check(
+        &metrics,
+        "keygate_requests_total",
+        &[
+            r#"keygate_requests_total{method="GET",route="orders",status_class="2xx"} 2"#,
+            r#"keygate_requests_total{method="GET",route="orders",status_class="none"} 2"#,
+            r#"keygate_requests_total{method="other",route="orders",status_class="4xx"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn decisions_count_by_credential_outcome_and_reason() {
+    let metrics = metrics();
+    metrics.route("orders").allowed(CredentialLabel::Jwt);
+    metrics.route("orders").allowed(CredentialLabel::Jwt);
+    metrics.route("orders").denied(CredentialLabel::Jwt, "token_expired");
+    metrics.no_route().denied(CredentialLabel::None, "no_credential");
+    metrics.no_route().denied(CredentialLabel::None, "invented");
+    check(
+        &metrics,
+        "keygate_decisions_total",
+        &[
+            r#"keygate_decisions_total{credential_type="jwt",outcome="allow",reason="none",route="orders"} 2"#,
+            r#"keygate_decisions_total{credential_type="jwt",outcome="deny",reason="token_expired",route="orders"} 1"#,
+            r#"keygate_decisions_total{credential_type="none",outcome="deny",reason="no_credential",route="none"} 1"#,
+            r#"keygate_decisions_total{credential_type="none",outcome="deny",reason="other",route="none"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
+    let metrics = full();
+    let all = metrics.text();
+    let names = |name: &'static str| HashSet::from([name]);
+    metrics.no_route().denied(CredentialLabel::None, "no_credential");
+    metrics.forget_all_but(&ConfiguredNames {
+        routes: names("orders"),
+        upstreams: names("orders"),
+        issuers: names("main"),
+        limits: names("per-key"),
+    });
+    for line in all.lines().filter(|line| !line.starts_with("process_")) {
+        assert!(metrics.text().contains(line), "{line}");
+    }
+    metrics.route("orders").allowed(CredentialLabel::Jwt);
+    assert!(lines(&metrics, "keygate_decisions_total")[0].ends_with(" 2"));
+
+    metrics.forget_all_but(&ConfiguredNames::default());
+    let text = metrics.text();
+    for gone in ["orders", "main", "per-key"] {
+        assert!(!text.contains(&format!("\"{gone}\"")), "{gone}");
+    }
+    assert!(
+        text.contains(r#"route="none""#),
+        "requests without a route are no route's"
+    );
+}
+
+#[test]
+fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
+    let metrics = metrics();
+    let request = metrics.request_started();
+    let connection = metrics.connection_opened();
+    check(
+        &metrics,
+        "keygate_requests_in_flight",
+        &["keygate_requests_in_flight 1"],
+    );
+    drop(request);
+    check(
+        &metrics,
+        "keygate_requests_in_flight",
+        &["keygate_requests_in_flight 0"],
+    );
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _open = connection;
+        std::panic::resume_unwind(Box::new("in a stage"));
+    }));
+    assert!(panicked.is_err());
+    check(&metrics, "keygate_connections_open", &["keygate_connections_open 0"]);
+}
+
+#[test]
+fn known_reasons_are_there_before_they_happen() {
+    let metrics = metrics();
+    metrics.head_refused("head_too_large");
+    check(
+        &metrics,
+        "keygate_heads_refused_total",
+        &[
+            r#"keygate_heads_refused_total{reason="head_too_large"} 1"#,
+            r#"keygate_heads_refused_total{reason="other"} 0"#,
+        ],
+    );
+    assert_eq!(lines(&metrics, "keygate_connections_refused_total").len(), 2);
+}
+
+#[test]
+fn a_failed_reload_leaves_the_time_of_the_last_good_one() {
+    let metrics = metrics();
+    metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_millis(1_500));
+    metrics.config_reloaded(ReloadResult::Failure, Timestamp::from_unix_millis(9_000));
+    let timestamp = "keygate_config_last_reload_success_timestamp_seconds";
+    check(&metrics, timestamp, &[&format!("{timestamp} 1.5")]);
+    let success = "keygate_config_last_reload_success";
+    check(&metrics, success, &[&format!("{success} 0")]);
+}
+
+#[test]
+fn an_issuer_without_keys_reads_as_infinitely_stale() {
+    let metrics = metrics();
+    metrics.issuer("main").set_keys(0, 0, None);
+    let age = "keygate_issuer_keys_age_seconds";
+    check(&metrics, age, &[&format!("{age}{{issuer=\"main\"}} +Inf")]);
+    assert_eq!(promtool(&["check", "metrics"], &metrics.text()), (true, String::new()));
+}
+
+#[test]
+fn gauges_that_live_elsewhere_are_set_before_each_scrape() {
+    let metrics = metrics();
+    let scrapes = Arc::new(AtomicU64::new(0));
+    let seen = scrapes.clone();
+    metrics.on_scrape(Box::new(move |metrics| {
+        let count = seen.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics.set_api_keys(ApiKeyCounts {
+            active: count,
+            ..ApiKeyCounts::default()
+        });
+    }));
+    for count in [1, 2] {
+        let expected = format!("keygate_api_keys{{state=\"active\"}} {count}");
+        assert_eq!(lines(&metrics, "keygate_api_keys")[0], expected);
+    }
+}
+
+/// Every word in `text` that starts with `keygate_`.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+        .filter(|word| word.starts_with("keygate_"))
+        .collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_metrics_that_exist() {
+    let families = family_names();
+    for (file, text) in [
+        ("alerts.yaml", include_str!("../../../deploy/prometheus/alerts.yaml")),
+        (
+            "dashboard.json",
+            include_str!("../../../deploy/prometheus/dashboard.json"),
+        ),
+    ] {
+        let used = metric_names(text);
+        assert!(used.len() > 5, "{file} {used:?}");
+        for name in used {
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix).filter(|it| it.ends_with("_seconds")))
+                .unwrap_or(name);
+            assert!(
+                families.contains(family),
+                "{file} uses {name}, which metrics.rs does not have"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_in_the_alerts_or_the_dashboard() {
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yaml");
+    let dashboard = include_str!("../../../deploy/prometheus/dashboard.json");
+    for family in family_names().iter().filter(|name| name.starts_with("keygate_")) {
+        assert!(
+            alerts.contains(family.as_str()) || dashboard.contains(family.as_str()),
+            "{family}"
+        );
+    }
+}
+
+#[test]
+fn the_dashboard_is_json_and_every_panel_asks_something() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();
+    let mut questions = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            assert!(!target["expr"].as_str().unwrap().is_empty());
+            questions += 1;
+        }
+    }
+    assert!(questions > 10);
+}
+
+#[test]
+fn promtool_accepts_the_alerts() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml");
+    let (content, said) = promtool(&["check", "rules", "--lint-fatal", file], "");
+    assert!(content, "{said}");
+}
+
+#[test]
+fn promtool_accepts_every_question_of_the_dashboard() {
+    // promtool has no check for a lone expression; as recording rules they are parsed all the same.
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let rules: Vec<_> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .enumerate()
+        .map(|(place, target)| {
+            let question = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            serde_json::json!({ "record": format!("panel:{place}"), "expr": question })
+        })
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    std::fs::write(&file, groups.to_string()).unwrap();
+    let (content, said) = promtool(&["check", "rules", file.path().to_str().unwrap()], "");
+    assert!(content, "{said}");
+}

@@ -1,0 +1,282 @@
+//! Which request is this, and which trace does it belong to? `x-request-id` and `traceparent`, kept when well-formed,
+//! otherwise made.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
+use std::cell::Cell;
+use std::hash::Hasher;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What ties one request's log lines, answers and upstream calls together. Visible ASCII, so it needs no escaping
+/// anywhere. Cloning shares the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The request's own id when it names exactly one of 1 to 128 characters of `[A-Za-z0-9._-]`; otherwise a new one.
+    /// Two of them are not one: which would the reader after us believe?
+    pub fn of(headers: &HeaderMap) -> Self {
+        only(headers, &REQUEST_ID)
+            .filter(|value| is_request_id(value.as_bytes()))
+            .map_or_else(Self::new, |value| Self(value.clone()))
+    }
+
+    /// 128 random bits in hexadecimal.
+    pub fn new() -> Self {
+        Self(hex_value(&random_bits().to_be_bytes()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().expect("only visible ASCII was let in")
+    }
+
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn is_request_id(id: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans of its own, so a well-formed one is passed
+/// on as it came (section 4.3 allows that), and its parent stays the caller's span. Cloning shares the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    traceparent: HeaderValue,
+    origin: TraceOrigin,
+}
+
+/// Whose trace it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceOrigin {
+    /// The request named it; its `tracestate` belongs to it and goes on with it.
+    Continued,
+    /// Made here; a `tracestate` that came along belongs to nothing and must be dropped (section 3.3.1.5).
+    Started,
+}
+
+impl TraceContext {
+    /// The request's own trace when it names exactly one well-formed `traceparent`; otherwise a new one, marked as not
+    /// sampled, because nothing was recorded of it so far.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let continued = only(headers, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes()));
+        match continued {
+            Some(value) => Self {
+                traceparent: value.clone(),
+                origin: TraceOrigin::Continued,
+            },
+            None => Self::new(),
+        }
+    }
+
+    pub fn new() -> Self {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        // All-zero ids are invalid; one set bit in each keeps the chance of them out of the argument.
+        hex(&(random_bits() | 1).to_be_bytes(), &mut text[3..35]);
+        hex(&(random_bits() | 1).to_be_bytes()[8..], &mut text[36..52]);
+        Self {
+            traceparent: HeaderValue::from_bytes(&text).expect("only hexadecimal digits and dashes"),
+            origin: TraceOrigin::Started,
+        }
+    }
+
+    /// 32 lower-case hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        let text = self.traceparent.to_str().expect("only visible ASCII was let in");
+        &text[3..35]
+    }
+
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.traceparent
+    }
+
+    pub fn origin(&self) -> TraceOrigin {
+        self.origin
+    }
+}
+
+impl Default for TraceContext {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `version "-" trace-id "-" parent-id "-" trace-flags`, lower case, no id all zeros. Version 00 ends there; a later one
+/// may go on after another dash, and `ff` is forbidden (sections 3.2.2 and 4.3).
+fn is_traceparent(text: &[u8]) -> bool {
+    let Some((head, tail)) = text.split_at_checked(55) else {
+        return false;
+    };
+    let dashes_stand = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
+    let (version, trace_id, parent_id, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
+    let ends_well = match version {
+        b"ff" => false,
+        b"00" => tail.is_empty(),
+        _ => tail.is_empty() || (tail[0] == b'-' && tail.len() <= 200 && tail.iter().all(u8::is_ascii_graphic)),
+    };
+    dashes_stand
+        && ends_well
+        && [version, trace_id, parent_id, flags]
+            .iter()
+            .all(|part| is_lower_hex(part))
+        && [trace_id, parent_id]
+            .iter()
+            .all(|id| id.iter().any(|byte| *byte != b'0'))
+}
+
+fn is_lower_hex(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn hex_value(bytes: &[u8; 16]) -> HeaderValue {
+    let mut text = [0; 32];
+    hex(bytes, &mut text);
+    HeaderValue::from_bytes(&text).expect("only hexadecimal digits")
+}
+
+fn hex(bytes: &[u8], out: &mut [u8]) {
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 0xF)];
+    }
+}
+
+/// 128 bits that nobody outside can foresee: a keyed hash of a counter, the key drawn once per thread from the system's
+/// generator, so that a request costs no system call. For ids only; never for a secret.
+fn random_bits() -> u128 {
+    thread_local! {
+        static HASHER: SipHasher13 = {
+            let mut key = [0; 16];
+            aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+            SipHasher13::new_with_key(&key)
+        };
+        static COUNTER: Cell<u64> = const { Cell::new(0) };
+    }
+    let count = COUNTER.with(|counter| counter.replace(counter.get().wrapping_add(1)));
+    HASHER.with(|hasher| {
+        let mut hasher = *hasher;
+        hasher.write_u64(count);
+        hasher.finish128().as_u128()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn check_request_id(values: &[&str], kept: bool) {
+        let id = RequestId::of(&headers(&REQUEST_ID, values));
+        assert_eq!(values.contains(&id.as_str()), kept, "{values:?} became {id:?}");
+        assert!(is_request_id(id.as_str().as_bytes()), "{id:?}");
+    }
+
+    #[track_caller]
+    fn check_traceparent(values: &[&str], origin: TraceOrigin) {
+        let trace = TraceContext::of(&headers(&TRACEPARENT, values));
+        assert_eq!(trace.origin(), origin, "{values:?}");
+        assert!(is_traceparent(trace.header_value().as_bytes()), "{trace:?}");
+        match origin {
+            TraceOrigin::Continued => assert_eq!(trace.header_value(), values[0]),
+            TraceOrigin::Started => assert!(!values.contains(&trace.header_value().to_str().unwrap())),
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_kept_only_when_it_needs_no_escaping() {
+        check_request_id(&["a"], true);
+        check_request_id(&["5b6f0f0e-7c1d.A_9"], true);
+        check_request_id(&[&"a".repeat(128)], true);
+        check_request_id(&[&"a".repeat(129)], false);
+        for bad in ["", "a b", "a/b", "a\"b", "é", "a,b", "${jndi:x}", "a\tb"] {
+            check_request_id(&[bad], false);
+        }
+        check_request_id(&[], false);
+        check_request_id(&["a", "a"], false);
+        check_request_id(&["a", "b"], false);
+    }
+
+    #[test]
+    fn traceparent_is_read_as_w3c_trace_context_section_3_2_says() {
+        check_traceparent(&[PARENT], TraceOrigin::Continued);
+        check_traceparent(&[&PARENT.replace("-01", "-ff")], TraceOrigin::Continued);
+        check_traceparent(&[&PARENT.replacen("00", "cc", 1)], TraceOrigin::Continued);
+        check_traceparent(&[&format!("cc{}-what-comes", &PARENT[2..])], TraceOrigin::Continued);
+        for bad in [
+            "",
+            "00",
+            &PARENT[..54],
+            &format!("{PARENT}-"),
+            &format!("{PARENT}0"),
+            &PARENT.replacen("00", "ff", 1),
+            &PARENT.to_uppercase(),
+            &PARENT.replace('-', "_"),
+            &PARENT.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &PARENT.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &PARENT.replace("-01", "-0g"),
+            &format!("cc{}.what", &PARENT[2..]),
+            &format!("cc{}-{}", &PARENT[2..], "a".repeat(200)),
+            "00-0af7651916cd43dd8448eb211c80319é-b7ad6b7169203331-0",
+        ] {
+            check_traceparent(&[bad], TraceOrigin::Started);
+        }
+        check_traceparent(&[], TraceOrigin::Started);
+        check_traceparent(&[PARENT, PARENT], TraceOrigin::Started);
+    }
+
+    #[test]
+    fn the_trace_id_is_the_second_field() {
+        let trace = TraceContext::of(&headers(&TRACEPARENT, &[PARENT]));
+        assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    }
+
+    #[test]
+    fn made_ids_never_repeat_on_any_thread() {
+        let made: Vec<String> = (0..4)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    (0..500)
+                        .map(|_| RequestId::new().as_str().to_owned())
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        assert_eq!(made.iter().collect::<HashSet<_>>().len(), 2000);
+    }
+}
