@@ -1,1 +1,4 @@
 //! Where the two sides meet.
+
+pub mod admin;
+pub mod echo;

@@ -94,7 +94,7 @@ fn every_field_is_written() {
         ..record()
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 28);
+    assert_eq!(read.len(), 27);
     for (key, value) in [
         ("query", "q=1"),
         ("route", "orders"),

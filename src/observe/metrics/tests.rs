@@ -263,7 +263,7 @@ fn an_issuer_without_keys_reads_as_infinitely_stale() {
     let metrics = metrics();
     metrics.issuer("main").set_keys(0, 0, None);
     let age = "keygate_issuer_keys_age_seconds";
-    check(&metrics, age, &[&format!("{age}{{issuer=\"main\"}} +Inf")]);
+    check(&metrics, age, &[&format!("{age}{{issuer=\"main\"}} inf")]);
     assert_eq!(promtool(&["check", "metrics"], &metrics.text()), (true, String::new()));
 }
 

@@ -1,0 +1,170 @@
+//! The built-in upstream: answers with what reached it, so that a newcomer sees the identity headers, and that the
+//! credential is gone. Loopback only: it shows whatever it is sent to whoever asks.
+
+use crate::observe::escape;
+use axum::Router;
+use axum::body::Body;
+use axum::body::HttpBody;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::pin::Pin;
+
+/// How much of a body is shown. The rest is read and counted.
+const SHOWN_BYTES_MAX: usize = 1024;
+
+/// A socket for [`serve`] on a free port of 127.0.0.1; its `local_addr` is the upstream's endpoint.
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn bind() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// Answers on `listener` until `stop` is done, then lets running answers end.
+///
+/// # Errors
+/// When `listener` is not on loopback, or cannot be used by tokio.
+pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    if !listener.local_addr()?.ip().is_loopback() {
+        let why = "the echo upstream listens on loopback only";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, Router::new().fallback(echo))
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn echo(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok((length, shown)) => {
+            let mut answer = Vec::new();
+            let value = description(&parts, length, &shown);
+            escape::push_json(&mut answer, &value).expect("a JSON value is JSON");
+            answer.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+        }
+        Err(_) => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+/// The body's length and its beginning.
+async fn read(mut body: Body) -> Result<(u64, Vec<u8>), axum::Error> {
+    let mut length = 0;
+    let mut shown = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|task| Pin::new(&mut body).poll_frame(task)).await {
+        if let Some(data) = frame?.data_ref() {
+            length += data.len() as u64;
+            let room = SHOWN_BYTES_MAX - shown.len();
+            shown.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    }
+    Ok((length, shown))
+}
+
+fn description(parts: &Parts, body_length: u64, body: &[u8]) -> serde_json::Value {
+    let headers: Vec<_> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| [name.as_str().into(), String::from_utf8_lossy(value.as_bytes())])
+        .collect();
+    serde_json::json!({
+        "method": parts.method.as_str(),
+        "path": parts.uri.path(),
+        "query": parts.uri.query(),
+        "headers": headers,
+        "body": { "length": body_length, "text": String::from_utf8_lossy(body) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    /// What the echo answers to `request`, which must ask for the connection to be closed.
+    fn answer(request: &[u8]) -> serde_json::Value {
+        let listener = bind().unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(serve(listener, async {
+                let _ = stopped.await;
+            }))
+        });
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        drop(stop);
+        server.join().unwrap().unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        serde_json::from_str(body).unwrap()
+    }
+
+    #[test]
+    fn the_answer_is_what_reached_the_upstream() {
+        let answer = answer(
+            b"POST /v1/a%2Fb?x=1&y HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Two: 1\r\nX-Two: \xFF\r\n\
+              Content-Length: 5\r\n\r\nhello",
+        );
+        assert_eq!(answer["method"], "POST");
+        assert_eq!(answer["path"], "/v1/a%2Fb");
+        assert_eq!(answer["query"], "x=1&y");
+        assert_eq!(answer["body"], serde_json::json!({ "length": 5, "text": "hello" }));
+        assert_eq!(
+            answer["headers"],
+            serde_json::json!([
+                ["host", "a"],
+                ["connection", "close"],
+                ["x-two", "1"],
+                ["x-two", "\u{FFFD}"],
+                ["content-length", "5"]
+            ])
+        );
+    }
+
+    #[test]
+    fn a_long_body_is_counted_whole_and_shown_in_part() {
+        let mut request =
+            b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for _ in 0..3 {
+            request.extend_from_slice(format!("1f4\r\n{}\r\n", "a".repeat(500)).as_bytes());
+        }
+        request.extend_from_slice(b"0\r\n\r\n");
+        let answer = answer(&request);
+        assert_eq!(answer["body"]["length"], 1500);
+        assert_eq!(answer["body"]["text"], "a".repeat(1024));
+        assert_eq!(answer["query"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn it_refuses_to_listen_beyond_loopback() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let error = runtime.block_on(serve(listener, std::future::pending())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}
