@@ -1,0 +1,291 @@
+//! The real program, in a folder of its own, with everything it says kept.
+
+use super::PATIENCE;
+use super::raw_client;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// A running `keygate run`. Killed when dropped.
+pub struct Binary {
+    child: Child,
+    folder: tempfile::TempDir,
+    said: Arc<Said>,
+    data: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// What the program wrote so far.
+#[derive(Default)]
+struct Said {
+    output: Mutex<Output>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Output {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Of the two pipes.
+    closed: u8,
+}
+
+impl Binary {
+    /// Starts with `config` and waits until it says where it listens.
+    #[track_caller]
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// `files` are names and contents, beside the configuration file.
+    ///
+    /// # Panics
+    /// With all it wrote, when it ends or stays silent instead.
+    #[track_caller]
+    pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let file = folder.path().join("keygate.yaml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .arg("run")
+            .arg("--config")
+            .arg(&file)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let said = Arc::new(Said::default());
+        said.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
+        said.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
+        let addresses = said.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
+        let Some((data, admin)) = addresses else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it did not say where it listens:\n{}", said.text());
+        };
+        Self {
+            child,
+            folder,
+            said,
+            data,
+            admin,
+        }
+    }
+
+    /// Of the first data listener.
+    pub fn data(&self) -> SocketAddr {
+        self.data
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until `/readyz` answers 200.
+    #[track_caller]
+    pub fn wait_ready(&self) -> &Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = raw_client::get(self.admin, "/readyz");
+            if answer.status == 200 {
+                return self;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not ready: {}\n{}",
+                answer.text(),
+                self.output()
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// Replaces the configuration file and tells the program to read it. Whether it liked it is in its log and metrics.
+    pub fn reload(&self, config: &str) {
+        // Moved into place, so that the program never reads half of it.
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join("keygate.yaml"));
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, file).unwrap();
+        self.signal("HUP");
+    }
+
+    /// `HUP`, `TERM` …, sent by the shell's own `kill`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()])
+            .status()
+            .expect("there is a shell");
+        assert!(status.success(), "kill -s {name}");
+    }
+
+    /// Waits until the program has written `text`.
+    #[track_caller]
+    pub fn wait_for_output(&self, text: &str) {
+        let found = self.said.wait_for(|output| output.text().contains(text).then_some(()));
+        assert!(found.is_some(), "never said {text:?}:\n{}", self.output());
+    }
+
+    /// Waits until the program has ended by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let closed = self.said.wait_for(|output| (output.closed == 2).then_some(()));
+        assert!(closed.is_some(), "still running:\n{}", self.output());
+        self.child.wait().unwrap()
+    }
+
+    /// Everything it wrote so far, stdout first.
+    pub fn output(&self) -> String {
+        self.said.text()
+    }
+
+    /// The access records so far: stdout's lines, as JSON.
+    #[track_caller]
+    pub fn access_records(&self) -> Vec<serde_json::Value> {
+        let output = self.said.output.lock().unwrap();
+        complete_lines(&output.stdout)
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+            .collect()
+    }
+
+    /// Waits until there are `count` access records.
+    #[track_caller]
+    pub fn wait_access_records(&self, count: usize) -> Vec<serde_json::Value> {
+        let enough = |output: &Output| (complete_lines(&output.stdout).count() >= count).then_some(());
+        assert!(
+            self.said.wait_for(enough).is_some(),
+            "too few records:\n{}",
+            self.output()
+        );
+        self.access_records()
+    }
+
+    /// The value of one series in `/metrics`, named as it stands there; 0 when it is not there.
+    #[track_caller]
+    pub fn metric(&self, series: &str) -> f64 {
+        let answer = raw_client::get(self.admin, "/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        series_value(&answer.text(), series)
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Said {
+    fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static, place: fn(&mut Output) -> &mut Vec<u8>) {
+        let said = self.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            loop {
+                let count = pipe.read(&mut bytes).unwrap_or(0);
+                let mut output = said.output.lock().unwrap();
+                match count {
+                    0 => output.closed += 1,
+                    _ => place(&mut output).extend_from_slice(&bytes[..count]),
+                }
+                said.grown.notify_all();
+                if count == 0 {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// What `find` finds in the output; `None` when [`PATIENCE`] ends, or the output, and it is not there.
+    fn wait_for<T>(&self, find: impl Fn(&Output) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        let output = self.output.lock().unwrap();
+        let missing = |output: &mut Output| {
+            found = find(output);
+            found.is_none() && output.closed < 2
+        };
+        drop(self.grown.wait_timeout_while(output, PATIENCE, missing).unwrap());
+        found
+    }
+
+    fn text(&self) -> String {
+        self.output.lock().unwrap().text()
+    }
+}
+
+impl Output {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned() + &String::from_utf8_lossy(&self.stderr)
+    }
+}
+
+/// Lines that have ended; the last may still be growing.
+fn complete_lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    std::str::from_utf8(&bytes[..end]).expect("output is UTF-8").lines()
+}
+
+/// The address in the log line `Listening` of `listener`.
+fn listening(output: &Output, listener: &str) -> Option<SocketAddr> {
+    complete_lines(&output.stderr)
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| line["message"] == "Listening" && line["listener"] == listener)
+        .and_then(|line| line["address"].as_str()?.parse().ok())
+}
+
+fn series_value(metrics: &str, series: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().expect("a value is a number"))
+}
+
+#[test]
+fn addresses_are_read_from_whole_log_lines_only() {
+    let mut output = Output::default();
+    let whole = r#"{"level":"INFO","message":"Listening","listener":"data","address":"127.0.0.1:4000"}"#;
+    output.stderr = format!("not json\n{whole}").into_bytes();
+    assert_eq!(listening(&output, "data"), None);
+    output.stderr.push(b'\n');
+    assert_eq!(listening(&output, "data"), Some("127.0.0.1:4000".parse().unwrap()));
+    assert_eq!(listening(&output, "admin"), None);
+}
+
+#[test]
+fn a_series_is_found_by_its_whole_name() {
+    let metrics = "a_total{b=\"c\"} 2\na_total_more 3\na 4\n";
+    assert_eq!(series_value(metrics, "a_total{b=\"c\"}"), 2.0);
+    assert_eq!(series_value(metrics, "a"), 4.0);
+    assert_eq!(series_value(metrics, "a_total"), 0.0);
+}
+
+#[test]
+fn waiting_for_output_ends_when_the_output_does() {
+    let said = Arc::new(Said::default());
+    said.collect(&b"hello"[..], |output| &mut output.stdout);
+    said.collect(&b"world"[..], |output| &mut output.stderr);
+    assert_eq!(
+        said.wait_for(|output| output.text().contains("helloworld").then_some(())),
+        Some(())
+    );
+    assert_eq!(
+        said.wait_for(|output| output.text().contains("never").then_some(())),
+        None
+    );
+}

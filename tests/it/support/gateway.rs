@@ -1,0 +1,110 @@
+//! Configuration text for tests: what every test needs the same, and what each one wants in its own words.
+
+use std::net::SocketAddr;
+
+/// Builds the YAML of a gateway on free loopback ports. Sections are written as in the file, so that a test reads like
+/// the documentation.
+///
+/// ```text
+/// GatewayBuilder::new()
+///     .upstream("orders", upstream.address())
+///     .route("open", "match: { path: /{*rest} }\npublic: true\nupstream: orders")
+///     .yaml()
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct GatewayBuilder {
+    top: String,
+    issuers: String,
+    limits: String,
+    upstreams: String,
+    routes: String,
+}
+
+impl GatewayBuilder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Text at the top level: `log: { level: debug }`.
+    pub fn top(mut self, yaml: &str) -> Self {
+        push_indented(&mut self.top, 0, yaml);
+        self
+    }
+
+    /// `yaml` is what stands under the issuer's name.
+    pub fn issuer(mut self, name: &str, yaml: &str) -> Self {
+        push_entry(&mut self.issuers, name, yaml);
+        self
+    }
+
+    /// `yaml` is what stands under the limit's name.
+    pub fn limit(mut self, name: &str, yaml: &str) -> Self {
+        push_entry(&mut self.limits, name, yaml);
+        self
+    }
+
+    /// An upstream of one endpoint.
+    pub fn upstream(self, name: &str, endpoint: SocketAddr) -> Self {
+        self.upstream_with(name, &format!("endpoints: [\"{endpoint}\"]"))
+    }
+
+    /// `yaml` is what stands under the upstream's name.
+    pub fn upstream_with(mut self, name: &str, yaml: &str) -> Self {
+        push_entry(&mut self.upstreams, name, yaml);
+        self
+    }
+
+    /// `yaml` is what stands in the route beside its name.
+    pub fn route(mut self, name: &str, yaml: &str) -> Self {
+        self.routes.push_str(&format!("  - name: {name}\n"));
+        push_indented(&mut self.routes, 4, yaml);
+        self
+    }
+
+    /// The whole file. Sections nothing was put in are left out.
+    pub fn yaml(&self) -> String {
+        let mut yaml = "listeners:\n  - address: 127.0.0.1:0\nadmin:\n  address: 127.0.0.1:0\n".to_owned();
+        yaml.push_str(&self.top);
+        for (section, text) in [
+            ("issuers", &self.issuers),
+            ("limits", &self.limits),
+            ("upstreams", &self.upstreams),
+            ("routes", &self.routes),
+        ] {
+            if !text.is_empty() {
+                yaml.push_str(&format!("{section}:\n{text}"));
+            }
+        }
+        yaml
+    }
+}
+
+fn push_entry(out: &mut String, name: &str, yaml: &str) {
+    out.push_str(&format!("  {name}:\n"));
+    push_indented(out, 4, yaml);
+}
+
+fn push_indented(out: &mut String, spaces: usize, yaml: &str) {
+    for line in yaml.lines() {
+        out.push_str(&format!("{:spaces$}{line}\n", ""));
+    }
+}
+
+#[test]
+fn the_text_is_yaml_with_every_section_in_its_place() {
+    let yaml = GatewayBuilder::new()
+        .top("log: { level: debug }")
+        .upstream("orders", "127.0.0.1:9".parse().unwrap())
+        .issuer("main", "issuer: https://main.example\naudiences:\n  - api")
+        .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: orders")
+        .route("second", "upstream: orders")
+        .yaml();
+    let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
+    assert_eq!(read["admin"]["address"], "127.0.0.1:0");
+    assert_eq!(read["log"]["level"], "debug");
+    assert_eq!(read["upstreams"]["orders"]["endpoints"][0], "127.0.0.1:9");
+    assert_eq!(read["issuers"]["main"]["audiences"][0], "api");
+    assert_eq!(read["routes"][0]["match"]["path"], "/{*rest}");
+    assert_eq!(read["routes"][1]["name"], "second");
+    assert!(read.get("limits").is_none());
+}

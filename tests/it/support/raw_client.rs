@@ -1,0 +1,173 @@
+//! A client that sends the bytes it is given, also those no library would send.
+
+use super::PATIENCE;
+use super::http1;
+use super::http1::Response;
+use std::io;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// One connection. Reading gives up after [`PATIENCE`], so that a test fails instead of hanging.
+pub struct RawClient {
+    stream: BufReader<TcpStream>,
+}
+
+impl RawClient {
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Gives up reading after `patience` from now on; for tests of what does not come.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
+        self
+    }
+
+    /// Sends `bytes` as they are. A server that refuses may have closed already; what it said is still there to read.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+        self
+    }
+
+    /// No more will be sent; answers can still come.
+    pub fn finish_sending(&mut self) -> &mut Self {
+        let _ = self.stream.get_mut().shutdown(Shutdown::Write);
+        self
+    }
+
+    /// The next answer, interim ones (1xx) included.
+    ///
+    /// # Errors
+    /// When none comes in time, the server closes first, or what comes is no answer.
+    pub fn try_receive(&mut self) -> io::Result<Response> {
+        self.read_response("GET")
+    }
+
+    #[track_caller]
+    pub fn receive(&mut self) -> Response {
+        self.try_receive().unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// The next answer, to a HEAD: its Content-Length announces nothing (RFC 9112 section 6.3).
+    #[track_caller]
+    pub fn receive_to_head(&mut self) -> Response {
+        let response = self.read_response("HEAD");
+        response.unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// Sends and receives.
+    #[track_caller]
+    pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request).receive()
+    }
+
+    /// Whether the server has closed, cleanly or not: waits for it until patience ends, and says no then, or when bytes
+    /// come instead.
+    pub fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        }
+    }
+
+    fn read_response(&mut self, method: &str) -> io::Result<Response> {
+        let head = http1::read_head(&mut self.stream)?;
+        let head = head.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let status = head
+            .start
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.get(2..5)?.parse().ok())
+            .ok_or_else(|| http1::broken(format!("status line {:?}", head.start)))?;
+        let has_no_body = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
+        let body = match has_no_body {
+            true => Vec::new(),
+            false => http1::read_body(&mut self.stream, &head.headers, true)?.content,
+        };
+        Ok(Response {
+            status,
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+/// A GET of `path` on a connection of its own.
+#[track_caller]
+pub fn get(address: SocketAddr, path: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    RawClient::connect(address).exchange(request)
+}
+
+#[test]
+fn one_connection_carries_answer_after_answer() {
+    let upstream = super::FakeUpstream::start();
+    let mut client = RawClient::connect(upstream.address());
+    upstream.answer_with(|request| match request.target() {
+        "/chunked" => {
+            "HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\nx-a: 2\r\n\r\n3;e=1\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n".into()
+        }
+        "/none" => "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n".into(),
+        _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno".into(),
+    });
+    let chunked = client.exchange("GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((chunked.status, chunked.text().as_str()), (200, "abcde"));
+    assert_eq!(chunked.headers_named("X-a"), ["1", "2"]);
+    let none = client.exchange("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((none.status, none.body.len()), (204, 0));
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    // The fake answers a HEAD with a body if told so; a body right after is then the next answer's beginning.
+    let head = client.receive_to_head();
+    assert_eq!((head.status, head.header("content-length")), (404, Some("2")));
+}
+
+#[test]
+fn what_is_not_an_answer_is_an_error() {
+    let upstream = super::FakeUpstream::start();
+    for (bytes, kind) in [
+        ("", io::ErrorKind::UnexpectedEof),
+        ("HTTP/1.1 200 OK\r\n", io::ErrorKind::InvalidData),
+        ("SSH-2.0\r\n\r\n", io::ErrorKind::InvalidData),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+            io::ErrorKind::UnexpectedEof,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+            io::ErrorKind::InvalidData,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+            io::ErrorKind::InvalidData,
+        ),
+    ] {
+        upstream.answer_with(move |_| bytes.into());
+        upstream.close_after_answers(true);
+        let mut client = RawClient::connect(upstream.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.try_receive().unwrap_err().kind(), kind, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_closed_connection_is_told_from_an_open_one() {
+    let upstream = super::FakeUpstream::start();
+    let mut client = RawClient::connect(upstream.address());
+    client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut client = client.patience(Duration::from_millis(20));
+    assert!(!client.is_closed());
+    let mut client = client.patience(PATIENCE);
+    client.exchange("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(client.is_closed());
+}
