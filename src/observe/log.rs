@@ -155,6 +155,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::Mutex;
+    use tracing_subscriber::filter::LevelFilter;
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -233,6 +234,14 @@ mod tests {
         assert!(quiet.contains("Accept() failed"), "{quiet}");
         assert!(!quiet.contains("leaked") && !quiet.contains("noise"), "{quiet}");
         assert!(logged(Format::Text, "info,pingora_proxy=error", events).contains("leaked"));
+    }
+
+    #[test]
+    fn what_is_never_printed_is_not_even_formatted() {
+        // The `log` bridge takes its maximum from here; without one, pingora would format each request for nothing.
+        let hint = |level| json(level, io::sink).unwrap().max_level_hint();
+        assert_eq!(hint("info"), Some(LevelFilter::INFO));
+        assert_eq!(hint("warn"), Some(LevelFilter::WARN));
     }
 
     #[test]

@@ -392,17 +392,20 @@ impl Metrics {
         forget(&self.limit_buckets, "limit", &names.limits);
     }
 
-    /// Adds something to do before each scrape: setting gauges whose truth lives elsewhere.
+    /// Adds something to do before each scrape: setting gauges whose truth lives elsewhere. It must not scrape itself.
     pub fn on_scrape(&self, callback: ScrapeCallback) {
         self.callbacks().push(callback);
     }
 
     /// Everything in the Prometheus text format, of type [`CONTENT_TYPE`].
     pub fn text(&self) -> String {
-        for callback in self.callbacks().iter() {
+        // Held to the end of the readings: two scrapes at once would both add the same processor time.
+        let callbacks = self.callbacks();
+        for callback in callbacks.iter() {
             callback(self);
         }
         self.process.read();
+        drop(callbacks);
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("every family has a name, a type and a metric")
@@ -653,7 +656,7 @@ impl ProcessMetrics {
 
     fn read(&self) {
         let Some(usage) = process::usage() else { return };
-        // A counter cannot be set; two scrapes at once may each see the other's step, and none makes it go back.
+        // A counter cannot be set, so what it lacks is added.
         self.cpu.inc_by((usage.cpu_seconds - self.cpu.get()).max(0.0));
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.resident.set(count(usage.resident_bytes));
