@@ -1,10 +1,12 @@
 use super::*;
+use http::Method;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const REASONS: Reasons = Reasons {
     denials: &["no_credential", "token_expired"],

@@ -1,0 +1,255 @@
+//! What does a request, an issuer or a limit hold in its hand to count with?
+//!
+//! Each is made once for a name; counting is then an atomic addition, without a look-up by text.
+
+use crate::observe::metrics::NONE;
+use crate::observe::metrics::OTHER;
+use crate::observe::metrics::count;
+use http::Method;
+use prometheus::Gauge;
+use prometheus::Histogram;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use prometheus::IntGauge;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
+];
+/// `none` when the client left before it was answered.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
+
+/// How a request tried to prove itself, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialLabel {
+    None,
+    Jwt,
+    ApiKey,
+}
+
+impl CredentialLabel {
+    const ALL: [Self; 3] = [Self::None, Self::Jwt, Self::ApiKey];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => NONE,
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// How an attempt to fetch an issuer's keys ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchResult {
+    /// A usable set came.
+    Success,
+    /// An answer came that changes nothing: too big, no usable key, not a key set.
+    Rejected,
+    /// No answer came: network, TLS, time, status.
+    Failure,
+}
+
+/// What requests of one route count in. Each counter is looked up when it is first needed, so a thousand routes nobody
+/// calls cost no series; how many there can be is fixed by the arrays.
+pub struct RouteMetrics {
+    route: Box<str>,
+    denial_reasons: Arc<[&'static str]>,
+    request_family: IntCounterVec,
+    decision_family: IntCounterVec,
+    duration_family: HistogramVec,
+    requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
+    allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
+    /// By credential type, then by place in `denial_reasons`; the last is [`OTHER`].
+    denied: [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()],
+    duration: OnceLock<Histogram>,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(
+        route: &str,
+        denial_reasons: &Arc<[&'static str]>,
+        requests: &IntCounterVec,
+        decisions: &IntCounterVec,
+        durations: &HistogramVec,
+    ) -> Self {
+        let denied = || (0..=denial_reasons.len()).map(|_| OnceLock::new()).collect();
+        Self {
+            route: route.into(),
+            denial_reasons: denial_reasons.clone(),
+            request_family: requests.clone(),
+            decision_family: decisions.clone(),
+            duration_family: durations.clone(),
+            requests: Default::default(),
+            allowed: Default::default(),
+            denied: [denied(), denied(), denied()],
+            duration: OnceLock::new(),
+        }
+    }
+
+    /// One request ended. `status` is what the client was answered, `None` when it left before.
+    pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
+        let method = method_place(method);
+        let class = match status {
+            Some(status @ 100..=599) => usize::from(status / 100 - 1),
+            Some(_) | None => STATUS_CLASSES.len() - 1,
+        };
+        self.requests[method][class]
+            .get_or_init(|| {
+                let labels = [&*self.route, METHODS[method], STATUS_CLASSES[class]];
+                self.request_family.with_label_values(&labels)
+            })
+            .inc();
+        self.duration
+            .get_or_init(|| self.duration_family.with_label_values(&[&*self.route]))
+            .observe(duration.as_secs_f64());
+    }
+
+    pub fn allowed(&self, credential: CredentialLabel) {
+        self.allowed[credential as usize]
+            .get_or_init(|| self.decision(credential, "allow", NONE))
+            .inc();
+    }
+
+    /// `reason` is one of [`Reasons::denials`]; any other word counts as `other`.
+    pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+        let known = self.denial_reasons.iter().position(|known| *known == reason);
+        let place = known.unwrap_or(self.denial_reasons.len());
+        self.denied[credential as usize][place]
+            .get_or_init(|| self.decision(credential, "deny", known.map_or(OTHER, |_| reason)))
+            .inc();
+    }
+
+    fn decision(&self, credential: CredentialLabel, outcome: &str, reason: &str) -> IntCounter {
+        let labels = [&*self.route, credential.as_str(), outcome, reason];
+        self.decision_family.with_label_values(&labels)
+    }
+}
+
+impl fmt::Debug for RouteMetrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RouteMetrics")
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Methods are case-sensitive (RFC 9110 section 9.1): `get` is another one.
+fn method_place(method: &Method) -> usize {
+    let known = METHODS[..METHODS.len() - 1]
+        .iter()
+        .position(|known| *known == method.as_str());
+    known.unwrap_or(METHODS.len() - 1)
+}
+
+/// What requests to one upstream count in.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    pub(super) duration: Histogram,
+    pub(super) connect_failures: IntCounter,
+}
+
+impl UpstreamMetrics {
+    pub fn answered(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    pub fn connect_failed(&self) {
+        self.connect_failures.inc();
+    }
+}
+
+/// What is known about one issuer's keys.
+#[derive(Clone, Debug)]
+pub struct IssuerMetrics {
+    pub(super) keys_age: Gauge,
+    pub(super) keys: IntGauge,
+    pub(super) keys_skipped: IntGauge,
+    pub(super) fetch_successes: IntCounter,
+    pub(super) fetch_rejections: IntCounter,
+    pub(super) fetch_failures: IntCounter,
+}
+
+impl IssuerMetrics {
+    pub fn fetched(&self, result: FetchResult) {
+        match result {
+            FetchResult::Success => self.fetch_successes.inc(),
+            FetchResult::Rejected => self.fetch_rejections.inc(),
+            FetchResult::Failure => self.fetch_failures.inc(),
+        }
+    }
+
+    /// `age` is `None` while there are no keys; the gauge then reads as infinitely old, so that an alert on age fires.
+    pub fn set_keys(&self, usable: usize, skipped: usize, age: Option<Duration>) {
+        self.keys.set(count(usable));
+        self.keys_skipped.set(count(skipped));
+        self.keys_age.set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+    }
+}
+
+/// What one limit counts in.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics {
+    pub(super) allowed: IntCounter,
+    pub(super) denied: IntCounter,
+    pub(super) buckets: IntGauge,
+}
+
+impl LimitMetrics {
+    pub fn allowed(&self) {
+        self.allowed.inc();
+    }
+
+    pub fn denied(&self) {
+        self.denied.inc();
+    }
+
+    pub fn set_buckets(&self, buckets: usize) {
+        self.buckets.set(count(buckets));
+    }
+}
+
+/// Something that is open as long as this lives; dropping counts it as closed, also while a panic unwinds.
+#[derive(Debug)]
+#[must_use = "what is dropped at once was never open"]
+pub struct Open(IntGauge);
+
+impl Open {
+    pub(super) fn count(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One counter for each word of a closed set, there from the start, so that a graph shows the first one as an increase.
+pub(super) struct ReasonCounters {
+    known: Vec<(&'static str, IntCounter)>,
+    other: IntCounter,
+}
+
+impl ReasonCounters {
+    pub(super) fn new(family: IntCounterVec, reasons: &[&'static str]) -> Self {
+        Self {
+            known: reasons
+                .iter()
+                .map(|reason| (*reason, family.with_label_values(&[reason])))
+                .collect(),
+            other: family.with_label_values(&[OTHER]),
+        }
+    }
+
+    pub(super) fn inc(&self, reason: &'static str) {
+        let known = self.known.iter().find(|(known, _)| *known == reason);
+        known.map_or(&self.other, |(_, counter)| counter).inc();
+    }
+}
