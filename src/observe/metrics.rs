@@ -49,7 +49,7 @@ const NONE: &str = "none";
 /// For words that are not in the set they should be from. Seen in a graph, it is a mistake of ours.
 const OTHER: &str = "other";
 
-/// From a remembered token on loopback to a slow report; the last bound is the default total timeout.
+/// From a remembered token on loopback to a slow report.
 const DURATION_BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
