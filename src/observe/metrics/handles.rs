@@ -115,7 +115,7 @@ impl RouteMetrics {
             .inc();
     }
 
-    /// `reason` is one of [`Reasons::denials`]; any other word counts as `other`.
+    /// `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word counts as `other`.
     pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
         let known = self.denial_reasons.iter().position(|known| *known == reason);
         let place = known.unwrap_or(self.denial_reasons.len());
