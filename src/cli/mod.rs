@@ -1,6 +1,7 @@
 //! Commands.
 
-pub mod keys;
+pub mod check;
+pub mod schema;
 
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

@@ -1,7 +1,16 @@
 //! API keys: which header carries them, what they look like and where their digests are.
 
+use crate::config::check::Checker;
+use crate::config::read::Text;
+use crate::config::text::KeyPrefix;
+use crate::config::text::SecretText;
+use crate::config::tree::NodeId;
+use crate::config::upstream::is_reserved_header;
 use crate::model::secret::Secret;
 use http::HeaderName;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// `api_keys:`.
@@ -15,4 +24,75 @@ pub struct ApiKeys {
     pub pepper: Option<Secret<Vec<u8>>>,
     /// Digests of the keys, read again when the file changes.
     pub file: Option<PathBuf>,
+}
+
+/// API keys: which header carries them, what they look like and where their digests are.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeys")]
+pub(in crate::config) struct Mirror {
+    /// The request header that carries a key. Default `x-api-key`.
+    header: Option<Text<HeaderName>>,
+    /// First part of a key's text: 1 to 16 lower-case letters or digits, a letter first. Default `kg`.
+    prefix: Option<Text<KeyPrefix>>,
+    /// Key of the digests (HMAC-SHA-256): `${NAME}` or `file:path`. Without it digests are plain SHA-256.
+    pepper: Option<Text<SecretText>>,
+    /// Digests of the keys, read again when the file changes. Needed when a route accepts `api_key`.
+    file: Option<Text<PathBuf>>,
+}
+
+pub(in crate::config) fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> ApiKeys {
+    if let Some(header) = &mirror.header
+        && is_reserved_header(header.get())
+    {
+        let problem = checker.with_value(header.at, "this header means something else and cannot carry API keys");
+        checker.error_with(header.at, "reserved-header", problem, "such as `x-api-key`");
+    }
+    let pepper = mirror.pepper.and_then(|pepper| {
+        let at = pepper.at;
+        secret(at, pepper.take(), checker)
+    });
+    let file = mirror.file.map(|file| checker.existing_file(&file));
+    ApiKeys {
+        header: mirror.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
+        prefix: mirror.prefix.map_or_else(|| "kg".to_owned(), |prefix| prefix.take().0),
+        pepper,
+        file,
+    }
+}
+
+/// More is no secret but the wrong file.
+const SECRET_BYTES_MAX: usize = 64 * 1024;
+
+/// What a secret stands for; a reference that gives nothing is an error, never an empty secret (S076).
+fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
+    let text = written.0.expose();
+    // Only where the file says so: a variable must not be able to name a file.
+    let Some(path) = text
+        .strip_prefix("file:")
+        .filter(|_| checker.tree.is_written_as_file(at))
+    else {
+        return Some(Secret::new(text.as_bytes().to_vec()));
+    };
+    let problem = match std::fs::read(checker.resolve(Path::new(path))) {
+        Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
+        Ok(bytes) => {
+            let bytes = Secret::new(bytes);
+            // Editors and `echo` end a file with a line break that nobody means.
+            let kept = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
+            let kept = kept.strip_suffix(b"\r").unwrap_or(kept);
+            match kept.len() {
+                0 => "the secret's file is empty".to_owned(),
+                1..=SECRET_BYTES_MAX => return Some(Secret::new(kept.to_vec())),
+                _ => "the secret's file is over 64 KiB".to_owned(),
+            }
+        }
+    };
+    checker.error_with(
+        at,
+        "unresolved-secret",
+        problem,
+        "paths are relative to the folder of this file",
+    );
+    None
 }

@@ -1,10 +1,27 @@
 //! An authorization server whose tokens are trusted, and where its keys are.
 
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::listener::timeout;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OneOrMany;
+use crate::config::read::OrWord;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::text::Timeout;
+use crate::config::text::TokenType;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
 use crate::model::algorithm::Algorithm;
 use crate::model::issuer::IssuerUrl;
 use crate::model::names::Name;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// `issuers.<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,4 +87,257 @@ pub struct JwksUrl {
     pub max_stale: Duration,
     /// The whole of one fetch. Default 5 s.
     pub timeout: Duration,
+}
+
+/// An authorization server whose tokens are trusted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Issuer")]
+pub(in crate::config) struct Mirror {
+    /// Compared with a token's `iss`, byte by byte. No two issuers share one. Required.
+    #[schemars(required)]
+    issuer: Option<Text<IssuerUrl>>,
+    /// A token's `aud` must hold one of these; `any` waives that. Required.
+    #[schemars(required)]
+    audiences: Option<OrWord<Vec<Text<Word>>, Any>>,
+    /// Default RS256, PS256, ES256, EdDSA.
+    algorithms: Option<Texts<Algorithm>>,
+    /// Accepted `typ` headers, in any case; `absent` stands for none. Default `at+jwt`, `application/at+jwt`, `jwt`, `absent`.
+    types: Option<Texts<TokenType>>,
+    /// How far clocks may differ. Default `30s`, at most `120s`.
+    clock_skew: Option<Text<Duration>>,
+    /// The longest life of a token (`exp` - `iat`) that is believed. Default `24h`.
+    max_lifetime: Option<Text<Timeout>>,
+    /// Further claims that must be there, each with one of the values listed.
+    required_claims: Option<Named<Word, OneOrMany<Text<Word>>>>,
+    /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
+    scope_claims: Option<Texts<Word>>,
+    /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
+    client_id_claims: Option<Texts<Word>>,
+    /// Claim that the organization is read from. Default `org`.
+    organization_claim: Option<Text<Word>>,
+    /// PEM public keys, one a file. Exactly one of this, `jwks_file` and `jwks_url`.
+    public_key_files: Option<Texts<PathBuf>>,
+    /// A JWK set in a file, read again when it changes.
+    jwks_file: Option<Text<PathBuf>>,
+    /// A JWK set behind a URL. The keys below say how it is fetched, and stand only beside it.
+    jwks_url: Option<Text<Url>>,
+    /// Allows `http:` in `jwks_url`. Default false.
+    allow_http: Option<bool>,
+    /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
+    allow_private_addresses: Option<bool>,
+    /// PEM certificates trusted instead of the system's.
+    ca_file: Option<Text<PathBuf>>,
+    /// An HTTP proxy for the fetches.
+    proxy: Option<Text<Url>>,
+    /// Lower bound of the refresh interval that Cache-Control asks for. Default `1m`.
+    min_refresh: Option<Text<Timeout>>,
+    /// Upper bound of it. Default `1h`.
+    max_refresh: Option<Text<Timeout>>,
+    /// At most one fetch for an unknown key id per this time. Default `30s`.
+    cooldown: Option<Text<Timeout>>,
+    /// How long a request waits for such a fetch. Default `500ms`.
+    wait: Option<Text<Duration>>,
+    /// How long the last good set serves while fetches fail. Default `24h`.
+    max_stale: Option<Text<Duration>>,
+    /// The whole of one fetch. Default `5s`.
+    timeout: Option<Text<Timeout>>,
+}
+
+/// `audiences: any`.
+#[derive(Debug)]
+pub(in crate::config) struct Any;
+
+impl crate::config::read::Word for Any {
+    const WORD: &'static str = "any";
+    const ELSE: &'static str = "a list of audiences";
+}
+
+/// More would make tokens outlive their expiry by minutes; a clock that is further off needs repair.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
+
+/// Keys that mean nothing without `jwks_url`.
+const FETCH_KEYS: [&str; 10] = [
+    "allow_http",
+    "allow_private_addresses",
+    "ca_file",
+    "proxy",
+    "min_refresh",
+    "max_refresh",
+    "cooldown",
+    "wait",
+    "max_stale",
+    "timeout",
+];
+
+pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Issuer> {
+    let mut issuers = BTreeMap::new();
+    let mut urls: Vec<(IssuerUrl, NodeId)> = Vec::new();
+    for (name, At { value: mut mirror, at }) in mirrors.0 {
+        if let Some(url) = &mirror.issuer {
+            refuse_second(&urls, url, checker);
+            urls.push((url.get().clone(), url.at));
+        }
+        let keys = keys(&mut mirror, at, checker);
+        if let Some(issuer) = issuer(name.clone(), keys, mirror, at, checker) {
+            issuers.insert(name, issuer);
+        }
+    }
+    issuers
+}
+
+/// Two issuers of one URL: whose rules a token meets would be chance (S075 is the same about API keys).
+fn refuse_second(urls: &[(IssuerUrl, NodeId)], url: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
+    let Some(&(_, first)) = urls.iter().find(|(known, _)| known == url.get()) else {
+        return;
+    };
+    let problem = checker.with_value(url.at, "another issuer has this URL already");
+    let hint = format!("the other one is in line {}", checker.tree.place(first).line);
+    checker.error_with(url.at, "duplicate-issuer", problem, hint);
+}
+
+fn issuer(
+    name: Name,
+    keys: Option<KeySource>,
+    mirror: Mirror,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<Issuer> {
+    let url = checker.need(at, "issuer", mirror.issuer, "the `iss` of its tokens");
+    let hint = "the `aud` of tokens meant for these APIs; `audiences: any` waives the check";
+    let audiences = checker.need(at, "audiences", mirror.audiences, hint);
+    if let Some(skew) = &mirror.clock_skew
+        && *skew.get() > CLOCK_SKEW_MAX
+    {
+        let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
+        checker.error_with(
+            skew.at,
+            "out-of-range",
+            problem,
+            "tokens would be good long after they expired",
+        );
+    }
+    let audiences = match audiences? {
+        OrWord::Word(_) => None,
+        OrWord::Value(audiences) => {
+            checker.no_doubles(&audiences);
+            Some(words(audiences))
+        }
+    };
+    let required_claims = mirror.required_claims.map(|claims| claims.0).unwrap_or_default();
+    Some(Issuer {
+        name,
+        issuer: url?.take(),
+        keys: keys?,
+        audiences,
+        algorithms: mirror.algorithms.map_or_else(
+            || vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa],
+            |algorithms| list(algorithms, checker),
+        ),
+        types: match mirror.types {
+            Some(types) => list(types, checker).into_iter().map(|kind| kind.0).collect(),
+            None => ["at+jwt", "application/at+jwt", "jwt", ""].map(str::to_owned).to_vec(),
+        },
+        clock_skew: mirror.clock_skew.map_or(Duration::from_secs(30), Text::take),
+        max_lifetime: timeout(mirror.max_lifetime, Duration::from_secs(86_400)),
+        required_claims: required_claims
+            .into_iter()
+            .map(|(claim, wanted)| (claim.0, words(wanted.value.0)))
+            .collect(),
+        scope_claims: claims(mirror.scope_claims, &["scope", "scp", "permissions", "roles"], checker),
+        client_id_claims: claims(mirror.client_id_claims, &["client_id", "azp"], checker),
+        organization_claim: mirror
+            .organization_claim
+            .map_or_else(|| "org".to_owned(), |claim| claim.take().0),
+    })
+}
+
+/// The values of a list that was written without doubles.
+fn list<T: PartialEq>(written: Texts<T>, checker: &mut Checker<'_>) -> Vec<T> {
+    checker.no_doubles(&written.value);
+    values(written.value)
+}
+
+fn words(list: Vec<Text<Word>>) -> Vec<String> {
+    list.into_iter().map(|word| word.take().0).collect()
+}
+
+fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<'_>) -> Vec<String> {
+    match written {
+        Some(claims) => list(claims, checker).into_iter().map(|claim| claim.0).collect(),
+        None => default.iter().map(|&claim| claim.to_owned()).collect(),
+    }
+}
+
+/// Where the keys are: exactly one of three.
+fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
+    let sources = ["jwks_url", "jwks_file", "public_key_files"];
+    let written: Vec<&str> = sources
+        .into_iter()
+        .filter(|key| checker.tree.entry(at, key).is_some())
+        .collect();
+    match written.as_slice() {
+        [] => {
+            let hint = "one of `jwks_url`, `jwks_file` and `public_key_files`";
+            checker.error_with(at, "missing-key", "nothing says where its keys are", hint);
+            return None;
+        }
+        [_] => {}
+        [..] => {
+            let problem = format!("has {}, and can have only one of them", written.join(" and "));
+            checker.error(at, "two-key-sources", problem);
+            return None;
+        }
+    }
+    if !written.contains(&"jwks_url") {
+        for key in FETCH_KEYS {
+            if let Some(entry) = checker.tree.entry(at, key) {
+                let problem = format!("`{key}` means nothing without `jwks_url`");
+                checker.error(entry, "only-with-jwks-url", problem);
+            }
+        }
+    }
+    if let Some(files) = mirror.public_key_files.take() {
+        return Some(KeySource::Pem(
+            files.value.iter().map(|file| checker.existing_file(file)).collect(),
+        ));
+    }
+    if let Some(file) = mirror.jwks_file.take() {
+        return Some(KeySource::File(checker.existing_file(&file)));
+    }
+    jwks_url(mirror, checker).map(|url| KeySource::Url(Box::new(url)))
+}
+
+fn jwks_url(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksUrl> {
+    let url = mirror.jwks_url.take()?;
+    let allow_http = mirror.allow_http.unwrap_or(false);
+    if url.get().scheme() == "http" && !allow_http {
+        let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
+        let hint = "use https, or say `allow_http: true` beside it";
+        checker.error_with(url.at, "plain-http", problem, hint);
+    }
+    let secs = Duration::from_secs;
+    let min_at = mirror.min_refresh.as_ref().map(|min| min.at);
+    let max_at = mirror.max_refresh.as_ref().map(|max| max.at);
+    let min_refresh = timeout(mirror.min_refresh.take(), secs(60));
+    let max_refresh = timeout(mirror.max_refresh.take(), secs(3_600));
+    if min_refresh > max_refresh
+        && let Some(at) = min_at.or(max_at)
+    {
+        let hint = "the defaults are `1m` and `1h`";
+        checker.error_with(at, "bounds-swapped", "`min_refresh` is more than `max_refresh`", hint);
+    }
+    Some(JwksUrl {
+        url: url.take(),
+        allow_http,
+        allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
+        ca_file: mirror.ca_file.take().map(|file| checker.existing_file(&file)),
+        proxy: mirror.proxy.take().map(Text::take),
+        min_refresh,
+        max_refresh,
+        cooldown: timeout(mirror.cooldown.take(), secs(30)),
+        wait: mirror.wait.take().map_or(Duration::from_millis(500), Text::take),
+        max_stale: mirror.max_stale.take().map_or(secs(86_400), Text::take),
+        timeout: timeout(mirror.timeout.take(), secs(5)),
+    })
 }

@@ -1,7 +1,21 @@
 //! Limits: how often, counted by what, and which headers say so.
 
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OneOrMany;
+use crate::config::read::OrWord;
+use crate::config::read::Text;
+use crate::config::read::Word;
+use crate::config::text::Rate;
+use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// `limits.<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +27,8 @@ pub struct Limit {
 }
 
 /// What a bucket belongs to. Unproved text is not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitBy {
     /// The API key; of a token, its client or, where it names none, its subject.
     Credential,
@@ -32,4 +47,156 @@ pub struct RateLimitHeaders {
     pub standard: bool,
     /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`. Default true.
     pub legacy: bool,
+}
+
+/// How often, counted by what. A route names the limits that hold on it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Limit")]
+pub(in crate::config) struct Mirror {
+    /// What shares one bucket; several are counted as a combination. Required.
+    #[schemars(required)]
+    by: Option<OneOrMany<At<LimitBy>>>,
+    /// Such as `10/s`, `500/min`, `5/hour`, `1000/day`, `10000/month` (30 days); refilled evenly. Required.
+    #[schemars(required)]
+    quota: Option<Text<Rate>>,
+    /// How many at once. Default: the number of the quota, as its reader expects who counts per period.
+    burst: Option<At<NonZeroU32>>,
+}
+
+pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Limit> {
+    let mut limits = BTreeMap::new();
+    for (name, At { value: mirror, at }) in mirrors.0 {
+        let by = checker.need(at, "by", mirror.by, "such as `by: credential`");
+        let quota = quota(mirror.quota, mirror.burst, at, checker);
+        let by: Vec<LimitBy> = by.map(|by| distinct(by.0, checker)).unwrap_or_default();
+        let Some(quota) = quota else {
+            continue;
+        };
+        limits.insert(name.clone(), Limit { name, by, quota });
+    }
+    limits
+}
+
+fn distinct(written: Vec<At<LimitBy>>, checker: &mut Checker<'_>) -> Vec<LimitBy> {
+    let mut by = Vec::new();
+    for item in written {
+        if by.contains(&item.value) {
+            let problem = checker.with_value(item.at, "is in this list twice");
+            checker.error(item.at, "duplicate-entry", problem);
+        }
+        by.push(item.value);
+    }
+    by
+}
+
+/// A quota from its two keys. The burst defaults to the whole quota: "500/min" then admits 500 requests at once, which
+/// is what somebody who counts requests per minute reads; a smaller default would refuse what the number allows.
+fn quota(
+    written: Option<Text<Rate>>,
+    burst: Option<At<NonZeroU32>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<Quota> {
+    let written = checker.need(at, "quota", written, "such as `quota: 500/min`")?;
+    let rate = written.get();
+    if let Some(burst) = &burst
+        && burst.value > rate.requests
+    {
+        let problem = format!("a burst of {} is more than the quota allows in its period", burst.value);
+        let problem = if checker.tree.is_expanded(burst.at) {
+            "the burst is more than the quota allows in its period".to_owned()
+        } else {
+            problem
+        };
+        checker.error_with(
+            burst.at,
+            "bounds-swapped",
+            problem,
+            "a burst is what may come at once out of the quota",
+        );
+    }
+    Some(Quota {
+        requests: rate.requests,
+        period: rate.period,
+        burst: burst.map_or(rate.requests, |burst| burst.value),
+    })
+}
+
+/// Failed authentications per source address; over it the answer is 429 before anything is looked up.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "FailedAuthentication")]
+pub(in crate::config) struct FailedMirror {
+    /// Default `60/min`.
+    quota: Option<Text<Rate>>,
+    /// How many at once. Default 20, or the number of the quota where that is less.
+    burst: Option<At<NonZeroU32>>,
+}
+
+/// `failed_authentication: off`.
+#[derive(Debug)]
+pub(in crate::config) struct Off;
+
+impl Word for Off {
+    const WORD: &'static str = "off";
+    const ELSE: &'static str = "a map with `quota` and `burst`";
+}
+
+/// On unless it was switched off by name: a section that is not there means the defaults.
+pub(in crate::config) fn typed_failed(
+    written: Option<At<OrWord<FailedMirror, Off>>>,
+    checker: &mut Checker<'_>,
+) -> Option<Quota> {
+    const REQUESTS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+    const BURST: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
+    let default = Quota {
+        requests: REQUESTS,
+        period: Duration::from_secs(60),
+        burst: BURST,
+    };
+    let (mirror, at) = match written {
+        None => return Some(default),
+        Some(At {
+            value: OrWord::Word(_), ..
+        }) => return None,
+        Some(At {
+            value: OrWord::Value(mirror),
+            at,
+        }) => (mirror, at),
+    };
+    let burst_written = mirror.burst.is_some();
+    let quota = match mirror.quota {
+        Some(written) => quota(Some(written), mirror.burst, at, checker)?,
+        None => Quota {
+            burst: mirror.burst.map_or(BURST, |burst| burst.value),
+            ..default
+        },
+    };
+    Some(Quota {
+        burst: if burst_written {
+            quota.burst
+        } else {
+            quota.requests.min(BURST)
+        },
+        ..quota
+    })
+}
+
+/// Which families of headers tell a client about its limits.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RateLimitHeaders")]
+pub(in crate::config) struct HeadersMirror {
+    /// `RateLimit-Policy` and `RateLimit`. Default true.
+    standard: Option<bool>,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`. Default true.
+    legacy: Option<bool>,
+}
+
+pub(in crate::config) fn typed_headers(mirror: HeadersMirror) -> RateLimitHeaders {
+    RateLimitHeaders {
+        standard: mirror.standard.unwrap_or(true),
+        legacy: mirror.legacy.unwrap_or(true),
+    }
 }

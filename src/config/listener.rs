@@ -1,6 +1,15 @@
 //! Where connections come in, and what one connection and one request may cost.
 
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Text;
+use crate::config::text::Size;
+use crate::config::text::Timeout;
+use crate::config::tree::NodeId;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// One address that accepts connections.
@@ -32,4 +41,134 @@ pub struct RequestLimits {
     pub connections_max: usize,
     /// Requests on one connection before it is closed. Default 10 000.
     pub requests_per_connection_max: u32,
+}
+
+/// One address that accepts connections.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Listener")]
+pub(in crate::config) struct Mirror {
+    /// Address and port, such as `0.0.0.0:8080`. Required.
+    #[schemars(required)]
+    address: Option<Text<SocketAddr>>,
+}
+
+pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
+    let mut listeners: Vec<At<Listener>> = Vec::new();
+    for mirror in mirrors {
+        let hint = "such as `address: 127.0.0.1:8080`";
+        let Some(address) = checker.need(mirror.at, "address", mirror.value.address, hint) else {
+            continue;
+        };
+        let listener = At {
+            at: address.at,
+            value: Listener {
+                address: address.take(),
+            },
+        };
+        refuse_shared(&listeners, listener.at, listener.value.address, checker);
+        listeners.push(listener);
+    }
+    listeners
+}
+
+/// Says so when `address` cannot be bound beside one of `listeners`, or would share its traffic.
+pub(in crate::config) fn refuse_shared(
+    listeners: &[At<Listener>],
+    at: NodeId,
+    address: SocketAddr,
+    checker: &mut Checker<'_>,
+) {
+    let Some(other) = listeners.iter().find(|other| collide(other.value.address, address)) else {
+        return;
+    };
+    let problem = checker.with_value(at, "another listener has this address already");
+    let hint = format!("the other one is in line {}", checker.tree.place(other.at).line);
+    checker.error_with(at, "shared-address", problem, hint);
+}
+
+/// Port 0 asks the system for a free one. `[::]` takes IPv4 connections too, so both families count.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same
+}
+
+/// Bounds on what one connection and one request may cost; a request over one is refused with the status in brackets.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Requests")]
+pub(in crate::config) struct LimitsMirror {
+    /// Bytes of the request line and the header fields together (431). Default `32KiB`.
+    head_bytes: Option<Text<Size>>,
+    /// Header fields (431). Default 100.
+    head_count: Option<NonZeroU32>,
+    /// Bytes of path and query (414). Default `8KiB`.
+    target_bytes: Option<Text<Size>>,
+    /// Bytes of a body, counted as it streams (413). Default `10MiB`.
+    body_bytes: Option<Text<Size>>,
+    /// Bytes of a bearer token or an API key (400). Default `8KiB`.
+    credential_bytes: Option<Text<Size>>,
+    /// From the first byte of a head to its last (408). Default `10s`.
+    head_timeout: Option<Text<Timeout>>,
+    /// How long a connection may be idle between requests. Default `60s`.
+    idle_timeout: Option<Text<Timeout>>,
+    /// Between two reads of a body (408). Default `30s`.
+    body_read_timeout: Option<Text<Timeout>>,
+    /// Connections at once, over all listeners (503). Default 10000.
+    connections: Option<NonZeroU32>,
+    /// Requests on one connection before it is closed. Default 10000.
+    requests_per_connection: Option<NonZeroU32>,
+}
+
+pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
+    let secs = Duration::from_secs;
+    let head_at = mirror.head_bytes.as_ref().map(|size| size.at);
+    let target_at = mirror.target_bytes.as_ref().map(|size| size.at);
+    let credential_at = mirror.credential_bytes.as_ref().map(|size| size.at);
+    let limits = RequestLimits {
+        head_bytes_max: size(mirror.head_bytes, 32 << 10),
+        header_count_max: count(mirror.head_count, 100),
+        target_bytes_max: size(mirror.target_bytes, 8 << 10),
+        body_bytes_max: mirror.body_bytes.map_or(10 << 20, |size| size.take().0),
+        credential_bytes_max: size(mirror.credential_bytes, 8 << 10),
+        head_timeout: timeout(mirror.head_timeout, secs(10)),
+        idle_timeout: timeout(mirror.idle_timeout, secs(60)),
+        body_read_timeout: timeout(mirror.body_read_timeout, secs(30)),
+        connections_max: count(mirror.connections, 10_000),
+        requests_per_connection_max: mirror.requests_per_connection.map_or(10_000, NonZeroU32::get),
+    };
+    for (part, part_at, what) in [
+        (limits.target_bytes_max, target_at, "target_bytes"),
+        (limits.credential_bytes_max, credential_at, "credential_bytes"),
+    ] {
+        // Of two numbers that do not fit together one was written; with both defaults nothing is wrong.
+        if part > limits.head_bytes_max
+            && let Some(at) = part_at.or(head_at)
+        {
+            let problem = format!(
+                "`{what}` ({part}) is more than `head_bytes` ({})",
+                limits.head_bytes_max
+            );
+            checker.error_with(
+                at,
+                "bounds-swapped",
+                problem,
+                "the head holds it, so it could never be that long",
+            );
+        }
+    }
+    limits
+}
+
+fn size(written: Option<Text<Size>>, default: usize) -> usize {
+    written.map_or(default, |size| usize::try_from(size.take().0).unwrap_or(usize::MAX))
+}
+
+fn count(written: Option<NonZeroU32>, default: usize) -> usize {
+    written.map_or(default, |count| usize::try_from(count.get()).unwrap_or(usize::MAX))
+}
+
+/// The timeout that was written, or `default`.
+pub(in crate::config) fn timeout(written: Option<Text<Timeout>>, default: Duration) -> Duration {
+    written.map_or(default, |timeout| timeout.take().0)
 }

@@ -1,6 +1,17 @@
 //! From the text of a configuration file to [`Config`], or to every mistake in it at once.
 //!
-//! Each section file holds its serde mirror (private), its type and the way between. [`load`] is the one entrance.
+//! Text becomes a tree that knows every place ([`tree`]), the tree becomes serde mirrors ([`read`]), and each section file
+//! holds its mirror (private), its type and the way between. [`load`] is the one entrance.
+
+mod tree;
+
+mod read;
+
+mod check;
+
+pub mod error;
+
+mod text;
 
 pub mod admin;
 pub mod api_keys;
@@ -11,17 +22,49 @@ pub mod observe;
 pub mod route;
 pub mod upstream;
 
+mod overlap;
+
+mod schema;
+
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
-pub use issuer::{Issuer, KeySource};
-pub use limit::{Limit, LimitBy, RateLimitHeaders};
-pub use listener::{Listener, RequestLimits};
-pub use observe::{LogFormat, Observe};
-pub use route::{Accept, PathPattern, Route};
-pub use upstream::{Endpoint, Upstream, UpstreamKind};
+pub use error::ConfigError;
+pub use error::ConfigErrors;
+pub use error::Place;
+pub use issuer::Issuer;
+pub use issuer::KeySource;
+pub use limit::Limit;
+pub use limit::LimitBy;
+pub use limit::RateLimitHeaders;
+pub use listener::Listener;
+pub use listener::RequestLimits;
+pub use observe::LogFormat;
+pub use observe::Observe;
+pub use route::Accept;
+pub use route::PathPattern;
+pub use route::Route;
+pub use schema::schema;
+pub use upstream::Endpoint;
+pub use upstream::Upstream;
+pub use upstream::UpstreamKind;
 
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OrWord;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::read::read;
+use crate::config::tree::FILE_BYTES_MAX;
+use crate::config::tree::ROOT;
+use crate::config::tree::Tree;
 use crate::model::names::Name;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
 
 /// A whole configuration, every value typed and every name resolved: `Snapshot::compile` has nothing left to refuse.
 #[derive(Clone, Debug)]
@@ -41,4 +84,174 @@ pub struct Config {
     pub rate_limit_headers: RateLimitHeaders,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub routes: Vec<Route>,
+}
+
+/// The configuration of Keygate, a gateway that lets a request through only when it carries exactly one good credential.
+///
+/// Durations are written `500ms`, `30s`, `5m`, `1h`, `1d`; sizes `8192`, `32KiB`, `10MiB`; rates `500/min`. `${NAME}` in a
+/// text stands for an environment variable. Paths of files are relative to the folder of this one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Keygate configuration")]
+struct Mirror {
+    /// Where connections come in. Required.
+    #[schemars(required)]
+    listeners: Option<Vec<At<listener::Mirror>>>,
+    admin: Option<At<admin::Mirror>>,
+    log: Option<observe::Mirror>,
+    requests: Option<listener::LimitsMirror>,
+    /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
+    trusted_proxies: Option<Texts<IpNet>>,
+    /// Whose tokens are trusted, by a name of your choice.
+    issuers: Option<Named<Name, issuer::Mirror>>,
+    api_keys: Option<api_keys::Mirror>,
+    /// Limits that routes refer to, by a name of your choice.
+    limits: Option<Named<Name, limit::Mirror>>,
+    /// Failed authentications per source address; `off` for none. Default `60/min` with a burst of 20.
+    failed_authentication: Option<At<OrWord<limit::FailedMirror, limit::Off>>>,
+    rate_limit_headers: Option<limit::HeadersMirror>,
+    /// Where requests go, by a name of your choice. Required.
+    #[schemars(required)]
+    upstreams: Option<Named<Name, upstream::Mirror>>,
+    /// Which requests, what they must carry, where they go. Required.
+    #[schemars(required)]
+    routes: Option<Vec<At<route::Mirror>>>,
+}
+
+/// Reads and checks a configuration file; `${NAME}` comes from the environment of this process.
+///
+/// # Errors
+/// Every mistake in it at once, or that the file cannot be read.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let text = file_text(path)?;
+    parse(&text, path, &|name| std::env::var(name).ok())
+}
+
+/// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
+/// relative to; `env` says what `${NAME}` stands for. Reads the files that secrets refer to, and looks whether those
+/// with key material are there.
+///
+/// # Errors
+/// Every mistake in it at once, in the order of the file.
+pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+    let mut errors = Vec::new();
+    let Some(tree) = Tree::parse(text, file, env, &mut errors) else {
+        return Err(refused(errors));
+    };
+    let mut checker = Checker { tree, errors, file };
+    let config = read::<Mirror>(&mut checker).and_then(|mirror| typed(mirror, &mut checker));
+    ConfigErrors::or_ok(checker.errors)?;
+    Ok(config.expect("a configuration without mistakes is whole"))
+}
+
+fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
+    ConfigErrors::or_ok(errors).expect_err("a text that is no tree has left an error")
+}
+
+fn file_text(path: &Path) -> Result<String, ConfigErrors> {
+    let error = |code: &'static str, problem: String| {
+        refused(vec![ConfigError {
+            code,
+            file: path.to_owned(),
+            place: None,
+            path: String::new(),
+            problem,
+            hint: None,
+        }])
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|source| error("unreadable-file", format!("cannot be read: {source}")))?;
+    String::from_utf8(bytes).map_err(|_| error("not-utf8", "not UTF-8 text".to_owned()))
+}
+
+fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
+    let listeners = checker.need(
+        ROOT,
+        "listeners",
+        mirror.listeners,
+        "such as `listeners: [{ address: \"127.0.0.1:8080\" }]`",
+    );
+    let upstreams = checker.need(ROOT, "upstreams", mirror.upstreams, "where requests go");
+    let routes = checker.need(
+        ROOT,
+        "routes",
+        mirror.routes,
+        "which requests, what they must carry, where they go",
+    );
+    let listeners = listener::typed(listeners.unwrap_or_default(), checker);
+    let admin = mirror.admin.and_then(|admin| admin::typed(admin, checker));
+    if let Some(admin) = &admin {
+        listener::refuse_shared(&listeners, admin.at, admin.value.address, checker);
+    }
+    let api_keys = api_keys::typed(mirror.api_keys.unwrap_or_default(), checker);
+    let limits = limit::typed(mirror.limits.unwrap_or(Named(Vec::new())), checker);
+    let upstreams = upstream::typed(upstreams.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
+    let routes = route::typed(routes.unwrap_or_default(), checker);
+    overlap::refuse(&routes, checker);
+    for placed in &routes {
+        check_api_key_file(placed, &api_keys, checker);
+        check_public_limits(placed, &limits, checker);
+    }
+    Some(Config {
+        listeners: listeners.into_iter().map(|listener| listener.value).collect(),
+        requests: listener::typed_limits(mirror.requests.unwrap_or_default(), checker),
+        admin: admin.map(|admin| admin.value),
+        observe: observe::typed(mirror.log.unwrap_or_default()),
+        trusted_proxies: trusted_proxies(mirror.trusted_proxies, checker),
+        issuers: issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), checker),
+        api_keys,
+        limits,
+        failed_authentication: limit::typed_failed(mirror.failed_authentication, checker),
+        rate_limit_headers: limit::typed_headers(mirror.rate_limit_headers.unwrap_or_default()),
+        upstreams,
+        routes: routes.into_iter().map(|placed| placed.route).collect(),
+    })
+}
+
+fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> Vec<IpNet> {
+    let written = written.map(|ranges| ranges.value).unwrap_or_default();
+    checker.no_doubles(&written);
+    for range in &written {
+        if range.get().prefix_len() == 0 {
+            let problem = checker.with_value(range.at, "this range is everybody, who could then claim any address");
+            checker.error_with(
+                range.at,
+                "trusts-everyone",
+                problem,
+                "name the addresses of your own proxies",
+            );
+        }
+    }
+    written.into_iter().map(Text::take).collect()
+}
+
+/// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.
+fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
+    if !placed.route.accept.contains(&Accept::ApiKey) || api_keys.file.is_some() {
+        return;
+    }
+    let section = checker.tree.entry(ROOT, "api_keys");
+    let reported =
+        section.is_some_and(|section| checker.tree.is_cut(section) || checker.tree.entry(section, "file").is_some());
+    if !reported {
+        let at = checker.tree.entry(placed.at, "accept").unwrap_or(placed.at);
+        let hint = "say where the keys are: `api_keys: { file: keys.yaml }`";
+        checker.error_with(at, "no-keys", "accepts API keys, and `api_keys.file` is not set", hint);
+    }
+}
+
+/// On a public route nobody proves anything, so there is nothing to count by but the address and the route.
+fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
+    if !placed.route.public {
+        return;
+    }
+    for (name, &at) in placed.route.limits.iter().zip(&placed.limits_at) {
+        let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
+        if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
+            let problem = checker.with_value(at, "counts by who was proved, and this route is public");
+            checker.error_with(at, "limit-needs-credential", problem, "count by `ip` or `route` here");
+        }
+    }
 }

@@ -1,5 +1,10 @@
 //! What is logged, and how.
 
+use crate::config::read::Text;
+use crate::config::text::LogFilter;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 /// `log:` in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observe {
@@ -11,8 +16,30 @@ pub struct Observe {
     pub access: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     Json,
     Text,
+}
+
+/// What is logged, and how.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Log")]
+pub(in crate::config) struct Mirror {
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or by module: `warn,keygate=debug`. Default `info`.
+    level: Option<Text<LogFilter>>,
+    /// Default `json`.
+    format: Option<LogFormat>,
+    /// Whether every request leaves an access record. Default true.
+    access: Option<bool>,
+}
+
+pub(in crate::config) fn typed(mirror: Mirror) -> Observe {
+    Observe {
+        level: mirror.level.map_or_else(|| "info".to_owned(), |level| level.take().0),
+        format: mirror.format.unwrap_or(LogFormat::Json),
+        access: mirror.access.unwrap_or(true),
+    }
 }

@@ -1,8 +1,19 @@
 //! A route: what it matches, what it asks for, where it leads.
 
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::read::At;
+use crate::config::read::OneOrMany;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use crate::model::scope::Scope;
 use http::Method;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 /// One entry of `routes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +49,8 @@ pub struct Route {
     pub allow_empty_segments: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Accept {
     Jwt,
     ApiKey,
@@ -121,4 +133,291 @@ impl std::str::FromStr for PathPattern {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Which requests, what they must carry, where they go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub(in crate::config) struct Mirror {
+    /// Stands in logs and metrics. No two routes share one. Required.
+    #[schemars(required)]
+    name: Option<Text<Name>>,
+    /// Which requests. Required.
+    #[schemars(required)]
+    r#match: Option<At<MatchMirror>>,
+    /// Credential types that count. This or `public: true`.
+    accept: Option<At<Vec<At<Accept>>>>,
+    /// `true` lets everybody through; the only way to an open route. Default false.
+    public: Option<At<bool>>,
+    /// Whose tokens count. Default: those of every issuer, where `accept` has `jwt`.
+    issuers: Option<Texts<Name>>,
+    /// Replaces the issuers' audiences on this route.
+    audiences: Option<Texts<Word>>,
+    /// What the credential must be allowed to do.
+    scopes: Option<ScopesMirror>,
+    /// Names of limits that hold here.
+    limits: Option<Texts<Name>>,
+    /// Name of the upstream that requests go to. Required.
+    #[schemars(required)]
+    upstream: Option<Text<Name>>,
+    /// Cut off the front of the path before it is forwarded; whole segments.
+    strip_prefix: Option<Text<PathPattern>>,
+    /// Whether the credential reaches the upstream. Default false.
+    forward_credential: Option<bool>,
+    /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`.
+    query_credentials: Option<QueryCredentials>,
+    /// Forms of a path that are refused otherwise, because two readers may take them differently.
+    allow: Option<Vec<Oddity>>,
+}
+
+/// Which requests a route is for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Match")]
+pub(in crate::config) struct MatchMirror {
+    /// `api.example.com`, `*.example.com`, or a list. Default: any host.
+    host: Option<OneOrMany<Text<HostPattern>>>,
+    /// `/v1/orders/{id}`, `/v1/{*rest}`: `{name}` is one segment, `{*name}` the rest, one character at least. Required.
+    #[schemars(required)]
+    path: Option<Text<PathPattern>>,
+    /// Default: every method of RFC 9110.
+    methods: Option<Texts<Method>>,
+}
+
+/// What the credential must be allowed to do.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Scopes")]
+pub(in crate::config) struct ScopesMirror {
+    /// Every one of these.
+    all: Option<Texts<Scope>>,
+    /// One of these.
+    any: Option<Texts<Scope>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum QueryCredentials {
+    Reject,
+    Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Oddity {
+    /// `%2F`, forwarded as it is.
+    EncodedSlash,
+    /// `//`, forwarded as it is.
+    EmptySegments,
+}
+
+/// A route and where the parts stand that later checks speak of.
+pub(in crate::config) struct Placed {
+    pub route: Route,
+    pub at: NodeId,
+    /// Of each entry of `Route::limits`.
+    pub limits_at: Vec<NodeId>,
+}
+
+pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<Placed> {
+    let mut names: Vec<(Name, NodeId)> = Vec::new();
+    for mirror in &mirrors {
+        let Some(name) = &mirror.value.name else {
+            continue;
+        };
+        if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
+            let problem = checker.with_value(name.at, "another route has this name already");
+            let hint = format!("the other one is in line {}", checker.tree.place(first).line);
+            checker.error_with(name.at, "duplicate-name", problem, hint);
+        }
+        names.push((name.get().clone(), name.at));
+    }
+    mirrors
+        .into_iter()
+        .filter_map(|mirror| route(mirror, checker))
+        .collect()
+}
+
+fn route(At { value: mirror, at }: At<Mirror>, checker: &mut Checker<'_>) -> Option<Placed> {
+    check_openness(&mirror, at, checker);
+    let accept = accepted(mirror.accept, checker);
+    check_jwt_keys(&accept, at, checker);
+    let issuers = issuers(mirror.issuers, &accept, at, checker);
+    let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
+    let matched = checker.need(
+        at,
+        "match",
+        mirror.r#match,
+        "such as `match: { path: \"/v1/{*rest}\" }`",
+    );
+    let upstream = checker.need(at, "upstream", mirror.upstream, "the name of an entry of `upstreams`");
+    let known_upstream = upstream
+        .as_ref()
+        .map(|name| checker.refer("upstreams", "upstream", name));
+    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    for limit in &limits {
+        checker.refer("limits", "limit", limit);
+    }
+    checker.no_doubles(&limits);
+    let (scopes_all, scopes_any) = match mirror.scopes {
+        Some(scopes) => (distinct(scopes.all, checker), distinct(scopes.any, checker)),
+        None => (Vec::new(), Vec::new()),
+    };
+    let audiences = mirror.audiences.map(|audiences| distinct(Some(audiences), checker));
+    let (hosts, path, methods) = matching(matched?, checker)?;
+    let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
+    known_upstream?;
+    let allow = mirror.allow.unwrap_or_default();
+    Some(Placed {
+        at,
+        limits_at: limits.iter().map(|limit| limit.at).collect(),
+        route: Route {
+            name: name?.take(),
+            hosts,
+            path,
+            methods,
+            accept,
+            public: mirror.public.is_some_and(|public| public.value),
+            issuers,
+            audiences: audiences.map(|words| words.into_iter().map(|word| word.0).collect()),
+            scopes_all,
+            scopes_any,
+            limits: values(limits),
+            upstream: upstream?.take(),
+            strip_prefix,
+            forward_credential: mirror.forward_credential.unwrap_or(false),
+            reject_query_credentials: mirror.query_credentials != Some(QueryCredentials::Ignore),
+            allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
+            allow_empty_segments: allow.contains(&Oddity::EmptySegments),
+        },
+    })
+}
+
+/// A route asks for a credential, or says `public: true` and asks for nothing; there is no third way (S100).
+fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
+    let accept = checker.tree.entry(at, "accept");
+    match &mirror.public {
+        Some(public) if public.value => {
+            for key in ["accept", "issuers", "audiences", "scopes", "forward_credential"] {
+                if let Some(entry) = checker.tree.entry(at, key) {
+                    let problem = format!("`{key}` beside `public: true`: the route is open or it asks, not both");
+                    checker.error_with(entry, "public-and-protected", problem, "remove one of the two");
+                }
+            }
+        }
+        Some(_) | None if accept.is_some() => {}
+        // `public` was there and was no yes or no; that has been said.
+        None if checker.tree.entry(at, "public").is_some() => {}
+        Some(_) | None => {
+            let hint = "`accept: [jwt]`, `accept: [api_key]` or both; `public: true` lets everybody through";
+            checker.error_with(at, "no-credential", "nothing says which credentials count", hint);
+        }
+    }
+}
+
+fn accepted(written: Option<At<Vec<At<Accept>>>>, checker: &mut Checker<'_>) -> Vec<Accept> {
+    let mut accept = Vec::new();
+    for item in written.map(|list| list.value).unwrap_or_default() {
+        if accept.contains(&item.value) {
+            let problem = checker.with_value(item.at, "is in this list twice");
+            checker.error(item.at, "duplicate-entry", problem);
+        } else {
+            accept.push(item.value);
+        }
+    }
+    accept
+}
+
+/// Whether a text was written in a list that no reader refused.
+fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
+    checker
+        .tree
+        .entry(at, key)
+        .is_some_and(|entry| !checker.tree.is_cut(entry))
+}
+
+/// Keys that only say something about tokens, on a route that takes none.
+fn check_jwt_keys(accept: &[Accept], at: NodeId, checker: &mut Checker<'_>) {
+    if accept.contains(&Accept::Jwt) || !accept.contains(&Accept::ApiKey) {
+        return;
+    }
+    for key in ["issuers", "audiences"] {
+        if let Some(entry) = checker.tree.entry(at, key) {
+            let problem = format!("`{key}` is about tokens, and this route does not accept `jwt`");
+            checker.error(entry, "only-with-jwt", problem);
+        }
+    }
+}
+
+/// Whose tokens count: those that are named, or all of them.
+fn issuers(written: Option<Texts<Name>>, accept: &[Accept], at: NodeId, checker: &mut Checker<'_>) -> Vec<Name> {
+    if let Some(written) = written {
+        for issuer in &written.value {
+            checker.refer("issuers", "issuer", issuer);
+        }
+        checker.no_doubles(&written.value);
+        return values(written.value);
+    }
+    if !accept.contains(&Accept::Jwt) {
+        return Vec::new();
+    }
+    let Some(all) = checker.tree.entry(ROOT, "issuers") else {
+        let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
+        let hint = "add one under `issuers`, or accept only `api_key`";
+        checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
+        return Vec::new();
+    };
+    // In the order of their names, so that reordering the file changes nothing.
+    let mut names: Vec<Name> = checker.tree.keys(all).filter_map(|name| name.parse().ok()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn distinct<T: PartialEq>(written: Option<Texts<T>>, checker: &mut Checker<'_>) -> Vec<T> {
+    let list = written.map(|list| list.value).unwrap_or_default();
+    checker.no_doubles(&list);
+    values(list)
+}
+
+fn matching(
+    At { value: mirror, at }: At<MatchMirror>,
+    checker: &mut Checker<'_>,
+) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
+    let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
+    let hosts = match mirror.host {
+        Some(OneOrMany(hosts)) => {
+            checker.no_doubles(&hosts);
+            values(hosts)
+        }
+        // Hosts that were written and refused must not turn into "any" and collide with other routes.
+        None if checker.tree.entry(at, "host").is_some() => return None,
+        None => vec![HostPattern::Any],
+    };
+    if !sound(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
+        return None;
+    }
+    let methods = distinct(mirror.methods, checker);
+    Some((hosts, path?.take(), methods))
+}
+
+/// The prefix, which must be whole literal segments that every path of the route begins with.
+fn stripped(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
+    let text = prefix.get().as_str();
+    let literal = !text.ends_with('/') && !text.contains(['{', '}']);
+    if !literal {
+        let problem = checker.with_value(
+            prefix.at,
+            "a prefix is whole segments without braces, and ends without `/`",
+        );
+        checker.error_with(prefix.at, "bad-value", problem, "such as `/v1`");
+        return text.to_owned();
+    }
+    let rest = path.as_str().strip_prefix(text);
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        let problem = checker.with_value(prefix.at, "the paths of this route do not begin with it");
+        let hint = format!("the path is `{}`", crate::config::tree::printable(path.as_str()));
+        checker.error_with(prefix.at, "prefix-not-in-path", problem, hint);
+    }
+    text.to_owned()
 }

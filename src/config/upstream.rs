@@ -1,7 +1,21 @@
 //! Where requests go: endpoints, timeouts, header rules.
 
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::listener::timeout;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::text::Timeout;
+use crate::config::tree::NodeId;
 use crate::model::names::Name;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
+use http::HeaderValue;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// `upstreams.<name>`.
@@ -41,4 +55,204 @@ pub struct Endpoint {
     /// A name or an address, without brackets.
     pub host: String,
     pub port: u16,
+}
+
+/// Where requests go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Upstream")]
+pub(in crate::config) struct Mirror {
+    /// `host:port` each, plain HTTP/1.1, asked in turn. This or `builtin`.
+    endpoints: Option<Texts<Endpoint>>,
+    /// `echo`: Keygate answers itself with what would have reached an upstream. This or `endpoints`.
+    builtin: Option<Builtin>,
+    /// To connect. Default `2s`.
+    connect_timeout: Option<Text<Timeout>>,
+    /// Between two reads of the response; also the wait for its head. Default `60s`.
+    read_timeout: Option<Text<Timeout>>,
+    /// Between two writes of the request. Default `30s`.
+    write_timeout: Option<Text<Timeout>>,
+    /// How long an idle connection is kept for the next request. Default `60s`.
+    idle_timeout: Option<Text<Timeout>>,
+    /// The `Host` that is sent. Default: the one that was asked for.
+    host: Option<Text<HeaderValue>>,
+    /// Headers set on every request, in place of what the client sent.
+    set_headers: Option<Named<HeaderName, Text<HeaderValue>>>,
+    /// Headers removed from every request.
+    remove_headers: Option<Texts<HeaderName>>,
+    /// Connection attempts for one request, each on the next endpoint. Default 2.
+    connect_attempts: Option<At<NonZeroU32>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Builtin {
+    Echo,
+}
+
+pub(in crate::config) fn typed(
+    mirrors: Named<Name, Mirror>,
+    api_key_header: &HeaderName,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Upstream> {
+    let mut upstreams = BTreeMap::new();
+    for (name, At { value: mirror, at }) in mirrors.0 {
+        if let Some(upstream) = upstream(name.clone(), mirror, at, api_key_header, checker) {
+            upstreams.insert(name, upstream);
+        }
+    }
+    upstreams
+}
+
+fn upstream(
+    name: Name,
+    mirror: Mirror,
+    at: NodeId,
+    api_key_header: &HeaderName,
+    checker: &mut Checker<'_>,
+) -> Option<Upstream> {
+    let kind = kind(mirror.endpoints, mirror.builtin, at, checker);
+    let set = mirror.set_headers.map(|set| set.0).unwrap_or_default();
+    let remove = mirror.remove_headers.map(|remove| remove.value).unwrap_or_default();
+    check_headers(&set, &remove, api_key_header, checker);
+    if let Some(attempts) = &mirror.connect_attempts
+        && attempts.value.get() > CONNECT_ATTEMPTS_MAX
+    {
+        checker.error(
+            attempts.at,
+            "out-of-range",
+            format!("at most {CONNECT_ATTEMPTS_MAX} attempts"),
+        );
+    }
+    let secs = Duration::from_secs;
+    Some(Upstream {
+        name,
+        kind: kind?,
+        connect_timeout: timeout(mirror.connect_timeout, secs(2)),
+        read_timeout: timeout(mirror.read_timeout, secs(60)),
+        write_timeout: timeout(mirror.write_timeout, secs(30)),
+        idle_timeout: timeout(mirror.idle_timeout, secs(60)),
+        host: mirror.host.map(Text::take),
+        set_headers: set
+            .into_iter()
+            .map(|(name, value)| (name, value.value.take()))
+            .collect(),
+        remove_headers: values(remove),
+        connect_attempts: mirror.connect_attempts.map_or(2, |attempts| attempts.value.get()),
+    })
+}
+
+/// Past this a request that no endpoint takes only keeps its client waiting.
+const CONNECT_ATTEMPTS_MAX: u32 = 10;
+
+fn kind(
+    endpoints: Option<Texts<Endpoint>>,
+    builtin: Option<Builtin>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<UpstreamKind> {
+    match (endpoints, builtin) {
+        (Some(endpoints), None) => {
+            checker.no_doubles(&endpoints.value);
+            Some(UpstreamKind::Endpoints(values(endpoints.value)))
+        }
+        (None, Some(Builtin::Echo)) => {
+            for key in [
+                "connect_timeout",
+                "read_timeout",
+                "write_timeout",
+                "idle_timeout",
+                "host",
+                "connect_attempts",
+            ] {
+                if let Some(entry) = checker.tree.entry(at, key) {
+                    checker.error(entry, "not-with-builtin", "a built-in upstream is never connected to");
+                }
+            }
+            Some(UpstreamKind::Echo)
+        }
+        (Some(_), Some(_)) => {
+            checker.error(
+                at,
+                "two-kinds",
+                "has both `endpoints` and `builtin`, and can be only one of them",
+            );
+            None
+        }
+        (None, None) => {
+            if checker.tree.entry(at, "builtin").is_none() {
+                checker.missing(
+                    at,
+                    "endpoints",
+                    "such as `endpoints: [\"10.0.0.5:8080\"]`, or `builtin: echo`",
+                );
+            }
+            None
+        }
+    }
+}
+
+fn check_headers(
+    set: &[(HeaderName, At<Text<HeaderValue>>)],
+    remove: &[Text<HeaderName>],
+    api_key_header: &HeaderName,
+    checker: &mut Checker<'_>,
+) {
+    checker.no_doubles(remove);
+    for (index, (name, value)) in set.iter().enumerate() {
+        if is_reserved_header(name) || name == api_key_header {
+            let hint = if *name == http::header::HOST {
+                "use `host`"
+            } else {
+                "Keygate itself decides about credentials, identity and framing"
+            };
+            let problem = format!("`{name}` cannot be set here");
+            checker.error_with(value.at, "reserved-header", problem, hint);
+        }
+        // Names that differ only in case are one header.
+        if set.iter().take(index).any(|(earlier, _)| earlier == name) {
+            checker.error(value.at, "duplicate-entry", format!("`{name}` is set twice"));
+        }
+        if let Some(removed) = remove.iter().find(|removed| removed.get() == name) {
+            checker.error(
+                removed.at,
+                "conflicting-headers",
+                format!("`{name}` is set and removed"),
+            );
+        }
+    }
+    for removed in remove {
+        let name = removed.get();
+        if is_framing_header(name) || name.as_str().starts_with("x-keygate-") {
+            let problem = checker.with_value(removed.at, "cannot be removed");
+            let hint = "Keygate itself decides about identity and framing";
+            checker.error_with(removed.at, "reserved-header", problem, hint);
+        }
+    }
+}
+
+/// Headers that say where one message ends and the next begins, or belong to one connection (RFC 9110 section 7.6.1).
+fn is_framing_header(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "host"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Headers that nobody but Keygate may set: credentials, identity, framing.
+pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
+    let credential = matches!(
+        name.as_str(),
+        "authorization" | "proxy-authorization" | "proxy-authenticate" | "www-authenticate" | "cookie"
+    );
+    let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
+    credential || forwarded || is_framing_header(name) || name.as_str().starts_with("x-keygate-")
 }

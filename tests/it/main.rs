@@ -1,3 +1,3 @@
-//! The integration tests: one binary, one link.
+//! The one integration binary: what Keygate does, through its public interface.
 
-mod support;
+mod config;

@@ -1,0 +1,89 @@
+//! What is wrong with a configuration? Every mistake at once, each with its place, what is wrong and what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One mistake. Prints as `file:line:column: key.path: problem`, and its hint on an indented line of its own.
+///
+/// A value that came out of the environment or a `file:` reference is in none of the texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// What kind of mistake, in kebab-case (`unknown-key`); stable, so tests and tools can branch on it.
+    pub code: &'static str,
+    pub file: PathBuf,
+    /// Line and column, both from 1, columns in characters. `None` where the file itself cannot be read.
+    pub place: Option<Place>,
+    /// `routes[2].upstream`; empty for the file as a whole.
+    pub path: String,
+    pub problem: String,
+    pub hint: Option<String>,
+}
+
+/// A position in the file, both numbers from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.line, self.column)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:", self.file.display())?;
+        if let Some(place) = self.place {
+            write!(out, "{place}:")?;
+        }
+        if !self.path.is_empty() {
+            write!(out, " {}:", self.path)?;
+        }
+        write!(out, " {}", self.problem)?;
+        if let Some(hint) = &self.hint {
+            write!(out, "\n    hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Every mistake of one file, in the order of the file. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+/// After this many the rest is not looked for: nobody reads them, and a hostile file must not cost more.
+pub(in crate::config) const ERRORS_MAX: usize = 100;
+
+impl ConfigErrors {
+    /// `Err` when there are any, sorted by position.
+    pub(in crate::config) fn or_ok(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        errors.sort_by(|a, b| (a.place, &a.path, &a.problem).cmp(&(b.place, &b.path, &b.problem)));
+        errors.dedup();
+        errors.truncate(ERRORS_MAX);
+        Err(Self(errors))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for error in &self.0 {
+            writeln!(out, "{error}")?;
+        }
+        match self.0.len() {
+            1 => write!(out, "1 error"),
+            ERRORS_MAX.. => write!(out, "{ERRORS_MAX} errors or more; the search stopped here"),
+            count => write!(out, "{count} errors"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,109 @@
+//! Which routes would answer the same request? Two such routes are an error: which one decides must not be chance.
+
+use crate::config::check::Checker;
+use crate::config::route::HostPattern;
+use crate::config::route::Placed;
+use crate::config::tree::printable;
+use http::Method;
+use std::collections::HashMap;
+
+/// Reports every route that shares a host, a path shape and a method with an earlier one.
+///
+/// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`); there the more literal one wins,
+/// which is a rule and no chance. So may `api.example.com` and `*.example.com`.
+pub(in crate::config) fn refuse(routes: &[Placed], checker: &mut Checker<'_>) {
+    let mut seen: HashMap<(&HostPattern, String), Vec<&Placed>> = HashMap::new();
+    for placed in routes {
+        let shape = shape(placed.route.path.as_str());
+        let mut told = false;
+        for host in &placed.route.hosts {
+            let earlier = seen.entry((host, shape.clone())).or_default();
+            let rival = earlier
+                .iter()
+                .find(|other| intersect(&other.route.methods, &placed.route.methods));
+            if let Some(other) = rival.filter(|_| !told) {
+                report(other, placed, checker);
+                told = true;
+            }
+            // A host written twice in one route has been reported as that.
+            if !earlier.iter().any(|other| other.at == placed.at) {
+                earlier.push(placed);
+            }
+        }
+    }
+}
+
+fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
+    let at = checker.tree.entry(second.at, "match").unwrap_or(second.at);
+    let first_at = checker.tree.entry(first.at, "match").unwrap_or(first.at);
+    let problem = format!(
+        "route `{}` matches requests that route `{}` (line {}) matches too",
+        second.route.name,
+        first.route.name,
+        checker.tree.place(first_at).line,
+    );
+    let shown = |placed: &Placed| printable(placed.route.path.as_str());
+    let hint = format!(
+        "`{}` and `{}` have one shape; give them different hosts, paths or methods",
+        shown(first),
+        shown(second)
+    );
+    checker.error_with(at, "overlapping-routes", problem, hint);
+}
+
+/// A pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
+fn shape(path: &str) -> String {
+    let segment = |segment: &str| {
+        if segment.starts_with("{*") {
+            "{*}".to_owned()
+        } else if segment.starts_with('{') {
+            "{}".to_owned()
+        } else {
+            segment.to_owned()
+        }
+    };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a method is in both lists. An empty one is every method; HEAD goes where GET goes (RFC 9110 section 9.3.2).
+fn intersect(a: &[Method], b: &[Method]) -> bool {
+    let has = |list: &[Method], method: &Method| {
+        list.contains(method) || (*method == Method::HEAD && list.contains(&Method::GET))
+    };
+    a.is_empty() || b.is_empty() || a.iter().any(|method| has(b, method)) || b.iter().any(|method| has(a, method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_goes_where_get_goes() {
+        let check = |a: &[Method], b: &[Method], expected| {
+            assert_eq!(intersect(a, b), expected, "{a:?} {b:?}");
+            assert_eq!(intersect(b, a), expected, "{b:?} {a:?}");
+        };
+        check(&[Method::GET], &[Method::HEAD], true);
+        check(&[Method::GET], &[Method::GET, Method::POST], true);
+        check(&[], &[Method::POST], true);
+        check(&[], &[], true);
+        check(&[Method::HEAD], &[Method::POST], false);
+        check(&[Method::GET], &[Method::POST], false);
+    }
+
+    /// Two patterns have one shape exactly when the router cannot hold both.
+    #[test]
+    fn shapes_collide_where_the_router_says_so() {
+        let patterns = [
+            "/", "/a", "/a/", "/A", "/{x}", "/{y}", "/{*x}", "/{*y}", "/a/{x}", "/a/{y}", "/a/{*x}", "/a/{*y}",
+            "/{x}/b", "/{y}/b", "/{x}/{y}", "/{a}/{b}", "/a/b", "/ab",
+        ];
+        for a in patterns {
+            for b in patterns {
+                let mut router = matchit::Router::new();
+                router.insert(a, ()).unwrap();
+                assert_eq!(router.insert(b, ()).is_err(), shape(a) == shape(b), "{a} {b}");
+            }
+        }
+    }
+}

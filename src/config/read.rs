@@ -1,0 +1,610 @@
+//! How does the tree become serde mirrors? Each mistake is recorded at its node, the node is cut out, and reading goes on.
+//!
+//! A mirror's fields are all `Option`, because serde can only say "missing" by giving up on everything beside it; what
+//! must be there is asked for on the way from mirror to type.
+
+use crate::config::check::Checker;
+use crate::config::error::ERRORS_MAX;
+use crate::config::text::FromText;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
+use crate::config::tree::Tree;
+use crate::config::tree::Value;
+use crate::config::tree::printable;
+use serde::Deserialize;
+use serde::de;
+use serde::de::DeserializeOwned;
+use serde::de::DeserializeSeed;
+use serde::de::Deserializer;
+use serde::de::IntoDeserializer;
+use serde::de::Unexpected;
+use serde::de::Visitor;
+use serde::forward_to_deserialize_any;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Reads the whole tree. `None` when the root itself is of no use; `checker` has the mistakes.
+pub(in crate::config) fn read<T: DeserializeOwned>(checker: &mut Checker<'_>) -> Option<T> {
+    // Each turn cuts one node at least, so this ends; the bound keeps it from being quadratic.
+    while checker.errors.len() < ERRORS_MAX {
+        let error = match T::deserialize(NodeReader {
+            tree: &checker.tree,
+            id: ROOT,
+        }) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let at = error.at.unwrap_or(ROOT);
+        error.mistake.report(at, checker);
+        checker.tree.cut(at);
+        if at == ROOT {
+            return None;
+        }
+    }
+    None
+}
+
+/// A mistake and the node it is at.
+#[derive(Debug)]
+struct ReadError {
+    at: Option<NodeId>,
+    mistake: Mistake,
+}
+
+#[derive(Debug)]
+enum Mistake {
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
+    UnknownWord {
+        known: &'static [&'static str],
+    },
+    WrongType {
+        found: &'static str,
+        expected: String,
+    },
+    /// What a `Text` said: the problem, after a line break the hint.
+    BadValue(String),
+    /// The same about a key that the operator chose.
+    BadKey(String),
+}
+
+/// Keys that are planned and have no meaning yet, so that nobody believes they do something.
+const NOT_YET: &[&str] = &[
+    "tls",
+    "plans",
+    "discovery",
+    "include",
+    "introspection",
+    "health",
+    "token_endpoint",
+    "store",
+    "mode",
+    "identity_token",
+    "clients",
+    "subjects",
+    "organizations",
+];
+
+impl Mistake {
+    fn report(self, at: NodeId, checker: &mut Checker<'_>) {
+        match self {
+            Self::UnknownKey { key, known } => {
+                let problem = format!("unknown key `{}`", printable(&key));
+                let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
+                    format!("did you mean `{near}`?")
+                } else if NOT_YET.contains(&key.as_str()) {
+                    format!("this version has no `{key}` yet; remove it")
+                } else {
+                    format!("known here: {}", known.join(", "))
+                };
+                checker.error_with(at, "unknown-key", problem, hint);
+            }
+            Self::UnknownWord { known } => {
+                let written = match checker.tree.value(at) {
+                    Value::Text(text) => text.as_str(),
+                    _ => "",
+                };
+                let near = nearest(written, known.iter().copied()).filter(|_| !checker.tree.is_expanded(at));
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("one of: {}", known.join(", ")),
+                };
+                let problem = checker.with_value(at, "not a word that is known here");
+                checker.error_with(at, "unknown-word", problem, hint);
+            }
+            Self::WrongType { found, expected } => {
+                checker.error(
+                    at,
+                    "wrong-type",
+                    format!("this is {found}, but {expected} belongs here"),
+                );
+            }
+            Self::BadValue(text) => {
+                let (problem, hint) = split_hint(&text);
+                let problem = checker.with_value(at, problem);
+                checker.push(at, "bad-value", problem, hint);
+            }
+            Self::BadKey(text) => {
+                let (problem, hint) = split_hint(&text);
+                checker.push(at, "bad-key", problem.to_owned(), hint);
+            }
+        }
+    }
+}
+
+fn split_hint(text: &str) -> (&str, Option<String>) {
+    match text.split_once('\n') {
+        Some((problem, hint)) => (problem, Some(hint.to_owned())),
+        None => (text, None),
+    }
+}
+
+/// The one of `known` that `word` was probably meant to be.
+pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= candidate.len().max(3) / 3 && word.len() < 100)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.mistake, out)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl ReadError {
+    fn new(mistake: Mistake) -> Self {
+        Self { at: None, mistake }
+    }
+
+    /// The innermost node wins: it is the first to see the error.
+    fn or_at(mut self, id: NodeId) -> Self {
+        self.at.get_or_insert(id);
+        self
+    }
+}
+
+impl de::Error for ReadError {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self::new(Mistake::BadValue(text.to_string()))
+    }
+
+    // Says what kind of value was found and not which: it may be a secret.
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let found = match found {
+            Unexpected::Bool(_) => "true or false",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+            Unexpected::Seq => "a list",
+            Unexpected::Map | Unexpected::StructVariant => "a map",
+            Unexpected::Str(_) | Unexpected::Char(_) | Unexpected::Bytes(_) => "a text",
+            _ => "something else",
+        };
+        Self::new(Mistake::WrongType {
+            found,
+            expected: plainly(expected),
+        })
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(Mistake::BadValue(format!("not {}", plainly(expected))))
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        Self::new(Mistake::UnknownKey {
+            key: key.to_owned(),
+            known,
+        })
+    }
+
+    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
+        Self::new(Mistake::UnknownWord { known })
+    }
+}
+
+/// serde's words in ours.
+fn plainly(expected: &dyn de::Expected) -> String {
+    let text = expected.to_string();
+    if text.starts_with("struct ") {
+        "a map of keys".to_owned()
+    } else if text == "a boolean" {
+        "true or false".to_owned()
+    } else if text.starts_with("a nonzero") {
+        "a whole number over 0".to_owned()
+    } else if matches!(text.as_str(), "u32" | "u64" | "usize") {
+        "a whole number".to_owned()
+    } else if text.starts_with("enum ") || text == "string or map" {
+        "a word".to_owned()
+    } else if text == "a sequence" {
+        "a list".to_owned()
+    } else {
+        text
+    }
+}
+
+/// Names of newtypes that the reader below treats specially.
+const AT: &str = "$at";
+const ONE_OR_MANY: &str = "$one_or_many";
+
+#[derive(Clone, Copy)]
+struct NodeReader<'t> {
+    tree: &'t Tree,
+    id: NodeId,
+}
+
+impl<'t> NodeReader<'t> {
+    fn items(self, items: &'t [NodeId]) -> Items<'t> {
+        Items {
+            tree: self.tree,
+            items: items.iter(),
+        }
+    }
+
+    fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.tree.value(self.id) {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(yes) => visitor.visit_bool(*yes),
+            Value::Integer(number) => match u64::try_from(*number) {
+                Ok(number) => visitor.visit_u64(number),
+                Err(_) => visitor.visit_i64(*number),
+            },
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_str(text),
+            Value::List(items) => visitor.visit_seq(self.items(items)),
+            Value::Map(entries) => visitor.visit_map(Entries {
+                tree: self.tree,
+                entries: entries.iter(),
+                value: None,
+            }),
+        }
+    }
+
+    /// A number or a yes that came out of a variable is text; here it is read as what was asked for.
+    fn visit_expanded<'de, V: Visitor<'de>, T: std::str::FromStr>(
+        self,
+        visitor: V,
+        give: fn(V, T) -> Result<V::Value, ReadError>,
+    ) -> Result<V::Value, ReadError> {
+        match self.tree.value(self.id) {
+            Value::Text(text) if self.tree.is_expanded(self.id) => match text.parse() {
+                Ok(value) => give(visitor, value),
+                Err(_) => self.visit(visitor),
+            },
+            _ => self.visit(visitor),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for NodeReader<'_> {
+    type Error = ReadError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.visit(visitor).map_err(|error| error.or_at(self.id))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.visit_expanded(visitor, |visitor, yes: bool| visitor.visit_bool(yes))
+            .map_err(|error| error.or_at(self.id))
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.visit_expanded(visitor, |visitor, number: u64| visitor.visit_u64(number))
+            .map_err(|error| error.or_at(self.id))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        let read = match self.tree.value(self.id) {
+            Value::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => self.visit(visitor),
+        };
+        read.map_err(|error: ReadError| error.or_at(self.id))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        let read = match name {
+            AT => visitor.visit_seq(Placed { reader: self, turn: 0 }),
+            ONE_OR_MANY => match self.tree.value(self.id) {
+                Value::List(items) => visitor.visit_seq(self.items(items)),
+                _ => visitor.visit_seq(self.items(std::slice::from_ref(&self.id))),
+            },
+            _ => visitor.visit_newtype_struct(self),
+        };
+        read.map_err(|error| error.or_at(self.id))
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// A node's number, then the node.
+struct Placed<'t> {
+    reader: NodeReader<'t>,
+    turn: u8,
+}
+
+impl<'de> de::SeqAccess<'de> for Placed<'_> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
+        self.turn += 1;
+        match self.turn {
+            1 => seed.deserialize(self.reader.id.0.into_deserializer()).map(Some),
+            2 => seed.deserialize(self.reader).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+struct Items<'t> {
+    tree: &'t Tree,
+    items: std::slice::Iter<'t, NodeId>,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'_> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
+        let tree = self.tree;
+        match self.items.find(|&&id| !tree.is_cut(id)) {
+            Some(&id) => seed.deserialize(NodeReader { tree, id }).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+struct Entries<'t> {
+    tree: &'t Tree,
+    entries: std::slice::Iter<'t, (String, NodeId)>,
+    value: Option<NodeId>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
+        let tree = self.tree;
+        let Some((key, id)) = self.entries.find(|(_, id)| !tree.is_cut(*id)) else {
+            return Ok(None);
+        };
+        self.value = Some(*id);
+        seed.deserialize(KeyReader { key, id: *id }).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        let id = self.value.take().expect("serde asks for a key before its value");
+        seed.deserialize(NodeReader { tree: self.tree, id })
+    }
+}
+
+/// A key; its mistakes are at the entry's node.
+struct KeyReader<'t> {
+    key: &'t str,
+    id: NodeId,
+}
+
+impl<'de> Deserializer<'de> for KeyReader<'_> {
+    type Error = ReadError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor
+            .visit_str(self.key)
+            .map_err(|error: ReadError| match error.mistake {
+                Mistake::BadValue(text) => ReadError {
+                    at: Some(self.id),
+                    mistake: Mistake::BadKey(text),
+                },
+                mistake => ReadError {
+                    at: Some(self.id),
+                    mistake,
+                },
+            })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// A value and its node, so that later checks can say where.
+#[derive(Debug)]
+pub(in crate::config) struct At<T> {
+    pub value: T,
+    pub at: NodeId,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pair<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pair<T> {
+            type Value = At<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a value")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<At<T>, A::Error> {
+                let missing = || de::Error::custom("not a node");
+                let at = NodeId(seq.next_element()?.ok_or_else(missing)?);
+                let value = seq.next_element()?.ok_or_else(missing)?;
+                Ok(At { value, at })
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(AT, Pair(PhantomData))
+    }
+}
+
+/// A list, or one value alone that stands for a list of one.
+#[derive(Debug)]
+pub(in crate::config) struct OneOrMany<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_newtype_struct(ONE_OR_MANY, List(PhantomData))
+            .map(Self)
+    }
+}
+
+/// The visitor of every list.
+struct List<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
+
+/// A value or one word that stands in its place: `audiences: any`, `failed_authentication: off`. `W` is that word's type.
+#[derive(Debug)]
+pub(in crate::config) enum OrWord<T, W> {
+    Word(PhantomData<W>),
+    Value(T),
+}
+
+/// A word that can stand for a whole value.
+pub(in crate::config) trait Word {
+    const WORD: &'static str;
+    /// What else belongs there, for the error.
+    const ELSE: &'static str;
+}
+
+impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T, W>(PhantomData<(T, W)>);
+
+        impl<'de, T: Deserialize<'de>, W: Word> Visitor<'de> for Either<T, W> {
+            type Value = OrWord<T, W>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "{} or the word `{}`", W::ELSE, W::WORD)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text == W::WORD {
+                    Ok(OrWord::Word(PhantomData))
+                } else {
+                    Err(E::custom(format!("neither {} nor the word `{}`", W::ELSE, W::WORD)))
+                }
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(OrWord::Value)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(OrWord::Value)
+            }
+        }
+
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// A map with keys the operator chooses, in the order of the file.
+#[derive(Debug)]
+pub(in crate::config) struct Named<K, V>(pub Vec<(K, At<V>)>);
+
+impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map<K, V>(PhantomData<(K, V)>);
+
+        impl<'de, K: FromText, V: Deserialize<'de>> Visitor<'de> for Map<K, V> {
+            type Value = Named<K, V>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a map with a name before each entry")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Parsed(key), value)) = map.next_entry::<Parsed<K>, At<V>>()? {
+                    entries.push((key, value));
+                }
+                Ok(Named(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Map(PhantomData))
+    }
+}
+
+/// A text that was parsed into its type.
+#[derive(Debug)]
+pub(in crate::config) struct Parsed<T>(pub T);
+
+impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parse<T>(PhantomData<T>);
+
+        impl<T: FromText> Visitor<'_> for Parse<T> {
+            type Value = Parsed<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(T::WHAT)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
+                T::from_text(text).map(Parsed).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Parsed<T>, E> {
+                if T::BARE_NUMBERS {
+                    self.visit_str(&number.to_string())
+                } else {
+                    Err(E::invalid_type(Unexpected::Unsigned(number), &self))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Parse(PhantomData))
+    }
+}
+
+/// A parsed text and where it stands.
+pub(in crate::config) type Text<T> = At<Parsed<T>>;
+
+/// A list of them.
+pub(in crate::config) type Texts<T> = At<Vec<Text<T>>>;
+
+impl<T> Text<T> {
+    pub(in crate::config) fn get(&self) -> &T {
+        &self.value.0
+    }
+
+    pub(in crate::config) fn take(self) -> T {
+        self.value.0
+    }
+}

@@ -1,0 +1,152 @@
+//! What may a configuration file say, for editors? A JSON Schema, from the mirrors that read the file.
+
+use crate::config::Mirror;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OneOrMany;
+use crate::config::read::OrWord;
+use crate::config::read::Parsed;
+use crate::config::read::Word;
+use crate::config::text::FromText;
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use schemars::json_schema;
+use schemars::transform::Transform;
+use schemars::transform::transform_subschemas;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// The JSON Schema (draft 2020-12) of the configuration file.
+///
+/// It knows keys, types and the shapes of texts. What it cannot say (references, overlaps, files that must exist) only
+/// `load` finds.
+pub fn schema() -> Value {
+    let mut schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Mirror>();
+    Strict.transform(&mut schema);
+    schema.to_value()
+}
+
+/// Says of the schema what the tree says of the text: nothing is null, no list and no map is empty.
+struct Strict;
+
+impl Transform for Strict {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(object) = schema.as_object_mut() else {
+            return;
+        };
+        if let Some(Value::Array(types)) = object.get_mut("type") {
+            types.retain(|kind| kind != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                object.insert("type".to_owned(), only);
+            }
+        }
+        if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+            choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+            if let [Value::Object(only)] = choices.as_slice() {
+                let only = only.clone();
+                object.remove("anyOf");
+                for (key, value) in only {
+                    object.entry(key).or_insert(value);
+                }
+            }
+        }
+        match object.get("type").and_then(Value::as_str) {
+            Some("array") => object.insert("minItems".to_owned(), 1.into()),
+            Some("object") => object.insert("minProperties".to_owned(), 1.into()),
+            _ => None,
+        };
+    }
+}
+
+/// Every good text, or one with a variable in it.
+fn pattern(text: &str) -> String {
+    format!("^(?:{text}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
+}
+
+impl<T: FromText> JsonSchema for Parsed<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::WHAT.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        if T::BARE_NUMBERS {
+            json_schema!({ "type": ["string", "integer"], "pattern": pattern(T::PATTERN), "minimum": 1 })
+        } else {
+            json_schema!({ "type": "string", "pattern": pattern(T::PATTERN) })
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("one or many {}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+impl<T: JsonSchema, W: Word> JsonSchema for OrWord<T, W> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("{} or {}", T::schema_name(), W::WORD).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "const": W::WORD }, value] })
+    }
+}
+
+impl<K: FromText, V: JsonSchema> JsonSchema for Named<K, V> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("named {}", V::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<V>();
+        let key = format!("^(?:{})$", K::PATTERN);
+        json_schema!({ "type": "object", "propertyNames": { "pattern": key }, "additionalProperties": value })
+    }
+}

@@ -1,0 +1,520 @@
+//! How do people write durations, sizes, rates, addresses and the like? Each text in one way, each wrong one with the cure.
+
+use crate::config::route::HostPattern;
+use crate::config::route::PathPattern;
+use crate::config::upstream::Endpoint;
+use crate::model::algorithm::Algorithm;
+use crate::model::issuer::IssuerUrl;
+use crate::model::names::Name;
+use crate::model::scope::Scope;
+use crate::model::secret::Secret;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// A type that is written as one text in the file.
+pub(in crate::config) trait FromText: Sized {
+    /// What belongs there: "a duration such as `30s`".
+    const WHAT: &'static str;
+    /// A regular expression that every good text matches; for the schema, so it may let some bad ones by.
+    const PATTERN: &'static str;
+    /// Whether a number without quotes is such a text too.
+    const BARE_NUMBERS: bool = false;
+
+    /// # Errors
+    /// What is wrong without the value itself, which may be a secret; after a line break what to do.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+fn not<T: FromText>() -> String {
+    format!("not {}", T::WHAT)
+}
+
+/// A whole number in decimal digits and what comes after it.
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    Some((number.parse().ok()?, rest))
+}
+
+impl FromText for Duration {
+    const WHAT: &'static str = "a duration such as `500ms`, `30s`, `5m`, `1h` or `1d`";
+    const PATTERN: &'static str = "[0-9]+(ms|s|m|h|d)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let millis_each = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" => {
+                return Err(format!(
+                    "a duration needs a unit\nwrite `{number}s` for seconds, `{number}ms` for less"
+                ));
+            }
+            _ => return Err(not::<Self>()),
+        };
+        // Ten years: far from every overflow in clock arithmetic.
+        match number.checked_mul(millis_each) {
+            Some(millis) if millis <= 3_653 * 86_400_000 => Ok(Self::from_millis(millis)),
+            _ => Err("a duration is at most 3653d".to_owned()),
+        }
+    }
+}
+
+/// A duration that is not zero: a timeout of zero would refuse everything.
+#[derive(Debug)]
+pub(in crate::config) struct Timeout(pub Duration);
+
+impl FromText for Timeout {
+    const WHAT: &'static str = Duration::WHAT;
+    const PATTERN: &'static str = Duration::PATTERN;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match Duration::from_text(text)? {
+            Duration::ZERO => Err("must be more than zero".to_owned()),
+            duration => Ok(Self(duration)),
+        }
+    }
+}
+
+/// Bytes, never zero.
+#[derive(Debug)]
+pub(in crate::config) struct Size(pub u64);
+
+impl FromText for Size {
+    const WHAT: &'static str = "a size such as `8192`, `32KiB`, `10MiB` or `1GiB`";
+    const PATTERN: &'static str = "[0-9]+(KiB|MiB|GiB)?";
+    const BARE_NUMBERS: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let bytes_each = match unit {
+            "" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "K" | "KB" | "kB" | "k" => return Err(format!("{}\nwrite `{number}KiB`", not::<Self>())),
+            "M" | "MB" => return Err(format!("{}\nwrite `{number}MiB`", not::<Self>())),
+            "G" | "GB" => return Err(format!("{}\nwrite `{number}GiB`", not::<Self>())),
+            _ => return Err(not::<Self>()),
+        };
+        match number.checked_mul(bytes_each) {
+            Some(0) => Err("must be more than zero".to_owned()),
+            Some(bytes) if bytes <= 1 << 50 => Ok(Self(bytes)),
+            _ => Err("a size is at most 1048576GiB".to_owned()),
+        }
+    }
+}
+
+/// So many per period.
+#[derive(Debug)]
+pub(in crate::config) struct Rate {
+    pub requests: NonZeroU32,
+    pub period: Duration,
+}
+
+impl FromText for Rate {
+    const WHAT: &'static str = "a rate such as `10/s`, `500/min`, `5/hour`, `1000/day` or `10000/month`";
+    const PATTERN: &'static str = "[1-9][0-9]*/(s|min|hour|day|month)";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let secs = match unit {
+            "/s" => 1,
+            "/min" => 60,
+            "/hour" => 3_600,
+            "/day" => 86_400,
+            // A month is 30 days, so that a quota means the same in February.
+            "/month" => 30 * 86_400,
+            _ => return Err(not::<Self>()),
+        };
+        let requests = u32::try_from(number)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .ok_or("a rate is between 1 and 4294967295")?;
+        Ok(Self {
+            requests,
+            period: Duration::from_secs(secs),
+        })
+    }
+}
+
+impl FromText for SocketAddr {
+    const WHAT: &'static str = "an address and port such as `127.0.0.1:8080` or `[::]:8080`";
+    const PATTERN: &'static str = ".+:[0-9]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| not::<Self>())
+    }
+}
+
+impl FromText for IpNet {
+    const WHAT: &'static str = "an address range such as `10.0.0.0/8` or `fd00::/8`";
+    const PATTERN: &'static str = "[0-9A-Fa-f.:]+/[0-9]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let net: Self = match text.parse() {
+            Ok(net) => net,
+            Err(_) => {
+                return Err(match text.parse::<IpAddr>() {
+                    Ok(address) => format!("{}\nwrite `{}` for one address", not::<Self>(), Self::from(address)),
+                    Err(_) => not::<Self>(),
+                });
+            }
+        };
+        if net.trunc() != net {
+            return Err(format!("has bits beyond its prefix\nthe range is `{}`", net.trunc()));
+        }
+        Ok(net)
+    }
+}
+
+impl FromText for Endpoint {
+    const WHAT: &'static str = "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
+    const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return Err(format!("{}\nleave the scheme and the path out", not::<Self>()));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(not::<Self>)?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
+        let port = port.ok_or("a port is between 1 and 65535")?;
+        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| not::<Self>())?.to_string(),
+            None => host_name(host).ok_or_else(not::<Self>)?,
+        };
+        Ok(Self { host, port })
+    }
+}
+
+/// A host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
+fn host_name(text: &str) -> Option<String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if text.len() > 253 || !text.split('.').all(label) {
+        return None;
+    }
+    // A name that ends in a number is an IPv4 address or a mistake (WHATWG URL section 3.5).
+    let last = text.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<Ipv4Addr>().is_err() {
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
+}
+
+impl FromText for HostPattern {
+    const WHAT: &'static str = "a host such as `api.example.com` or `*.example.com`, without scheme and port";
+    const PATTERN: &'static str = "[^/@ ]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Err("any host is what a route without `host` matches\nleave `host` out".to_owned());
+        }
+        if !text.is_ascii() {
+            return Err("a host name beyond ASCII is written in its `xn--` form".to_owned());
+        }
+        if let Some(suffix) = text.strip_prefix("*.") {
+            return match host_name(suffix) {
+                Some(suffix) if suffix.parse::<Ipv4Addr>().is_err() => Ok(Self::Suffix(suffix)),
+                _ => Err(not::<Self>()),
+            };
+        }
+        if let Some(inner) = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            let address: Ipv6Addr = inner.parse().map_err(|_| not::<Self>())?;
+            return Ok(Self::Exact(format!("[{address}]")));
+        }
+        host_name(text).map(Self::Exact).ok_or_else(not::<Self>)
+    }
+}
+
+impl FromText for PathPattern {
+    const WHAT: &'static str = "a path such as `/v1/orders/{id}` or `/v1/{*rest}`";
+    const PATTERN: &'static str = "/[^ ?#]*";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::config::route::PathPatternError| error.to_string())
+    }
+}
+
+/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (answers with the credential it was sent).
+const METHODS: &[&str] = &[
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "QUERY",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+impl FromText for Method {
+    const WHAT: &'static str = "a method of the HTTP method registry such as `GET`";
+    const PATTERN: &'static str = "[A-Z-]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if matches!(text, "CONNECT" | "TRACE") {
+            return Err("this method is never forwarded".to_owned());
+        }
+        if METHODS.contains(&text) {
+            return Self::from_bytes(text.as_bytes()).map_err(|_| not::<Self>());
+        }
+        let upper = text.to_ascii_uppercase();
+        Err(match crate::config::read::nearest(&upper, METHODS.iter().copied()) {
+            Some(near) => format!("{}\ndid you mean `{near}`?", not::<Self>()),
+            None => not::<Self>(),
+        })
+    }
+}
+
+impl FromText for HeaderName {
+    const WHAT: &'static str = "a header name such as `x-api-key`";
+    const PATTERN: &'static str = "[A-Za-z0-9.-]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // `accept` refuses requests whose names use `_` for `-`; such a header would never arrive.
+        if text.contains('_') {
+            return Err("a header name has `-`, not `_`".to_owned());
+        }
+        text.parse().map_err(|_| not::<Self>())
+    }
+}
+
+impl FromText for HeaderValue {
+    const WHAT: &'static str = "a header value: printable ASCII, no line breaks";
+    const PATTERN: &'static str = "[ -~]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim() != text || !text.bytes().all(|byte| (0x20..0x7F).contains(&byte)) {
+            return Err(not::<Self>());
+        }
+        Self::from_str(text).map_err(|_| not::<Self>())
+    }
+}
+
+impl FromText for Name {
+    const WHAT: &'static str = "a name such as `orders-read`";
+    const PATTERN: &'static str = "[a-z0-9][a-z0-9._-]{0,63}";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::names::NameError| error.to_string())
+    }
+}
+
+impl FromText for IssuerUrl {
+    const WHAT: &'static str = "an issuer URL such as `https://login.example.com`";
+    const PATTERN: &'static str = "https?://[^ ?#]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::issuer::IssuerUrlError| error.to_string())
+    }
+}
+
+impl FromText for Algorithm {
+    const WHAT: &'static str = "a signature algorithm such as `RS256` or `ES256`";
+    const PATTERN: &'static str = "RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|EdDSA|Ed25519";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::algorithm::UnknownAlgorithm| error.to_string())
+    }
+}
+
+impl FromText for Scope {
+    const WHAT: &'static str = "a scope such as `orders:read`";
+    const PATTERN: &'static str = "[!#-\\[\\]-~]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::scope::ScopeError| match text.contains(' ') {
+                true => format!("{error}\neach scope is an entry of its own"),
+                false => error.to_string(),
+            })
+    }
+}
+
+impl FromText for Url {
+    const WHAT: &'static str = "an absolute http or https URL";
+    const PATTERN: &'static str = "https?://.+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
+            return Err(not::<Self>());
+        }
+        let url = Self::parse(text).map_err(|_| not::<Self>())?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(not::<Self>());
+        }
+        // Would be printed with the URL, in logs and on the status page.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL here has no user or password".to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err("a URL here has no fragment (`#…`)".to_owned());
+        }
+        Ok(url)
+    }
+}
+
+impl FromText for PathBuf {
+    const WHAT: &'static str = "the path of a file";
+    const PATTERN: &'static str = "[^\\n]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains(['\n', '\0']) {
+            return Err(not::<Self>());
+        }
+        Ok(Self::from(text))
+    }
+}
+
+/// A text that is compared as it stands: an audience, a claim, a claim's value.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct Word(pub String);
+
+impl FromText for Word {
+    const WHAT: &'static str = "a text of one line that is not empty";
+    const PATTERN: &'static str = "[^\\n]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // Blanks at the ends are a slip, and one that never matches.
+        if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
+            return Err(not::<Self>());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The `typ` of a token, in lower case; `absent` stands for none and becomes the empty text.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct TokenType(pub String);
+
+impl FromText for TokenType {
+    const WHAT: &'static str = "a token type such as `at+jwt`, or `absent`";
+    const PATTERN: &'static str = "[A-Za-z0-9!#$&^_.+/-]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+/-".contains(&byte);
+        if text.is_empty() || !text.bytes().all(fits) {
+            return Err(not::<Self>());
+        }
+        let text = text.to_ascii_lowercase();
+        Ok(Self(if text == "absent" { String::new() } else { text }))
+    }
+}
+
+/// The first part of an API key's text.
+#[derive(Debug)]
+pub(in crate::config) struct KeyPrefix(pub String);
+
+impl FromText for KeyPrefix {
+    const WHAT: &'static str = "1 to 16 lower-case letters or digits, a letter first";
+    const PATTERN: &'static str = "[a-z][a-z0-9]{0,15}";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let fits = text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if !fits || text.len() > 16 || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
+            return Err(not::<Self>());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A `tracing` filter. Checked here, because the crate takes a misspelt level for the name of a module, and logs nothing.
+#[derive(Debug)]
+pub(in crate::config) struct LogFilter(pub String);
+
+impl FromText for LogFilter {
+    const WHAT: &'static str =
+        "a log level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or `module=level`, with commas";
+    const PATTERN: &'static str = "[A-Za-z0-9_:=,]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let level = |word: &str| matches!(word, "error" | "warn" | "info" | "debug" | "trace" | "off");
+        let module = |word: &str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+        };
+        let directive = |part: &str| match part.split_once('=') {
+            Some((name, word)) => module(name) && level(word),
+            None => level(part),
+        };
+        if !text.split(',').all(directive) {
+            return Err(not::<Self>());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A secret as it is written: itself, `${NAME}`, or `file:path`.
+#[derive(Debug)]
+pub(in crate::config) struct SecretText(pub Secret<String>);
+
+impl FromText for SecretText {
+    const WHAT: &'static str = "a secret: `${NAME}` or `file:path`";
+    const PATTERN: &'static str = ".+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a secret cannot be empty".to_owned());
+        }
+        Ok(Self(Secret::new(text.to_owned())))
+    }
+}

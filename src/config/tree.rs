@@ -1,0 +1,632 @@
+//! What does the YAML say, and where? Text to a tree whose every node knows its key path, line and column.
+//!
+//! One parser gives both values and positions, so the two cannot disagree. What YAML offers and a configuration does not
+//! need is refused here: tags, a second document, keys that are not text, values without quotes over several lines,
+//! repeated keys, empty values, empty lists.
+
+use crate::config::error::ConfigError;
+use crate::config::error::Place;
+use saphyr_parser::Event;
+use saphyr_parser::Marker;
+use saphyr_parser::Parser;
+use saphyr_parser::ScalarStyle;
+use saphyr_parser::Span;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::path::Path;
+use zeroize::Zeroize;
+
+/// A file over 1 MiB is refused unread: 10 000 routes need about half of it.
+pub(in crate::config) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Our own keys need 7.
+const DEPTH_MAX: usize = 64;
+/// Nodes of the whole tree, those an alias repeats included; stops an anchor bomb (S149).
+const NODES_MAX: usize = 250_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::config) struct NodeId(pub(in crate::config) u32);
+
+pub(in crate::config) const ROOT: NodeId = NodeId(0);
+
+#[derive(Clone, Debug)]
+pub(in crate::config) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<NodeId>),
+    Map(Vec<(String, NodeId)>),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: Option<(NodeId, Step)>,
+    place: Place,
+    value: Value,
+    /// Holds a value from the environment, which no error may print.
+    expanded: bool,
+    /// `file:` was written in the file itself, not smuggled in by a variable.
+    written_as_file: bool,
+    /// Found wrong and reported; later passes go by as if it were not there, and do not report that it is missing.
+    cut: Cell<bool>,
+}
+
+pub(in crate::config) struct Tree {
+    nodes: Vec<Node>,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        // Peppers went through here.
+        for node in &mut self.nodes {
+            if let Value::Text(text) = &mut node.value {
+                text.zeroize();
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Parses `text`. Mistakes go to `errors`; what they touch is cut out of the tree.
+    ///
+    /// `None` when the text is no YAML document at all, or one that is too deep or too big: then `errors` says why.
+    pub(in crate::config) fn parse(
+        text: &str,
+        file: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Self> {
+        let mut builder = Builder {
+            tree: Self { nodes: Vec::new() },
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            file,
+            env,
+            errors,
+        };
+        match builder.run(text) {
+            Ok(()) => {
+                builder.refuse_empty();
+                Some(builder.tree)
+            }
+            Err(error) => {
+                builder.errors.push(error);
+                None
+            }
+        }
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    pub(in crate::config) fn value(&self, id: NodeId) -> &Value {
+        &self.node(id).value
+    }
+
+    pub(in crate::config) fn place(&self, id: NodeId) -> Place {
+        self.node(id).place
+    }
+
+    pub(in crate::config) fn is_cut(&self, id: NodeId) -> bool {
+        self.node(id).cut.get()
+    }
+
+    pub(in crate::config) fn cut(&self, id: NodeId) {
+        self.node(id).cut.set(true);
+    }
+
+    pub(in crate::config) fn is_expanded(&self, id: NodeId) -> bool {
+        self.node(id).expanded
+    }
+
+    pub(in crate::config) fn is_written_as_file(&self, id: NodeId) -> bool {
+        self.node(id).written_as_file
+    }
+
+    /// The entry of a map, cut or not.
+    pub(in crate::config) fn entry(&self, map: NodeId, key: &str) -> Option<NodeId> {
+        match self.value(map) {
+            Value::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|&(_, id)| id),
+            _ => None,
+        }
+    }
+
+    /// The keys of a map, cut ones included: they were written, so a reference to them does not dangle.
+    pub(in crate::config) fn keys(&self, map: NodeId) -> impl Iterator<Item = &str> {
+        let entries: &[(String, NodeId)] = match self.value(map) {
+            Value::Map(entries) => entries,
+            _ => &[],
+        };
+        entries.iter().map(|(key, _)| key.as_str())
+    }
+
+    /// `routes[2].upstream`; empty for the root.
+    pub(in crate::config) fn path(&self, id: NodeId) -> String {
+        let mut steps = Vec::new();
+        let mut at = id;
+        while let Some((parent, step)) = &self.node(at).parent {
+            steps.push(step);
+            at = *parent;
+        }
+        let mut path = String::new();
+        for step in steps.into_iter().rev() {
+            match step {
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Key(key) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(&printable(key));
+                }
+            }
+        }
+        path
+    }
+
+    /// The text of a node as an error may show it: escaped, cut short; `None` when it came out of the environment.
+    pub(in crate::config) fn shown(&self, id: NodeId) -> Option<String> {
+        let node = self.node(id);
+        match &node.value {
+            _ if node.expanded => None,
+            Value::Text(text) => Some(printable(text)),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Bool(yes) => Some(yes.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+}
+
+/// `text` without anything that could move a terminal's cursor, at most 60 characters of it.
+pub(in crate::config) fn printable(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let mut shown: String = text
+        .chars()
+        .take(CHARS_MAX)
+        .flat_map(|char| {
+            let plain = !char.is_control() && (char.is_ascii() || char.is_alphanumeric());
+            let escaped = if plain { None } else { Some(char.escape_default()) };
+            plain.then_some(char).into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A list or map whose end has not come yet.
+struct Open {
+    id: NodeId,
+    /// The key that waits for its value, with its place; for maps.
+    key: Option<(String, Place)>,
+    keys: HashSet<String>,
+    anchor: usize,
+}
+
+struct Builder<'a> {
+    tree: Tree,
+    stack: Vec<Open>,
+    /// Anchors whose node is complete.
+    anchors: HashMap<usize, NodeId>,
+    file: &'a Path,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Builder<'_> {
+    fn run(&mut self, text: &str) -> Result<(), ConfigError> {
+        // A byte order mark is no content (YAML 1.2.2 section 5.2).
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+        let mut documents = 0;
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| self.syntax_error(&error))?;
+            match event {
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 {
+                        let problem = "a second document starts here; a configuration is one document";
+                        return Err(self.error("second-document", place(span.start), problem));
+                    }
+                }
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.refuse_tag(tag.is_some(), span)?;
+                    self.scalar(&text, style, anchor, span)?;
+                }
+                Event::SequenceStart(anchor, tag) => {
+                    self.refuse_tag(tag.is_some(), span)?;
+                    self.open(Value::List(Vec::new()), anchor, span)?;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.refuse_tag(tag.is_some(), span)?;
+                    self.open(Value::Map(Vec::new()), anchor, span)?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.close(),
+                Event::Alias(anchor) => self.alias(anchor, span)?,
+            }
+        }
+        if self.tree.nodes.is_empty() {
+            return Err(self.error("empty-file", Place { line: 1, column: 1 }, "the file says nothing"));
+        }
+        Ok(())
+    }
+
+    fn error(&self, code: &'static str, place: Place, problem: impl Into<String>) -> ConfigError {
+        let path = self.stack.last().map(|open| {
+            let path = self.tree.path(open.id);
+            match &open.key {
+                Some((key, _)) if path.is_empty() => printable(key),
+                Some((key, _)) => format!("{path}.{}", printable(key)),
+                None => path,
+            }
+        });
+        ConfigError {
+            code,
+            file: self.file.to_owned(),
+            place: Some(place),
+            path: path.unwrap_or_default(),
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> ConfigError {
+        let info = error.info();
+        let mut out = self.error("yaml-syntax", place(*error.marker()), format!("not YAML: {info}"));
+        out.hint = if info.contains("mapping values are not allowed") {
+            Some("is this line indented too far? a key stands under the keys beside it".to_owned())
+        } else if info.contains('\t') || info.contains("tab") {
+            Some("YAML is indented with spaces, not tabs".to_owned())
+        } else {
+            None
+        };
+        out
+    }
+
+    fn refuse_tag(&self, tagged: bool, span: Span) -> Result<(), ConfigError> {
+        if tagged {
+            return Err(self.error("tag", place(span.start), "tags (`!…`) have no meaning here"));
+        }
+        Ok(())
+    }
+
+    /// Whether the innermost open node is a map that waits for a key.
+    fn wants_key(&self) -> bool {
+        self.stack
+            .last()
+            .is_some_and(|open| open.key.is_none() && matches!(self.tree.value(open.id), Value::Map(_)))
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), ConfigError> {
+        if self.wants_key() {
+            let open = self.stack.last_mut().expect("a map that wants a key is open");
+            open.key = Some((text.to_owned(), place(span.start)));
+            return Ok(());
+        }
+        let plain = style == ScalarStyle::Plain;
+        let value = if plain {
+            plain_value(text)
+        } else {
+            Value::Text(text.to_owned())
+        };
+        let id = self.add(value, span)?;
+        if plain && span.end.line() != span.start.line() && text.contains(' ') {
+            let mut error = self.error_at(id, "folded-value", "a value without quotes goes on over the next line");
+            error.hint = Some("is the next line indented too far? a long text stands in quotes".to_owned());
+            self.errors.push(error);
+            self.tree.cut(id);
+        } else {
+            self.expand(id);
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, id);
+        }
+        Ok(())
+    }
+
+    /// Replaces `${NAME}` after parsing, so that what a variable holds can never become YAML.
+    fn expand(&mut self, id: NodeId) {
+        let Value::Text(text) = &self.tree.node(id).value else {
+            return;
+        };
+        let written_as_file = text.starts_with("file:");
+        let expansion = expanded(text, self.env);
+        let node = &mut self.tree.nodes[id.0 as usize];
+        node.written_as_file = written_as_file;
+        match expansion {
+            Ok(None) => {}
+            Ok(Some(expanded)) => {
+                node.value = Value::Text(expanded);
+                node.expanded = true;
+            }
+            Err((code, problem, hint)) => {
+                node.cut.set(true);
+                let mut error = self.error_at(id, code, problem);
+                error.hint = Some(hint.to_owned());
+                self.errors.push(error);
+            }
+        }
+    }
+
+    fn open(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), ConfigError> {
+        if self.wants_key() {
+            return Err(self.error(
+                "key-not-text",
+                place(span.start),
+                "a key is a text, not a list or a map",
+            ));
+        }
+        if self.stack.len() >= DEPTH_MAX {
+            return Err(self.too_deep(span));
+        }
+        let id = self.add(value, span)?;
+        self.stack.push(Open {
+            id,
+            key: None,
+            keys: HashSet::new(),
+            anchor,
+        });
+        Ok(())
+    }
+
+    fn too_deep(&self, span: Span) -> ConfigError {
+        ConfigError {
+            // The path of 64 levels says nothing.
+            path: String::new(),
+            ..self.error(
+                "too-deep",
+                place(span.start),
+                format!("nested more than {DEPTH_MAX} deep"),
+            )
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.stack.pop()
+            && open.anchor != 0
+        {
+            self.anchors.insert(open.anchor, open.id);
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), ConfigError> {
+        if self.wants_key() {
+            return Err(self.error("key-not-text", place(span.start), "an alias cannot be a key"));
+        }
+        let Some(&source) = self.anchors.get(&anchor) else {
+            return Err(self.error(
+                "alias-in-itself",
+                place(span.start),
+                "an alias inside the anchor it names",
+            ));
+        };
+        let copy = self.add(self.tree.value(source).clone(), span)?;
+        self.copy_into(copy, source, self.stack.len(), span)
+    }
+
+    /// Makes `copy`, a shallow clone of `source`, a deep one.
+    fn copy_into(&mut self, copy: NodeId, source: NodeId, depth: usize, span: Span) -> Result<(), ConfigError> {
+        // Also bounds this recursion.
+        if depth > DEPTH_MAX {
+            return Err(self.too_deep(span));
+        }
+        let (expanded, written_as_file, cut) = {
+            let node = self.tree.node(source);
+            (node.expanded, node.written_as_file, node.cut.get())
+        };
+        let node = &mut self.tree.nodes[copy.0 as usize];
+        node.expanded = expanded;
+        node.written_as_file = written_as_file;
+        node.cut.set(cut);
+        let children: Vec<(Step, NodeId)> = match &node.value {
+            Value::List(items) => items.iter().enumerate().map(|(i, &id)| (Step::Index(i), id)).collect(),
+            Value::Map(entries) => entries.iter().map(|(key, id)| (Step::Key(key.clone()), *id)).collect(),
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => return Ok(()),
+        };
+        let mut copies = Vec::with_capacity(children.len());
+        for (step, child) in children {
+            let value = self.tree.value(child).clone();
+            let at = self.tree.place(child);
+            let id = self.new_node(Some((copy, step)), at, value, span)?;
+            self.copy_into(id, child, depth + 1, span)?;
+            copies.push(id);
+        }
+        match &mut self.tree.nodes[copy.0 as usize].value {
+            Value::List(items) => *items = copies,
+            Value::Map(entries) => entries.iter_mut().zip(copies).for_each(|(entry, id)| entry.1 = id),
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => {}
+        }
+        Ok(())
+    }
+
+    fn new_node(
+        &mut self,
+        parent: Option<(NodeId, Step)>,
+        place_of_node: Place,
+        value: Value,
+        span: Span,
+    ) -> Result<NodeId, ConfigError> {
+        if self.tree.nodes.len() >= NODES_MAX {
+            return Err(ConfigError {
+                path: String::new(),
+                ..self.error(
+                    "too-big",
+                    place(span.start),
+                    format!("more than {NODES_MAX} values, aliases counted"),
+                )
+            });
+        }
+        let id = NodeId(u32::try_from(self.tree.nodes.len()).expect("NODES_MAX fits"));
+        self.tree.nodes.push(Node {
+            parent,
+            place: place_of_node,
+            value,
+            expanded: false,
+            written_as_file: false,
+            cut: Cell::new(false),
+        });
+        Ok(id)
+    }
+
+    /// Adds a value where the parser is: after a key, at the end of a list, or as the root.
+    fn add(&mut self, value: Value, span: Span) -> Result<NodeId, ConfigError> {
+        let Some(open) = self.stack.last_mut() else {
+            return self.new_node(None, place(span.start), value, span);
+        };
+        let parent = open.id;
+        let Some((key, at)) = open.key.take() else {
+            let index = match self.tree.value(parent) {
+                Value::List(items) => items.len(),
+                _ => 0,
+            };
+            let id = self.new_node(Some((parent, Step::Index(index))), place(span.start), value, span)?;
+            if let Value::List(items) = &mut self.tree.nodes[parent.0 as usize].value {
+                items.push(id);
+            }
+            return Ok(id);
+        };
+        let first = open.keys.insert(key.clone());
+        let id = self.new_node(Some((parent, Step::Key(key.clone()))), at, value, span)?;
+        if first {
+            if let Value::Map(entries) = &mut self.tree.nodes[parent.0 as usize].value {
+                entries.push((key, id));
+            }
+        } else {
+            // Not attached: the first one is read on, so its own mistakes show too.
+            let mut error = self.error_at(id, "duplicate-key", "this key is here twice");
+            error.hint = self
+                .tree
+                .entry(parent, &key)
+                .map(|first| format!("the first one is in line {}", self.tree.place(first).line));
+            self.errors.push(error);
+        }
+        Ok(id)
+    }
+
+    fn error_at(&self, id: NodeId, code: &'static str, problem: impl Into<String>) -> ConfigError {
+        ConfigError {
+            code,
+            file: self.file.to_owned(),
+            place: Some(self.tree.place(id)),
+            path: self.tree.path(id),
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    /// Refuses values that are empty, because a list that lost its last entry must not mean "anyone" (S036).
+    fn refuse_empty(&mut self) {
+        for index in 0..self.tree.nodes.len() {
+            let id = NodeId(u32::try_from(index).expect("NODES_MAX fits"));
+            let (code, problem, hint) = match self.tree.value(id) {
+                Value::Null => ("empty-value", "has no value", "write one, or remove the key"),
+                Value::List(items) if items.is_empty() => (
+                    "empty-list",
+                    "the list is empty, which could mean anyone or no one",
+                    "write what it should hold, or remove the key",
+                ),
+                Value::Map(entries) if entries.is_empty() => (
+                    "empty-map",
+                    "holds nothing",
+                    "write what it should hold, or remove the key",
+                ),
+                _ => continue,
+            };
+            if !self.tree.is_cut(id) {
+                let mut error = self.error_at(id, code, problem);
+                error.hint = Some(hint.to_owned());
+                self.errors.push(error);
+                self.tree.cut(id);
+            }
+        }
+    }
+}
+
+fn place(marker: Marker) -> Place {
+    Place {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
+}
+
+/// The core schema of YAML 1.2.2 (section 10.3.2), without octal and hexadecimal numbers: `yes`, `on` and `012` stay text.
+fn plain_value(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ => {}
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.starts_with(|first: char| first.is_ascii_digit()) {
+        return Value::Text(text.to_owned());
+    }
+    let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if leading_zero {
+        return Value::Text(text.to_owned());
+    }
+    if let Ok(number) = text.parse() {
+        return Value::Integer(number);
+    }
+    let float = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+    match text.parse() {
+        Ok(number) if float => Value::Float(number),
+        _ => Value::Text(text.to_owned()),
+    }
+}
+
+type ExpandError = (&'static str, String, &'static str);
+
+/// `text` with every `${NAME}` replaced; `None` when there is none.
+fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let name = after.split_once('}').map(|(name, _)| name).filter(|name| {
+            !name.is_empty()
+                && !name.starts_with(|first: char| first.is_ascii_digit())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        });
+        let Some(name) = name else {
+            let problem = "`${` does not begin a variable".to_owned();
+            return Err((
+                "bad-variable",
+                problem,
+                "a variable is written `${NAME}`: letters, digits and `_`",
+            ));
+        };
+        match env(name) {
+            Some(value) if !value.is_empty() => {
+                out.push_str(before);
+                out.push_str(&value);
+            }
+            found => {
+                let how = if found.is_some() { "empty" } else { "not set" };
+                let problem = format!("the environment variable {} is {how}", printable(name));
+                return Err((
+                    "unresolved-variable",
+                    problem,
+                    "set it for the process that runs keygate",
+                ));
+            }
+        }
+        rest = &after[name.len() + 1..];
+    }
+    if rest.len() == text.len() {
+        return Ok(None);
+    }
+    out.push_str(rest);
+    Ok(Some(out))
+}

@@ -1,0 +1,149 @@
+//! Are the files in `conf/` what they claim: good, complete, and as the schema says?
+
+use keygate::config;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Every configuration in `conf/` and below; files of other kinds are named here, so that a new one cannot slip by.
+fn conf_files() -> Vec<PathBuf> {
+    let not_configurations = ["keys.yaml", "dev-issuer.public.pem", "dev-ca.pem"];
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from("conf")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !not_configurations.iter().any(|name| path.ends_with(name)) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() >= 6, "{files:?}");
+    files
+}
+
+fn env(name: &str) -> Option<String> {
+    (name == "KEYGATE_PEPPER").then(|| "a pepper of the tests".to_owned())
+}
+
+fn json(path: &Path) -> Value {
+    serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_file_in_conf_loads() {
+    for path in conf_files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Err(errors) = config::parse(&text, &path, &env) {
+            panic!("{errors}");
+        }
+    }
+}
+
+#[test]
+fn every_file_in_conf_is_as_the_schema_says() {
+    let schema = config::schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for path in conf_files() {
+        let errors: Vec<String> = validator
+            .iter_errors(&json(&path))
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+    }
+}
+
+#[test]
+fn the_schema_is_of_draft_2020_12_and_has_a_title() {
+    let schema = config::schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "Keygate configuration");
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    let mut keys = BTreeMap::new();
+    visit(&schema, &schema, None, "", &mut keys);
+    for (key, (_, described)) in keys {
+        assert!(described, "{key} has no description");
+    }
+}
+
+/// keygate.yaml is where people look keys up, so it has all of them, and none that is not there.
+#[test]
+fn keygate_yaml_shows_every_key_there_is() {
+    // A key that stands in a comment, such as `# pepper: "${KEYGATE_PEPPER}"`, is shown too.
+    let text: Vec<String> = std::fs::read_to_string("conf/keygate.yaml")
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let (indent, comment) = line.split_at(line.len() - line.trim_start().len());
+            let shown = comment.strip_prefix("# ").filter(|comment| {
+                comment.split_once(": ").is_some_and(|(key, value)| {
+                    key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && !value.contains(' ')
+                })
+            });
+            shown.map_or_else(|| line.to_owned(), |shown| format!("{indent}{shown}"))
+        })
+        .collect();
+    let instance: Value = serde_yaml::from_str(&text.join("\n")).unwrap();
+    let schema = config::schema();
+    let mut keys = BTreeMap::new();
+    visit(&schema, &schema, Some(&instance), "", &mut keys);
+    let unseen: BTreeSet<&String> = keys.iter().filter(|(_, (seen, _))| !seen).map(|(key, _)| key).collect();
+    assert!(unseen.is_empty(), "not in conf/keygate.yaml: {unseen:?}");
+    assert!(keys.len() > 70, "the walk found only {} keys", keys.len());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&instance));
+}
+
+/// Walks schema and instance side by side. Of each key: was it in the instance, has it a description?
+fn visit(
+    root: &Value,
+    schema: &Value,
+    instance: Option<&Value>,
+    path: &str,
+    keys: &mut BTreeMap<String, (bool, bool)>,
+) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+        visit(root, target, instance, path, keys);
+    }
+    for choice in schema["anyOf"].as_array().into_iter().flatten() {
+        visit(root, choice, instance, path, keys);
+    }
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{key}");
+        let inside = instance.and_then(|instance| instance.get(key));
+        let entry = keys.entry(path.clone()).or_insert((false, false));
+        entry.0 |= inside.is_some();
+        let target = property["$ref"]
+            .as_str()
+            .and_then(|reference| root.pointer(reference.trim_start_matches('#')));
+        entry.1 |=
+            property["description"].is_string() || target.is_some_and(|target| target["description"].is_string());
+        visit(root, property, inside, &path, keys);
+    }
+    if schema["additionalProperties"].is_object() {
+        let empty = serde_json::Map::new();
+        let entries = instance.and_then(Value::as_object).unwrap_or(&empty);
+        visit(root, &schema["additionalProperties"], None, &format!("{path}.*"), keys);
+        for entry in entries.values() {
+            visit(
+                root,
+                &schema["additionalProperties"],
+                Some(entry),
+                &format!("{path}.*"),
+                keys,
+            );
+        }
+    }
+    if schema["items"].is_object() {
+        visit(root, &schema["items"], None, &format!("{path}[]"), keys);
+        for item in instance.and_then(Value::as_array).into_iter().flatten() {
+            visit(root, &schema["items"], Some(item), &format!("{path}[]"), keys);
+        }
+    }
+}

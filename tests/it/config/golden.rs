@@ -1,0 +1,141 @@
+//! What is said about each mistake? `tests/data/config/*.txt`: input, a line of dashes, what is said.
+//!
+//! The first line of an input says what the JSON Schema makes of it: `# schema refuses`, `# schema accepts` (the mistake
+//! is one that a schema cannot express), or `# not yaml`. `UPDATE_GOLDEN=1` rewrites what is said.
+
+use keygate::config;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+const RULE: &str = "\n----------------------------------------\n";
+
+fn golden_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir("tests/data/config")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "EMPTY" => Some(String::new()),
+        "SECRET" => Some("hunter2 hunter2".to_owned()),
+        "FILE" => Some("file:Cargo.toml".to_owned()),
+        "TWO_KEYS" => Some("10s, idle_timeout: 1s".to_owned()),
+        _ => None,
+    }
+}
+
+/// What is said about `input`, and with which codes.
+fn said(input: &str) -> (String, BTreeSet<&'static str>) {
+    match config::parse(input, Path::new("keygate.yaml"), &env) {
+        Ok(_) => ("good".to_owned(), BTreeSet::new()),
+        Err(errors) => {
+            let codes: BTreeSet<&str> = errors.iter().map(|error| error.code).collect();
+            let list: Vec<&str> = codes.iter().copied().collect();
+            (format!("{errors}\ncodes: {}", list.join(", ")), codes)
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_said_as_written_down() {
+    let mut wrong = Vec::new();
+    for path in golden_files() {
+        let file = std::fs::read_to_string(&path).unwrap();
+        let (input, expected) = file.split_once(RULE).unwrap_or((&file, ""));
+        let (said, _) = said(input);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, format!("{}{RULE}{said}\n", input.trim_end())).unwrap();
+        } else if said != expected.trim_end() {
+            wrong.push(format!("{}:\n{said}\n", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_mistake_file_is_good_and_none_says_a_secret() {
+    for path in golden_files() {
+        let file = std::fs::read_to_string(&path).unwrap();
+        let (said, codes) = said(file.split_once(RULE).unwrap().0);
+        assert!(!codes.is_empty(), "{}", path.display());
+        assert!(!said.contains("hunter2"), "{}: {said}", path.display());
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_broken_in_structure() {
+    let validator = jsonschema::validator_for(&config::schema()).unwrap();
+    for path in golden_files() {
+        let file = std::fs::read_to_string(&path).unwrap();
+        let input = file.split_once(RULE).unwrap().0;
+        let instance = serde_yaml::from_str::<serde_json::Value>(input);
+        let (name, marker) = (path.display(), input.lines().next().unwrap());
+        match marker {
+            "# not yaml" => {}
+            "# schema refuses" => assert!(!validator.is_valid(&instance.unwrap()), "{name}"),
+            "# schema accepts" => {
+                let instance = instance.unwrap();
+                let error = validator.iter_errors(&instance).next().map(|error| error.to_string());
+                assert_eq!(error, None, "{name}");
+            }
+            other => panic!("{name}: unknown marker {other}"),
+        }
+    }
+}
+
+/// A kind of mistake that no golden file shows is one that nobody has read.
+#[test]
+fn every_code_has_a_golden_file() {
+    let shown: BTreeSet<&str> = golden_files()
+        .iter()
+        .flat_map(|path| {
+            let file = std::fs::read_to_string(path).unwrap();
+            said(file.split_once(RULE).unwrap().0).1
+        })
+        .collect();
+    // Those that need a file that cannot be written down, or is too long to.
+    let elsewhere = ["unreadable-file", "not-utf8", "file-too-big", "too-big", "too-deep"];
+    let mut codes = BTreeSet::new();
+    for entry in std::fs::read_dir("src/config").unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
+        for quoted in source.split('"').skip(1).step_by(2) {
+            let is_code = quoted.contains('-')
+                && quoted.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                && !quoted.starts_with("x-")
+                && !quoted.ends_with('-');
+            let after_call = ["error", "push", "ConfigError", "code"]
+                .iter()
+                .any(|call| source.contains(call));
+            if is_code && after_call {
+                codes.insert(quoted.to_owned());
+            }
+        }
+    }
+    let headers = [
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "www-authenticate",
+        "orders-read",
+    ];
+    let unseen: Vec<&String> = codes
+        .iter()
+        .filter(|code| {
+            !shown.contains(code.as_str()) && !elsewhere.contains(&code.as_str()) && !headers.contains(&code.as_str())
+        })
+        .collect();
+    assert!(unseen.is_empty(), "no golden file shows {unseen:?}");
+}
