@@ -92,7 +92,7 @@ fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<
         at,
         "unresolved-secret",
         problem,
-        "paths are relative to the folder of this file",
+        "`file:` is relative to the folder of this file",
     );
     None
 }

@@ -99,16 +99,25 @@ fn quota(
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
     let written = checker.need(at, "quota", written, "such as `quota: 500/min`")?;
-    let rate = written.get();
-    if let Some(burst) = &burst
+    let rate = written.take();
+    let given = burst.as_ref().map(|burst| burst.value);
+    refuse_large(burst, &rate, checker);
+    Some(Quota {
+        requests: rate.requests,
+        period: rate.period,
+        burst: given.unwrap_or(rate.requests),
+    })
+}
+
+/// A burst over the quota is a slip of the two numbers.
+fn refuse_large(burst: Option<At<NonZeroU32>>, rate: &Rate, checker: &mut Checker<'_>) {
+    if let Some(burst) = burst
         && burst.value > rate.requests
     {
-        let problem = format!("a burst of {} is more than the quota allows in its period", burst.value);
-        let problem = if checker.tree.is_expanded(burst.at) {
-            "the burst is more than the quota allows in its period".to_owned()
-        } else {
-            problem
-        };
+        let problem = checker.with_value(
+            burst.at,
+            "a burst that is more than the quota allows in its whole period",
+        );
         checker.error_with(
             burst.at,
             "bounds-swapped",
@@ -116,15 +125,10 @@ fn quota(
             "a burst is what may come at once out of the quota",
         );
     }
-    Some(Quota {
-        requests: rate.requests,
-        period: rate.period,
-        burst: burst.map_or(rate.requests, |burst| burst.value),
-    })
 }
 
 /// Failed authentications per source address; over it the answer is 429 before anything is looked up.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FailedAuthentication")]
 pub(in crate::config) struct FailedMirror {
@@ -150,36 +154,25 @@ pub(in crate::config) fn typed_failed(
 ) -> Option<Quota> {
     const REQUESTS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
     const BURST: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
-    let default = Quota {
+    let default_rate = Rate {
         requests: REQUESTS,
         period: Duration::from_secs(60),
-        burst: BURST,
     };
-    let (mirror, at) = match written {
-        None => return Some(default),
-        Some(At {
-            value: OrWord::Word(_), ..
-        }) => return None,
-        Some(At {
-            value: OrWord::Value(mirror),
-            at,
-        }) => (mirror, at),
+    let mirror = match written.map(|written| written.value) {
+        None => FailedMirror::default(),
+        Some(OrWord::Word(_)) => return None,
+        Some(OrWord::Value(mirror)) => mirror,
     };
-    let burst_written = mirror.burst.is_some();
-    let quota = match mirror.quota {
-        Some(written) => quota(Some(written), mirror.burst, at, checker)?,
-        None => Quota {
-            burst: mirror.burst.map_or(BURST, |burst| burst.value),
-            ..default
-        },
-    };
+    let rate = mirror.quota.map_or(default_rate, Text::take);
+    let burst = mirror
+        .burst
+        .as_ref()
+        .map_or(rate.requests.min(BURST), |burst| burst.value);
+    refuse_large(mirror.burst, &rate, checker);
     Some(Quota {
-        burst: if burst_written {
-            quota.burst
-        } else {
-            quota.requests.min(BURST)
-        },
-        ..quota
+        requests: rate.requests,
+        period: rate.period,
+        burst,
     })
 }
 

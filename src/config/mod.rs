@@ -26,6 +26,9 @@ mod overlap;
 
 mod schema;
 
+#[cfg(test)]
+mod tests;
+
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
 pub use error::ConfigError;
@@ -163,6 +166,9 @@ fn file_text(path: &Path) -> Result<String, ConfigErrors> {
     std::fs::File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(|source| error("unreadable-file", format!("cannot be read: {source}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(error("file-too-big", "a configuration is at most 1 MiB".to_owned()));
+    }
     String::from_utf8(bytes).map_err(|_| error("not-utf8", "not UTF-8 text".to_owned()))
 }
 

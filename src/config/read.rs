@@ -66,6 +66,8 @@ enum Mistake {
     },
     /// What a `Text` said: the problem, after a line break the hint.
     BadValue(String),
+    /// The same about a value that no error shows.
+    Hidden(String),
     /// The same about a key that the operator chose.
     BadKey(String),
 }
@@ -115,17 +117,14 @@ impl Mistake {
                 checker.error_with(at, "unknown-word", problem, hint);
             }
             Self::WrongType { found, expected } => {
-                checker.error(
-                    at,
-                    "wrong-type",
-                    format!("this is {found}, but {expected} belongs here"),
-                );
+                checker.error(at, "wrong-type", format!("this is {found}; expected {expected}"));
             }
             Self::BadValue(text) => {
                 let (problem, hint) = split_hint(&text);
                 let problem = checker.with_value(at, problem);
                 checker.push(at, "bad-value", problem, hint);
             }
+            Self::Hidden(problem) => checker.error(at, "bad-value", problem),
             Self::BadKey(text) => {
                 let (problem, hint) = split_hint(&text);
                 checker.push(at, "bad-key", problem.to_owned(), hint);
@@ -192,7 +191,7 @@ impl de::Error for ReadError {
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Mistake::BadValue(format!("not {}", plainly(expected))))
+        Self::new(Mistake::Hidden(format!("not {}", plainly(expected))))
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
@@ -230,6 +229,7 @@ fn plainly(expected: &dyn de::Expected) -> String {
 /// Names of newtypes that the reader below treats specially.
 const AT: &str = "$at";
 const ONE_OR_MANY: &str = "$one_or_many";
+const OR_WORD: &str = "$or_word";
 
 #[derive(Clone, Copy)]
 struct NodeReader<'t> {
@@ -314,6 +314,20 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         read.map_err(|error: ReadError| error.or_at(self.id))
     }
 
+    /// Only from a map: serde would also take a list, its items in the order of the fields.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        if let Value::List(_) = self.tree.value(self.id) {
+            let error: ReadError = de::Error::invalid_type(Unexpected::Seq, &visitor);
+            return Err(error.or_at(self.id));
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -325,6 +339,10 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
                 Value::List(items) => visitor.visit_seq(self.items(items)),
                 _ => visitor.visit_seq(self.items(std::slice::from_ref(&self.id))),
             },
+            OR_WORD => match self.tree.value(self.id) {
+                Value::Text(text) => visitor.visit_str(text),
+                _ => visitor.visit_newtype_struct(self),
+            },
             _ => visitor.visit_newtype_struct(self),
         };
         read.map_err(|error| error.or_at(self.id))
@@ -332,7 +350,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 
@@ -520,16 +538,12 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
                 }
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(OrWord::Value)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(OrWord::Value)
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                T::deserialize(deserializer).map(OrWord::Value)
             }
         }
 
-        deserializer.deserialize_any(Either(PhantomData))
+        deserializer.deserialize_newtype_struct(OR_WORD, Either(PhantomData))
     }
 }
 
@@ -577,14 +591,17 @@ impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
-                T::from_text(text).map(Parsed).map_err(E::custom)
+                T::from_text(text).map(Parsed).map_err(|problem| match T::SHOWN {
+                    true => E::custom(problem),
+                    false => E::invalid_value(Unexpected::Other("hidden"), &self),
+                })
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Parsed<T>, E> {
-                if T::BARE_NUMBERS {
-                    self.visit_str(&number.to_string())
-                } else {
-                    Err(E::invalid_type(Unexpected::Unsigned(number), &self))
+                match T::from_text(&number.to_string()) {
+                    Ok(value) if T::BARE_NUMBERS => Ok(Parsed(value)),
+                    Err(problem) if T::SHOWN => Err(E::custom(problem)),
+                    Ok(_) | Err(_) => Err(E::invalid_type(Unexpected::Unsigned(number), &self)),
                 }
             }
         }

@@ -77,6 +77,8 @@ pub enum PathPatternError {
     NoLeadingSlash,
     #[error("a path cannot hold {0}")]
     Forbidden(&'static str),
+    #[error("an escape is `%` and two upper-case hexadecimal digits, for a byte that has to be escaped")]
+    Escape,
     #[error("braces are written `{{name}}` for one whole segment or `{{*name}}` for the rest, which comes last")]
     Braces,
 }
@@ -113,6 +115,7 @@ impl std::str::FromStr for PathPattern {
         if rest.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(PathPatternError::Forbidden("`.` or `..` segments"));
         }
+        check_escapes(text)?;
         let mut segments = rest.split('/').peekable();
         while let Some(segment) = segments.next() {
             if !segment.contains(['{', '}']) {
@@ -132,6 +135,43 @@ impl std::str::FromStr for PathPattern {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// Requests are matched in the normal form of RFC 3986 section 6.2.2, so a pattern is written in it.
+fn check_escapes(text: &str) -> Result<(), PathPatternError> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if byte != b'%' {
+            decoded.push(byte);
+            at += 1;
+            continue;
+        }
+        let digit = |offset: usize| {
+            let byte = bytes.get(at + offset).copied()?;
+            let upper = byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+            char::from(byte).to_digit(16).filter(|_| upper)
+        };
+        let (Some(high), Some(low)) = (digit(1), digit(2)) else {
+            return Err(PathPatternError::Escape);
+        };
+        let byte = u8::try_from(high * 16 + low).expect("two hexadecimal digits are one byte");
+        match byte {
+            b'/' | b'\\' => return Err(PathPatternError::Forbidden("an encoded `/` or `\\`")),
+            // What it stands for after a second decoding is nothing a path should depend on.
+            b'%' => return Err(PathPatternError::Forbidden("an encoded `%`")),
+            0..=0x1F | 0x7F => return Err(PathPatternError::Forbidden("an encoded control character")),
+            b'-' | b'.' | b'_' | b'~' => return Err(PathPatternError::Escape),
+            _ if byte.is_ascii_alphanumeric() => return Err(PathPatternError::Escape),
+            _ => decoded.push(byte),
+        }
+        at += 3;
+    }
+    match std::str::from_utf8(&decoded) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(PathPatternError::Forbidden("escapes that are not UTF-8")),
     }
 }
 
@@ -420,4 +460,73 @@ fn stripped(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checke
         checker.error_with(prefix.at, "prefix-not-in-path", problem, hint);
     }
     text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: Result<(), PathPatternError>) {
+        assert_eq!(path.parse::<PathPattern>().map(drop), expected, "{path:?}");
+    }
+
+    #[test]
+    fn a_path_pattern_is_whole_segments() {
+        for good in [
+            "/",
+            "/a",
+            "/a/",
+            "/{id}",
+            "/a/{id}/b",
+            "/{*rest}",
+            "/a/{*rest}",
+            "/a.b",
+            "/a:b",
+        ] {
+            check(good, Ok(()));
+        }
+        for bad in [
+            "/{}",
+            "/{*}",
+            "/a{id}",
+            "/{id}a",
+            "/{*rest}/a",
+            "/{*rest}/",
+            "/{a",
+            "/a}",
+            "/{a-b}",
+            "/{{a}}",
+        ] {
+            check(bad, Err(PathPatternError::Braces));
+        }
+        check("", Err(PathPatternError::NoLeadingSlash));
+        check("a", Err(PathPatternError::NoLeadingSlash));
+        for bad in [
+            "/a?b", "/a#b", "//", "/a//b", "/a/../b", "/.", "/a\\b", "/a b", "/\u{e9}", "/\0",
+        ] {
+            assert!(
+                matches!(bad.parse::<PathPattern>(), Err(PathPatternError::Forbidden(_))),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_pattern_is_in_the_form_that_requests_are_matched_in() {
+        check("/%20", Ok(()));
+        check("/%C3%A9", Ok(()));
+        check("/a%3Ab", Ok(()));
+        for bad in [
+            "/%", "/%2", "/%zz", "/%c3%a9", "/%41", "/%2E%2E", "/%7E", "/%2D", "/%5F",
+        ] {
+            check(bad, Err(PathPatternError::Escape));
+        }
+        for bad in ["/%2F", "/%5C", "/%252E", "/%00", "/%1F", "/%7F", "/%C3", "/%FF"] {
+            assert!(
+                matches!(bad.parse::<PathPattern>(), Err(PathPatternError::Forbidden(_))),
+                "{bad}"
+            );
+        }
+    }
 }

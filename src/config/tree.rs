@@ -5,6 +5,7 @@
 //! repeated keys, empty values, empty lists.
 
 use crate::config::error::ConfigError;
+use crate::config::error::ERRORS_MAX;
 use crate::config::error::Place;
 use saphyr_parser::Event;
 use saphyr_parser::Marker;
@@ -23,6 +24,8 @@ pub(in crate::config) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const DEPTH_MAX: usize = 64;
 /// Nodes of the whole tree, those an alias repeats included; stops an anchor bomb (S149).
 const NODES_MAX: usize = 250_000;
+/// Bytes of text and keys that aliases may repeat; a long text named often is a bomb too.
+const REPEATED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) struct NodeId(pub(in crate::config) u32);
@@ -88,17 +91,26 @@ impl Tree {
             tree: Self { nodes: Vec::new() },
             stack: Vec::new(),
             anchors: HashMap::new(),
+            repeated_bytes: 0,
             file,
             env,
             errors,
         };
-        match builder.run(text) {
+        let read = match text.len() as u64 > FILE_BYTES_MAX {
+            true => Err(builder.error(
+                "file-too-big",
+                Place { line: 1, column: 1 },
+                "a configuration is at most 1 MiB",
+            )),
+            false => builder.run(text),
+        };
+        match read {
             Ok(()) => {
                 builder.refuse_empty();
                 Some(builder.tree)
             }
             Err(error) => {
-                builder.errors.push(error);
+                builder.errors.push(*error);
                 None
             }
         }
@@ -218,13 +230,15 @@ struct Builder<'a> {
     stack: Vec<Open>,
     /// Anchors whose node is complete.
     anchors: HashMap<usize, NodeId>,
+    /// Bytes that aliases have repeated.
+    repeated_bytes: usize,
     file: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     errors: &'a mut Vec<ConfigError>,
 }
 
 impl Builder<'_> {
-    fn run(&mut self, text: &str) -> Result<(), ConfigError> {
+    fn run(&mut self, text: &str) -> Result<(), Box<ConfigError>> {
         // A byte order mark is no content (YAML 1.2.2 section 5.2).
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let mut documents = 0;
@@ -261,7 +275,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn error(&self, code: &'static str, place: Place, problem: impl Into<String>) -> ConfigError {
+    fn error(&self, code: &'static str, place: Place, problem: impl Into<String>) -> Box<ConfigError> {
         let path = self.stack.last().map(|open| {
             let path = self.tree.path(open.id);
             match &open.key {
@@ -270,18 +284,22 @@ impl Builder<'_> {
                 None => path,
             }
         });
-        ConfigError {
+        Box::new(ConfigError {
             code,
             file: self.file.to_owned(),
             place: Some(place),
             path: path.unwrap_or_default(),
             problem: problem.into(),
             hint: None,
-        }
+        })
     }
 
-    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> ConfigError {
+    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Box<ConfigError> {
         let info = error.info();
+        // The parser reads ahead of us and has a bound of its own.
+        if info.contains("recursion limit") {
+            return self.too_deep(*error.marker());
+        }
         let mut out = self.error("yaml-syntax", place(*error.marker()), format!("not YAML: {info}"));
         out.hint = if info.contains("mapping values are not allowed") {
             Some("is this line indented too far? a key stands under the keys beside it".to_owned())
@@ -293,7 +311,7 @@ impl Builder<'_> {
         out
     }
 
-    fn refuse_tag(&self, tagged: bool, span: Span) -> Result<(), ConfigError> {
+    fn refuse_tag(&self, tagged: bool, span: Span) -> Result<(), Box<ConfigError>> {
         if tagged {
             return Err(self.error("tag", place(span.start), "tags (`!…`) have no meaning here"));
         }
@@ -307,7 +325,7 @@ impl Builder<'_> {
             .is_some_and(|open| open.key.is_none() && matches!(self.tree.value(open.id), Value::Map(_)))
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), ConfigError> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
         if self.wants_key() {
             let open = self.stack.last_mut().expect("a map that wants a key is open");
             open.key = Some((text.to_owned(), place(span.start)));
@@ -358,7 +376,7 @@ impl Builder<'_> {
         }
     }
 
-    fn open(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), ConfigError> {
+    fn open(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
         if self.wants_key() {
             return Err(self.error(
                 "key-not-text",
@@ -367,7 +385,7 @@ impl Builder<'_> {
             ));
         }
         if self.stack.len() >= DEPTH_MAX {
-            return Err(self.too_deep(span));
+            return Err(self.too_deep(span.start));
         }
         let id = self.add(value, span)?;
         self.stack.push(Open {
@@ -379,16 +397,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn too_deep(&self, span: Span) -> ConfigError {
-        ConfigError {
-            // The path of 64 levels says nothing.
-            path: String::new(),
-            ..self.error(
-                "too-deep",
-                place(span.start),
-                format!("nested more than {DEPTH_MAX} deep"),
-            )
-        }
+    fn too_deep(&self, at: Marker) -> Box<ConfigError> {
+        let mut error = self.error("too-deep", place(at), format!("nested more than {DEPTH_MAX} deep"));
+        // The path of 64 levels says nothing.
+        error.path.clear();
+        error
     }
 
     fn close(&mut self) {
@@ -399,7 +412,7 @@ impl Builder<'_> {
         }
     }
 
-    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), ConfigError> {
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
         if self.wants_key() {
             return Err(self.error("key-not-text", place(span.start), "an alias cannot be a key"));
         }
@@ -410,15 +423,36 @@ impl Builder<'_> {
                 "an alias inside the anchor it names",
             ));
         };
-        let copy = self.add(self.tree.value(source).clone(), span)?;
+        let value = self.repeated(source, span)?;
+        let copy = self.add(value, span)?;
         self.copy_into(copy, source, self.stack.len(), span)
     }
 
+    /// A shallow clone of a node's value, paid for.
+    fn repeated(&mut self, source: NodeId, span: Span) -> Result<Value, Box<ConfigError>> {
+        self.repeated_bytes += match self.tree.value(source) {
+            Value::Text(text) => text.len(),
+            Value::Map(entries) => entries.iter().map(|(key, _)| key.len()).sum(),
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::List(_) => 0,
+        };
+        if self.repeated_bytes > REPEATED_BYTES_MAX {
+            return Err(self.too_big(span));
+        }
+        Ok(self.tree.value(source).clone())
+    }
+
+    fn too_big(&self, span: Span) -> Box<ConfigError> {
+        let problem = "too many values, or too much repeated by aliases";
+        let mut error = self.error("too-big", place(span.start), problem);
+        error.path.clear();
+        error
+    }
+
     /// Makes `copy`, a shallow clone of `source`, a deep one.
-    fn copy_into(&mut self, copy: NodeId, source: NodeId, depth: usize, span: Span) -> Result<(), ConfigError> {
+    fn copy_into(&mut self, copy: NodeId, source: NodeId, depth: usize, span: Span) -> Result<(), Box<ConfigError>> {
         // Also bounds this recursion.
         if depth > DEPTH_MAX {
-            return Err(self.too_deep(span));
+            return Err(self.too_deep(span.start));
         }
         let (expanded, written_as_file, cut) = {
             let node = self.tree.node(source);
@@ -435,7 +469,7 @@ impl Builder<'_> {
         };
         let mut copies = Vec::with_capacity(children.len());
         for (step, child) in children {
-            let value = self.tree.value(child).clone();
+            let value = self.repeated(child, span)?;
             let at = self.tree.place(child);
             let id = self.new_node(Some((copy, step)), at, value, span)?;
             self.copy_into(id, child, depth + 1, span)?;
@@ -455,16 +489,9 @@ impl Builder<'_> {
         place_of_node: Place,
         value: Value,
         span: Span,
-    ) -> Result<NodeId, ConfigError> {
+    ) -> Result<NodeId, Box<ConfigError>> {
         if self.tree.nodes.len() >= NODES_MAX {
-            return Err(ConfigError {
-                path: String::new(),
-                ..self.error(
-                    "too-big",
-                    place(span.start),
-                    format!("more than {NODES_MAX} values, aliases counted"),
-                )
-            });
+            return Err(self.too_big(span));
         }
         let id = NodeId(u32::try_from(self.tree.nodes.len()).expect("NODES_MAX fits"));
         self.tree.nodes.push(Node {
@@ -479,7 +506,7 @@ impl Builder<'_> {
     }
 
     /// Adds a value where the parser is: after a key, at the end of a list, or as the root.
-    fn add(&mut self, value: Value, span: Span) -> Result<NodeId, ConfigError> {
+    fn add(&mut self, value: Value, span: Span) -> Result<NodeId, Box<ConfigError>> {
         let Some(open) = self.stack.last_mut() else {
             return self.new_node(None, place(span.start), value, span);
         };
@@ -542,6 +569,9 @@ impl Builder<'_> {
                 ),
                 _ => continue,
             };
+            if self.errors.len() >= ERRORS_MAX {
+                return;
+            }
             if !self.tree.is_cut(id) {
                 let mut error = self.error_at(id, code, problem);
                 error.hint = Some(hint.to_owned());

@@ -108,19 +108,18 @@ fn every_code_has_a_golden_file() {
             continue;
         }
         let source = std::fs::read_to_string(path).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap();
         for quoted in source.split('"').skip(1).step_by(2) {
             let is_code = quoted.contains('-')
                 && quoted.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
                 && !quoted.starts_with("x-")
                 && !quoted.ends_with('-');
-            let after_call = ["error", "push", "ConfigError", "code"]
-                .iter()
-                .any(|call| source.contains(call));
-            if is_code && after_call {
+            if is_code {
                 codes.insert(quoted.to_owned());
             }
         }
     }
+    // Words with `-` in the sources that are no codes.
     let headers = [
         "content-length",
         "keep-alive",
