@@ -251,7 +251,7 @@ fn s149_a_bomb_is_refused_before_it_goes_off() {
     }
     refused_with(&laughs, &["too-big"]);
     // One long text, named often.
-    let long = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(400_000), "*a, ".repeat(100_000));
+    let long = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(10_000), "*a, ".repeat(1_000));
     refused_with(&long, &["too-big"]);
     // Each anchor is one level deeper than the one it names.
     let mut deep = "a0: &a0 [x]\n".to_owned();
