@@ -1,9 +1,7 @@
 //! Whose credential it is; gives [`Principal`].
 
-pub mod api_key;
 mod identity;
-pub mod token;
-pub mod verified;
+pub mod jwks_cache;
 
 pub use identity::{
     ApiKeyIdentity, BucketKeys, CredentialType, Identity, IdentityHeaders, TokenIdentity, bucket_key, header_value,

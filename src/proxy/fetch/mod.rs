@@ -1,1 +1,11 @@
 //! The I/O that meets a need, and nothing else.
+
+pub mod address;
+pub mod jwks;
+pub mod schedule;
+pub mod source;
+
+#[cfg(test)]
+mod fake_issuer;
+#[cfg(test)]
+mod tests;

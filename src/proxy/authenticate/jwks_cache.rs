@@ -1,0 +1,422 @@
+//! Which keys does an issuer have right now, and when is it worth asking for newer ones?
+
+use crate::config::issuer::KeySource;
+use crate::jose::jwks::Jwks;
+use crate::model::clock::Now;
+use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+/// Unknown key ids remembered per issuer: with a flood of invented ones this is all the memory it takes (S040).
+const MISSES_MAX: usize = 1024;
+
+/// Generations are drawn from one counter for the whole process, so that none ever names two sets: a token remembered
+/// as verified by generation 7 of a replaced cache cannot be taken for one verified by generation 7 of its successor.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// A key set that was fetched and holds at least one usable key. It is replaced whole, never merged into (S051).
+#[derive(Debug)]
+pub struct KeySet {
+    pub jwks: Arc<Jwks>,
+    /// Rises whenever the set is replaced by a different one.
+    pub generation: u64,
+    /// When this content was last confirmed by a good fetch.
+    pub confirmed: Now,
+    /// SHA-256 of the text the set was read from: says whether the next one is different.
+    fingerprint: [u8; 32],
+}
+
+/// Why there are no keys to verify with. The request is answered 503: Keygate cannot tell (S050).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKeys {
+    #[error("the issuer's keys were never loaded")]
+    NeverLoaded,
+    #[error("the issuer's keys were last confirmed {} s ago, longer than `max_stale`", age.as_secs())]
+    TooStale { age: Duration },
+}
+
+/// What to do with a token whose key is not in the current set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownKid {
+    /// A set fetched after this `kid` was first missed, or within the cooldown, does not hold it: refuse (401).
+    Absent,
+    /// A fetch is on its way: wait with [`IssuerKeys::wait_for_attempt`] for attempt `attempt`, at most `wait`, and
+    /// decide once more.
+    Ask { attempt: u64, wait: Duration },
+    /// The last attempt failed and the cooldown forbids another: 503, worth retrying after `retry_in`.
+    CannotTell { retry_in: Duration },
+}
+
+/// What operators see of an issuer's keys; never key material.
+#[derive(Clone, Debug)]
+pub struct IssuerHealth {
+    /// The last good set, also when it is too stale to be used; its `jwks` has the key ids and the skipped keys.
+    pub keys: Option<Arc<KeySet>>,
+    /// `Ok` while tokens of this issuer can be verified.
+    pub usable: Result<(), NoKeys>,
+    pub last_attempt: Option<Timestamp>,
+    /// The text of the last failure; `None` once an attempt has succeeded since.
+    pub last_error: Option<Arc<str>>,
+    pub next_fetch: Option<Timestamp>,
+    pub consecutive_failures: u32,
+    /// Attempts since the process started that brought a usable set.
+    pub fetches_ok: u64,
+    /// Attempts since the process started that did not.
+    pub fetches_failed: u64,
+}
+
+/// One issuer's keys and what is known about fetching them. Outlives a reload, as long as the issuer's [`KeySource`]
+/// stays the same; a changed source gets a new one, because keys of the old source prove nothing about the new.
+pub struct IssuerKeys {
+    rules: Rules,
+    set: ArcSwapOption<KeySet>,
+    /// Held to look and to note, never across I/O; not on the way of a token whose key is known.
+    state: Mutex<State>,
+    /// Key ids that were not in the set when asked for, and when that was first noticed.
+    misses: Cache<[u8; 32], Tick>,
+    wake: Notify,
+    /// Number of the last attempt that has finished.
+    finished: watch::Sender<u64>,
+}
+
+/// When a source may be asked again.
+#[derive(Clone, Copy, Debug)]
+enum Rules {
+    /// Behind a URL.
+    Remote {
+        cooldown: Duration,
+        wait: Duration,
+        max_stale: Duration,
+        /// How long a key id confirmed to be absent is believed to stay so.
+        miss_ttl: Duration,
+    },
+    /// In files, read again as soon as they change: nothing is gained by asking, and an unchanged file is not stale.
+    Local,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of the last attempt that was started; attempts count from 1.
+    started: u64,
+    in_flight: bool,
+    /// A request woke the fetcher, and it has not started yet.
+    asked: bool,
+    last_started: Option<Now>,
+    /// When the last attempt that succeeded was started: what the issuer published before that is in its set.
+    last_good_started: Option<Tick>,
+    last_error: Option<Arc<str>>,
+    next: Option<Now>,
+    consecutive_failures: u32,
+    fetches_ok: u64,
+    fetches_failed: u64,
+}
+
+impl IssuerKeys {
+    pub fn new(source: &KeySource) -> Self {
+        let rules = match source {
+            KeySource::Url(url) => Rules::Remote {
+                cooldown: url.cooldown,
+                wait: url.wait,
+                max_stale: url.max_stale,
+                // A set is believed at least this long whatever its issuer says. Not longer: an issuer that signs with
+                // a key before all its servers publish it, or a stranger who guessed the next `kid`, must not have it
+                // refused until the next scheduled fetch.
+                miss_ttl: url.min_refresh,
+            },
+            KeySource::File(_) | KeySource::Pem(_) => Rules::Local,
+        };
+        Self {
+            rules,
+            set: ArcSwapOption::empty(),
+            state: Mutex::new(State::default()),
+            misses: Cache::new(MISSES_MAX),
+            wake: Notify::new(),
+            finished: watch::Sender::new(0),
+        }
+    }
+
+    /// The keys to verify with. Reads one pointer; takes no lock.
+    ///
+    /// # Errors
+    /// When no set was ever loaded, or the last good one is older than the issuer's `max_stale`.
+    pub fn current(&self, now: Now) -> Result<Arc<KeySet>, NoKeys> {
+        let set = self.set.load_full().ok_or(NoKeys::NeverLoaded)?;
+        if let Rules::Remote { max_stale, .. } = self.rules {
+            let age = now.tick.saturating_since(set.confirmed.tick);
+            if age > max_stale {
+                return Err(NoKeys::TooStale { age });
+            }
+        }
+        Ok(set)
+    }
+
+    /// Whether a set was ever loaded, however old it is now.
+    pub fn is_loaded(&self) -> bool {
+        self.set.load().is_some()
+    }
+
+    /// What to do with a token whose `kid` (or, for `None`, whose algorithm) fits no key of `seen`, the set that
+    /// [`Self::current`] gave.
+    ///
+    /// Wakes at most one fetch per cooldown, counting attempts, whatever the number of key ids (S040). A failed attempt
+    /// is never taken for an absent key (S043).
+    pub fn unknown_kid(&self, seen: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
+        let Rules::Remote {
+            cooldown,
+            wait,
+            miss_ttl,
+            ..
+        } = self.rules
+        else {
+            // A file is read again as soon as it changes, so its set is as new as it gets.
+            return UnknownKid::Absent;
+        };
+        let miss = miss_key(kid);
+        let mut state = self.state();
+        // The set was replaced while this request looked into the old one: the new one may well hold the key. Without
+        // this, requests that are under way when an issuer rotates would be refused (S039).
+        if self.generation() != Some(seen.generation) {
+            return UnknownKid::Ask {
+                attempt: *self.finished.borrow(),
+                wait,
+            };
+        }
+        if let Some(good) = state.last_good_started {
+            let age = now.tick.saturating_since(good);
+            let first_missed = self.misses.get(&miss);
+            let confirmed = first_missed.is_some_and(|first| first <= good) && age < miss_ttl;
+            if age < cooldown || confirmed {
+                return UnknownKid::Absent;
+            }
+        }
+        if !(state.in_flight || state.asked) {
+            let since = state
+                .last_started
+                .map(|started| now.tick.saturating_since(started.tick));
+            if let Some(since) = since.filter(|since| *since < cooldown) {
+                return UnknownKid::CannotTell {
+                    retry_in: cooldown.saturating_sub(since),
+                };
+            }
+            state.asked = true;
+            self.wake.notify_one();
+        }
+        self.misses.insert(miss, now.tick);
+        let attempt = if state.in_flight {
+            state.started
+        } else {
+            state.started.saturating_add(1)
+        };
+        UnknownKid::Ask { attempt, wait }
+    }
+
+    /// Returns when attempt number `attempt` (from [`UnknownKid::Ask`]) has finished, well or badly, or after `at_most`.
+    pub async fn wait_for_attempt(&self, attempt: u64, at_most: Duration) {
+        let mut finished = self.finished.subscribe();
+        // Either way the request is decided again from memory; how the waiting ended changes nothing.
+        let _ = tokio::time::timeout(at_most, finished.wait_for(|last| *last >= attempt)).await;
+    }
+
+    /// For the fetcher: returns when a request has asked for newer keys.
+    pub async fn asked(&self) {
+        loop {
+            if self.state().asked {
+                return;
+            }
+            // `notify_one` keeps a permit, so an ask between the look and the wait is not lost; a permit left over from
+            // an ask that a scheduled fetch has met meanwhile ends in the look.
+            self.wake.notified().await;
+        }
+    }
+
+    /// For the fetcher: how long until the next scheduled fetch; zero when none was scheduled, as at start.
+    pub fn next_fetch_in(&self, now: Now) -> Duration {
+        let next = self.state().next;
+        next.map_or(Duration::ZERO, |next| next.tick.saturating_since(now.tick))
+    }
+
+    /// For the fetcher: plans the next fetch `after` from `now`.
+    pub fn schedule(&self, after: Duration, now: Now) {
+        self.state().next = Some(Now {
+            wall: now.wall.saturating_add(after),
+            tick: now.tick.saturating_add(after),
+        });
+    }
+
+    /// For the fetcher: an attempt starts. There is one fetcher, so there is one attempt at a time.
+    pub fn start_attempt(&self, now: Now) -> Attempt<'_> {
+        let mut state = self.state();
+        state.started = state.started.saturating_add(1);
+        state.in_flight = true;
+        state.asked = false;
+        state.last_started = Some(now);
+        state.next = None;
+        Attempt {
+            keys: self,
+            number: state.started,
+            started: now.tick,
+        }
+    }
+
+    /// A snapshot for metrics, readiness and the admin interface.
+    pub fn health(&self, now: Now) -> IssuerHealth {
+        let usable = self.current(now).map(drop);
+        let keys = self.set.load_full();
+        let state = self.state();
+        IssuerHealth {
+            keys,
+            usable,
+            last_attempt: state.last_started.map(|started| started.wall),
+            last_error: state.last_error.clone(),
+            next_fetch: state.next.map(|next| next.wall),
+            consecutive_failures: state.consecutive_failures,
+            fetches_ok: state.fetches_ok,
+            fetches_failed: state.fetches_failed,
+        }
+    }
+
+    /// Puts `jwks` in place, and says whether it differs from what was there.
+    fn replace(&self, text: &[u8], jwks: Jwks, now: Now) -> (Arc<KeySet>, bool) {
+        let fingerprint = sha256(&[text]);
+        let old = self.set.load_full();
+        let same = old.filter(|old| old.fingerprint == fingerprint);
+        let changed = same.is_none();
+        let (jwks, generation) = match same {
+            Some(old) => (Arc::clone(&old.jwks), old.generation),
+            None => (
+                Arc::new(jwks),
+                GENERATIONS.fetch_add(1, Ordering::Relaxed).saturating_add(1),
+            ),
+        };
+        let set = Arc::new(KeySet {
+            jwks,
+            generation,
+            confirmed: now,
+            fingerprint,
+        });
+        self.set.store(Some(Arc::clone(&set)));
+        if changed {
+            self.misses.clear();
+        }
+        (set, changed)
+    }
+
+    fn generation(&self) -> Option<u64> {
+        self.set.load().as_ref().map(|set| set.generation)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // `State` is plain data, and nothing that can panic runs while it is half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for IssuerKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("IssuerKeys")
+            .field("rules", &self.rules)
+            .field("state", &*self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One attempt to bring newer keys. Dropped without an answer, as when its task is stopped, it counts as failed, so that
+/// nobody waits for it and the next one is not held up.
+#[derive(Debug)]
+#[must_use]
+pub struct Attempt<'a> {
+    keys: &'a IssuerKeys,
+    number: u64,
+    started: Tick,
+}
+
+/// What a successful attempt changed.
+#[derive(Debug)]
+pub struct Success {
+    pub keys: Arc<KeySet>,
+    /// The set differs from the one before.
+    pub changed: bool,
+    /// How many attempts had failed since the last good one.
+    pub failures_before: u32,
+}
+
+impl Attempt<'_> {
+    /// `text` is what `jwks` was read from.
+    pub fn succeed(self, text: &[u8], jwks: Jwks, now: Now) -> Success {
+        let (keys, changed) = self.keys.replace(text, jwks, now);
+        let mut state = self.keys.state();
+        state.last_good_started = Some(self.started);
+        state.last_error = None;
+        state.fetches_ok = state.fetches_ok.saturating_add(1);
+        let failures_before = std::mem::take(&mut state.consecutive_failures);
+        self.finish(state);
+        Success {
+            keys,
+            changed,
+            failures_before,
+        }
+    }
+
+    /// Nothing changes but the account of failures: the last good set is kept. Returns how many attempts have now failed
+    /// in a row.
+    pub fn fail(self, error: &str) -> u32 {
+        self.note_failure(error)
+    }
+
+    fn note_failure(&self, error: &str) -> u32 {
+        let mut state = self.keys.state();
+        state.last_error = Some(error.into());
+        state.fetches_failed = state.fetches_failed.saturating_add(1);
+        state.consecutive_failures = state.consecutive_failures.saturating_add(1);
+        let failures = state.consecutive_failures;
+        self.finish(state);
+        failures
+    }
+
+    fn finish(&self, mut state: MutexGuard<'_, State>) {
+        state.in_flight = false;
+        drop(state);
+        self.keys.finished.send_replace(self.number);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if *self.keys.finished.borrow() < self.number {
+            self.note_failure("the attempt was stopped");
+        }
+    }
+}
+
+/// `kid` as the misses know it: of one size however long it is, and an absent one is not an empty one.
+fn miss_key(kid: Option<&str>) -> [u8; 32] {
+    match kid {
+        Some(kid) => sha256(&[b"kid", kid.as_bytes()]),
+        None => sha256(&[b"none"]),
+    }
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! May a fetch go to this address? Checked on the address that is dialled, so that no name can lead inside (S046).
+
+use ipnet::Ipv4Net;
+use ipnet::Ipv6Net;
+use reqwest::dns::Addrs;
+use reqwest::dns::Name;
+use reqwest::dns::Resolve;
+use reqwest::dns::Resolving;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+/// Where a fetch may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Addresses for which [`is_public`] holds.
+    PublicOnly,
+    /// Any address: the issuer has `allow_private_addresses`, or a proxy does the dialling.
+    Any,
+}
+
+/// Why a host is not dialled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    #[error("{address} is not a public address, and the issuer does not have `allow_private_addresses`")]
+    NotPublic { address: IpAddr },
+    #[error("the name `{host}` has no address")]
+    NoAddress { host: String },
+}
+
+/// IPv4 blocks that are not public: the IANA special-purpose registry (RFC 6890) where it says "globally reachable:
+/// false", multicast and the reserved top, and one address a cloud claims for itself.
+const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
+    v4(0, 0, 0, 0, 8),        // this network, RFC 791
+    v4(10, 0, 0, 0, 8),       // private, RFC 1918
+    v4(100, 64, 0, 0, 10),    // carrier-grade NAT, RFC 6598
+    v4(127, 0, 0, 0, 8),      // loopback, RFC 1122
+    v4(169, 254, 0, 0, 16),   // link-local and cloud metadata, RFC 3927
+    v4(172, 16, 0, 0, 12),    // private, RFC 1918
+    v4(192, 0, 0, 0, 24),     // protocol assignments, RFC 6890
+    v4(192, 0, 2, 0, 24),     // documentation, RFC 5737
+    v4(192, 88, 99, 0, 24),   // 6to4 relays, RFC 7526
+    v4(192, 168, 0, 0, 16),   // private, RFC 1918
+    v4(198, 18, 0, 0, 15),    // benchmarking, RFC 2544
+    v4(198, 51, 100, 0, 24),  // documentation, RFC 5737
+    v4(203, 0, 113, 0, 24),   // documentation, RFC 5737
+    v4(224, 0, 0, 0, 4),      // multicast, RFC 1112
+    v4(240, 0, 0, 0, 4),      // reserved and broadcast, RFC 1112
+    v4(168, 63, 129, 16, 32), // Azure's own services for each machine: publicly numbered, never publicly served
+];
+
+/// Blocks inside 2000::/3 that are not public. Everything outside 2000::/3 is not (RFC 4291 section 2.4), but for
+/// addresses that carry an IPv4 one.
+const NOT_PUBLIC_V6: [Ipv6Net; 3] = [
+    v6(0x2001, 0, 0, 23),      // protocol assignments, Teredo, benchmarking, ORCHID, RFC 2928
+    v6(0x2001, 0x0db8, 0, 32), // documentation, RFC 3849
+    v6(0x3fff, 0, 0, 20),      // documentation, RFC 9637
+];
+
+const GLOBAL_UNICAST: Ipv6Net = v6(0x2000, 0, 0, 3);
+const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
+const NAT64: Ipv6Net = v6(0x0064, 0xff9b, 0, 96);
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix_len: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix_len)
+}
+
+const fn v6(a: u16, b: u16, c: u16, prefix_len: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), prefix_len)
+}
+
+/// Whether the address can be somebody else's server on the Internet. IPv6 addresses that carry an IPv4 one (mapped,
+/// compatible, 6to4, NAT64) are judged by the one they carry, because that is where the packets may end up.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|block| block.contains(&address)),
+        IpAddr::V6(address) => match carried_v4(address) {
+            Some(carried) => is_public(IpAddr::V4(carried)),
+            None => GLOBAL_UNICAST.contains(&address) && !NOT_PUBLIC_V6.iter().any(|block| block.contains(&address)),
+        },
+    }
+}
+
+fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let [.., a, b, c, d] = octets;
+    let last = Ipv4Addr::new(a, b, c, d);
+    if SIX_TO_FOUR.contains(&address) {
+        let [_, _, a, b, c, d, ..] = octets;
+        return Some(Ipv4Addr::new(a, b, c, d));
+    }
+    // `to_ipv4` takes ::ffff:a.b.c.d and ::a.b.c.d; `::` and `::1` come out as 0.0.0.0 and 0.0.0.1, which are not public.
+    address.to_ipv4().or_else(|| NAT64.contains(&address).then_some(last))
+}
+
+/// Checks a host that is an address already: the resolver is not called for it.
+///
+/// # Errors
+/// When `reach` forbids the address.
+pub fn check_literal(host: &url::Host<&str>, reach: Reach) -> Result<(), AddressError> {
+    let address = match host {
+        url::Host::Domain(_) => return Ok(()),
+        url::Host::Ipv4(address) => IpAddr::V4(*address),
+        url::Host::Ipv6(address) => IpAddr::V6(*address),
+    };
+    match reach {
+        Reach::PublicOnly if !is_public(address) => Err(AddressError::NotPublic { address }),
+        Reach::PublicOnly | Reach::Any => Ok(()),
+    }
+}
+
+/// Keeps of a name's addresses those that may be dialled.
+///
+/// # Errors
+/// When none is left.
+pub fn allowed(
+    host: &str,
+    addresses: impl Iterator<Item = SocketAddr>,
+    reach: Reach,
+) -> Result<Vec<SocketAddr>, AddressError> {
+    let (allowed, refused): (Vec<_>, Vec<_>) =
+        addresses.partition(|address| reach == Reach::Any || is_public(address.ip()));
+    match (allowed.is_empty(), refused.first()) {
+        (false, _) => Ok(allowed),
+        (true, Some(refused)) => Err(AddressError::NotPublic { address: refused.ip() }),
+        (true, None) => Err(AddressError::NoAddress { host: host.to_owned() }),
+    }
+}
+
+/// Resolves names for the HTTP client. The client dials exactly what this returns, so there is no second look-up that
+/// could answer differently (DNS rebinding).
+#[derive(Clone, Copy, Debug)]
+pub struct Resolver {
+    pub reach: Reach,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.reach;
+        Box::pin(async move {
+            // The client puts the URL's port in the place of 0.
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Addrs = Box::new(allowed(name.as_str(), found, reach)?.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(public: bool, addresses: &[&str]) {
+        for text in addresses {
+            assert_eq!(is_public(text.parse().unwrap()), public, "{text}");
+        }
+    }
+
+    #[test]
+    fn s046_addresses_inside_are_not_public() {
+        check(
+            false,
+            &[
+                "169.254.169.254",
+                "::1",
+                "::ffff:10.0.0.1",
+                "0.0.0.0",
+                "100.64.0.1",
+                "100.127.255.255",
+            ],
+        );
+    }
+
+    #[test]
+    fn ipv4_blocks_end_where_their_rfc_says() {
+        check(
+            false,
+            &[
+                "0.255.255.255",
+                "10.0.0.0",
+                "10.255.255.255",
+                "100.64.0.0",
+                "127.0.0.1",
+                "127.255.255.255",
+                "169.254.0.0",
+                "169.254.255.255",
+                "172.16.0.0",
+                "172.31.255.255",
+                "192.0.0.0",
+                "192.0.0.192",
+                "192.0.2.1",
+                "192.88.99.1",
+                "192.168.0.0",
+                "192.168.255.255",
+                "198.18.0.0",
+                "198.19.255.255",
+                "198.51.100.7",
+                "203.0.113.7",
+                "224.0.0.1",
+                "239.255.255.255",
+                "240.0.0.0",
+                "255.255.255.255",
+                "168.63.129.16",
+                "100.100.100.200",
+            ],
+        );
+        check(
+            true,
+            &[
+                "1.0.0.0",
+                "9.255.255.255",
+                "11.0.0.0",
+                "100.63.255.255",
+                "100.128.0.0",
+                "126.255.255.255",
+                "128.0.0.0",
+                "169.253.255.255",
+                "169.255.0.0",
+                "172.15.255.255",
+                "172.32.0.0",
+                "191.255.255.255",
+                "192.0.1.0",
+                "192.0.3.0",
+                "192.167.255.255",
+                "192.169.0.0",
+                "198.17.255.255",
+                "198.20.0.0",
+                "223.255.255.255",
+                "8.8.8.8",
+                "168.63.129.15",
+                "168.63.129.17",
+            ],
+        );
+    }
+
+    #[test]
+    fn ipv6_is_public_only_in_global_unicast() {
+        check(
+            false,
+            &[
+                "::",
+                "::1",
+                "::2",
+                "100::1",
+                "64:ff9b:1::1",
+                "fc00::1",
+                "fd00:ec2::254",
+                "fe80::1",
+                "febf::1",
+                "fec0::1",
+                "ff02::1",
+                "ff0e::1",
+                "2001::1",
+                "2001:2::1",
+                "2001:10::1",
+                "2001:20::1",
+                "2001:1ff:ffff::1",
+                "2001:db8::1",
+                "3fff::1",
+                "3fff:fff::1",
+                "4000::1",
+                "5f00::1",
+                "::ffff:0:8.8.8.8",
+            ],
+        );
+        check(
+            true,
+            &[
+                "2000::1",
+                "2001:200::1",
+                "2606:4700:4700::1111",
+                "2a00:1450::1",
+                "3ffe::1",
+                "3fff:1000::1",
+            ],
+        );
+    }
+
+    #[test]
+    fn carried_ipv4_addresses_are_judged_by_themselves() {
+        check(
+            false,
+            &[
+                "::ffff:127.0.0.1",
+                "::ffff:169.254.169.254",
+                "::ffff:0.0.0.0",
+                "::ffff:192.168.0.1",
+                "::10.0.0.1",
+                "2002:7f00:1::",
+                "2002:a9fe:a9fe::1",
+                "2002:a00:1::8.8.8.8",
+                "64:ff9b::10.0.0.1",
+                "64:ff9b::169.254.169.254",
+            ],
+        );
+        check(
+            true,
+            &[
+                "::ffff:8.8.8.8",
+                "::8.8.8.8",
+                "2002:808:808::10.0.0.1",
+                "64:ff9b::8.8.8.8",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_literal_host_is_judged_in_whatever_form_it_was_written() {
+        for text in [
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://0177.0.0.1/",
+            "https://127.1/",
+            "https://[::1]/",
+            "https://[::ffff:a00:1]/",
+            "https://0/",
+            "https://169.254.169.254./",
+        ] {
+            let url: url::Url = text.parse().unwrap();
+            let host = url.host().unwrap();
+            assert!(
+                matches!(
+                    check_literal(&host, Reach::PublicOnly),
+                    Err(AddressError::NotPublic { .. })
+                ),
+                "{text} is {host}"
+            );
+            assert_eq!(check_literal(&host, Reach::Any), Ok(()), "{text}");
+        }
+        let public: url::Url = "https://8.8.8.8/".parse().unwrap();
+        assert_eq!(check_literal(&public.host().unwrap(), Reach::PublicOnly), Ok(()));
+    }
+
+    #[test]
+    fn of_a_names_addresses_only_public_ones_are_dialled() {
+        let inside: SocketAddr = "10.0.0.1:0".parse().unwrap();
+        let outside: SocketAddr = "8.8.8.8:0".parse().unwrap();
+        let of = |addresses: &[SocketAddr], reach| allowed("name", addresses.to_vec().into_iter(), reach);
+        assert_eq!(of(&[inside, outside], Reach::PublicOnly), Ok(vec![outside]));
+        assert_eq!(of(&[inside, outside], Reach::Any), Ok(vec![inside, outside]));
+        assert_eq!(
+            of(&[inside], Reach::PublicOnly),
+            Err(AddressError::NotPublic { address: inside.ip() })
+        );
+        assert_eq!(
+            of(&[], Reach::Any),
+            Err(AddressError::NoAddress {
+                host: "name".to_owned()
+            })
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! What does an issuer that misbehaves look like? A raw server on loopback that answers as it is told and counts.
+
+use crate::config::issuer::JwksUrl;
+use rcgen::BasicConstraints;
+use rcgen::Certificate;
+use rcgen::CertificateParams;
+use rcgen::IsCa;
+use rcgen::KeyPair;
+use rcgen::date_time_ymd;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// The RSA key of RFC 7638 section 3.1, under the `kid` it has there.
+pub const RSA_KID: &str = "2011-04-29";
+/// The P-256 public key of RFC 7517 appendix A.1, under the name these tests give it.
+pub const EC_KID: &str = "ec-1";
+
+const RSA_N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+pub fn rsa_jwk() -> String {
+    format!(r#"{{"kty":"RSA","n":"{RSA_N}","e":"AQAB","alg":"RS256","kid":"{RSA_KID}"}}"#)
+}
+
+pub fn ec_jwk() -> String {
+    format!(
+        r#"{{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"{EC_KID}"}}"#
+    )
+}
+
+pub fn set_of(keys: &[String]) -> String {
+    format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+}
+
+/// The defaults of the configuration, for `url`, allowed to reach loopback over plain HTTP.
+pub fn jwks_url(url: &str) -> JwksUrl {
+    JwksUrl {
+        url: url.parse().unwrap(),
+        allow_http: true,
+        allow_private_addresses: true,
+        ca_file: None,
+        proxy: None,
+        min_refresh: Duration::from_secs(60),
+        max_refresh: Duration::from_secs(3600),
+        cooldown: Duration::from_secs(30),
+        wait: Duration::from_secs(10),
+        max_stale: Duration::from_secs(24 * 3600),
+        timeout: Duration::from_secs(5),
+    }
+}
+
+/// How the issuer answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// These bytes, then the end of the connection.
+    Bytes(Vec<u8>),
+    /// Nothing, until the other side gives up.
+    Hang,
+    /// The head of a 200 with this header line, then the letter `a` without end.
+    Endless(&'static str),
+    /// The head of a 200, then one byte each 10 ms.
+    Drip,
+}
+
+impl Reply {
+    /// A 200 with `body`, with the right length.
+    pub fn json(body: &str) -> Self {
+        Self::json_with("", body)
+    }
+
+    /// The same with further header lines, each ending in CRLF.
+    pub fn json_with(headers: &str, body: &str) -> Self {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}");
+        Self::Bytes(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
+
+    pub fn head_only(status_and_headers: &str) -> Self {
+        Self::Bytes(format!("HTTP/1.1 {status_and_headers}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    }
+}
+
+/// The server; stops when dropped.
+pub struct FakeIssuer {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    reply: Mutex<Reply>,
+    requests: watch::Sender<usize>,
+    connections: AtomicUsize,
+    last_head: Mutex<String>,
+}
+
+impl FakeIssuer {
+    pub async fn start(reply: Reply) -> Self {
+        Self::start_with(reply, None).await
+    }
+
+    pub async fn start_tls(reply: Reply, certificate: &Certified) -> Self {
+        let chain = vec![certificate.certificate.der().clone()];
+        let key = certificate.key.serialize_der().try_into().unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self::start_with(reply, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(reply: Reply, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            reply: Mutex::new(reply),
+            requests: watch::Sender::new(0),
+            connections: AtomicUsize::new(0),
+            last_head: Mutex::new(String::new()),
+        });
+        let for_task = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                for_task.connections.fetch_add(1, Ordering::SeqCst);
+                let (shared, tls) = (Arc::clone(&for_task), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => shared.answer(stream).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                shared.answer(stream).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, shared, task }
+    }
+
+    pub fn reply(&self, reply: Reply) {
+        *self.shared.reply.lock().unwrap() = reply;
+    }
+
+    pub fn requests(&self) -> usize {
+        *self.shared.requests.borrow()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the issuer has seen `count` requests.
+    pub async fn wait_for_requests(&self, count: usize) {
+        let mut requests = self.shared.requests.subscribe();
+        let seen = requests.wait_for(|seen| *seen >= count);
+        tokio::time::timeout(Duration::from_secs(10), seen)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    pub fn last_head(&self) -> String {
+        self.shared.last_head.lock().unwrap().clone()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/jwks", self.address)
+    }
+
+    /// By name, so that it can be checked against a certificate.
+    pub fn https_url(&self) -> String {
+        format!("https://localhost:{}/jwks", self.address.port())
+    }
+}
+
+impl Drop for FakeIssuer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        *self.last_head.lock().unwrap() = String::from_utf8(head).unwrap();
+        let reply = self.reply.lock().unwrap().clone();
+        self.requests.send_modify(|seen| *seen += 1);
+        // The other side giving up is what some of these replies are for.
+        let _ = send(&mut stream, reply).await;
+    }
+}
+
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply) -> std::io::Result<()> {
+    match reply {
+        Reply::Bytes(bytes) => {
+            stream.write_all(&bytes).await?;
+            stream.shutdown().await
+        }
+        Reply::Hang => stream.read_u8().await.map(drop),
+        Reply::Endless(header) => {
+            let head = format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            loop {
+                stream.write_all(&[b'a'; 16 * 1024]).await?;
+            }
+        }
+        Reply::Drip => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            let mut pause = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                stream.write_all(b"a").await?;
+                stream.flush().await?;
+                pause.tick().await;
+            }
+        }
+    }
+}
+
+/// A certificate and its private key.
+pub struct Certified {
+    pub certificate: Certificate,
+    pub key: KeyPair,
+}
+
+/// An authority that signs whatever the test asks for.
+pub struct Authority {
+    pub certificate: Certificate,
+    issuer: rcgen::Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        Self { certificate, issuer }
+    }
+
+    /// For `host`, valid until the first day of `until_year`.
+    pub fn sign(&self, host: &str, until_year: i32) -> Certified {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until_year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Certified { certificate, key }
+    }
+}
