@@ -1,1 +1,392 @@
+//! What the cache answers, from memory and a given `now` alone.
 
+use super::*;
+use crate::config::issuer::JwksUrl;
+use crate::model::clock::Clock;
+use crate::model::clock::ManualClock;
+use std::path::PathBuf;
+
+/// The RSA key of RFC 7638 section 3.1 and the P-256 key of RFC 7517 appendix A.1.
+const RSA: &str = r#"{"kty":"RSA","alg":"RS256","kid":"old","e":"AQAB","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}"#;
+const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"new","use":"sig","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+
+const COOLDOWN: Duration = Duration::from_secs(30);
+const MAX_STALE: Duration = Duration::from_secs(3600);
+const MIN_REFRESH: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_nanos(1);
+
+struct Fixture {
+    keys: IssuerKeys,
+    clock: ManualClock,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            keys: IssuerKeys::new(&KeySource::Url(Box::new(JwksUrl {
+                url: "https://issuer.example/jwks".parse().unwrap(),
+                allow_http: false,
+                allow_private_addresses: false,
+                ca_file: None,
+                proxy: None,
+                min_refresh: MIN_REFRESH,
+                max_refresh: Duration::from_secs(3600),
+                cooldown: COOLDOWN,
+                wait: Duration::from_millis(500),
+                max_stale: MAX_STALE,
+                timeout: Duration::from_secs(5),
+            }))),
+            clock: ManualClock::at(Timestamp::from_unix_secs(1_000_000)),
+        }
+    }
+
+    fn loaded() -> Self {
+        let fixture = Self::new();
+        fixture.good(&[RSA]);
+        fixture
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn good(&self, keys: &[&str]) -> Success {
+        let attempt = self.keys.start_attempt(self.now());
+        self.finish(attempt, keys)
+    }
+
+    fn finish(&self, attempt: Attempt<'_>, keys: &[&str]) -> Success {
+        let text = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        attempt.succeed(text.as_bytes(), Jwks::parse(text.as_bytes()).unwrap(), self.now())
+    }
+
+    fn bad(&self) -> u32 {
+        self.keys.start_attempt(self.now()).fail("connection refused")
+    }
+
+    fn current(&self) -> Arc<KeySet> {
+        self.keys.current(self.now()).unwrap()
+    }
+
+    fn unknown(&self, kid: &str) -> UnknownKid {
+        let seen = self.keys.set.load_full().unwrap();
+        self.keys.unknown_kid(&seen, Some(kid), self.now())
+    }
+
+    #[track_caller]
+    fn asks_for(&self, kid: &str, attempt: u64) {
+        let wait = Duration::from_millis(500);
+        assert_eq!(self.unknown(kid), UnknownKid::Ask { attempt, wait });
+    }
+
+    fn key_ids(&self) -> Vec<String> {
+        self.current().jwks.key_ids().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn s050_before_the_first_good_fetch_there_are_no_keys() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.keys.current(fixture.now()).unwrap_err(), NoKeys::NeverLoaded);
+    fixture.bad();
+    assert_eq!(fixture.keys.current(fixture.now()).unwrap_err(), NoKeys::NeverLoaded);
+    let health = fixture.keys.health(fixture.now());
+    assert!(health.keys.is_none());
+    assert_eq!(health.usable, Err(NoKeys::NeverLoaded));
+}
+
+#[test]
+fn the_last_good_set_serves_for_max_stale_and_not_a_tick_longer() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(MAX_STALE);
+    assert_eq!(fixture.key_ids(), ["old"]);
+    fixture.clock.advance(TICK);
+    let age = MAX_STALE + TICK;
+    assert_eq!(
+        fixture.keys.current(fixture.now()).unwrap_err(),
+        NoKeys::TooStale { age }
+    );
+    assert_eq!(fixture.keys.health(fixture.now()).usable, Err(NoKeys::TooStale { age }));
+    assert!(fixture.keys.health(fixture.now()).keys.is_some());
+    fixture.good(&[RSA]);
+    assert_eq!(fixture.key_ids(), ["old"]);
+}
+
+#[test]
+fn staleness_does_not_follow_a_wall_clock_that_somebody_sets() {
+    let fixture = Fixture::loaded();
+    fixture.clock.set_wall(Timestamp::MAX);
+    assert!(fixture.keys.current(fixture.now()).is_ok());
+    fixture.clock.set_wall(Timestamp::from_unix_secs(0));
+    fixture.clock.advance(MAX_STALE + TICK);
+    assert!(fixture.keys.current(fixture.now()).is_err());
+}
+
+#[test]
+fn s042_a_failure_keeps_the_set_and_is_counted() {
+    let fixture = Fixture::loaded();
+    let before = fixture.current();
+    fixture.clock.advance(COOLDOWN);
+    assert_eq!(fixture.bad(), 1);
+    assert_eq!(fixture.bad(), 2);
+    assert!(Arc::ptr_eq(&before, &fixture.current()));
+    let health = fixture.keys.health(fixture.now());
+    assert_eq!(
+        (health.fetches_ok, health.fetches_failed, health.consecutive_failures),
+        (1, 2, 2)
+    );
+    assert_eq!(health.last_error.as_deref(), Some("connection refused"));
+    assert_eq!(health.last_attempt, Some(fixture.now().wall));
+    assert_eq!(
+        health.keys.unwrap().confirmed.wall,
+        Timestamp::from_unix_secs(1_000_000)
+    );
+
+    assert_eq!(fixture.good(&[RSA]).failures_before, 2);
+    let health = fixture.keys.health(fixture.now());
+    assert_eq!(
+        (health.fetches_ok, health.fetches_failed, health.consecutive_failures),
+        (2, 2, 0)
+    );
+    assert_eq!(health.last_error, None);
+}
+
+#[test]
+fn s051_a_removed_key_is_gone_with_the_next_set() {
+    let fixture = Fixture::new();
+    fixture.good(&[RSA, EC]);
+    let success = fixture.good(&[EC]);
+    assert!(success.changed);
+    assert_eq!(fixture.key_ids(), ["new"]);
+}
+
+#[test]
+fn the_generation_rises_exactly_when_the_set_differs() {
+    let fixture = Fixture::loaded();
+    let first = fixture.current();
+    fixture.clock.advance(COOLDOWN);
+    assert!(!fixture.good(&[RSA]).changed);
+    let again = fixture.current();
+    assert_eq!(again.generation, first.generation);
+    assert!(Arc::ptr_eq(&again.jwks, &first.jwks));
+    assert_eq!(again.confirmed, fixture.now());
+    assert!(fixture.good(&[RSA, EC]).changed);
+    assert!(fixture.current().generation > first.generation);
+    assert!(fixture.good(&[RSA]).changed);
+    assert!(
+        fixture.current().generation > again.generation + 1,
+        "an old set that comes back is a new one"
+    );
+}
+
+#[test]
+fn no_two_caches_share_a_generation() {
+    assert_ne!(
+        Fixture::loaded().current().generation,
+        Fixture::loaded().current().generation
+    );
+}
+
+#[test]
+fn s039_the_first_token_with_a_new_kid_wakes_one_fetch_that_brings_its_key() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("new", 2);
+    fixture.asks_for("new", 2);
+    let attempt = fixture.keys.start_attempt(fixture.now());
+    fixture.asks_for("new", 2);
+    fixture.finish(attempt, &[RSA, EC]);
+    assert_eq!(fixture.key_ids(), ["old", "new"]);
+}
+
+#[test]
+fn s039_a_request_that_saw_the_set_from_before_the_rotation_decides_again() {
+    let fixture = Fixture::loaded();
+    let seen = fixture.current();
+    fixture.good(&[RSA, EC]);
+    let answer = fixture.keys.unknown_kid(&seen, Some("new"), fixture.now());
+    assert!(matches!(answer, UnknownKid::Ask { attempt: 2, .. }), "{answer:?}");
+    // Attempt 2 has finished, so nobody waits; and whoever then sees the new set gets a definite answer.
+    assert_eq!(fixture.unknown("third"), UnknownKid::Absent);
+}
+
+#[test]
+fn within_the_cooldown_of_a_good_fetch_an_unknown_kid_is_absent() {
+    let fixture = Fixture::loaded();
+    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    fixture.clock.advance(COOLDOWN - TICK);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    fixture.clock.advance(TICK);
+    fixture.asks_for("x", 2);
+}
+
+#[test]
+fn the_cooldown_counts_from_the_start_of_the_attempt() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    let attempt = fixture.keys.start_attempt(fixture.now());
+    // A slow answer: what was published while it was on its way need not be in it.
+    fixture.clock.advance(COOLDOWN);
+    fixture.finish(attempt, &[RSA]);
+    fixture.asks_for("x", 3);
+}
+
+#[test]
+fn s043_a_failed_attempt_is_never_an_absent_key() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(MIN_REFRESH);
+    fixture.asks_for("x", 2);
+    fixture.bad();
+    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: COOLDOWN });
+    assert_eq!(fixture.unknown("y"), UnknownKid::CannotTell { retry_in: COOLDOWN });
+    fixture.clock.advance(COOLDOWN - TICK);
+    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: TICK });
+    fixture.clock.advance(TICK);
+    fixture.asks_for("x", 3);
+}
+
+#[test]
+fn a_stopped_attempt_counts_as_failed_and_holds_nothing_up() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    drop(fixture.keys.start_attempt(fixture.now()));
+    assert!(matches!(fixture.unknown("x"), UnknownKid::CannotTell { .. }));
+    assert_eq!(fixture.keys.health(fixture.now()).fetches_failed, 1);
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 3);
+}
+
+#[test]
+fn a_confirmed_miss_is_believed_for_min_refresh_and_wakes_nothing() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 2);
+    fixture.good(&[RSA]);
+    fixture.clock.advance(MIN_REFRESH - TICK);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    fixture.clock.advance(TICK);
+    fixture.asks_for("x", 3);
+}
+
+#[test]
+fn a_confirmed_miss_says_nothing_about_another_kid() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 2);
+    fixture.good(&[RSA]);
+    fixture.clock.advance(COOLDOWN);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    fixture.asks_for("y", 3);
+}
+
+#[test]
+fn an_absent_kid_and_an_empty_one_are_two() {
+    assert_ne!(miss_key(None), miss_key(Some("")));
+    assert_ne!(miss_key(Some("a")), miss_key(Some("b")));
+    assert_eq!(miss_key(Some(&"a".repeat(4096))), miss_key(Some(&"a".repeat(4096))));
+}
+
+#[test]
+fn a_different_set_clears_the_misses() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 2);
+    assert_eq!(fixture.keys.misses.len(), 1);
+    fixture.good(&[RSA]);
+    assert_eq!(fixture.keys.misses.len(), 1);
+    fixture.good(&[EC]);
+    assert_eq!(fixture.keys.misses.len(), 0);
+}
+
+#[test]
+fn s040_a_flood_of_invented_kids_wakes_one_fetch_per_cooldown_and_keeps_memory_flat() {
+    for failing in [false, true] {
+        let fixture = Fixture::loaded();
+        let mut woken = 0;
+        // 10 000 per 10 s, for two minutes.
+        for n in 0..120_000_u32 {
+            fixture.clock.advance(Duration::from_millis(1));
+            let answer = fixture.unknown(&format!("invented-{n}"));
+            if matches!(answer, UnknownKid::Ask { .. }) {
+                woken += 1;
+                if failing {
+                    fixture.bad();
+                } else {
+                    fixture.good(&[RSA]);
+                }
+            }
+        }
+        assert_eq!(woken, 4, "failing: {failing}");
+        assert!(fixture.keys.misses.len() <= MISSES_MAX);
+    }
+}
+
+#[test]
+fn s040_misses_stay_bounded_while_a_fetch_hangs() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    let _hanging = fixture.keys.start_attempt(fixture.now());
+    for n in 0..20_000_u32 {
+        fixture.asks_for(&format!("invented-{n}"), 2);
+    }
+    assert!(fixture.keys.misses.len() <= MISSES_MAX, "{}", fixture.keys.misses.len());
+    assert!(fixture.keys.misses.len() > MISSES_MAX / 2);
+}
+
+#[test]
+fn keys_in_files_are_absent_at_once_and_never_stale() {
+    for source in [
+        KeySource::File(PathBuf::from("jwks.json")),
+        KeySource::Pem(vec![PathBuf::from("key.pem")]),
+    ] {
+        let fixture = Fixture {
+            keys: IssuerKeys::new(&source),
+            clock: ManualClock::at(Timestamp::from_unix_secs(1_000_000)),
+        };
+        assert_eq!(fixture.keys.current(fixture.now()).unwrap_err(), NoKeys::NeverLoaded);
+        fixture.good(&[RSA]);
+        fixture.clock.advance(Duration::from_secs(10 * 365 * 24 * 3600));
+        assert_eq!(fixture.key_ids(), ["old"]);
+        assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    }
+}
+
+#[test]
+fn the_next_fetch_is_due_at_once_until_one_is_scheduled() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.keys.next_fetch_in(fixture.now()), Duration::ZERO);
+    fixture.keys.schedule(Duration::from_secs(9), fixture.now());
+    fixture.clock.advance(Duration::from_secs(4));
+    assert_eq!(fixture.keys.next_fetch_in(fixture.now()), Duration::from_secs(5));
+    let health = fixture.keys.health(fixture.now());
+    assert_eq!(health.next_fetch, Some(Timestamp::from_unix_secs(1_000_009)));
+    fixture.clock.advance(Duration::from_secs(6));
+    assert_eq!(fixture.keys.next_fetch_in(fixture.now()), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_attempt_or_with_time() {
+    let fixture = Fixture::loaded();
+    let long = Duration::from_secs(3600);
+    // Finished already.
+    fixture.keys.wait_for_attempt(1, long).await;
+    // Never finished.
+    fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
+    // Finishes while waiting, badly.
+    let waiting = fixture.keys.wait_for_attempt(2, long);
+    let finishing = async {
+        fixture.bad();
+    };
+    tokio::join!(waiting, finishing);
+}
+
+#[tokio::test]
+async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 2);
+    fixture.keys.asked().await;
+    fixture.good(&[RSA]);
+    let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.asked()).await;
+    assert!(second.is_err());
+}
