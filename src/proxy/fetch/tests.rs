@@ -515,8 +515,20 @@ async fn a_reload_does_not_fetch_again_what_is_not_due() {
     first.stop.send(true).unwrap();
     first.task.await.unwrap();
     let second = Running::start_with(source, first.keys, first.clock);
+    // An attempt that does not come: the wait ends with its time.
+    second.keys.wait_for_attempt(2, Duration::from_millis(20)).await;
+    assert!(
+        second.keys.health(second.clock.now()).next_fetch.is_some(),
+        "an attempt was started"
+    );
     second.ask("x").await;
     assert_eq!(fake.requests(), 2, "one at start, one asked for, none for the reload");
+}
+
+/// `set` with spaces behind it, `bytes` long.
+fn padded(set: String, bytes: usize) -> String {
+    let spaces = " ".repeat(bytes - set.len());
+    set + &spaces
 }
 
 #[tokio::test]
@@ -545,7 +557,9 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
     file.poll(&name, &keys, &clock).await;
     assert_eq!((ids(), counts()), (vec![RSA_KID.to_owned()], (1, 1)));
 
-    for broken in ["{\"keys\":[".to_owned(), " ".repeat(Jwks::BYTES_MAX + 1)] {
+    // Cut at the limit, the second would be a good set.
+    let too_long = padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX + 1);
+    for broken in ["{\"keys\":[".to_owned(), too_long] {
         std::fs::write(&path, broken).unwrap();
         file.poll(&name, &keys, &clock).await;
         assert_eq!(ids(), [RSA_KID]);
@@ -554,7 +568,7 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
 
     // Replaced by renaming, as careful writers and Kubernetes do.
     let next = folder.path().join("next.json");
-    std::fs::write(&next, set_of(&[ec_jwk()])).unwrap();
+    std::fs::write(&next, padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX)).unwrap();
     std::fs::rename(&next, &path).unwrap();
     file.poll(&name, &keys, &clock).await;
     assert_eq!((ids(), counts()), (vec![EC_KID.to_owned()], (2, 3)));
