@@ -47,6 +47,7 @@ pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
 pub use schema::schema;
+pub use text::parse_duration;
 pub use upstream::Endpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;

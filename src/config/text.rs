@@ -75,6 +75,14 @@ impl FromText for Duration {
     }
 }
 
+/// Reads a duration as the configuration writes it: `30s`, `5m`, `1h`, `1d`.
+///
+/// # Errors
+/// What is wrong with it, for the person who wrote it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::from_text(text)
+}
+
 /// A duration that is not zero: a timeout of zero would refuse everything.
 #[derive(Debug)]
 pub(in crate::config) struct Timeout(pub Duration);

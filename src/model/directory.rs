@@ -62,6 +62,10 @@ impl KeyEntry {
     }
 
     /// Whether the key is expired at `now`, or was at any instant somebody asked about.
+    pub fn is_revoked(&self) -> bool {
+        self.record.state == KeyState::Revoked
+    }
+
     pub fn is_expired(&self, now: Timestamp) -> bool {
         let Some(expires_at) = self.record.expires_at else {
             return false;
@@ -104,6 +108,13 @@ impl Directory {
 
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Looks at every key, in no order; for metrics and listings, not for requests.
+    pub fn for_each(&self, mut look: impl FnMut(&KeyEntry)) {
+        for entry in &self.keys {
+            look(entry.value());
+        }
     }
 
     /// Makes `records` the whole content. Keys that are not among them, and revocations, count from the instant this

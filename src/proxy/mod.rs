@@ -1,10 +1,19 @@
 //! The data side: a request's way, in the order of its stages. `decide.rs` is the file to read first.
 
+pub mod denial;
 pub mod accept;
+pub mod intake;
 pub mod authenticate;
 pub mod authorize;
-pub mod fetch;
-pub mod forward;
-pub mod intake;
 pub mod limit;
 pub mod upstream;
+pub mod live;
+pub mod snapshot;
+pub mod decide;
+pub mod fetch;
+pub mod forward;
+pub mod respond;
+pub mod connection;
+pub mod context;
+pub mod service;
+pub mod record;

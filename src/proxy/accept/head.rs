@@ -5,7 +5,6 @@
 //! here: a head passes unchanged or not at all. The target's path is `normalize`'s to judge.
 
 use crate::proxy::accept::authority::Authority;
-use http::StatusCode;
 
 /// Bounds on a head; see `config::RequestLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,57 +103,6 @@ impl HeadError {
             Self::LengthAndEncoding => "length_and_encoding",
             Self::Upgrade => "upgrade",
             Self::Expectation => "expectation",
-        }
-    }
-
-    /// RFC 9110 section 15.5 and 15.6.6, RFC 6585 section 5.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::HeadTooLong | Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::LineEnding
-            | Self::RequestLine
-            | Self::Target
-            | Self::FieldName
-            | Self::ObsFold
-            | Self::FieldValue
-            | Self::HostMissing
-            | Self::HostRepeated
-            | Self::HostInvalid
-            | Self::HostMismatch
-            | Self::ContentLength
-            | Self::TransferEncoding
-            | Self::LengthAndEncoding
-            | Self::Upgrade => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// What the client is told: what is wrong, and the cure.
-    pub fn detail(&self) -> &'static str {
-        match self {
-            Self::HeadTooLong => "The request head is too long; send fewer or shorter headers.",
-            Self::TooManyFields => "The request has too many headers.",
-            Self::TargetTooLong => "The request target is too long; move parameters into the body.",
-            Self::LineEnding => "Every line of the head ends in CRLF and holds no other CR or LF.",
-            Self::RequestLine => "The request line is not `METHOD target HTTP/1.1` with single spaces.",
-            Self::Version => "Use HTTP/1.1.",
-            Self::Connect => "CONNECT is not served.",
-            Self::Target => "The request target must start with `/`, in visible ASCII, without a fragment.",
-            Self::FieldName => "A header name is not a token directly before its colon.",
-            Self::ObsFold => "A header line is folded; write it on one line.",
-            Self::FieldValue => "A header value has a control character.",
-            Self::HostMissing => "The request has no Host header; send exactly one.",
-            Self::HostRepeated => "The request has more than one Host header; send exactly one.",
-            Self::HostInvalid => "The Host header is not host[:port].",
-            Self::HostMismatch => "The request target names another host than the Host header; make them the same.",
-            Self::ContentLength => "Send one Content-Length, a decimal number.",
-            Self::TransferEncoding => "The only Transfer-Encoding served is `chunked`, once, in HTTP/1.1.",
-            Self::LengthAndEncoding => "Send either Content-Length or Transfer-Encoding, not both.",
-            Self::Upgrade => "A request to upgrade must be HTTP/1.1 and must not have a body.",
-            Self::Expectation => "The only expectation served is `100-continue`.",
         }
     }
 }

@@ -63,23 +63,6 @@ impl PathError {
             Self::EmptySegment => "path_empty_segment",
         }
     }
-
-    /// What the client is told.
-    pub fn detail(&self) -> &'static str {
-        match self {
-            Self::NoLeadingSlash => "The path does not start with `/`.",
-            Self::InvalidEscape => "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.",
-            Self::Control => "The path has a control character.",
-            Self::NonAscii => "The path has bytes outside ASCII; percent-encode them.",
-            Self::Backslash => "The path has a backslash; use `/`.",
-            Self::Fragment => "The path has a `#` or `?`; a fragment is not sent to a server.",
-            Self::InvalidUtf8 => "The path is not valid UTF-8 once percent-decoded.",
-            Self::DotSegment => "The path has a `.` or `..` segment; resolve it before sending.",
-            Self::DoubleEncoding => "The path is percent-encoded twice; encode it once.",
-            Self::EncodedSlash => "The path has an encoded slash (%2F), which this route does not allow.",
-            Self::EmptySegment => "The path has an empty segment (//), which this route does not allow.",
-        }
-    }
 }
 
 /// Escapes inside escapes are followed this deep; what goes on after that is nobody's honest path.

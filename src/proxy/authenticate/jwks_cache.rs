@@ -229,6 +229,13 @@ impl IssuerKeys {
         let _ = tokio::time::timeout(at_most, finished.wait_for(|last| *last >= attempt)).await;
     }
 
+    /// Returns once a set was loaded.
+    pub async fn loaded(&self) {
+        let mut finished = self.finished.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = finished.wait_for(|_| self.is_loaded()).await;
+    }
+
     /// For the fetcher: returns when a request has asked for newer keys.
     pub async fn asked(&self) {
         loop {

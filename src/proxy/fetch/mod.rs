@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod jwks;
+pub mod resolve;
 pub mod schedule;
 pub mod source;
 

@@ -7,6 +7,8 @@ use crate::jose::jwks::Jwks;
 use crate::jose::jwks::JwksError;
 use crate::model::clock::Clock;
 use crate::model::names::Name;
+use crate::observe::metrics::FetchResult;
+use crate::observe::metrics::IssuerMetrics;
 use crate::proxy::authenticate::jwks_cache::Attempt;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::fetch::jwks::FetchError;
@@ -18,12 +20,12 @@ use crate::proxy::fetch::schedule::after_success;
 use std::error::Error;
 use std::fs::Metadata;
 use std::io;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 /// How often a file is looked at.
@@ -44,6 +46,8 @@ pub enum SourceError {
     NotAFile { path: PathBuf },
     #[error("{} is longer than {} bytes", path.display(), Jwks::BYTES_MAX)]
     FileTooLong { path: PathBuf },
+    #[error("reading was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
     #[error("what was read is not a usable key set")]
     Keys(#[source] JwksError),
 }
@@ -53,12 +57,19 @@ pub enum SourceError {
 ///
 /// `keys` must have been made for `issuer.keys`. Run one of these per issuer: that is what makes fetches single. When
 /// `keys` comes from before a reload, it fetches when the next fetch was due, not at once.
-pub async fn run(issuer: Issuer, keys: Arc<IssuerKeys>, clock: Arc<dyn Clock>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    issuer: Issuer,
+    keys: Arc<IssuerKeys>,
+    clock: Arc<dyn Clock>,
+    metrics: IssuerMetrics,
+    mut stop: watch::Receiver<bool>,
+) {
     let work = async {
         match &issuer.keys {
-            KeySource::Url(source) => follow_url(&issuer.name, source, &keys, &*clock).await,
+            KeySource::Url(source) => follow_url(&issuer.name, source, &keys, &*clock, &metrics).await,
             KeySource::File(path) => follow_file(&issuer.name, path, &keys, &*clock).await,
-            KeySource::Pem(paths) => load_pems(&issuer.name, paths, &keys, &*clock).await,
+            // Part of the configuration: read with it, and watched with it.
+            KeySource::Pem(_) => {}
         }
     };
     tokio::select! {
@@ -68,7 +79,7 @@ pub async fn run(issuer: Issuer, keys: Arc<IssuerKeys>, clock: Arc<dyn Clock>, m
     }
 }
 
-async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dyn Clock) {
+async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dyn Clock, metrics: &IssuerMetrics) {
     loop {
         let due = tokio::time::sleep(keys.next_fetch_in(clock.now()));
         tokio::select! {
@@ -77,6 +88,11 @@ async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dy
         }
         let attempt = keys.start_attempt(clock.now());
         let outcome = fetch_set(source).await;
+        metrics.fetched(match &outcome {
+            Ok(_) => FetchResult::Success,
+            Err(SourceError::Keys(_)) => FetchResult::Rejected,
+            Err(_) => FetchResult::Failure,
+        });
         let random = random();
         let pause = match outcome {
             Ok((body, jwks, freshness)) => {
@@ -162,7 +178,10 @@ impl<'a> KeyFile<'a> {
         }
         self.seen = Some(seen);
         let attempt = keys.start_attempt(clock.now());
-        match read_set(self.path).await {
+        // Off the runtime: a network file system may take its time.
+        let path = self.path.to_owned();
+        let read = tokio::task::spawn_blocking(move || read_set(&path)).await;
+        match read.unwrap_or_else(|error| Err(SourceError::Interrupted(error))) {
             Ok((text, jwks)) => succeeded(name, attempt, &text, jwks, clock),
             Err(error) => {
                 failed(name, attempt, &error);
@@ -171,46 +190,43 @@ impl<'a> KeyFile<'a> {
     }
 }
 
-async fn read_set(path: &Path) -> Result<(Vec<u8>, Jwks), SourceError> {
-    let text = read_bounded(path).await?;
+/// Reads a JWK set.
+///
+/// # Errors
+/// A file that cannot be read, is too long, or holds no usable set.
+pub fn read_set(path: &Path) -> Result<(Vec<u8>, Jwks), SourceError> {
+    let text = read_bounded(path)?;
     let jwks = Jwks::parse(&text).map_err(SourceError::Keys)?;
     Ok((text, jwks))
 }
 
-/// Reads PEM public keys into `keys`. All or nothing: with one file missing, tokens would be refused that the operator
-/// meant to accept, and 401 would be the wrong answer to them.
-async fn load_pems(name: &Name, paths: &[PathBuf], keys: &IssuerKeys, clock: &dyn Clock) {
-    let attempt = keys.start_attempt(clock.now());
-    match read_pems(paths).await {
-        Ok((text, jwks)) => succeeded(name, attempt, &text, jwks, clock),
-        Err(error) => {
-            failed(name, attempt, &error);
-        }
-    }
-}
-
-async fn read_pems(paths: &[PathBuf]) -> Result<(Vec<u8>, Jwks), SourceError> {
-    let mut pems = Vec::new();
-    for path in paths {
-        pems.push(read_bounded(path).await?);
-    }
+/// Reads PEM public keys. All or nothing: with one file missing, tokens would be refused that the operator meant to
+/// accept, and 401 would be the wrong answer to them.
+///
+/// # Errors
+/// A file that cannot be read, is too long, or is not exactly one public key.
+pub fn read_pems(paths: &[PathBuf]) -> Result<(Vec<u8>, Jwks), SourceError> {
+    let pems = paths
+        .iter()
+        .map(|path| read_bounded(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let jwks = Jwks::from_pems(&pems).map_err(SourceError::Keys)?;
     Ok((pems.concat(), jwks))
 }
 
-async fn read_bounded(path: &Path) -> Result<Vec<u8>, SourceError> {
+fn read_bounded(path: &Path) -> Result<Vec<u8>, SourceError> {
     let unreadable = |source| SourceError::File {
         path: path.to_owned(),
         source,
     };
     // Opening a named pipe would wait for its writer, without end.
-    if !tokio::fs::metadata(path).await.map_err(unreadable)?.is_file() {
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SourceError::NotAFile { path: path.to_owned() });
     }
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = Vec::new();
     let mut bounded = file.take(Jwks::BYTES_MAX as u64 + 1);
-    bounded.read_to_end(&mut text).await.map_err(unreadable)?;
+    bounded.read_to_end(&mut text).map_err(unreadable)?;
     if text.len() > Jwks::BYTES_MAX {
         return Err(SourceError::FileTooLong { path: path.to_owned() });
     }

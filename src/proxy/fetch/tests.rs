@@ -8,6 +8,8 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::Reasons;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::jwks_cache::NoKeys;
 use crate::proxy::authenticate::jwks_cache::UnknownKid;
@@ -25,6 +27,7 @@ use crate::proxy::fetch::jwks::FetchError;
 use crate::proxy::fetch::jwks::fetch;
 use crate::proxy::fetch::schedule::Freshness;
 use crate::proxy::fetch::source::KeyFile;
+use crate::proxy::fetch::source::read_pems;
 use crate::proxy::fetch::source::run;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +63,12 @@ struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
+const NO_REASONS: Reasons = Reasons {
+    denials: &[],
+    heads: &[],
+    connections: &[],
+};
+
 impl Running {
     fn start(source: KeySource) -> Self {
         let keys = Arc::new(IssuerKeys::new(&source));
@@ -76,6 +85,7 @@ impl Running {
             issuer(source),
             Arc::clone(&keys),
             Arc::<ManualClock>::clone(&clock),
+            Metrics::new(&NO_REASONS, clock.now().wall).issuer("main"),
             stopped,
         ));
         Self {
@@ -600,22 +610,20 @@ iTo7Tu6KPAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==
 -----END PUBLIC KEY-----
 ";
 
-#[tokio::test]
-async fn pem_files_are_read_once_all_or_nothing() {
+#[test]
+fn pem_files_are_read_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good.pem");
     std::fs::write(&good, EC_PEM).unwrap();
-    let running = Running::start(KeySource::Pem(vec![good.clone()]));
-    running.attempt(1).await;
-    assert_eq!(running.keys.current(running.clock.now()).unwrap().jwks.len(), 1);
-    running.task.await.unwrap();
+    assert_eq!(read_pems(&[good.clone()]).unwrap().1.len(), 1);
 
     let bad = folder.path().join("bad.pem");
     std::fs::write(&bad, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     for other in [bad, folder.path().join("absent.pem"), PathBuf::from("/dev/zero")] {
-        let running = Running::start(KeySource::Pem(vec![good.clone(), other.clone()]));
-        running.attempt(1).await;
-        assert!(!running.keys.is_loaded(), "{}", other.display());
-        assert_eq!(running.failures(), 1);
+        assert!(
+            read_pems(&[good.clone(), other.clone()]).is_err(),
+            "{}",
+            other.display()
+        );
     }
 }

@@ -1,1 +1,4 @@
-//! Sending it on; takes `Permit`.
+//! Sending it on; takes a `Permit`.
+
+pub mod headers;
+pub mod peer;

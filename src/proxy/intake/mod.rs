@@ -8,12 +8,11 @@ pub use query::redact_query;
 
 use crate::config::Accept;
 use crate::proxy::accept::Inbound;
+use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::header::GetAll;
-use std::borrow::Cow;
 use std::fmt;
 
 /// What the request claims to be entitled by: unproved, but well-formed and the only one.
@@ -93,50 +92,24 @@ impl IntakeError {
             Self::AuthorizationRepeated => "authorization_repeated",
             Self::ApiKeyRepeated => "api_key_repeated",
             Self::AuthorizationMalformed => "authorization_malformed",
-            Self::ApiKeyMalformed => "api_key_malformed",
+            Self::ApiKeyMalformed => "api_key_header_malformed",
             Self::TooLong => "credential_too_long",
             Self::OtherScheme => "authorization_scheme",
             Self::TypeNotAccepted => "credential_type",
             Self::InQuery => "query_credential",
         }
     }
+}
 
-    /// 400 is `invalid_request`; 401 comes with a challenge and without an error code, as when nothing was sent
-    /// (RFC 6750 section 3.1).
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::OtherScheme | Self::TypeNotAccepted => StatusCode::UNAUTHORIZED,
-            Self::TwoCredentials
-            | Self::AuthorizationRepeated
-            | Self::ApiKeyRepeated
-            | Self::AuthorizationMalformed
-            | Self::ApiKeyMalformed
-            | Self::TooLong
-            | Self::InQuery => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// What the client is told: what is wrong, and the cure.
-    pub fn detail(&self, api_key_header: &HeaderName) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::TwoCredentials => {
-                return Cow::Owned(format!(
-                    "The request has both Authorization and {api_key_header}; send exactly one of them."
-                ));
-            }
-            Self::ApiKeyRepeated => return Cow::Owned(format!("Send {api_key_header} once, with one key.")),
-            Self::ApiKeyMalformed => {
-                return Cow::Owned(format!(
-                    "{api_key_header} is empty or has spaces or other forbidden characters."
-                ));
-            }
-            Self::AuthorizationRepeated => "Send Authorization once, with one token.",
-            Self::AuthorizationMalformed => "Authorization is not `Bearer`, one space and a token.",
-            Self::TooLong => "The credential is longer than any that is issued.",
-            Self::OtherScheme => "The only Authorization scheme is Bearer.",
-            Self::TypeNotAccepted => "This type of credential is not accepted here.",
-            Self::InQuery => "A credential in the query is never read and may have leaked; send it in a header.",
-        })
+/// Refuses two credentials on any path there is, one without a route among them, before anything is looked up (S003).
+///
+/// # Errors
+/// [`IntakeError::TwoCredentials`] when both header fields are there. Presence counts, not content: an empty or malformed
+/// second one is a second one (S002, S004).
+pub fn at_most_one(headers: &HeaderMap, api_key_header: &HeaderName) -> Result<(), IntakeError> {
+    match headers.contains_key(AUTHORIZATION) && headers.contains_key(api_key_header) {
+        true => Err(IntakeError::TwoCredentials),
+        false => Ok(()),
     }
 }
 
@@ -148,10 +121,7 @@ impl IntakeError {
 /// two header fields come first, so that nothing about either of them shows in the answer (S003).
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     let headers = inbound.headers();
-    // Presence, not content: an empty or malformed second one is a second one (S002, S004).
-    if headers.contains_key(AUTHORIZATION) && headers.contains_key(&rules.api_key_header) {
-        return Err(IntakeError::TwoCredentials);
-    }
+    at_most_one(headers, &rules.api_key_header)?;
     let in_query = || inbound.query().is_some_and(query::has_credential);
     if rules.query_credentials == QueryCredentials::Reject && in_query() {
         return Err(IntakeError::InQuery);

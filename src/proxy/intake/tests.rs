@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proxy::accept::Rules;
+use crate::proxy::respond;
 use http::Request;
 use http::request::Parts;
 use proptest::prelude::*;
@@ -105,11 +106,6 @@ fn s001_s002_s003_s004_both_fields_in_any_state_are_two() {
             check_at("/?api_key=a", &both(), &fields, Err(IntakeError::TwoCredentials));
         }
     }
-    let detail = IntakeError::TwoCredentials.detail(&HeaderName::from_static("x-my-key"));
-    assert!(
-        detail.contains("Authorization") && detail.contains("x-my-key"),
-        "{detail}"
-    );
 }
 
 #[test]
@@ -176,7 +172,7 @@ fn s009_a_credential_in_the_query_is_refused_and_never_read() {
         check_at(target, &ignore, &[], Ok(None));
     }
     check_at("/?a=b", &both(), &[], Ok(None));
-    assert_eq!(IntakeError::InQuery.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(respond::row(IntakeError::InQuery.reason()).status, 400);
 }
 
 #[test]
@@ -223,7 +219,7 @@ fn s012_other_schemes_are_challenged_and_never_read() {
     ] {
         check_authorization(value.as_bytes(), Err(IntakeError::OtherScheme));
     }
-    assert_eq!(IntakeError::OtherScheme.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(respond::row(IntakeError::OtherScheme.reason()).status, 401);
 }
 
 #[test]
@@ -245,7 +241,7 @@ fn s011_a_type_that_the_route_does_not_accept_is_challenged() {
     );
     check_at("/", &rules(&[Accept::ApiKey]), &key, Ok(Some(Credential::ApiKey("kg"))));
     check_at("/", &rules(&[]), &key, Err(IntakeError::TypeNotAccepted));
-    assert_eq!(IntakeError::TypeNotAccepted.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(respond::row(IntakeError::TypeNotAccepted.reason()).status, 401);
 }
 
 #[test]

@@ -1,1 +1,105 @@
-//! Where it can go.
+//! Where a request can go: a named group of endpoints, asked in turn.
+
+pub mod endpoint;
+
+pub use endpoint::EndpointState;
+
+use crate::config;
+use crate::model::names::Name;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+/// An upstream as a snapshot uses it: its settings, and endpoints whose addresses outlive the snapshot.
+#[derive(Debug)]
+pub struct Upstream {
+    pub settings: config::Upstream,
+    endpoints: Box<[Arc<EndpointState>]>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// One endpoint, chosen for one attempt.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    pub endpoint: Arc<EndpointState>,
+    pub address: SocketAddr,
+}
+
+impl Upstream {
+    /// `turn` is shared by every generation of the upstream, so that a reload does not start over with the first one.
+    pub fn new(settings: config::Upstream, endpoints: Vec<Arc<EndpointState>>, turn: Arc<AtomicUsize>) -> Self {
+        Self {
+            settings,
+            endpoints: endpoints.into(),
+            turn,
+        }
+    }
+
+    pub fn name(&self) -> &Name {
+        &self.settings.name
+    }
+
+    /// The next endpoint in turn that has an address; `None` when none of them has one.
+    pub fn choose(&self) -> Option<Chosen> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        (0..self.endpoints.len()).find_map(|offset| {
+            let endpoint = &self.endpoints[turn.wrapping_add(offset) % self.endpoints.len()];
+            let address = endpoint.address(turn)?;
+            Some(Chosen {
+                endpoint: Arc::clone(endpoint),
+                address,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamKind;
+    use std::time::Duration;
+
+    fn upstream(endpoints: Vec<Arc<EndpointState>>) -> Upstream {
+        let settings = config::Upstream {
+            name: "orders".parse().unwrap(),
+            kind: UpstreamKind::Endpoints(Vec::new()),
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            host: None,
+            set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            connect_attempts: 2,
+        };
+        Upstream::new(settings, endpoints, Arc::default())
+    }
+
+    fn known(port: u16) -> Arc<EndpointState> {
+        Arc::new(EndpointState::new("127.0.0.1", port))
+    }
+
+    #[test]
+    fn endpoints_are_asked_in_turn() {
+        let upstream = upstream(vec![known(1), known(2), known(3)]);
+        let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().address.port()).collect();
+        assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_endpoint_without_an_address_is_passed_over() {
+        let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
+        let upstream = upstream(vec![unresolved, known(2)]);
+        for _ in 0..4 {
+            assert_eq!(upstream.choose().unwrap().address.port(), 2);
+        }
+    }
+
+    #[test]
+    fn no_endpoint_with_an_address_is_none() {
+        let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
+        assert!(upstream(vec![unresolved]).choose().is_none());
+        assert!(upstream(Vec::new()).choose().is_none());
+    }
+}

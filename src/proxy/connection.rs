@@ -1,0 +1,303 @@
+//! What may a connection cost before and between requests? Bounds that pingora does not have, kept around it.
+//!
+//! pingora reads a head with a timeout per read, up to 1 MiB, and forgives much (bare LF, several framings). So the head
+//! is read here, whole, under one deadline; it is checked as bytes; and only then it is handed to pingora, which parses
+//! the same bytes and finds nothing left to refuse.
+
+use crate::config::RequestLimits;
+use crate::model::clock::Now;
+use crate::proxy::accept::HeadError;
+use crate::proxy::accept::HeadLimits;
+use crate::proxy::accept::head;
+use crate::proxy::denial::Denial;
+use crate::proxy::respond;
+use crate::proxy::service::Gate;
+use crate::proxy::service::Service;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::apps::HttpServerApp;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+/// First size of the buffer a head is read into; most heads fit.
+const HEAD_BUFFER_BYTES: usize = 4096;
+
+/// After a refusal that ends the connection, as much is still read, so that the answer is not lost to a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// pingora's proxy inside our bounds.
+pub struct Guarded {
+    proxy: Arc<HttpProxy<Service>>,
+    gate: Arc<Gate>,
+    open: Arc<AtomicUsize>,
+}
+
+/// One connection, as its requests see it. Handed to pingora with every request.
+#[derive(Debug)]
+pub struct Connection {
+    pub peer: SocketAddr,
+    /// When the first byte of the request's head arrived.
+    head_started: Mutex<Option<Now>>,
+    /// Set once our phases run for a request; until then a request that pingora drops was seen by nobody.
+    pub taken: AtomicBool,
+    /// When the stream that this request became must end; set by the response phase.
+    stream_end: Mutex<Option<Instant>>,
+    stream_end_set: Notify,
+}
+
+impl Connection {
+    fn new(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            head_started: Mutex::default(),
+            taken: AtomicBool::new(false),
+            stream_end: Mutex::default(),
+            stream_end_set: Notify::new(),
+        }
+    }
+
+    /// When the head of the present request began; asked once per request.
+    pub fn take_head_started(&self) -> Option<Now> {
+        lock(&self.head_started).take()
+    }
+
+    /// From now on the connection is cut at `at`: its request has become a stream that its credential limits (S038).
+    pub fn end_stream_at(&self, at: Instant) {
+        *lock(&self.stream_end) = Some(at);
+        self.stream_end_set.notify_one();
+    }
+
+    /// Returns when the stream must end; never, while none is set.
+    async fn stream_ended(&self) {
+        loop {
+            self.stream_end_set.notified().await;
+            // `None` is the leftover of a stream that ended by itself, earlier on this connection.
+            let at = *lock(&self.stream_end);
+            if let Some(at) = at {
+                tokio::time::sleep_until(at).await;
+                return;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Plain values: a panic while the lock is held cannot leave them half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a connection as open until it is dropped.
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How reading a head ended.
+enum Head {
+    /// The whole head, and perhaps the beginning of a body.
+    Whole,
+    /// The peer left, or nothing came in time, between two requests: nobody is owed an answer.
+    Idle,
+    Refused(Denial),
+}
+
+impl Guarded {
+    pub fn new(proxy: HttpProxy<Service>, gate: Arc<Gate>) -> Self {
+        Self {
+            proxy: Arc::new(proxy),
+            gate,
+            open: Arc::default(),
+        }
+    }
+
+    /// Connections open now; shared, so that whoever drains can wait for zero.
+    pub fn open_connections(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
+    }
+
+    /// A slot for one more connection, unless `limit` are open.
+    fn slot(&self, limit: usize) -> Option<Slot> {
+        self.open
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                (open < limit).then_some(open + 1)
+            })
+            .ok()
+            .map(|_| Slot(Arc::clone(&self.open)))
+    }
+
+    async fn serve(&self, mut stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
+        let limits = self.gate.snapshot().requests.clone();
+        let Some(_slot) = self.slot(limits.connections_max) else {
+            self.refuse(stream, &Connection::new(peer), Denial::TooManyConnections, &[])
+                .await;
+            return;
+        };
+        let _open = self.gate.live.metrics.connection_opened();
+        let connection = Arc::new(Connection::new(peer));
+        let mut served: u32 = 0;
+        loop {
+            let limits = self.gate.snapshot().requests.clone();
+            let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+            match self
+                .read_head(&mut stream, &mut buffer, &limits, &connection, shutdown.clone())
+                .await
+            {
+                Head::Whole => {}
+                Head::Idle => return,
+                Head::Refused(denial) => {
+                    self.refuse(stream, &connection, denial, &buffer).await;
+                    return;
+                }
+            }
+            served += 1;
+            let last = served >= limits.requests_per_connection_max || *shutdown.borrow();
+            match self
+                .forward_request(stream, buffer, &connection, &limits, last, shutdown)
+                .await
+            {
+                Some(reusable) if !last => stream = reusable,
+                _ => return,
+            }
+        }
+    }
+
+    /// Hands one request to pingora. Gives the stream back when another request may follow on it.
+    async fn forward_request(
+        &self,
+        stream: Stream,
+        head: BytesMut,
+        connection: &Arc<Connection>,
+        limits: &RequestLimits,
+        last: bool,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        connection.taken.store(false, Ordering::Release);
+        *lock(&connection.stream_end) = None;
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelined_prefix(head);
+        session.set_read_timeout(Some(limits.body_read_timeout));
+        session.set_connection_user_context(Some(Box::new(Arc::clone(connection))));
+        if last {
+            session.set_keepalive_reuses_remaining(Some(0));
+        }
+        let reused = tokio::select! {
+            biased;
+            reused = self.proxy.process_new_http(session, shutdown) => reused,
+            () = connection.stream_ended() => {
+                tracing::debug!(peer = %connection.peer, "Stream ended with its credential");
+                None
+            }
+        };
+        if !connection.taken.load(Ordering::Acquire) {
+            // The head passed our checks and still pingora answered by itself: it is recorded here or nowhere.
+            self.gate.record_unseen(connection, &Denial::RefusedByParser, &[]);
+        }
+        reused.map(|reusable| reusable.consume().0)
+    }
+
+    async fn read_head(
+        &self,
+        stream: &mut Stream,
+        buffer: &mut BytesMut,
+        limits: &RequestLimits,
+        connection: &Connection,
+        mut shutdown: ShutdownWatch,
+    ) -> Head {
+        let idle = tokio::select! {
+            biased;
+            read = timeout(limits.idle_timeout, stream.read_buf(buffer)) => read,
+            _ = shutdown.wait_for(|stopping| *stopping) => return Head::Idle,
+        };
+        match idle {
+            Ok(Ok(bytes)) if bytes > 0 => {}
+            _ => return Head::Idle,
+        }
+        *lock(&connection.head_started) = Some(self.gate.clock.now());
+        let deadline = Instant::now() + limits.head_timeout;
+        let head_limits = HeadLimits {
+            head_bytes_max: limits.head_bytes_max,
+            header_count_max: limits.header_count_max,
+            target_bytes_max: limits.target_bytes_max,
+        };
+        let mut searched = 0;
+        loop {
+            if let Some(end) = head::find_end(buffer, searched) {
+                return match head::check(&buffer[..end], &head_limits) {
+                    Ok(_) => Head::Whole,
+                    Err(error) => Head::Refused(Denial::Head(error)),
+                };
+            }
+            if buffer.len() > limits.head_bytes_max {
+                return Head::Refused(Denial::Head(HeadError::HeadTooLong));
+            }
+            searched = buffer.len();
+            match timeout_at(deadline, stream.read_buf(buffer)).await {
+                Ok(Ok(bytes)) if bytes > 0 => {}
+                // The peer left in the middle of its head: there is nobody to answer.
+                Ok(_) => return Head::Idle,
+                Err(_) => return Head::Refused(Denial::HeadTimeout),
+            }
+        }
+    }
+
+    /// Answers a head that never became a request, records it, and closes.
+    async fn refuse(&self, mut stream: Stream, connection: &Connection, denial: Denial, head: &[u8]) {
+        let answer = respond::to_http1_bytes(&self.gate.record_unseen(connection, &denial, head));
+        let writing = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await?;
+            AsyncWriteExt::shutdown(&mut stream).await?;
+            let mut rest = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+            let mut read = 0;
+            while read < LINGER_BYTES_MAX {
+                rest.clear();
+                match stream.read_buf(&mut rest).await? {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
+        let _ = timeout(LINGER, writing).await;
+    }
+}
+
+#[async_trait]
+impl ServerApp for Guarded {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let peer = stream
+            .get_socket_digest()
+            .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
+            .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+        self.serve(stream, peer, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}

@@ -1,0 +1,189 @@
+//! May this request pass? The stages in order, and nothing else: memory in, answer out, `now` as an argument.
+
+use crate::model::clock::Now;
+use crate::proxy::accept::Inbound;
+use crate::proxy::accept::Lookup;
+use crate::proxy::accept::Oddities;
+use crate::proxy::accept::hygiene;
+use crate::proxy::authenticate;
+use crate::proxy::authenticate::Failure;
+use crate::proxy::authenticate::Need;
+use crate::proxy::authenticate::Principal;
+use crate::proxy::authorize;
+use crate::proxy::authorize::Entitlement;
+use crate::proxy::denial::Denial;
+use crate::proxy::intake;
+use crate::proxy::intake::Credential;
+use crate::proxy::limit;
+use crate::proxy::limit::Admission;
+use crate::proxy::limit::Subject;
+use crate::proxy::live::Live;
+use crate::proxy::snapshot::Route;
+use crate::proxy::snapshot::Snapshot;
+use std::sync::Arc;
+
+/// Leave to forward one request. Only [`decide`] makes one, and forwarding takes nothing else.
+///
+/// ```compile_fail,E0451
+/// use keygate::proxy::decide::Permit;
+/// fn forge(route: std::sync::Arc<keygate::proxy::snapshot::Route>, entitlement: keygate::proxy::authorize::Entitlement) -> Permit {
+///     Permit { route, entitlement, admission: None }
+/// }
+/// ```
+pub struct Permit {
+    route: Arc<Route>,
+    entitlement: Entitlement,
+    admission: Admission,
+}
+
+impl Permit {
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    pub fn principal(&self) -> Option<&Principal> {
+        self.entitlement.principal()
+    }
+
+    /// What is left of the limits.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+}
+
+/// Why [`decide`] did not give a [`Permit`].
+pub enum Stop {
+    Denied(Denial),
+    /// Memory is not enough; once the need is met, the same request is decided again.
+    Needs(Need),
+}
+
+impl<T: Into<Denial>> From<T> for Stop {
+    fn from(denial: T) -> Self {
+        Self::Denied(denial.into())
+    }
+}
+
+/// What was learned on the way, whichever way it ended: for the access record, the metrics and the challenge.
+#[derive(Default)]
+pub struct Trail {
+    pub route: Option<Arc<Route>>,
+    pub principal: Option<Principal>,
+    /// What kind of credential was shown, before it was proved.
+    pub credential_type: Option<authenticate::CredentialType>,
+}
+
+/// The stages, as a test's probe sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Accept,
+    Intake,
+    Authenticate,
+    Authorize,
+    Limit,
+}
+
+/// Decides one request.
+///
+/// Spends from the route's limits when, and only when, everything else allows the request. Counts a failed
+/// authentication against its source.
+///
+/// # Errors
+/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer's keys have to be asked for.
+pub fn decide(
+    snapshot: &Snapshot,
+    live: &Live,
+    inbound: &Inbound<'_>,
+    now: Now,
+    trail: &mut Trail,
+) -> Result<Permit, Stop> {
+    enter(live, Stage::Accept);
+    // Two credentials are refused before anything is looked up, the route included.
+    intake::at_most_one(inbound.headers(), &snapshot.api_key_header)?;
+    let route = find_route(snapshot, inbound)?;
+    trail.route = Some(Arc::clone(&route));
+    hygiene::allowed(inbound.oddities(), route.allows)?;
+
+    enter(live, Stage::Intake);
+    let credential = intake::credential(inbound, &route.intake)?;
+    let entitlement = if route.public {
+        authorize::public()
+    } else {
+        let credential = credential.ok_or(Denial::CredentialMissing)?;
+        trail.credential_type = Some(credential_type(&credential));
+
+        enter(live, Stage::Authenticate);
+        let principal = authenticate::authenticate(&credential, &route, snapshot, live, inbound.client_ip(), now)
+            .map_err(|failure| failed(failure, snapshot, inbound, now))?;
+        trail.principal = Some(principal.clone());
+
+        enter(live, Stage::Authorize);
+        authorize::authorize(&principal, &route.requirement)?
+    };
+
+    enter(live, Stage::Limit);
+    // Spent only after authorization: whoever may not use the route must not drain the client's quota.
+    let subject = Subject {
+        identity: entitlement.principal().map(Principal::identity),
+        client_ip: inbound.client_ip(),
+        route: &route.name,
+    };
+    let admission = limit::spend(&route.limits, subject, now.tick)?;
+    Ok(Permit {
+        route,
+        entitlement,
+        admission,
+    })
+}
+
+fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
+    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other);
+    match snapshot
+        .matcher
+        .find(inbound.host(), inbound.path(), inbound.method(), same)
+    {
+        Lookup::Found(route) => Ok(Arc::clone(route)),
+        Lookup::MethodNotAllowed(allowed) => Err(Denial::MethodNotAllowed(allowed.into())),
+        Lookup::NearMiss => Err(unrouted(inbound, Denial::PathNearMiss)),
+        Lookup::NotFound => Err(unrouted(inbound, Denial::NoRoute)),
+    }
+}
+
+/// Without a route there is none that could allow an odd path: it is ambiguous before it is unknown.
+fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
+    hygiene::allowed(inbound.oddities(), Oddities::default())
+        .err()
+        .map_or(denial, Denial::Accept)
+}
+
+fn credential_type(credential: &Credential<'_>) -> authenticate::CredentialType {
+    match credential {
+        Credential::Bearer(_) => authenticate::CredentialType::Jwt,
+        Credential::ApiKey(_) => authenticate::CredentialType::ApiKey,
+    }
+}
+
+/// Counts a failure of the caller's against its address. A source that failed too often is told so instead of why, so
+/// that it learns nothing more; a good credential from there never comes here (S117, S118).
+fn failed(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+    match failure {
+        Failure::Needs(need) => Stop::Needs(need),
+        Failure::CannotTell => Stop::Denied(Denial::KeysUnavailable),
+        Failure::Refused(refusal) => {
+            let counted = snapshot
+                .failures
+                .as_ref()
+                .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now.tick));
+            Stop::Denied(match counted {
+                Ok(()) => Denial::Authentication(refusal),
+                Err(retry_after) => Denial::TooManyFailures { retry_after },
+            })
+        }
+    }
+}
+
+fn enter(live: &Live, stage: Stage) {
+    if let Some(probe) = &live.probe {
+        probe(stage);
+    }
+}

@@ -1,0 +1,100 @@
+//! Every reason not to forward a request.
+
+use crate::proxy::accept::AcceptError;
+use crate::proxy::accept::HeadError;
+use crate::proxy::authenticate::Refusal;
+use crate::proxy::authorize::InsufficientScope;
+use crate::proxy::intake::IntakeError;
+use crate::proxy::limit::Spent;
+use http::Method;
+use std::time::Duration;
+
+/// Why a request was not forwarded, or not answered by its upstream. What the client is told stands in `respond.rs`.
+#[derive(Debug)]
+pub enum Denial {
+    /// The head is not HTTP that everyone reads alike, or it is too large.
+    Head(HeadError),
+    HeadTimeout,
+    /// pingora refused a head that passed our checks.
+    RefusedByParser,
+    TooManyConnections,
+    /// The request is ambiguous, or not one that is served anywhere.
+    Accept(AcceptError),
+    NoRoute,
+    PathNearMiss,
+    MethodNotAllowed(Box<[Method]>),
+    BodyTooLarge,
+    BodyTimeout,
+    CredentialMissing,
+    Intake(IntakeError),
+    Authentication(Refusal),
+    TooManyFailures {
+        retry_after: Duration,
+    },
+    KeysUnavailable,
+    InsufficientScope,
+    LimitSpent(Spent),
+    NoEndpoint,
+    ConnectFailed,
+    ConnectTimeout,
+    UpstreamTimeout,
+    UpstreamFailed,
+    /// The client went away; nobody reads the answer.
+    ClientGone,
+    Panicked,
+}
+
+impl Denial {
+    /// One closed word, the same in metric, access record and refusal table.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Head(error) => error.reason(),
+            Self::HeadTimeout => "head_timeout",
+            Self::RefusedByParser => "refused_by_parser",
+            Self::TooManyConnections => "too_many_connections",
+            Self::Accept(error) => error.reason(),
+            Self::NoRoute => "no_route",
+            Self::PathNearMiss => "path_near_miss",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::CredentialMissing => "credential_missing",
+            Self::Intake(error) => error.reason(),
+            Self::Authentication(refusal) => refusal.reason(),
+            Self::TooManyFailures { .. } => "too_many_failures",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::LimitSpent(_) => "limit_spent",
+            Self::NoEndpoint => "no_endpoint",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::ClientGone => "client_gone",
+            Self::Panicked => "internal_error",
+        }
+    }
+}
+
+macro_rules! denial_from {
+    ($($error:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$error> for Denial {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+
+denial_from! {
+    HeadError => Head,
+    AcceptError => Accept,
+    IntakeError => Intake,
+    Spent => LimitSpent,
+}
+
+impl From<InsufficientScope> for Denial {
+    fn from(_: InsufficientScope) -> Self {
+        Self::InsufficientScope
+    }
+}

@@ -1,0 +1,168 @@
+//! What reaches the upstream in the head: credential out, identity in, where it came from.
+//!
+//! Hop-by-hop fields are already gone when this runs (pingora takes them out, and what `Connection` names with them),
+//! so nothing a client writes there can remove what is added here.
+
+use crate::observe::trace;
+use crate::observe::trace::RequestId;
+use crate::observe::trace::TraceContext;
+use crate::observe::trace::TraceOrigin;
+use crate::proxy::authenticate::Identity;
+use crate::proxy::authenticate::identity::header_value;
+use crate::proxy::decide::Permit;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+use pingora::http::RequestHeader;
+use std::net::IpAddr;
+
+/// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
+pub const IDENTITY_PREFIX: &str = "x-keygate-";
+
+pub const SUBJECT: HeaderName = HeaderName::from_static("x-keygate-subject");
+pub const CLIENT_ID: HeaderName = HeaderName::from_static("x-keygate-client-id");
+pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-keygate-organization");
+pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
+pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
+pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
+pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: &str = "x-forwarded-";
+/// What else proxies write about where a request came from.
+const ORIGIN_NAMES: [&str; 5] = [
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-original-forwarded-for",
+];
+/// What some upstreams take for the target or method of a request, in place of the ones that were checked (S087).
+const OVERRIDE_NAMES: [&str; 6] = [
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+const TRACESTATE: &str = "tracestate";
+
+/// Where a request came from, as Keygate saw it.
+pub struct Origin<'r> {
+    pub peer: IpAddr,
+    /// Whether `peer` is in `trusted_proxies`; then what it says about origins is kept and added to.
+    pub trusted: bool,
+    pub host: &'r str,
+    pub request_id: Option<&'r RequestId>,
+    pub trace: Option<&'r TraceContext>,
+}
+
+/// Rewrites `request`, the copy that goes to the upstream.
+///
+/// # Errors
+/// None that input can cause: every value is made of bytes that a header may hold.
+pub fn prepare(
+    request: &mut RequestHeader,
+    permit: &Permit,
+    api_key_header: &HeaderName,
+    origin: &Origin<'_>,
+) -> pingora::Result<()> {
+    let route = permit.route();
+    if !route.forward_credential {
+        request.remove_header(&header::AUTHORIZATION);
+        request.remove_header(api_key_header);
+    }
+    remove_unbelieved(request, origin.trusted);
+    say_origin(request, origin)?;
+    if let Some(principal) = permit.principal() {
+        say_identity(request, principal.identity())?;
+    }
+    let settings = &route.upstream.settings;
+    for name in &settings.remove_headers {
+        request.remove_header(name);
+    }
+    for (name, value) in &settings.set_headers {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    if let Some(host) = &settings.host {
+        request.insert_header(header::HOST, host.clone())?;
+    }
+    Ok(())
+}
+
+fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {
+    let unbelieved = |name: &str| {
+        name.starts_with(IDENTITY_PREFIX)
+            || OVERRIDE_NAMES.contains(&name)
+            || (!trusted
+                && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
+    };
+    // Nearly every request has none of them, and then nothing is allocated.
+    let names: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| unbelieved(name.as_str()))
+        .cloned()
+        .collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+}
+
+fn say_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> pingora::Result<()> {
+    let peer = origin.peer.to_string();
+    // All that a trusted proxy said, in one line, with the proxy itself at the end.
+    let before: Vec<&str> = request
+        .headers
+        .get_all(&X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let chain = if before.is_empty() {
+        peer
+    } else {
+        format!("{}, {peer}", before.join(", "))
+    };
+    request.insert_header(X_FORWARDED_FOR, chain)?;
+    if !request.headers.contains_key(&X_FORWARDED_PROTO) {
+        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
+    }
+    if !request.headers.contains_key(&X_FORWARDED_HOST) && !origin.host.is_empty() {
+        request.insert_header(X_FORWARDED_HOST, header_value(origin.host))?;
+    }
+    if let Some(request_id) = origin.request_id {
+        request.insert_header(trace::REQUEST_ID, request_id.header_value().clone())?;
+    }
+    if let Some(context) = origin.trace {
+        if context.origin() == TraceOrigin::Started {
+            // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
+            request.remove_header(TRACESTATE);
+        }
+        request.insert_header(trace::TRACEPARENT, context.header_value().clone())?;
+    }
+    Ok(())
+}
+
+fn say_identity(request: &mut RequestHeader, identity: &Identity) -> pingora::Result<()> {
+    let credential_type = HeaderValue::from_static(identity.credential_type.as_str());
+    request.insert_header(CREDENTIAL_TYPE, credential_type)?;
+    let headers = &identity.headers;
+    let said = [
+        (SUBJECT, &headers.subject),
+        (CLIENT_ID, &headers.client_id),
+        (ORGANIZATION, &headers.organization),
+        (SCOPE, &headers.scope),
+        (CREDENTIAL_ID, &headers.credential_id),
+        (ISSUER, &headers.issuer),
+    ];
+    for (name, value) in said {
+        if let Some(value) = value {
+            request.insert_header(name, value.clone())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! What a request leaves behind: one access record and its counts, however it ended.
+
+use crate::observe::access::AccessRecord;
+use crate::observe::access::Decision;
+use crate::observe::metrics::CredentialLabel;
+use crate::observe::metrics::LimitMetrics;
+use crate::observe::trace::RequestId;
+use crate::observe::trace::TraceContext;
+use crate::proxy::authenticate::CredentialType;
+use crate::proxy::authenticate::Principal;
+use crate::proxy::connection::Connection;
+use crate::proxy::context::Context;
+use crate::proxy::denial::Denial;
+use crate::proxy::intake;
+use crate::proxy::respond;
+use crate::proxy::respond::Answer;
+use crate::proxy::respond::Asked;
+use crate::proxy::service::Gate;
+use std::time::Duration;
+
+impl Gate {
+    /// Counts and records a request that reached our phases.
+    pub fn record(&self, ctx: &Context) {
+        let now = self.clock.now();
+        let duration = now.tick.saturating_since(ctx.started.tick);
+        let status = (ctx.status != 0).then_some(ctx.status);
+        let metrics = match &ctx.trail.route {
+            Some(route) => &route.metrics,
+            None => self.live.metrics.no_route(),
+        };
+        metrics.request(&ctx.request.method, status, duration);
+        let shown = credential_label(ctx.trail.credential_type);
+        match (&ctx.permit, &ctx.denial) {
+            (Some(_), _) => metrics.allowed(shown),
+            (None, Some(denial)) => metrics.denied(shown, denial.reason()),
+            // Neither: a panic outside of deciding, or a connection that ended in between.
+            (None, None) => metrics.denied(shown, Denial::Panicked.reason()),
+        }
+        count_limits(ctx);
+        let upstream_duration = ctx
+            .upstream_started
+            .map(|started| now.tick.saturating_since(started.tick));
+        if let (Some(permit), Some(took)) = (&ctx.permit, upstream_duration) {
+            permit.route().upstream_metrics.answered(took);
+        }
+        if ctx.snapshot.access_records {
+            self.access.write(&record_of(ctx, status, duration, upstream_duration));
+        }
+    }
+
+    /// Counts and records a request that never reached our phases, and gives the answer to it.
+    pub fn record_unseen(&self, connection: &Connection, denial: &Denial, head: &[u8]) -> Answer {
+        let now = self.clock.now();
+        let started = connection.take_head_started().unwrap_or(now);
+        let duration = now.tick.saturating_since(started.tick);
+        let snapshot = self.snapshot();
+        let request_id = RequestId::new();
+        let asked = Asked {
+            route: None,
+            api_key_header: &snapshot.api_key_header,
+            request_id: request_id.as_str(),
+            grpc: false,
+        };
+        let answer = respond::answer(denial, &asked);
+        match denial {
+            Denial::TooManyConnections => self.live.metrics.connection_refused(denial.reason()),
+            _ => self.live.metrics.head_refused(denial.reason()),
+        }
+        if snapshot.access_records {
+            let line = RequestLine::guess(head);
+            self.access.write(&AccessRecord {
+                time: now.wall,
+                request_id: request_id.as_str(),
+                peer: Some(connection.peer),
+                client: Some(connection.peer.ip()),
+                method: line.method.as_deref(),
+                path: line.path.as_deref(),
+                query: line.query.as_deref(),
+                status: Some(answer.status.as_u16()),
+                decision: Decision::Deny,
+                reason: Some(denial.reason()),
+                duration,
+                ..AccessRecord::default()
+            });
+        }
+        answer
+    }
+}
+
+fn record_of<'c>(
+    ctx: &'c Context,
+    status: Option<u16>,
+    duration: Duration,
+    upstream_duration: Option<Duration>,
+) -> AccessRecord<'c> {
+    let identity = ctx.trail.principal.as_ref().map(Principal::identity);
+    let (decision, reason) = match (&ctx.permit, &ctx.denial) {
+        (Some(_), None) => (Decision::Allow, None),
+        (Some(_), Some(denial)) => (Decision::Error, Some(denial.reason())),
+        (None, Some(denial)) => (Decision::Deny, Some(denial.reason())),
+        (None, None) => (Decision::Error, Some(Denial::Panicked.reason())),
+    };
+    let limit = match &ctx.denial {
+        Some(Denial::LimitSpent(spent)) => Some(spent.facts().limit.as_str()),
+        _ => None,
+    };
+    AccessRecord {
+        time: ctx.started.wall,
+        request_id: ctx.request_id.as_ref().map_or("", RequestId::as_str),
+        peer: ctx.connection.as_ref().map(|connection| connection.peer),
+        client: ctx.client_ip,
+        method: Some(ctx.request.method.as_str()),
+        host: Some(&ctx.request.host),
+        path: Some(&ctx.request.path),
+        query: ctx.request.query.as_deref(),
+        route: ctx.trail.route.as_ref().map(|route| route.name.as_str()),
+        status,
+        decision,
+        reason,
+        credential_type: ctx.trail.credential_type.map(CredentialType::as_str),
+        subject: identity.and_then(|identity| identity.subject.as_deref()),
+        client_id: identity.and_then(|identity| identity.client_id.as_deref()),
+        organization: identity.and_then(|identity| identity.organization.as_deref()),
+        credential_id: identity.and_then(|identity| identity.credential_id.as_deref()),
+        issuer: identity
+            .and_then(|identity| identity.issuer.as_ref())
+            .map(|issuer| issuer.as_str()),
+        limit,
+        upstream: ctx
+            .permit
+            .as_ref()
+            .map(|permit| permit.route().upstream.name().as_str()),
+        endpoint: ctx.chosen.as_ref().map(|chosen| chosen.address),
+        bytes_in: ctx.body_bytes_in,
+        bytes_out: ctx.body_bytes_out,
+        duration,
+        upstream_duration,
+        trace_id: ctx.trace.as_ref().map(TraceContext::trace_id),
+        user_agent: ctx.request.user_agent.as_deref(),
+    }
+}
+
+/// Counts what the route's limits said: all of them let a permitted request through; of a refused one, only the limit
+/// that refused it is known to have been asked.
+fn count_limits(ctx: &Context) {
+    if let Some(permit) = &ctx.permit {
+        permit.route().limit_metrics.iter().for_each(LimitMetrics::allowed);
+    } else if let (Some(route), Some(Denial::LimitSpent(spent))) = (&ctx.trail.route, &ctx.denial) {
+        let limits = route.limits.iter().zip(&route.limit_metrics);
+        for (_, metrics) in limits.filter(|(limit, _)| limit.name() == &spent.facts().limit) {
+            metrics.denied();
+        }
+    }
+}
+
+const fn credential_label(shown: Option<CredentialType>) -> CredentialLabel {
+    match shown {
+        None => CredentialLabel::None,
+        Some(CredentialType::Jwt) => CredentialLabel::Jwt,
+        Some(CredentialType::ApiKey) => CredentialLabel::ApiKey,
+    }
+}
+
+/// What a refused head seems to ask for. It may be anything, so it is only ever written, escaped, to the record; and of
+/// a query nothing is kept that could be a credential.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RequestLine {
+    method: Option<String>,
+    path: Option<String>,
+    query: Option<String>,
+}
+
+/// More of a broken request line than this tells nobody anything.
+const GUESS_BYTES_MAX: usize = 512;
+
+impl RequestLine {
+    fn guess(head: &[u8]) -> Self {
+        let line = head
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .next()
+            .unwrap_or_default();
+        let mut words = line.split(|byte| matches!(byte, b' ' | b'\t'));
+        let text = |bytes: &[u8]| {
+            let cut = &bytes[..bytes.len().min(GUESS_BYTES_MAX)];
+            (!cut.is_empty()).then(|| String::from_utf8_lossy(cut).into_owned())
+        };
+        let method = words.next().filter(|method| method.len() <= 20).and_then(text);
+        let target = words.next().unwrap_or_default();
+        let mut halves = target.splitn(2, |byte| *byte == b'?');
+        let path = halves.next().and_then(text);
+        // Cut before redaction, a credential's name could be lost and its value kept; so only a whole query is shown.
+        let query = halves
+            .next()
+            .filter(|query| query.len() <= GUESS_BYTES_MAX)
+            .and_then(text);
+        Self {
+            method,
+            path,
+            query: query.map(|query| intake::redact_query(&query).into_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_head_is_recorded_without_credentials() {
+        let line = RequestLine::guess(b"GET /a?access_token=secret&x=1 HTTP/9\r\nauthorization: Bearer secret\r\n");
+        assert_eq!(line.method.as_deref(), Some("GET"));
+        assert_eq!(line.path.as_deref(), Some("/a"));
+        assert!(!format!("{line:?}").contains("secret"), "{line:?}");
+        assert_eq!(RequestLine::guess(b""), RequestLine::default());
+        assert_eq!(RequestLine::guess(b"\r\n"), RequestLine::default());
+        RequestLine::guess(&[0xFF; 2000]);
+    }
+}

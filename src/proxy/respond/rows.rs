@@ -1,0 +1,166 @@
+//! The refusal table: what every reason looks like to a client.
+
+/// What a challenge says, if there is one (RFC 6750 section 3, RFC 9110 section 11.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    None,
+    /// Which credentials are accepted, and no error code: nothing was sent that could be wrong.
+    Bare,
+    /// With the row's `error` and its detail.
+    Error,
+    /// With `insufficient_scope` and the scopes that the route asks for.
+    Scope,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The closed word in metric, access record and `Denial::reason`.
+    pub reason: &'static str,
+    pub status: u16,
+    /// The rest of the problem's `type`.
+    pub slug: &'static str,
+    pub title: &'static str,
+    /// What is wrong and the cure, for whoever wrote the client.
+    pub detail: &'static str,
+    /// OAuth error code, where one is defined for the case (RFC 6750 section 3.1).
+    pub error: Option<&'static str>,
+    pub challenge: Challenge,
+    /// Whether the connection is closed however small the request's body is.
+    pub close: bool,
+}
+
+/// The row of a reason.
+///
+/// A reason without one would be a mistake of ours: it is answered as an internal error, and a test reads every reason
+/// of every stage so that there is none.
+pub fn row(reason: &str) -> &'static Row {
+    ROWS.iter()
+        .find(|row| row.reason == reason)
+        .unwrap_or(&ROWS[ROWS.len() - 1])
+}
+
+const fn r(
+    reason: &'static str,
+    status: u16,
+    slug: &'static str,
+    title: &'static str,
+    detail: &'static str,
+    error: Option<&'static str>,
+    challenge: Challenge,
+    close: bool,
+) -> Row {
+    Row {
+        reason,
+        status,
+        slug,
+        title,
+        detail,
+        error,
+        challenge,
+        close,
+    }
+}
+
+/// The table, in the order of the stages. `internal_error` is last.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    // The head: not HTTP that every reader takes alike. What follows on the connection cannot be told from it, so it is closed.
+    r("line_ending", 400, "malformed-request", "Malformed request", "Every line of the head ends in CRLF and holds no other CR or LF.", None, Challenge::None, true),
+    r("request_line", 400, "malformed-request", "Malformed request", "The request line is not `METHOD target HTTP/1.1` with single spaces.", None, Challenge::None, true),
+    r("target", 400, "malformed-request", "Malformed request", "The request target must start with `/`, in visible ASCII, without a fragment.", None, Challenge::None, true),
+    r("header_name", 400, "malformed-request", "Malformed request", "A header name is not a token directly before its colon.", None, Challenge::None, true),
+    r("header_folded", 400, "malformed-request", "Malformed request", "A header line is folded; write it on one line.", None, Challenge::None, true),
+    r("header_value", 400, "malformed-request", "Malformed request", "A header value has a control character.", None, Challenge::None, true),
+    r("host_missing", 400, "malformed-request", "Malformed request", "The request has no Host header; send exactly one.", None, Challenge::None, true),
+    r("host_repeated", 400, "malformed-request", "Malformed request", "The request has more than one Host header; send exactly one.", None, Challenge::None, true),
+    r("host_invalid", 400, "malformed-request", "Malformed request", "The Host header is not host[:port].", None, Challenge::None, true),
+    r("host_mismatch", 400, "malformed-request", "Malformed request", "The request target names another host than the Host header; make them the same.", None, Challenge::None, true),
+    r("content_length", 400, "malformed-request", "Malformed request", "Send one Content-Length, a decimal number.", None, Challenge::None, true),
+    r("transfer_encoding", 400, "malformed-request", "Malformed request", "The only Transfer-Encoding served is `chunked`, once, in HTTP/1.1.", None, Challenge::None, true),
+    r("length_and_encoding", 400, "malformed-request", "Malformed request", "Send either Content-Length or Transfer-Encoding, not both.", None, Challenge::None, true),
+    r("upgrade", 400, "malformed-request", "Malformed request", "A request to upgrade must be HTTP/1.1 and must not have a body.", None, Challenge::None, true),
+    r("framing", 400, "malformed-request", "Malformed request", "Send either one Content-Length or one `Transfer-Encoding: chunked`.", None, Challenge::None, true),
+    r("refused_by_parser", 400, "malformed-request", "Malformed request", "The request is not well-formed HTTP/1.1.", None, Challenge::None, true),
+    r("http_version", 505, "http-version", "HTTP version not supported", "Use HTTP/1.1.", None, Challenge::None, true),
+    r("expectation", 417, "expectation", "Expectation failed", "The only expectation served is `100-continue`.", None, Challenge::None, true),
+    r("head_too_long", 431, "head-too-large", "Request head too large", "The request head is too long; send fewer or shorter headers.", None, Challenge::None, true),
+    r("header_count", 431, "head-too-large", "Request head too large", "The request has too many headers.", None, Challenge::None, true),
+    r("target_too_long", 414, "target-too-long", "Request target too long", "The request target is too long; move parameters into the body.", None, Challenge::None, true),
+    r("head_timeout", 408, "head-timeout", "Request timeout", "The request head did not arrive in time; send it without pauses.", None, Challenge::None, true),
+    r("too_many_connections", 503, "overloaded", "Too many connections", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, true),
+    // The path and the fields around it: two parsers could read them differently, so nobody gets to.
+    r("path_no_leading_slash", 400, "ambiguous-target", "Ambiguous request target", "The path does not start with `/`.", None, Challenge::None, false),
+    r("path_invalid_escape", 400, "ambiguous-target", "Ambiguous request target", "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.", None, Challenge::None, false),
+    r("path_control_byte", 400, "ambiguous-target", "Ambiguous request target", "The path has a control character.", None, Challenge::None, false),
+    r("path_non_ascii", 400, "ambiguous-target", "Ambiguous request target", "The path has bytes outside ASCII; percent-encode them.", None, Challenge::None, false),
+    r("path_backslash", 400, "ambiguous-target", "Ambiguous request target", "The path has a backslash; use `/`.", None, Challenge::None, false),
+    r("path_fragment", 400, "ambiguous-target", "Ambiguous request target", "The path has a `#` or `?`; a fragment is not sent to a server.", None, Challenge::None, false),
+    r("path_invalid_utf8", 400, "ambiguous-target", "Ambiguous request target", "The path is not valid UTF-8 once percent-decoded.", None, Challenge::None, false),
+    r("path_dot_segment", 400, "ambiguous-target", "Ambiguous request target", "The path has a `.` or `..` segment; resolve it before sending.", None, Challenge::None, false),
+    r("path_double_encoding", 400, "ambiguous-target", "Ambiguous request target", "The path is percent-encoded twice; encode it once.", None, Challenge::None, false),
+    r("path_encoded_slash", 400, "ambiguous-target", "Ambiguous request target", "The path has an encoded `/`, which this route does not allow.", None, Challenge::None, false),
+    r("path_empty_segment", 400, "ambiguous-target", "Ambiguous request target", "The path has an empty segment (`//`), which this route does not allow.", None, Challenge::None, false),
+    r("query_byte", 400, "ambiguous-target", "Ambiguous request target", "The query has bytes that are not visible ASCII; percent-encode them.", None, Challenge::None, false),
+    r("header_alias", 400, "ambiguous-header", "Ambiguous header", "A header name uses `_` where a protected header has `-`; use the exact name.", None, Challenge::None, false),
+    r("connection_nomination", 400, "ambiguous-header", "Ambiguous header", "The Connection header names a header that is not hop-by-hop; remove it there.", None, Challenge::None, false),
+    r("method_refused", 405, "method-not-allowed", "Method not allowed", "TRACE and CONNECT are not served.", None, Challenge::None, true),
+    r("method_unknown", 400, "unknown-method", "Unknown method", "The method is not known here; methods are case-sensitive, write for example GET.", None, Challenge::None, false),
+    r("method_not_allowed", 405, "method-not-allowed", "Method not allowed", "This resource does not take the method; see the Allow header.", None, Challenge::None, false),
+    r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
+    r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
+    r("body_too_large", 413, "body-too-large", "Request body too large", "The request body is over the gateway's limit.", None, Challenge::None, true),
+    r("body_timeout", 408, "body-timeout", "Request timeout", "The request body did not arrive in time; send it without pauses.", None, Challenge::None, true),
+    // Which credential (SPEC 2.2; RFC 6750 section 3.1). A request without one is told how to get in, and no error code.
+    r("credential_missing", 401, "credential-missing", "Credential required", "Send one of the credentials named in WWW-Authenticate.", None, Challenge::Bare, false),
+    r("two_credentials", 400, "two-credentials", "Two credentials", "The request has both Authorization and {header}; send exactly one of them.", Some("invalid_request"), Challenge::Error, false),
+    r("authorization_repeated", 400, "malformed-credential", "Malformed credential", "Send Authorization once, with one token.", Some("invalid_request"), Challenge::Error, false),
+    r("api_key_repeated", 400, "malformed-credential", "Malformed credential", "Send {header} once, with one key.", Some("invalid_request"), Challenge::Error, false),
+    r("authorization_malformed", 400, "malformed-credential", "Malformed credential", "Authorization is not `Bearer`, one space and a token.", Some("invalid_request"), Challenge::Error, false),
+    r("api_key_header_malformed", 400, "malformed-credential", "Malformed credential", "{header} is empty or has spaces or other forbidden characters.", Some("invalid_request"), Challenge::Error, false),
+    r("credential_too_long", 400, "malformed-credential", "Malformed credential", "The credential is longer than any that is issued.", Some("invalid_request"), Challenge::Error, false),
+    r("query_credential", 400, "query-credential", "Credential in the query", "A credential in the query is never read and may have leaked; revoke it and send a new one in a header.", Some("invalid_request"), Challenge::Error, false),
+    r("authorization_scheme", 401, "credential-type", "Credential not accepted here", "The only Authorization scheme is Bearer.", None, Challenge::Bare, false),
+    r("credential_type", 401, "credential-type", "Credential not accepted here", "This type of credential is not accepted here; see WWW-Authenticate for what is.", None, Challenge::Bare, false),
+    // Whose credential. The client learns that it is not good, and of a token that it expired; no more (SPEC 3).
+    r("token_malformed", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_encrypted", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_critical_header", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_algorithm", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_type", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_issuer", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("unknown_issuer", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("wrong_audience", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("unknown_key", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("key_mismatch", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("ambiguous_key", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("bad_signature", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_not_yet_valid", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_issued_in_future", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_lifetime", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("not_an_access_token", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_claim_missing", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_claim_invalid", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_required_claim", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_expired", 401, "token-expired", "Token expired", "The token has expired; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_malformed", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_checksum", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_unknown", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_wrong_secret", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_revoked", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_expired", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("api_key_wrong_address", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
+    r("too_many_failures", 429, "too-many-failures", "Too many failed authentications", "Too many credentials from this address were not accepted; try again later.", None, Challenge::None, false),
+    r("keys_unavailable", 503, "keys-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    // Whether it may, and now.
+    r("insufficient_scope", 403, "insufficient-scope", "Insufficient scope", "The credential lacks a scope that this resource needs; see `scope`.", Some("insufficient_scope"), Challenge::Scope, false),
+    r("limit_spent", 429, "limit-spent", "Limit spent", "Too many requests; try again after the time in Retry-After.", None, Challenge::None, false),
+    // Forwarding.
+    r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),
+    r("connect_failed", 502, "upstream-unreachable", "Upstream not reachable", "The server for this resource could not be reached.", None, Challenge::None, false),
+    r("connect_timeout", 504, "upstream-timeout", "Upstream timeout", "The server for this resource did not answer in time.", None, Challenge::None, false),
+    r("upstream_timeout", 504, "upstream-timeout", "Upstream timeout", "The server for this resource did not answer in time.", None, Challenge::None, false),
+    r("upstream_failed", 502, "upstream-failed", "Upstream failed", "The server for this resource broke off or gave no answer that could be used.", None, Challenge::None, false),
+    r("client_gone", 499, "client-gone", "Client gone", "The client closed the connection before it was answered.", None, Challenge::None, true),
+    r("internal_error", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, true),
+];

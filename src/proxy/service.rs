@@ -1,0 +1,479 @@
+//! pingora's phases to our stages, and no logic: what is decided, is decided in `decide.rs`.
+
+use crate::model::clock::Clock;
+use crate::observe::access::AccessLog;
+use crate::observe::trace;
+use crate::observe::trace::RequestId;
+use crate::observe::trace::TraceContext;
+use crate::proxy::accept::Inbound;
+use crate::proxy::accept::client;
+use crate::proxy::connection::Connection;
+use crate::proxy::context::Context;
+use crate::proxy::context::RequestFacts;
+use crate::proxy::decide;
+use crate::proxy::decide::Permit;
+use crate::proxy::decide::Stop;
+use crate::proxy::denial::Denial;
+use crate::proxy::forward::headers;
+use crate::proxy::forward::peer;
+use crate::proxy::intake;
+use crate::proxy::limit;
+use crate::proxy::live::Live;
+use crate::proxy::respond;
+use crate::proxy::respond::Answer;
+use crate::proxy::respond::Asked;
+use crate::proxy::snapshot::Current;
+use crate::proxy::snapshot::Snapshot;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::StatusCode;
+use http::header;
+use pingora::Error;
+use pingora::ErrorSource;
+use pingora::ErrorType;
+use pingora::http::RequestHeader;
+use pingora::http::ResponseHeader;
+use pingora::modules::http::HttpModules;
+use pingora::proxy::FailToProxy;
+use pingora::proxy::ProxyHttp;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A refused request with a body up to this size keeps its connection: the body is read and dropped.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Everything a request is decided with and recorded in.
+pub struct Gate {
+    pub current: Current,
+    pub live: Arc<Live>,
+    pub clock: Arc<dyn Clock>,
+    pub access: AccessLog,
+}
+
+impl Gate {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load()
+    }
+}
+
+/// The gate as pingora's proxy logic.
+pub struct Service(pub Arc<Gate>);
+
+impl Service {
+    /// Decides; meets what the decision lacks, once and within bounds; decides again.
+    async fn decide(&self, session: &Session, ctx: &mut Context) -> Result<Permit, Denial> {
+        let mut needed = false;
+        loop {
+            let need = match self.decide_once(session, ctx) {
+                Ok(permit) => return Ok(permit),
+                Err(Stop::Denied(denial)) => return Err(denial),
+                // Met already, and still lacking: we cannot tell.
+                Err(Stop::Needs(_)) if needed => return Err(Denial::KeysUnavailable),
+                Err(Stop::Needs(need)) => need,
+            };
+            need.issuer.keys().wait_for_attempt(need.attempt, need.wait).await;
+            needed = true;
+        }
+    }
+
+    fn decide_once(&self, session: &Session, ctx: &mut Context) -> Result<Permit, Stop> {
+        let now = self.0.clock.now();
+        let snapshot = Arc::clone(&ctx.snapshot);
+        let peer = ctx
+            .connection
+            .as_ref()
+            .map(|connection| connection.peer.ip())
+            .ok_or(Denial::Panicked)?;
+        // A panic in a stage must never let a request through, nor take its answer away (S146).
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let inbound = Inbound::new(session.req_header(), peer, &snapshot.trusted_proxies, &snapshot.accept)?;
+            let permit = decide::decide(&snapshot, &self.0.live, &inbound, now, &mut ctx.trail)?;
+            check_length(session.req_header(), snapshot.requests.body_bytes_max)?;
+            let origin_form = session.req_header().uri.authority().is_none();
+            ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
+            Ok(permit)
+        }));
+        outcome.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
+    }
+
+    /// Answers a denied request and says whether its connection may go on.
+    async fn refuse(&self, session: &mut Session, ctx: &mut Context, denial: Denial) -> bool {
+        let answer = {
+            let asked = Asked {
+                route: ctx.trail.route.as_deref(),
+                api_key_header: &ctx.snapshot.api_key_header,
+                request_id: ctx.request_id.as_ref().map_or("", RequestId::as_str),
+                grpc: is_grpc(&session.req_header().headers),
+            };
+            let mut answer = respond::answer(&denial, &asked);
+            if let Denial::LimitSpent(spent) = &denial {
+                answer
+                    .headers
+                    .extend(limit::headers::of_refusal(spent, ctx.snapshot.rate_limit_headers));
+            }
+            answer
+        };
+        let keep = !answer.close && can_drain(session);
+        ctx.status = answer.status.as_u16();
+        ctx.denial = Some(denial);
+        let written = write_answer(session, ctx, answer, keep).await;
+        keep && written.is_ok()
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Service {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            started: self.0.clock.now(),
+            snapshot: self.0.snapshot(),
+            connection: None,
+            client_ip: None,
+            request_id: None,
+            trace: None,
+            request: RequestFacts::default(),
+            trail: decide::Trail::default(),
+            permit: None,
+            rewritten: None,
+            denial: None,
+            chosen: None,
+            connect_attempts: 0,
+            upstream_started: None,
+            upstream_ended: None,
+            body_bytes_in: 0,
+            body_bytes_out: 0,
+            status: 0,
+            _in_flight: self.0.live.metrics.request_started(),
+            gate: Arc::clone(&self.0),
+        }
+    }
+
+    // pingora adds a compression module by default; it would cost an allocation a request and do nothing.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    fn on_connection_reuse(&self, _session: &mut Session, ctx: &mut Context, connection: Box<dyn Any + Send + Sync>) {
+        if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
+            connection.taken.store(true, Ordering::Release);
+            if let Some(started) = connection.take_head_started() {
+                ctx.started = started;
+            }
+            ctx.connection = Some(*connection);
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        let request = session.req_header();
+        ctx.request_id = Some(RequestId::of(&request.headers));
+        ctx.trace = Some(TraceContext::of(&request.headers));
+        ctx.request = facts(request);
+        if let Some(connection) = &ctx.connection {
+            let peer = connection.peer.ip();
+            ctx.client_ip = Some(client::address(&request.headers, peer, &ctx.snapshot.trusted_proxies));
+        }
+        match self.decide(session, ctx).await {
+            Ok(permit) => {
+                ctx.permit = Some(permit);
+                Ok(false)
+            }
+            Err(denial) => {
+                if !self.refuse(session, ctx, denial).await {
+                    session.set_keepalive(None);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.body_bytes_in += body.as_ref().map_or(0, |body| body.len() as u64);
+        if ctx.body_bytes_in > ctx.snapshot.requests.body_bytes_max && ctx.status != 101 {
+            return Error::e_explain(ErrorType::HTTPStatus(413), "request body over its limit");
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        let Some(permit) = &ctx.permit else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        let upstream = &permit.route().upstream;
+        let Some(chosen) = upstream.choose() else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no endpoint has an address");
+        };
+        let peer = peer::plain(chosen.address, &upstream.settings);
+        ctx.connect_attempts += 1;
+        ctx.upstream_started.get_or_insert_with(|| self.0.clock.now());
+        ctx.chosen = Some(chosen);
+        Ok(peer)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        let (Some(permit), Some(connection)) = (&ctx.permit, &ctx.connection) else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        let peer = connection.peer.ip();
+        let origin = headers::Origin {
+            peer,
+            trusted: client::is_trusted(peer, &ctx.snapshot.trusted_proxies),
+            host: &ctx.request.host,
+            request_id: ctx.request_id.as_ref(),
+            trace: ctx.trace.as_ref(),
+        };
+        headers::prepare(request, permit, &ctx.snapshot.api_key_header, &origin)?;
+        if let Some(target) = &ctx.rewritten {
+            request.set_raw_path(target.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.upstream_ended.get_or_insert_with(|| self.0.clock.now());
+        if let Some(permit) = &ctx.permit {
+            // In place of what the upstream says about limits of its own, which would contradict ours.
+            for (name, value) in limit::headers::of_admission(permit.admission(), ctx.snapshot.rate_limit_headers) {
+                response.insert_header(name, value)?;
+            }
+        }
+        if let Some(request_id) = &ctx.request_id {
+            response.insert_header(trace::REQUEST_ID, request_id.header_value().clone())?;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+            ctx.status = response.status.as_u16();
+        }
+        if is_stream(response) {
+            end_with_credential(ctx, &*self.0.clock);
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(permit) = &ctx.permit {
+            let upstream = &permit.route().upstream;
+            permit.route().upstream_metrics.connect_failed();
+            // Nothing of the request was sent, so any method may be tried again.
+            error.set_retry(ctx.connect_attempts < upstream.settings.connect_attempts);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let denial = denial_for(error);
+        if session.response_written().is_some() || matches!(denial, Denial::ClientGone) {
+            // An answer is under way, or nobody reads it: all that is left is to close.
+            ctx.denial = Some(denial);
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
+        }
+        let can_reuse_downstream = self.refuse(session, ctx, denial).await;
+        FailToProxy {
+            error_code: ctx.status,
+            can_reuse_downstream,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        ctx.body_bytes_out = session.body_bytes_sent() as u64;
+        if let Some(written) = session.response_written() {
+            ctx.status = written.status.as_u16();
+        }
+    }
+
+    // pingora's own lines hold the raw target; our access record says the same, redacted.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        _error: &Error,
+        _context: pingora::proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &Context) -> String {
+        ctx.request_id
+            .as_ref()
+            .map_or_else(String::new, |id| id.as_str().to_owned())
+    }
+}
+
+/// What the access record needs of the request. Kept from here on, because a connection may be gone when it is written.
+fn facts(request: &RequestHeader) -> RequestFacts {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    RequestFacts {
+        method: request.method.clone(),
+        host: request.headers.get(header::HOST).map(text).unwrap_or_default(),
+        path: request.uri.path().to_owned(),
+        query: request
+            .uri
+            .query()
+            .map(|query| intake::redact_query(query).into_owned()),
+        user_agent: request.headers.get(header::USER_AGENT).map(text),
+    }
+}
+
+/// A body whose announced length is over the limit is refused before any of it is read.
+fn check_length(request: &RequestHeader, body_bytes_max: u64) -> Result<(), Denial> {
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > body_bytes_max) {
+        Err(Denial::BodyTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+/// The target that goes to the upstream, where it differs from the one that came: the path that was matched, without
+/// the prefix that the route strips, and the query as it is.
+fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
+    let route = permit.route();
+    let path = match &route.strip_prefix {
+        Some(prefix) => strip(inbound.path(), prefix),
+        None if as_sent => return None,
+        None => inbound.path(),
+    };
+    Some(match inbound.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    })
+}
+
+/// `path` without `prefix`, which ends at a segment's end; as it is when it does not start so.
+fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
+    match path.strip_prefix(prefix) {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether a response goes on for as long as somebody listens.
+fn is_stream(response: &ResponseHeader) -> bool {
+    let streams = |value: &http::HeaderValue| {
+        value.as_bytes().starts_with(b"text/event-stream") || value.as_bytes().starts_with(b"application/grpc")
+    };
+    response.status == StatusCode::SWITCHING_PROTOCOLS
+        || response.headers.get(header::CONTENT_TYPE).is_some_and(streams)
+}
+
+fn end_with_credential(ctx: &Context, clock: &dyn Clock) {
+    let expires_at = ctx
+        .permit
+        .as_ref()
+        .and_then(Permit::principal)
+        .and_then(|principal| principal.identity().expires_at);
+    if let (Some(expires_at), Some(connection)) = (expires_at, &ctx.connection) {
+        let left = expires_at.saturating_since(clock.now().wall);
+        connection.end_stream_at(tokio::time::Instant::now() + left);
+    }
+}
+
+/// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.
+fn can_drain(session: &mut Session) -> bool {
+    let headers = &session.req_header().headers;
+    // A client that asked first may never send its body; what comes next would then be taken for it (S103).
+    if headers.contains_key(header::EXPECT) {
+        return session.is_body_done();
+    }
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) => length <= DRAIN_BYTES_MAX,
+        None => session.is_body_done(),
+    }
+}
+
+async fn write_answer(session: &mut Session, ctx: &Context, answer: Answer, keep: bool) -> pingora::Result<()> {
+    let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 3))?;
+    for (name, value) in answer.headers {
+        response.append_header(name, value)?;
+    }
+    if let Some(request_id) = &ctx.request_id {
+        response.insert_header(trace::REQUEST_ID, request_id.header_value().clone())?;
+    }
+    if keep {
+        session.set_close_on_response_before_downstream_finish(false);
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+    } else {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(Box::new(response), false).await?;
+    session.write_response_body(Some(answer.body), true).await
+}
+
+/// Which refusal an error of pingora's is.
+fn denial_for(error: &Error) -> Denial {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(413), _) => Denial::BodyTooLarge,
+        (ErrorType::HTTPStatus(503), _) => Denial::NoEndpoint,
+        (ErrorType::ConnectTimedout, _) => Denial::ConnectTimeout,
+        (
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::BindError,
+            _,
+        ) => Denial::ConnectFailed,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Denial::BodyTimeout,
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Denial::UpstreamTimeout,
+        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Denial::RefusedByParser,
+        (_, ErrorSource::Downstream) => Denial::ClientGone,
+        (_, ErrorSource::Upstream) => Denial::UpstreamFailed,
+        (_, ErrorSource::Internal | ErrorSource::Unset) => Denial::Panicked,
+    }
+}

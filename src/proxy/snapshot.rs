@@ -1,0 +1,225 @@
+//! A configuration compiled for reading: what a request is decided with, from start to end.
+
+use crate::config;
+use crate::config::Accept;
+use crate::config::Config;
+use crate::model::api_key::Digester;
+use crate::model::names::Name;
+use crate::observe::metrics::LimitMetrics;
+use crate::observe::metrics::RouteMetrics;
+use crate::observe::metrics::UpstreamMetrics;
+use crate::proxy::accept::Matcher;
+use crate::proxy::accept::Oddities;
+use crate::proxy::accept::Rules;
+use crate::proxy::accept::matcher::MatcherError;
+use crate::proxy::accept::matcher::Pattern;
+use crate::proxy::authenticate::api_key::ApiKeyAuthenticator;
+use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authorize::Requirement;
+use crate::proxy::intake::IntakeRules;
+use crate::proxy::intake::Openness;
+use crate::proxy::intake::QueryCredentials;
+use crate::proxy::limit::CompiledLimit;
+use crate::proxy::limit::failures::FailureLimit;
+use crate::proxy::live::Live;
+use crate::proxy::upstream::Upstream;
+use arc_swap::ArcSwap;
+use http::HeaderName;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One generation of the configuration. Immutable; requests hold it through an `Arc` until they end.
+pub struct Snapshot {
+    pub generation: u64,
+    pub requests: config::RequestLimits,
+    pub trusted_proxies: Box<[IpNet]>,
+    pub api_key_header: HeaderName,
+    /// What `accept` goes by: methods that some route lists, the header that must not be aliased.
+    pub accept: Rules,
+    pub api_keys: ApiKeyAuthenticator,
+    pub failures: Option<FailureLimit>,
+    pub rate_limit_headers: config::RateLimitHeaders,
+    pub access_records: bool,
+    pub routes: Box<[Arc<Route>]>,
+    pub matcher: Matcher<Arc<Route>>,
+    pub issuers: Box<[Arc<IssuerState>]>,
+}
+
+/// A route, compiled.
+pub struct Route {
+    pub name: Name,
+    pub public: bool,
+    pub intake: IntakeRules,
+    pub accepts_jwt: bool,
+    pub accepts_api_key: bool,
+    pub issuers: Box<[Arc<IssuerState>]>,
+    /// In place of the issuers' audiences.
+    pub audiences: Option<Box<[String]>>,
+    pub requirement: Requirement,
+    pub limits: Box<[CompiledLimit]>,
+    pub upstream: Arc<Upstream>,
+    pub strip_prefix: Option<Box<str>>,
+    pub forward_credential: bool,
+    pub allows: Oddities,
+    pub metrics: Arc<RouteMetrics>,
+    pub upstream_metrics: UpstreamMetrics,
+    /// In the order of `limits`.
+    pub limit_metrics: Box<[LimitMetrics]>,
+}
+
+impl Route {
+    /// Whether `other` protects as `self` does: a request that could be read as either may then go to either (S091).
+    pub fn protects_like(&self, other: &Self) -> bool {
+        let names = |route: &Self| {
+            route
+                .issuers
+                .iter()
+                .map(|issuer| issuer.name().clone())
+                .collect::<Vec<_>>()
+        };
+        self.public == other.public
+            && self.accepts_jwt == other.accepts_jwt
+            && self.accepts_api_key == other.accepts_api_key
+            && names(self) == names(other)
+            && self.audiences == other.audiences
+            && self.requirement == other.requirement
+    }
+}
+
+impl Snapshot {
+    /// Builds the tables. Limits, key sets and endpoints are taken from `live` by name, so they survive.
+    ///
+    /// # Errors
+    /// Two routes that nothing tells apart.
+    pub fn compile(config: &Config, live: &Live, generation: u64) -> Result<Self, MatcherError> {
+        let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
+            .issuers
+            .iter()
+            .map(|(name, issuer)| (name, live.issuer(issuer)))
+            .collect();
+        let upstreams: BTreeMap<&Name, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| (name, Arc::new(live.upstream(upstream))))
+            .collect();
+        let limits: BTreeMap<&Name, CompiledLimit> = config
+            .limits
+            .iter()
+            .map(|(name, limit)| (name, CompiledLimit::compile(limit, &live.limit(name))))
+            .collect();
+        let routes: Box<[Arc<Route>]> = config
+            .routes
+            .iter()
+            .map(|route| Arc::new(Route::compile(route, config, &issuers, &upstreams, &limits, live)))
+            .collect();
+        let matcher = Matcher::compile(config.routes.iter().zip(&routes).map(|(settings, route)| {
+            let pattern = Pattern {
+                hosts: &settings.hosts,
+                path: &settings.path,
+                methods: &settings.methods,
+            };
+            (pattern, Arc::clone(route))
+        }))?;
+        Ok(Self {
+            generation,
+            requests: config.requests.clone(),
+            trusted_proxies: config.trusted_proxies.clone().into(),
+            api_key_header: config.api_keys.header.clone(),
+            accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned()),
+            api_keys: ApiKeyAuthenticator::new(
+                Arc::clone(&live.directory),
+                Digester::new(config.api_keys.pepper.as_ref()),
+                &config.api_keys.prefix,
+            ),
+            failures: config
+                .failed_authentication
+                .map(|quota| FailureLimit::compile(&quota, &live.failures)),
+            rate_limit_headers: config.rate_limit_headers,
+            access_records: config.observe.access,
+            routes,
+            matcher,
+            issuers: issuers.into_values().collect(),
+        })
+    }
+}
+
+impl Route {
+    fn compile(
+        route: &config::Route,
+        config: &Config,
+        issuers: &BTreeMap<&Name, Arc<IssuerState>>,
+        upstreams: &BTreeMap<&Name, Arc<Upstream>>,
+        limits: &BTreeMap<&Name, CompiledLimit>,
+        live: &Live,
+    ) -> Self {
+        let known = "config::load resolved every name that a route uses";
+        Self {
+            name: route.name.clone(),
+            public: route.public,
+            accepts_jwt: route.accept.contains(&Accept::Jwt),
+            accepts_api_key: route.accept.contains(&Accept::ApiKey),
+            issuers: route
+                .issuers
+                .iter()
+                .map(|name| Arc::clone(issuers.get(name).expect(known)))
+                .collect(),
+            audiences: route.audiences.clone().map(Into::into),
+            requirement: Requirement::compile(route),
+            limits: route
+                .limits
+                .iter()
+                .map(|name| limits.get(name).expect(known).clone())
+                .collect(),
+            upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
+            strip_prefix: route.strip_prefix.as_deref().map(Into::into),
+            forward_credential: route.forward_credential,
+            allows: Oddities {
+                encoded_slash: route.allow_encoded_slash,
+                empty_segment: route.allow_empty_segments,
+            },
+            intake: intake_rules(route, config),
+            metrics: live.metrics.route(route.name.as_str()),
+            limit_metrics: route
+                .limits
+                .iter()
+                .map(|name| live.metrics.limit(name.as_str()))
+                .collect(),
+            upstream_metrics: live.metrics.upstream(route.upstream.as_str()),
+        }
+    }
+}
+
+fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
+    IntakeRules {
+        api_key_header: config.api_keys.header.clone(),
+        openness: if route.public {
+            Openness::Public
+        } else {
+            Openness::Protected(route.accept.clone())
+        },
+        credential_bytes_max: config.requests.credential_bytes_max,
+        query_credentials: if route.reject_query_credentials {
+            QueryCredentials::Reject
+        } else {
+            QueryCredentials::Ignore
+        },
+    }
+}
+
+/// The cell the current snapshot is swapped in. Readers finish on the one they took.
+pub struct Current(ArcSwap<Snapshot>);
+
+impl Current {
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
