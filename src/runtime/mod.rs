@@ -1,4 +1,8 @@
-//! Where the two sides meet.
+//! Where the parts meet: assembled, served, reloaded, shut down.
 
 pub mod admin;
 pub mod echo;
+pub mod assemble;
+pub mod reload;
+pub mod watch;
+pub mod serve;

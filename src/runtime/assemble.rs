@@ -1,0 +1,81 @@
+//! Which state do the metrics read when somebody scrapes them?
+
+use crate::model::clock::Timestamp;
+use crate::model::directory::Directory;
+use crate::observe::metrics::ApiKeyCounts;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::Reasons;
+use crate::proxy::respond::ROWS;
+use crate::proxy::service::Gate;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An API key that expires within this is worth a look.
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The metrics of a process, with every reason that the refusal table knows as a label.
+pub fn metrics(now: Timestamp) -> Arc<Metrics> {
+    let all: &'static [&'static str] = ROWS.iter().map(|row| row.reason).collect::<Vec<_>>().leak();
+    // A head, or a connection, is refused before there is a route to count it for.
+    Arc::new(Metrics::new(
+        &Reasons {
+            denials: all,
+            heads: all,
+            connections: &["too_many_connections"],
+        },
+        now,
+    ))
+}
+
+/// Gauges that mirror state held elsewhere are set when they are read, so that nothing on the request path keeps them.
+pub fn read_state_on_scrape(gate: &Arc<Gate>) {
+    let weak = Arc::downgrade(gate);
+    gate.live.metrics.on_scrape(Box::new(move |metrics| {
+        let Some(gate) = weak.upgrade() else {
+            return;
+        };
+        let now = gate.clock.now();
+        let live = &gate.live;
+        metrics
+            .token_cache_entries
+            .set(i64::try_from(live.verified.len()).unwrap_or(i64::MAX));
+        metrics
+            .token_cache_bytes
+            .set(i64::try_from(live.verified.bytes()).unwrap_or(i64::MAX));
+        for (name, limit) in live.limits() {
+            metrics.limit(name.as_str()).set_buckets(limit.len());
+        }
+        for issuer in &gate.snapshot().issuers {
+            let health = issuer.keys().health(now);
+            let (usable, skipped, age) = match &health.keys {
+                Some(keys) => {
+                    let age = now.tick.saturating_since(keys.confirmed.tick);
+                    (keys.jwks.len(), keys.jwks.skipped().len(), Some(age))
+                }
+                None => (0, 0, None),
+            };
+            metrics.issuer(issuer.name().as_str()).set_keys(usable, skipped, age);
+        }
+        metrics.set_api_keys(count(&live.directory, now.wall));
+    }));
+}
+
+fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
+    let mut counts = ApiKeyCounts::default();
+    directory.for_each(|entry| {
+        if entry.is_revoked() {
+            counts.revoked += 1;
+        } else if entry.is_expired(now) {
+            counts.expired += 1;
+        } else {
+            counts.active += 1;
+            counts.expiring_soon += u64::from(
+                entry
+                    .record()
+                    .expires_at
+                    .is_some_and(|at| at <= now.saturating_add(SOON)),
+            );
+        }
+    });
+    counts
+}

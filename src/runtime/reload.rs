@@ -1,0 +1,295 @@
+//! A configuration is loaded aside, compiled aside, and swapped in whole; a broken one changes nothing and says so.
+
+use crate::config;
+use crate::config::Config;
+use crate::config::ConfigErrors;
+use crate::config::KeySource;
+use crate::jose::jwks::Jwks;
+use crate::model::api_key::DigestScheme;
+use crate::model::clock::Now;
+use crate::model::directory::KeyRecord;
+use crate::model::names::Name;
+use crate::observe::log::ErrorChain;
+use crate::observe::metrics::ConfiguredNames;
+use crate::observe::metrics::ReloadResult;
+use crate::observe::ready::Condition;
+use crate::observe::ready::Readiness;
+use crate::proxy::accept::matcher::MatcherError;
+use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::fetch::source;
+use crate::proxy::fetch::source::SourceError;
+use crate::proxy::live::Live;
+use crate::proxy::service::Gate;
+use crate::proxy::snapshot::Snapshot;
+use crate::runtime::watch::Watched;
+use crate::store::keys_file;
+use crate::store::keys_file::KeysFileError;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::AbortHandle;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{0}")]
+    Config(ConfigErrors),
+    #[error("issuers.{issuer}: {problem}")]
+    Issuer { issuer: Name, problem: String },
+    #[error("{0}")]
+    KeysFile(KeysFileError),
+    #[error(transparent)]
+    Routes(#[from] MatcherError),
+}
+
+/// A configuration and the key material that its files hold: everything that can fail has not.
+pub struct Loaded {
+    pub config: Config,
+    pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
+    keys: Vec<KeyRecord>,
+}
+
+/// Reads the file and every file it names. Changes nothing.
+///
+/// # Errors
+/// Every mistake in the configuration at once; or the first key file that cannot be used.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let config = config::load(path).map_err(LoadError::Config)?;
+    let mut pems = BTreeMap::new();
+    for (name, issuer) in &config.issuers {
+        let failed = |error: SourceError| LoadError::Issuer {
+            issuer: name.clone(),
+            problem: ErrorChain(&error).to_string(),
+        };
+        match &issuer.keys {
+            KeySource::Pem(paths) => {
+                pems.insert(name.clone(), source::read_pems(paths).map_err(failed)?);
+            }
+            // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
+            KeySource::File(path) => drop(source::read_set(path).map_err(failed)?),
+            KeySource::Url(_) => {}
+        }
+    }
+    let keys = read_keys(&config)?;
+    Ok(Loaded { config, pems, keys })
+}
+
+fn read_keys(config: &Config) -> Result<Vec<KeyRecord>, LoadError> {
+    match &config.api_keys.file {
+        Some(path) => keys_file::read(path, digest_scheme(config)).map_err(LoadError::KeysFile),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// How a configuration's keys are digested.
+pub fn digest_scheme(config: &Config) -> DigestScheme {
+    match config.api_keys.pepper {
+        Some(_) => DigestScheme::HmacSha256,
+        None => DigestScheme::Sha256,
+    }
+}
+
+/// Keeps a gate up to date with its files.
+pub struct Reloader {
+    path: PathBuf,
+    gate: Arc<Gate>,
+    readiness: Arc<Readiness>,
+    generation: u64,
+    config: Config,
+    /// Configuration and the key files that are part of it.
+    watched: Watched,
+    watched_keys: Watched,
+    /// The background work of each issuer, by the issuer's unique number.
+    issuers: BTreeMap<u64, AbortHandle>,
+}
+
+impl Reloader {
+    /// Takes over a gate that runs on `config`, and starts the issuers' background work.
+    pub fn new(path: PathBuf, config: Config, gate: Arc<Gate>, readiness: Arc<Readiness>) -> Self {
+        let mut reloader = Self {
+            path,
+            gate,
+            readiness,
+            generation: 1,
+            watched: Watched::default(),
+            watched_keys: Watched::default(),
+            config,
+            issuers: BTreeMap::new(),
+        };
+        reloader.follow();
+        reloader
+    }
+
+    /// Looks at the files; reloads what changed.
+    pub fn look(&mut self) {
+        if self.watched.changed() {
+            self.reload();
+        } else if self.watched_keys.changed() {
+            self.reload_keys();
+        }
+    }
+
+    /// Loads, compiles, publishes; on any error keeps what runs.
+    pub fn reload(&mut self) {
+        let metrics = Arc::clone(&self.gate.live.metrics);
+        let now = self.gate.clock.now();
+        let compiled = load(&self.path).and_then(|mut loaded| {
+            let snapshot = install(&mut loaded, &self.gate.live, self.generation + 1, now)?;
+            Ok((loaded, snapshot))
+        });
+        match compiled {
+            Ok((loaded, snapshot)) => {
+                self.warn_of_what_needs_a_restart(&loaded.config);
+                self.generation += 1;
+                let routes = snapshot.routes.len();
+                self.gate.current.publish(snapshot);
+                self.gate.live.retain(&loaded.config);
+                metrics.forget_all_but(&names(&loaded.config));
+                self.config = loaded.config;
+                self.follow();
+                metrics.config_reloaded(ReloadResult::Success, now.wall);
+                self.readiness.config_loaded();
+                tracing::info!(generation = self.generation, routes, "Configuration reloaded");
+            }
+            Err(error) => {
+                metrics.config_reloaded(ReloadResult::Failure, now.wall);
+                self.readiness.config_reload_failed(&error.to_string());
+                tracing::error!(error = %error, "Configuration refused; the one before goes on serving");
+            }
+        }
+    }
+
+    fn reload_keys(&mut self) {
+        match read_keys(&self.config) {
+            Ok(keys) => {
+                let count = keys.len();
+                self.gate.live.directory.replace(keys);
+                self.readiness.set("keys_file", Condition::Ok, format!("{count} keys"));
+                tracing::info!(keys = count, "API keys reloaded");
+            }
+            Err(error) => {
+                self.readiness.set(
+                    "keys_file",
+                    Condition::Ok,
+                    format!("refused, the one before serves: {error}"),
+                );
+                self.gate
+                    .live
+                    .metrics
+                    .config_reloaded(ReloadResult::Failure, self.gate.clock.now().wall);
+                tracing::error!(error = %error, "Keys file refused; the keys before go on serving");
+            }
+        }
+    }
+
+    /// Watches the files of the configuration in use, and runs one background task for each of its issuers.
+    fn follow(&mut self) {
+        let pems = self.config.issuers.values().flat_map(|issuer| match &issuer.keys {
+            KeySource::Pem(paths) => paths.clone(),
+            KeySource::File(_) | KeySource::Url(_) => Vec::new(),
+        });
+        self.watched = Watched::new(pems.chain([self.path.clone()]));
+        self.watched_keys = Watched::new(self.config.api_keys.file.clone());
+        let snapshot = self.gate.snapshot();
+        let in_use: BTreeMap<u64, &Arc<IssuerState>> =
+            snapshot.issuers.iter().map(|issuer| (issuer.uid(), issuer)).collect();
+        self.issuers.retain(|uid, task| {
+            let keep = in_use.contains_key(uid);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for (uid, issuer) in in_use {
+            self.issuers
+                .entry(uid)
+                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness));
+        }
+        let names: Vec<String> = self.config.issuers.keys().map(condition).collect();
+        self.readiness
+            .keep_only(CONDITION_PREFIX, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+        let before = &self.config;
+        let changed = [
+            ("listeners", before.listeners != new.listeners),
+            ("admin", before.admin != new.admin),
+            ("log", before.observe != new.observe),
+        ];
+        for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "This part of the configuration takes effect after a restart");
+        }
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        for task in self.issuers.values() {
+            task.abort();
+        }
+    }
+}
+
+/// What metrics may be about.
+fn names(config: &Config) -> ConfiguredNames<'_> {
+    ConfiguredNames {
+        routes: config.routes.iter().map(|route| route.name.as_str()).collect(),
+        upstreams: config.upstreams.keys().map(Name::as_str).collect(),
+        issuers: config.issuers.keys().map(Name::as_str).collect(),
+        limits: config.limits.keys().map(Name::as_str).collect(),
+    }
+}
+
+const CONDITION_PREFIX: &str = "issuer:";
+
+/// What an issuer's keys are called in `/readyz`.
+fn condition(issuer: &Name) -> String {
+    format!("{CONDITION_PREFIX}{issuer}")
+}
+
+fn follow_issuer(issuer: &Arc<IssuerState>, gate: &Arc<Gate>, readiness: &Arc<Readiness>) -> AbortHandle {
+    let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
+    let metrics = gate.live.metrics.issuer(issuer.name().as_str());
+    let name = condition(issuer.name());
+    if issuer.keys().is_loaded() {
+        readiness.set(&name, Condition::Ok, "keys loaded");
+    } else {
+        readiness.set(&name, Condition::Failed, "keys not there yet");
+    }
+    tokio::spawn(async move {
+        let watch = async {
+            issuer.keys().loaded().await;
+            readiness.set(&name, Condition::Ok, "keys loaded");
+        };
+        // Ended by aborting this task, so nobody ever sends.
+        let (_never, stop) = tokio::sync::watch::channel(false);
+        let keys = Arc::clone(issuer.keys());
+        match issuer.settings().keys {
+            KeySource::Pem(_) => watch.await,
+            KeySource::File(_) | KeySource::Url(_) => {
+                tokio::join!(
+                    watch,
+                    source::run(issuer.settings().clone(), keys, clock, metrics, stop)
+                );
+            }
+        }
+    })
+    .abort_handle()
+}
+
+/// Compiles, and puts key material in place once nothing can fail any more.
+///
+/// # Errors
+/// Two routes that nothing tells apart; `config::load` names them better, and first.
+pub fn install(loaded: &mut Loaded, live: &Live, generation: u64, now: Now) -> Result<Snapshot, MatcherError> {
+    let snapshot = Snapshot::compile(&loaded.config, live, generation)?;
+    for issuer in &snapshot.issuers {
+        if let Some((text, jwks)) = loaded.pems.remove(issuer.name()) {
+            issuer.keys().start_attempt(now).succeed(&text, jwks, now);
+        }
+    }
+    live.directory.replace(std::mem::take(&mut loaded.keys));
+    Ok(snapshot)
+}

@@ -1,0 +1,307 @@
+//! Sockets, threads and signals: from a loaded configuration to a serving process and back to nothing.
+//!
+//! pingora's `Server` is not used: it waits its whole grace period in `sleep`, goes on without a listener when binding
+//! fails, and dies of SIGHUP. Its listening service is, on sockets that are bound here, so that every address is known
+//! and every bind error seen before anything starts.
+
+use crate::config::LogFormat;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::observe::access::AccessLog;
+use crate::observe::log::Format;
+use crate::observe::metrics::ReloadResult;
+use crate::observe::ready::Readiness;
+use crate::proxy::accept::matcher::MatcherError;
+use crate::proxy::connection::Guarded;
+use crate::proxy::fetch::resolve;
+use crate::proxy::live::Live;
+use crate::proxy::service::Gate;
+use crate::proxy::service::Service;
+use crate::proxy::snapshot::Current;
+use crate::runtime::admin;
+use crate::runtime::admin::Admin;
+use crate::runtime::assemble;
+use crate::runtime::echo;
+use crate::runtime::reload;
+use crate::runtime::reload::Loaded;
+use crate::runtime::reload::Reloader;
+use pingora::proxy::http_proxy;
+use pingora::server::Fds;
+use pingora::server::configuration::ServerConf;
+use pingora::services::Service as _;
+use pingora::services::listening::Service as ListeningService;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often recovered buckets are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How long requests in flight may take to end after SIGTERM.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Why the gate could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} ({key} in the configuration): {source}")]
+    Bind {
+        address: SocketAddr,
+        key: &'static str,
+        source: std::io::Error,
+    },
+    #[error("cannot listen on a loopback port for the built-in echo upstream: {0}")]
+    Echo(std::io::Error),
+    #[error("cannot start threads")]
+    Threads(#[source] std::io::Error),
+    #[error(transparent)]
+    Routes(#[from] MatcherError),
+    #[error("cannot install signal handlers")]
+    Signals(#[source] std::io::Error),
+}
+
+/// What was bound, for whoever prints it.
+pub struct Bound {
+    pub data: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| StartError::Bind { address, key, source })
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `started` is called once every socket is bound.
+///
+/// # Errors
+/// An address that cannot be bound, or a system out of threads.
+pub fn serve(
+    path: PathBuf,
+    mut loaded: Loaded,
+    threads: usize,
+    started: impl FnOnce(&Bound),
+) -> Result<(), StartError> {
+    let format = log_format(loaded.config.observe.format);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let now = clock.now();
+    let metrics = assemble::metrics(now.wall);
+    let readiness = Arc::new(Readiness::new());
+    let data = runtime("keygate-data", threads).map_err(StartError::Threads)?;
+    // Fetches, reloads, scrapes and the echo upstream never share a thread with requests.
+    let background = runtime("keygate-background", 1).map_err(StartError::Threads)?;
+
+    let listeners = loaded
+        .config
+        .listeners
+        .iter()
+        .map(|listener| bind(listener.address, "listeners"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let admin = loaded
+        .config
+        .admin
+        .as_ref()
+        .map(|admin| bind(admin.address, "admin.address"))
+        .transpose()?;
+    let echo = echo::bind().map_err(StartError::Echo)?;
+    let bound = Bound {
+        data: listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect(),
+        admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
+    };
+
+    let echo_address = echo.local_addr().map_err(StartError::Echo)?;
+    let live = Arc::new(Live::new(Arc::clone(&metrics), echo_address));
+    let snapshot = reload::install(&mut loaded, &live, 1, now)?;
+    metrics.config_reloaded(ReloadResult::Success, now.wall);
+    readiness.config_loaded();
+    let access = AccessLog::start(std::io::stdout(), format, metrics.access_records_dropped.clone())
+        .map_err(StartError::Threads)?;
+    let gate = Arc::new(Gate {
+        current: Current::new(snapshot),
+        live: Arc::clone(&live),
+        clock,
+        access,
+    });
+    assemble::read_state_on_scrape(&gate);
+
+    let (stop, stopping) = watch::channel(false);
+    let open = start_data(&data, Arc::clone(&gate), listeners, stopping.clone());
+    let signals = {
+        let _inside = background.enter();
+        Signals::install().map_err(StartError::Signals)?
+    };
+    // Both outlive the drain: probes ask while requests end, and requests to the echo upstream are requests.
+    background.spawn(echo::serve(echo, std::future::pending()));
+    if let Some(listener) = admin {
+        let parts = Admin {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            host_names: Vec::new(),
+        };
+        background.spawn(admin::serve(parts, listener, std::future::pending()));
+    }
+    for address in &bound.data {
+        tracing::info!(listener = "data", address = %address, "Listening");
+    }
+    if let Some(address) = bound.admin {
+        tracing::info!(listener = "admin", address = %address, "Listening");
+    }
+    started(&bound);
+
+    background.block_on(async {
+        let reloader = Reloader::new(path, loaded.config, Arc::clone(&gate), Arc::clone(&readiness));
+        let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
+        until_stopped(reloader, signals).await;
+        readiness.begin_drain();
+        housekeeping.abort();
+        tracing::info!("Draining");
+        stop.send_replace(true);
+        drained(&open).await;
+    });
+    if !gate.access.flush(Duration::from_secs(5)) {
+        tracing::warn!("Some access records were not written");
+    }
+    data.shutdown_timeout(Duration::from_secs(1));
+    background.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+/// The configuration's word for what `observe` writes.
+pub fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
+    }
+}
+
+fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// Starts accepting. Gives the count of open connections.
+fn start_data(
+    data: &Runtime,
+    gate: Arc<Gate>,
+    listeners: Vec<TcpListener>,
+    stopping: watch::Receiver<bool>,
+) -> Arc<AtomicUsize> {
+    let conf = Arc::new(ServerConf {
+        upstream_keepalive_pool_size: 1024,
+        ..ServerConf::default()
+    });
+    let proxy = http_proxy(&conf, Service(Arc::clone(&gate)));
+    let guarded = Guarded::new(proxy, gate);
+    let open = guarded.open_connections();
+    let mut service = ListeningService::new("data".to_owned(), guarded);
+    let mut fds = Fds::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        // pingora finds a socket that is already bound by the text of its address; port 0 makes that text ambiguous.
+        let address = listener
+            .local_addr()
+            .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
+        fds.add(address.clone(), listener.into_raw_fd());
+        service.add_tcp(&address);
+    }
+    let fds = Arc::new(parking_lot::Mutex::new(fds));
+    data.spawn(async move { service.start_service(Some(fds), stopping, 1).await });
+    open
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::signal;
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn until_stopped(mut reloader: Reloader, mut signals: Signals) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reloader.reload(),
+            _ = look.tick() => reloader.look(),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        }
+    }
+}
+
+/// What has to be done now and then, off the request path.
+async fn keep_house(gate: Arc<Gate>) {
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut resolve_tick = tokio::time::interval(resolve::RESOLVE_EVERY);
+    resolve_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unresolved_tick = tokio::time::interval(Duration::from_millis(500));
+    unresolved_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => {
+                let now = gate.clock.now().tick;
+                for (_, limit) in gate.live.limits() {
+                    limit.sweep(now);
+                }
+                gate.live.failures.sweep(now);
+            }
+            _ = resolve_tick.tick() => {
+                for endpoint in gate.live.endpoints_to_resolve() {
+                    resolve::resolve(&endpoint).await;
+                }
+            }
+            // A name that a reload brought in waits for no full round.
+            _ = unresolved_tick.tick() => {
+                for endpoint in gate.live.endpoints_to_resolve() {
+                    if endpoint.never_resolved() {
+                        resolve::resolve(&endpoint).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn drained(open: &AtomicUsize) {
+    let ended = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while open.load(Ordering::Acquire) > 0 {
+            look.tick().await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
+        tracing::warn!(
+            connections = open.load(Ordering::Acquire),
+            "Stopped before every request had ended"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! Has a file changed? Its fingerprint is looked at now and then.
+//!
+//! Looking is chosen over being told: editors replace files, Kubernetes swaps a symbolic link two folders up, and network
+//! file systems tell nobody; a fingerprint sees all of these, and costs one system call a look.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// What changes when a file's content does, without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+fn fingerprint(path: &Path) -> Option<Fingerprint> {
+    use std::os::unix::fs::MetadataExt;
+    // Follows symbolic links: what counts is the file that would be read.
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Fingerprint {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: metadata.ino(),
+    })
+}
+
+/// A set of files and how they looked last.
+#[derive(Debug, Default)]
+pub struct Watched(Vec<(PathBuf, Option<Fingerprint>)>);
+
+impl Watched {
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(
+            paths
+                .into_iter()
+                .map(|path| (path.clone(), fingerprint(&path)))
+                .collect(),
+        )
+    }
+
+    /// Whether one of them looks different from the last time; that look counts as the last from then on. A file that
+    /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment.
+    pub fn changed(&mut self) -> bool {
+        let mut changed = false;
+        for (path, last) in &mut self.0 {
+            let look = fingerprint(path);
+            if look.is_some() && look != *last {
+                *last = look;
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_replaced_or_rewritten_has_changed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "one").unwrap();
+        let mut watched = Watched::new([path.clone()]);
+        assert!(!watched.changed());
+        std::fs::write(&path, "longer").unwrap();
+        assert!(watched.changed());
+        assert!(!watched.changed());
+        let other = folder.path().join("b.yaml");
+        std::fs::write(&other, "secret").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert!(watched.changed(), "same length, another file");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_for_a_moment_has_changed_when_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "one").unwrap();
+        let mut watched = Watched::new([path.clone()]);
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watched.changed());
+        std::fs::write(&path, "other").unwrap();
+        assert!(watched.changed());
+    }
+
+    #[test]
+    fn a_swapped_symbolic_link_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new, link) = (
+            folder.path().join("1"),
+            folder.path().join("2"),
+            folder.path().join("link"),
+        );
+        std::fs::write(&old, "same").unwrap();
+        std::fs::write(&new, "same").unwrap();
+        std::os::unix::fs::symlink(&old, &link).unwrap();
+        let mut watched = Watched::new([link.clone()]);
+        let staged = folder.path().join("staged");
+        std::os::unix::fs::symlink(&new, &staged).unwrap();
+        std::fs::rename(&staged, &link).unwrap();
+        assert!(watched.changed());
+    }
+}
