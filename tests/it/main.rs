@@ -1,3 +1,4 @@
-//! The one integration binary: what Keygate does, through its public interface.
+//! The one integration binary: what Keygate does, through its public interface and its real sockets.
 
+mod support;
 mod config;

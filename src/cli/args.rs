@@ -1,0 +1,123 @@
+//! The command line and its help.
+
+use crate::cli::keys::CreateArgs;
+use crate::cli::keys::RevokeArgs;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use std::path::PathBuf;
+
+/// A gateway that lets a request through to an API only when it carries exactly one good credential: a bearer token or
+/// an API key.
+///
+/// Start with `keygate run`: without a configuration it serves a development set-up on loopback and prints the commands
+/// to try. Everything it made is in one folder; the configuration there is yours to edit, and changes are live.
+#[derive(Debug, Parser)]
+#[command(name = "keygate", version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve. Without --config: a development set-up in a data folder, with an echo upstream to look at
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+    /// Read a configuration and print every mistake in it, with line, column and cure
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// The configuration, such as conf/keygate.yaml
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Create, list and revoke API keys in the keys file
+    Keys(Keys),
+    /// Print a bearer token of the development issuer (the set-up without --config, and nothing else, trusts it)
+    #[command(after_help = TOKEN_HELP)]
+    Token(Token),
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  keygate run                               try it: development set-up, commands to paste
+  keygate run --config /etc/keygate.yaml    serve a configuration
+
+Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself), SIGTERM finishes the requests
+under way and stops. Logs go to stderr, access records to stdout.";
+
+const CHECK_HELP: &str = "\
+Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names are read as well.
+  keygate check conf/keygate.yaml";
+
+const SCHEMA_HELP: &str = "\
+  keygate schema > keygate.schema.json
+and in the first line of a configuration, for editors with a YAML language server:
+  # yaml-language-server: $schema=keygate.schema.json";
+
+const TOKEN_HELP: &str = "\
+  curl -H \"authorization: Bearer $(keygate token --scope orders:read)\" http://127.0.0.1:8080/token/hello";
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub place: Place,
+    /// Threads that serve requests [default: one per core]
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+/// Where a configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The configuration [default: keygate.yaml in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Keys {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(subcommand)]
+    pub command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it, once: only its digest is kept
+    #[command(after_help = CREATE_HELP)]
+    Create(CreateArgs),
+    /// Show every key: obfuscated, with its state and expiry
+    List,
+    /// End a key, from now on
+    Revoke(RevokeArgs),
+}
+
+const CREATE_HELP: &str = "\
+  KEY=$(keygate keys create --name ci --scope orders:read --expires 90d)
+The key goes to stdout, everything else to stderr. A gate that runs on the same keys file knows it within a second.";
+
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// A scope the token grants; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+    /// Who the token is about
+    #[arg(long, default_value = "dev-user")]
+    pub subject: String,
+    /// The client that it was issued to
+    #[arg(long, default_value = "dev-client")]
+    pub client: String,
+    /// How long it is good: 30s, 5m, 1h; at most 24h
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub expires: String,
+}

@@ -1,0 +1,144 @@
+//! `keygate run` and `keygate keys`: which configuration, and then do it.
+
+use crate::cli::args::Keys;
+use crate::cli::args::KeysCommand;
+use crate::cli::args::Place;
+use crate::cli::args::Run;
+use crate::cli::data_folder::DataFolder;
+use crate::cli::keys as keys_command;
+use crate::cli::keys::KeysContext;
+use crate::config;
+use crate::model::api_key::Digester;
+use crate::model::api_key::system_random;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::observe::log;
+use crate::runtime::reload;
+use crate::runtime::serve;
+use crate::runtime::serve::Bound;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// A configuration that cannot be used (every mistake at once), an address that cannot be bound.
+pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
+    let (path, folder) = match &asked.place.config {
+        Some(path) => (path.clone(), None),
+        None => {
+            let folder = DataFolder::locate(asked.place.data_dir.as_deref())?;
+            folder.prepare()?;
+            (folder.config(), Some(folder))
+        }
+    };
+    let loaded = reload::load(&path)?;
+    log::init(
+        serve::log_format(loaded.config.observe.format),
+        &loaded.config.observe.level,
+    )?;
+    let threads = match asked.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    let named = asked.place.data_dir.is_some();
+    serve::serve(path, loaded, threads, |bound| {
+        if let Some(folder) = &folder {
+            eprint!("{}", introduction(folder, named, bound));
+        }
+    })?;
+    Ok(())
+}
+
+/// What a newcomer reads and pastes.
+fn introduction(folder: &DataFolder, named: bool, bound: &Bound) -> String {
+    let program = std::env::current_exe().map_or_else(|_| "keygate".to_owned(), |path| shell_word(&path));
+    let place = if named {
+        format!(" --data-dir {}", shell_word(folder.path()))
+    } else {
+        String::new()
+    };
+    let at = bound
+        .data
+        .first()
+        .map_or_else(|| "127.0.0.1:8080".to_owned(), SocketAddr::to_string);
+    let admin = bound.admin.map_or_else(String::new, |admin| {
+        format!("Metrics and readiness: http://{admin}/metrics http://{admin}/readyz\n")
+    });
+    format!(
+        "
+Keygate serves a development set-up on http://{at} until you press Ctrl-C. Try, in another terminal:
+
+  curl -i http://{at}/public/hello                                    # 200: anyone may
+  curl -i http://{at}/key/hello                                       # 401: no credential
+
+  KEY=$({program} keys{place} create --name demo --scope orders:read --expires 30d)
+  curl -i -H \"x-api-key: $KEY\" http://{at}/key/hello                  # 200, with identity headers at the echo
+
+  TOKEN=$({program} token{place} --scope orders:read)
+  curl -i -H \"authorization: Bearer $TOKEN\" http://{at}/token/hello   # 200
+  curl -i -H \"authorization: Bearer $({program} token{place})\" http://{at}/token/hello   # 403: scope missing
+  curl -i -H \"x-api-key: $KEY\" -H \"authorization: Bearer $TOKEN\" http://{at}/either/hello   # 400: two credentials
+  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H \"x-api-key: $KEY\" http://{at}/key/hello; done   # then 429
+
+The configuration is {config}: edit a route and it is live; break it and read why, here.
+{admin}
+",
+        config = folder.config().display(),
+    )
+}
+
+fn shell_word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if plain {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// Creates, lists or revokes keys in the keys file of a configuration.
+///
+/// # Errors
+/// A configuration without a keys file, or what the command itself refuses.
+pub fn keys(asked: &Keys) -> Result<(), Box<dyn Error>> {
+    let path = config_path(&asked.place)?;
+    let config = config::load(&path)?;
+    let Some(file) = config.api_keys.file else {
+        return Err(format!(
+            "{}: api_keys.file is not set, so there is no file to keep keys in",
+            path.display()
+        )
+        .into());
+    };
+    let mut context = KeysContext {
+        file: &file,
+        prefix: &config.api_keys.prefix,
+        digester: &Digester::new(config.api_keys.pepper.as_ref()),
+        now: SystemClock::new().now().wall,
+        stdout: &mut std::io::stdout(),
+        stderr: &mut std::io::stderr(),
+    };
+    match &asked.command {
+        KeysCommand::Create(args) => keys_command::create(args, &mut context, &mut system_random)?,
+        KeysCommand::List => keys_command::list(&mut context)?,
+        KeysCommand::Revoke(args) => keys_command::revoke(args, &mut context)?,
+    }
+    Ok(())
+}
+
+fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
+    match &place.config {
+        Some(path) => Ok(path.clone()),
+        None => {
+            let folder = DataFolder::locate(place.data_dir.as_deref())?;
+            // Keys may be made before the first start.
+            folder.prepare()?;
+            Ok(folder.config())
+        }
+    }
+}
