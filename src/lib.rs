@@ -13,6 +13,8 @@
 //! - One request sees one `Snapshot` from start to end.
 //! - When Keygate itself cannot tell, the answer is 503, never 401 and never through.
 #![forbid(unsafe_code)]
+// `expect("why it cannot happen")` says what `unwrap` does not; tests may.
+#![warn(clippy::unwrap_used)]
 
 pub mod cli;
 pub mod config;

@@ -7,7 +7,6 @@ use crate::config::PathPattern;
 use crate::config::route::HostPattern;
 use crate::proxy::accept::hygiene;
 use crate::proxy::accept::normalize;
-use crate::proxy::accept::normalize::PathError;
 use http::Method;
 use std::collections::HashMap;
 
@@ -47,8 +46,6 @@ pub enum Lookup<'m, T> {
 pub enum MatcherError {
     #[error("routes {first} and {second} match the same host, path and method")]
     Overlap { first: usize, second: usize },
-    #[error("path of route {route}: {error}")]
-    Path { route: usize, error: PathError },
 }
 
 impl<T> Matcher<T> {
@@ -56,7 +53,7 @@ impl<T> Matcher<T> {
     /// before `{name}` before `{*rest}`.
     ///
     /// # Errors
-    /// The first two routes that nothing tells apart, or a path that no request could have.
+    /// The first two routes that nothing tells apart.
     pub fn compile<'c>(routes: impl IntoIterator<Item = (Pattern<'c>, T)>) -> Result<Self, MatcherError> {
         let mut matcher = Self {
             values: Vec::new(),
@@ -64,8 +61,7 @@ impl<T> Matcher<T> {
             hosts: Hosts::default(),
         };
         for (route, (pattern, value)) in routes.into_iter().enumerate() {
-            let segments =
-                Segment::parse(pattern.path.as_str()).map_err(|error| MatcherError::Path { route, error })?;
+            let segments = Segment::parse(pattern.path);
             let any = [HostPattern::Any];
             let hosts = if pattern.hosts.is_empty() { &any } else { pattern.hosts };
             for host in hosts {
@@ -249,16 +245,17 @@ enum Segment {
 
 impl Segment {
     /// Literals in the normal form that requests have.
-    fn parse(path: &str) -> Result<Vec<Self>, PathError> {
-        let segments = path.split('/').skip(1).map(|segment| match segment.strip_prefix('{') {
-            Some(inner) if inner.starts_with('*') => Ok(Self::Rest),
-            Some(_) => Ok(Self::Param),
-            None => {
-                let literal = format!("/{segment}");
-                let normal = normalize::path(&literal)?;
-                Ok(Self::Literal(normal.text[1..].into()))
-            }
-        });
+    /// A pattern is in normal form already, as the paths that are matched are.
+    fn parse(path: &PathPattern) -> Vec<Self> {
+        let segments = path
+            .as_str()
+            .split('/')
+            .skip(1)
+            .map(|segment| match segment.strip_prefix('{') {
+                Some(inner) if inner.starts_with('*') => Self::Rest,
+                Some(_) => Self::Param,
+                None => Self::Literal(segment.into()),
+            });
         segments.collect()
     }
 

@@ -615,7 +615,7 @@ fn pem_files_are_read_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good.pem");
     std::fs::write(&good, EC_PEM).unwrap();
-    assert_eq!(read_pems(&[good.clone()]).unwrap().1.len(), 1);
+    assert_eq!(read_pems(std::slice::from_ref(&good)).unwrap().1.len(), 1);
 
     let bad = folder.path().join("bad.pem");
     std::fs::write(&bad, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
