@@ -63,6 +63,11 @@ impl Readiness {
         }
     }
 
+    /// Forgets one condition: what it was about is past.
+    pub fn forget(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
     /// Forgets every condition that starts with `prefix` and is not in `names`: the issuers a new configuration no
     /// longer has must not keep it unready.
     pub fn keep_only(&self, prefix: &str, names: &[&str]) {

@@ -48,6 +48,18 @@ pub struct Loaded {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
+    files: Files,
+}
+
+/// The files of a configuration, as they looked before they were read: what changes while they are read is then seen
+/// as a change afterwards, and not missed.
+#[derive(Default)]
+struct Files {
+    /// Configuration and the key files that are part of it.
+    config: Watched,
+    api_keys: Watched,
+    /// Issuers' key sets. Their own tasks follow them, unless the configuration could not be used.
+    sets: Watched,
 }
 
 /// Reads the file and every file it names. Changes nothing.
@@ -55,7 +67,21 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake in the configuration at once; or the first key file that cannot be used.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    load_noting(path, &mut Files::default())
+}
+
+/// `files` are those that were read, and those that would have been, where an error came first.
+fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
+    files.config.add([path.to_owned()]);
     let config = config::load(path).map_err(LoadError::Config)?;
+    for issuer in config.issuers.values() {
+        match &issuer.keys {
+            KeySource::Pem(paths) => files.config.add(paths.clone()),
+            KeySource::File(path) => files.sets.add([path.clone()]),
+            KeySource::Url(_) => {}
+        }
+    }
+    files.api_keys.add(config.api_keys.file.clone());
     let mut pems = BTreeMap::new();
     for (name, issuer) in &config.issuers {
         let failed = |error: SourceError| LoadError::Issuer {
@@ -72,7 +98,12 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         }
     }
     let keys = read_keys(&config)?;
-    Ok(Loaded { config, pems, keys })
+    Ok(Loaded {
+        config,
+        pems,
+        keys,
+        files: std::mem::take(files),
+    })
 }
 
 fn read_keys(config: &Config) -> Result<Vec<KeyRecord>, LoadError> {
@@ -97,24 +128,25 @@ pub struct Reloader {
     readiness: Arc<Readiness>,
     generation: u64,
     config: Config,
-    /// Configuration and the key files that are part of it.
-    watched: Watched,
-    watched_keys: Watched,
+    /// Those of the configuration in use. After a failed reload, also those that may cure it.
+    files: Files,
+    /// The last configuration that was read is not the one in use.
+    is_refused: bool,
     /// The background work of each issuer, by the issuer's unique number.
     issuers: BTreeMap<u64, AbortHandle>,
 }
 
 impl Reloader {
-    /// Takes over a gate that runs on `config`, and starts the issuers' background work.
-    pub fn new(path: PathBuf, config: Config, gate: Arc<Gate>, readiness: Arc<Readiness>) -> Self {
+    /// Takes over a gate that runs on `loaded`, and starts the issuers' background work.
+    pub fn new(path: PathBuf, loaded: Loaded, gate: Arc<Gate>, readiness: Arc<Readiness>) -> Self {
         let mut reloader = Self {
             path,
             gate,
             readiness,
             generation: 1,
-            watched: Watched::default(),
-            watched_keys: Watched::default(),
-            config,
+            files: loaded.files,
+            is_refused: false,
+            config: loaded.config,
             issuers: BTreeMap::new(),
         };
         reloader.follow();
@@ -123,9 +155,9 @@ impl Reloader {
 
     /// Looks at the files; reloads what changed.
     pub fn look(&mut self) {
-        if self.watched.changed() {
+        if self.files.config.changed() {
             self.reload();
-        } else if self.watched_keys.changed() {
+        } else if self.files.api_keys.changed() {
             self.reload_keys();
         }
     }
@@ -134,7 +166,8 @@ impl Reloader {
     pub fn reload(&mut self) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
-        let compiled = load(&self.path).and_then(|mut loaded| {
+        let mut files = Files::default();
+        let compiled = load_noting(&self.path, &mut files).and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, self.generation + 1, now)?;
             Ok((loaded, snapshot))
         });
@@ -147,12 +180,20 @@ impl Reloader {
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&names(&loaded.config));
                 self.config = loaded.config;
+                self.files = loaded.files;
+                self.is_refused = false;
                 self.follow();
+                self.readiness.forget(KEYS_FILE);
                 metrics.config_reloaded(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
             Err(error) => {
+                self.is_refused = true;
+                // Whichever of its files is mended, all are read again.
+                self.files.config = files.config;
+                self.files.config.extend(files.api_keys);
+                self.files.config.extend(files.sets);
                 metrics.config_reloaded(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
                 tracing::error!(error = %error, "Configuration refused; the one before goes on serving");
@@ -165,12 +206,17 @@ impl Reloader {
             Ok(keys) => {
                 let count = keys.len();
                 self.gate.live.directory.replace(keys);
-                self.readiness.set("keys_file", Condition::Ok, format!("{count} keys"));
+                self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
+                // Good keys do not make a refused configuration good.
+                if !self.is_refused {
+                    let now = self.gate.clock.now().wall;
+                    self.gate.live.metrics.config_reloaded(ReloadResult::Success, now);
+                }
                 tracing::info!(keys = count, "API keys reloaded");
             }
             Err(error) => {
                 self.readiness.set(
-                    "keys_file",
+                    KEYS_FILE,
                     Condition::Ok,
                     format!("refused, the one before serves: {error}"),
                 );
@@ -183,14 +229,8 @@ impl Reloader {
         }
     }
 
-    /// Watches the files of the configuration in use, and runs one background task for each of its issuers.
+    /// Runs one background task for each issuer of the configuration in use.
     fn follow(&mut self) {
-        let pems = self.config.issuers.values().flat_map(|issuer| match &issuer.keys {
-            KeySource::Pem(paths) => paths.clone(),
-            KeySource::File(_) | KeySource::Url(_) => Vec::new(),
-        });
-        self.watched = Watched::new(pems.chain([self.path.clone()]));
-        self.watched_keys = Watched::new(self.config.api_keys.file.clone());
         let snapshot = self.gate.snapshot();
         let in_use: BTreeMap<u64, &Arc<IssuerState>> =
             snapshot.issuers.iter().map(|issuer| (issuer.uid(), issuer)).collect();
@@ -241,6 +281,9 @@ fn names(config: &Config) -> ConfiguredNames<'_> {
         limits: config.limits.keys().map(Name::as_str).collect(),
     }
 }
+
+/// What the keys file is called in `/readyz`, once it has changed.
+const KEYS_FILE: &str = "keys_file";
 
 const CONDITION_PREFIX: &str = "issuer:";
 

@@ -164,7 +164,7 @@ pub fn serve(
     started(&bound);
 
     background.block_on(async {
-        let reloader = Reloader::new(path, loaded.config, Arc::clone(&gate), Arc::clone(&readiness));
+        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness));
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
         until_stopped(reloader, signals).await;
         readiness.begin_drain();

@@ -32,12 +32,20 @@ pub struct Watched(Vec<(PathBuf, Option<Fingerprint>)>);
 
 impl Watched {
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(
-            paths
-                .into_iter()
-                .map(|path| (path.clone(), fingerprint(&path)))
-                .collect(),
-        )
+        let mut watched = Self::default();
+        watched.add(paths);
+        watched
+    }
+
+    /// Watches `paths` as well. How they look now counts as the last time.
+    pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let looks = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
+        self.0.extend(looks);
+    }
+
+    /// Watches what `others` watches as well.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     /// Whether one of them looks different from the last time; that look counts as the last from then on. A file that
