@@ -122,7 +122,7 @@ pub struct Metrics {
     pub token_cache_misses: IntCounter,
     pub token_cache_entries: IntGauge,
     pub token_cache_bytes: IntGauge,
-    /// Deciding panicked; the request was answered with 500.
+    /// See [`crate::observe::panics`].
     pub panics: IntCounter,
     /// See [`crate::observe::access::AccessLog`].
     pub access_records_dropped: IntCounter,
@@ -238,7 +238,7 @@ impl Metrics {
             token_cache_misses: make.counter("keygate_token_cache_misses_total", "Tokens that had to be verified."),
             token_cache_entries: make.gauge("keygate_token_cache_entries", "Verified tokens that are remembered."),
             token_cache_bytes: make.gauge("keygate_token_cache_bytes", "Memory that remembered tokens take, about."),
-            panics: make.counter("keygate_panics_total", "Panics while a request was decided."),
+            panics: make.counter("keygate_panics_total", "Panics; while a request is decided, one is answered with 500."),
             access_records_dropped: make.counter(
                 "keygate_access_records_dropped_total",
                 "Access records that were not written because their reader is too slow or gone.",

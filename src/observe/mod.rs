@@ -1,9 +1,10 @@
 //! What operators see.
 
-pub mod access;
-pub mod escape;
-pub mod log;
 pub mod metrics;
-pub mod process;
-pub mod ready;
+pub mod panics;
+pub mod access;
+pub mod log;
 pub mod trace;
+pub mod ready;
+pub mod escape;
+pub mod process;

@@ -2,6 +2,7 @@
 
 use crate::model::clock::Clock;
 use crate::observe::access::AccessLog;
+use crate::observe::panics;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
@@ -40,7 +41,6 @@ use pingora::proxy::ProxyHttp;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -92,14 +92,14 @@ impl Service {
             .map(|connection| connection.peer.ip())
             .ok_or(Denial::Panicked)?;
         // A panic in a stage must never let a request through, nor take its answer away (S146).
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let outcome = panics::catch(&self.0.live.metrics.panics, || {
             let inbound = Inbound::new(session.req_header(), peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(&snapshot, &self.0.live, &inbound, now, &mut ctx.trail)?;
             check_length(session.req_header(), snapshot.requests.body_bytes_max)?;
             let origin_form = session.req_header().uri.authority().is_none();
             ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
-        }));
+        });
         outcome.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
     }
 
@@ -410,13 +410,13 @@ fn is_stream(response: &ResponseHeader) -> bool {
 }
 
 fn end_with_credential(ctx: &Context, clock: &dyn Clock) {
-    let expires_at = ctx
+    let usable_until = ctx
         .permit
         .as_ref()
         .and_then(Permit::principal)
-        .and_then(|principal| principal.identity().expires_at);
-    if let (Some(expires_at), Some(connection)) = (expires_at, &ctx.connection) {
-        let left = expires_at.saturating_since(clock.now().wall);
+        .and_then(|principal| principal.identity().usable_until);
+    if let (Some(usable_until), Some(connection)) = (usable_until, &ctx.connection) {
+        let left = usable_until.saturating_since(clock.now().wall);
         connection.end_stream_at(tokio::time::Instant::now() + left);
     }
 }

@@ -10,6 +10,7 @@ use crate::model::clock::SystemClock;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
 use crate::observe::metrics::ReloadResult;
+use crate::observe::panics;
 use crate::observe::ready::Readiness;
 use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::connection::Guarded;
@@ -98,6 +99,7 @@ pub fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let now = clock.now();
     let metrics = assemble::metrics(now.wall);
+    panics::report(metrics.panics.clone());
     let readiness = Arc::new(Readiness::new());
     let data = runtime("keygate-data", threads).map_err(StartError::Threads)?;
     // Fetches, reloads, scrapes and the echo upstream never share a thread with requests.
@@ -198,8 +200,9 @@ fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Starts accepting. Gives the count of open connections.
-fn start_data(
+/// Starts accepting on `listeners`, which are bound and non-blocking, until `stopping` holds `true`. Gives the count of
+/// open connections.
+pub fn start_data(
     data: &Runtime,
     gate: Arc<Gate>,
     listeners: Vec<TcpListener>,

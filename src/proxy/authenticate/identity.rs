@@ -36,6 +36,8 @@ pub struct TokenIdentity {
     /// Members of `aud`.
     pub audiences: Vec<String>,
     pub expires_at: Timestamp,
+    /// `expires_at` and the issuer's skew: the last instant at which the token counts.
+    pub usable_until: Timestamp,
 }
 
 /// What a verified API key says.
@@ -62,7 +64,8 @@ pub struct Identity {
     pub issuer: Option<Name>,
     pub scopes: ScopeSet,
     pub audiences: Box<[Box<str>]>,
-    pub expires_at: Option<Timestamp>,
+    /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
+    pub usable_until: Option<Timestamp>,
     /// What reaches the upstream, in the order of `IDENTITY_HEADERS`.
     pub headers: IdentityHeaders,
     pub buckets: BucketKeys,
@@ -121,7 +124,7 @@ impl Identity {
             issuer: Some(issuer),
             scopes: token.scopes,
             audiences: token.audiences.into_iter().map(Into::into).collect(),
-            expires_at: Some(token.expires_at),
+            usable_until: Some(token.usable_until),
             headers,
             buckets,
         }
@@ -153,7 +156,7 @@ impl Identity {
             issuer: None,
             scopes: key.scopes,
             audiences: Box::default(),
-            expires_at: key.expires_at,
+            usable_until: key.expires_at,
             headers,
             buckets,
         }

@@ -1,11 +1,11 @@
 //! Whose credential it is; gives [`Principal`].
 
-pub mod api_key;
 pub mod identity;
-pub mod issuer;
-pub mod jwks_cache;
 pub mod token;
 pub mod verified;
+pub mod issuer;
+pub mod jwks_cache;
+pub mod api_key;
 
 pub use identity::ApiKeyIdentity;
 pub use identity::BucketKeys;
@@ -149,7 +149,7 @@ fn verify<'r>(token: &str, route: &'r Route, now: Now) -> Result<(&'r Arc<Issuer
     match parsed.verify(issuer.rules(), &keys.jwks, now.wall) {
         Ok(verified) => {
             let remembered = Remembered {
-                usable_until: issuer.rules().usable_until(verified.expires_at),
+                usable_until: verified.usable_until,
                 identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
                 issuer: issuer.uid(),
                 generation: keys.generation,

@@ -206,6 +206,7 @@ impl<'a> ParsedToken<'a> {
             scopes: self.claims.scopes(&rules.scope_claims)?,
             audiences,
             expires_at,
+            usable_until: rules.usable_until(expires_at),
         })
     }
 }
