@@ -1,4 +1,7 @@
 //! How are tokens signed? For the development issuer and for tests; the gateway itself only verifies.
+//!
+//! `jsonwebtoken` signs. It does not verify here: it would parse the key again for every token, and its checks of claims
+//! pass what is absent (see `token.rs`).
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
@@ -9,14 +12,12 @@ use crate::model::secret::Secret;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::encoding::Pkcs8V1Der;
 use aws_lc_rs::encoding::PublicKeyX509Der;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature;
 use aws_lc_rs::signature::EcdsaKeyPair;
-use aws_lc_rs::signature::EcdsaSigningAlgorithm;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair;
-use aws_lc_rs::signature::RsaEncoding;
 use aws_lc_rs::signature::RsaKeyPair;
+use jsonwebtoken::EncodingKey;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
@@ -25,6 +26,7 @@ use std::fmt;
 pub struct SigningKey {
     algorithm: Algorithm,
     pair: Pair,
+    signer: EncodingKey,
     public: PublicKey,
     public_der: Vec<u8>,
     kid: String,
@@ -53,6 +55,31 @@ impl From<aws_lc_rs::error::Unspecified> for SignError {
     }
 }
 
+impl Pair {
+    fn to_pkcs8_pem(&self) -> Result<Secret<String>, SignError> {
+        let text = match self {
+            Self::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der()?;
+                pem_file::write("PRIVATE KEY", der.as_ref())
+            }
+            Self::Ec(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
+            Self::Ed25519(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
+        };
+        Ok(Secret::new(text))
+    }
+
+    /// The same key, as `jsonwebtoken` takes it.
+    fn signer(&self, algorithm: Algorithm) -> Result<EncodingKey, SignError> {
+        let pem = self.to_pkcs8_pem()?;
+        let read = match self {
+            Self::Rsa(_) => EncodingKey::from_rsa_pem,
+            Self::Ec(_) => EncodingKey::from_ec_pem,
+            Self::Ed25519(_) => EncodingKey::from_ed_pem,
+        };
+        read(pem.expose().as_bytes()).map_err(|_| SignError::Key(algorithm))
+    }
+}
+
 impl SigningKey {
     /// A fresh P-256 key.
     pub fn generate_es256() -> Result<Self, SignError> {
@@ -66,10 +93,17 @@ impl SigningKey {
     /// Another block, several, or a key that does not fit `algorithm`; RSA below 2048 bits.
     pub fn from_pkcs8_pem(algorithm: Algorithm, text: &str) -> Result<Self, SignError> {
         let der = Secret::new(pem_file::private_key(text.as_bytes()).map_err(SignError::Pem)?);
-        let pair = match SigningAlgorithm::of(algorithm) {
-            SigningAlgorithm::Rsa(_) => RsaKeyPair::from_pkcs8(der.expose()).map(Pair::Rsa),
-            SigningAlgorithm::Ec(curve) => EcdsaKeyPair::from_pkcs8(curve, der.expose()).map(Pair::Ec),
-            SigningAlgorithm::Ed25519 => Ed25519KeyPair::from_pkcs8(der.expose()).map(Pair::Ed25519),
+        let ec = |curve| EcdsaKeyPair::from_pkcs8(curve, der.expose()).map(Pair::Ec);
+        let pair = match algorithm {
+            Algorithm::Es256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::Es384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(der.expose()).map(Pair::Ed25519),
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => RsaKeyPair::from_pkcs8(der.expose()).map(Pair::Rsa),
         };
         Self::new(algorithm, pair.map_err(|_| SignError::Key(algorithm))?)
     }
@@ -86,6 +120,7 @@ impl SigningKey {
         let (PublicDer::Spki(public_der) | PublicDer::Pkcs1(public_der)) = spki;
         Ok(Self {
             algorithm,
+            signer: pair.signer(algorithm)?,
             pair,
             public,
             public_der,
@@ -107,15 +142,7 @@ impl SigningKey {
     /// # Errors
     /// The library cannot write the key.
     pub fn to_pkcs8_pem(&self) -> Result<Secret<String>, SignError> {
-        let text = match &self.pair {
-            Pair::Rsa(pair) => {
-                let der: Pkcs8V1Der<'_> = pair.as_der()?;
-                pem_file::write("PRIVATE KEY", der.as_ref())
-            }
-            Pair::Ec(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
-            Pair::Ed25519(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
-        };
-        Ok(Secret::new(text))
+        self.pair.to_pkcs8_pem()
     }
 
     /// A `PUBLIC KEY` block.
@@ -149,24 +176,30 @@ impl SigningKey {
         let mut token = base64url::encode(header.as_bytes());
         token.push('.');
         token.push_str(&base64url::encode(payload.as_bytes()));
-        let signature = self.signature(token.as_bytes())?;
+        let signature = self.signature(&token)?;
         token.push('.');
-        token.push_str(&base64url::encode(&signature));
+        token.push_str(&signature);
         Ok(token)
     }
 
-    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let random = SystemRandom::new();
-        match (&self.pair, SigningAlgorithm::of(self.algorithm)) {
-            (Pair::Rsa(pair), SigningAlgorithm::Rsa(padding)) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(padding, &random, message, &mut signature)?;
-                Ok(signature)
-            }
-            (Pair::Ec(pair), _) => Ok(pair.sign(&random, message)?.as_ref().to_vec()),
-            (Pair::Ed25519(pair), _) => Ok(pair.try_sign(message)?.as_ref().to_vec()),
-            (Pair::Rsa(_), SigningAlgorithm::Ec(_) | SigningAlgorithm::Ed25519) => Err(SignError::Key(self.algorithm)),
-        }
+    /// The third part of a compact JWS, encoded.
+    fn signature(&self, message: &str) -> Result<String, SignError> {
+        let algorithm = jwt_algorithm(self.algorithm);
+        jsonwebtoken::crypto::sign(message.as_bytes(), &self.signer, algorithm).map_err(|_| SignError::Library)
+    }
+}
+
+const fn jwt_algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::Rs512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::Ps384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::Ps512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
     }
 }
 
@@ -177,28 +210,6 @@ impl fmt::Debug for SigningKey {
             .field("algorithm", &self.algorithm)
             .field("kid", &self.kid)
             .finish_non_exhaustive()
-    }
-}
-
-enum SigningAlgorithm {
-    Rsa(&'static dyn RsaEncoding),
-    Ec(&'static EcdsaSigningAlgorithm),
-    Ed25519,
-}
-
-impl SigningAlgorithm {
-    const fn of(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_SHA256),
-            Algorithm::Rs384 => Self::Rsa(&signature::RSA_PKCS1_SHA384),
-            Algorithm::Rs512 => Self::Rsa(&signature::RSA_PKCS1_SHA512),
-            Algorithm::Ps256 => Self::Rsa(&signature::RSA_PSS_SHA256),
-            Algorithm::Ps384 => Self::Rsa(&signature::RSA_PSS_SHA384),
-            Algorithm::Ps512 => Self::Rsa(&signature::RSA_PSS_SHA512),
-            Algorithm::Es256 => Self::Ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-            Algorithm::Es384 => Self::Ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-            Algorithm::EdDsa => Self::Ed25519,
-        }
     }
 }
 

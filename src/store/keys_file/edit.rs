@@ -9,10 +9,13 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
+use crate::model::scope::Scope;
 use crate::store::keys_file::KeysFileError;
 use crate::store::keys_file::parse;
 use crate::store::keys_file::rfc3339;
 use crate::store::keys_file::yaml;
+use ipnet::IpNet;
+use serde::Serialize;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -181,47 +184,41 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
-    let mut lines = vec![
-        format!("id: {}", record.id),
-        format!("digest: {}:{}", scheme.as_str(), record.digest.to_hex()),
-        format!("name: {}", quoted(&record.name)),
-        format!("env: {}", record.environment.as_str()),
-    ];
-    if !record.scopes.is_empty() {
-        let scopes: Vec<_> = record.scopes.iter().map(|scope| quoted(scope.as_str())).collect();
-        lines.push(format!("scopes: [{}]", scopes.join(", ")));
-    }
-    if let Some(client) = &record.client {
-        lines.push(format!("client: {}", quoted(client)));
-    }
-    if let Some(organization) = &record.organization {
-        lines.push(format!("organization: {}", quoted(organization)));
-    }
-    if !record.addresses.is_empty() {
-        let addresses: Vec<_> = record
-            .addresses
-            .iter()
-            .map(|range| quoted(&range.to_string()))
-            .collect();
-        lines.push(format!("addresses: [{}]", addresses.join(", ")));
-    }
-    lines.push(format!("created_at: {}", rfc3339(created_at)));
-    lines.push(match record.expires_at {
-        None => "expires_at: never".to_owned(),
-        Some(time) => format!("expires_at: {}", rfc3339(time)),
-    });
-    let mut text = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let dash = if index == 0 { "- " } else { "  " };
-        text.push_str(&format!("{:indent$}{dash}{line}\n", ""));
-    }
-    text
+/// An own key as it stands in the file.
+#[derive(Serialize)]
+struct Item<'a> {
+    id: &'a str,
+    digest: String,
+    name: &'a str,
+    env: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
+    created_at: String,
+    expires_at: String,
 }
 
-/// A double-quoted YAML scalar. JSON's strings are such (YAML 1.2 section 1.3).
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// `record` as the next entry of the list, `indent` columns in.
+fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
+    let item = Item {
+        id: record.id.as_str(),
+        digest: format!("{}:{}", scheme.as_str(), record.digest.to_hex()),
+        name: &record.name,
+        env: record.environment.as_str(),
+        scopes: record.scopes.iter().map(Scope::as_str).collect(),
+        client: record.client.as_deref(),
+        organization: record.organization.as_deref(),
+        addresses: record.addresses.iter().map(IpNet::to_string).collect(),
+        created_at: rfc3339(created_at),
+        expires_at: record.expires_at.map_or_else(|| "never".to_owned(), rfc3339),
+    };
+    let text = serde_yaml::to_string(&[item]).expect("texts and lists of texts can be written");
+    text.lines().map(|line| format!("{:indent$}{line}\n", "")).collect()
 }
 
 fn byte_of(text: &str, char_index: usize) -> usize {
