@@ -16,11 +16,11 @@
 // `expect("why it cannot happen")` says what `unwrap` does not; tests may.
 #![warn(clippy::unwrap_used)]
 
-pub mod cli;
-pub mod config;
-pub mod jose;
 pub mod model;
+pub mod jose;
+pub mod config;
 pub mod observe;
 pub mod proxy;
-pub mod runtime;
 pub mod store;
+pub mod runtime;
+pub mod cli;

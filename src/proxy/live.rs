@@ -6,6 +6,7 @@ use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::observe::metrics::Metrics;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::verified::VerifiedTokens;
 use crate::proxy::decide::Stage;
 use crate::proxy::limit::LimitState;
@@ -53,14 +54,20 @@ impl Live {
         }
     }
 
-    /// The state of an issuer: the one there is, as long as its configuration is the same. A changed configuration
-    /// starts afresh, so that nothing verified under the old one is believed under the new.
+    /// The state of an issuer: the one there is, as long as its configuration is the same. A changed configuration gets
+    /// a new one, so that nothing verified under the old is believed under the new; the keys themselves go over to it
+    /// as long as they come from the same place, so that no request waits for a fetch.
     pub fn issuer(&self, settings: &config::Issuer) -> Arc<IssuerState> {
         let mut issuers = lock(&self.issuers);
         match issuers.get(&settings.name) {
             Some(state) if state.settings() == settings => Arc::clone(state),
-            _ => {
-                let state = Arc::new(IssuerState::new(settings.clone()));
+            before => {
+                let same_source = before.filter(|state| state.settings().keys == settings.keys);
+                let keys = match same_source {
+                    Some(state) => Arc::clone(state.keys()),
+                    None => Arc::new(IssuerKeys::new(&settings.keys)),
+                };
+                let state = Arc::new(IssuerState::new(settings.clone(), keys));
                 issuers.insert(settings.name.clone(), Arc::clone(&state));
                 state
             }

@@ -1,13 +1,13 @@
 //! What arrived, made unambiguous, and which route it is for.
 
+pub mod head;
 pub mod authority;
 pub mod client;
-pub mod error;
-pub mod head;
+pub mod normalize;
 pub mod hygiene;
 pub mod inbound;
 pub mod matcher;
-pub mod normalize;
+pub mod error;
 
 pub use error::AcceptError;
 pub use head::HeadError;

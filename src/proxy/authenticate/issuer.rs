@@ -18,12 +18,13 @@ pub struct IssuerState {
 }
 
 impl IssuerState {
-    pub fn new(settings: config::Issuer) -> Self {
+    /// `keys` were made for `settings.keys`.
+    pub fn new(settings: config::Issuer, keys: Arc<IssuerKeys>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             uid: NEXT.fetch_add(1, Ordering::Relaxed),
             rules: TokenRules::compile(&settings),
-            keys: Arc::new(IssuerKeys::new(&settings.keys)),
+            keys,
             settings,
         }
     }
