@@ -1,0 +1,113 @@
+//! Does a decision touch the heap? A program of its own, because counting takes the place of the allocator.
+
+#[path = "../benches/fixture/mod.rs"]
+mod fixture;
+
+use fixture::Ask;
+use fixture::Fixture;
+use fixture::request;
+use http::request::Parts;
+
+/// How often the heap was asked for memory while `parts` was decided once more, the first time being done.
+#[track_caller]
+fn allocations(fixture: &Fixture, parts: &Parts, reason: Option<&str>) -> u64 {
+    let check = || match reason {
+        None => fixture.permits(parts),
+        Some(reason) => fixture.denies(parts, reason),
+    };
+    check();
+    let counted = allocation_counter::measure(|| drop(fixture.decide(parts)));
+    // And it still says the same.
+    check();
+    counted.count_total
+}
+
+fn ask(path: &str) -> Ask<'_> {
+    Ask {
+        path,
+        api_key: None,
+        token: None,
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7))));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn allowing_an_api_key_allocates_nothing() {
+    let fixture = Fixture::with_keys(100);
+    for key in &fixture.keys {
+        let parts = request(Ask {
+            api_key: Some(key),
+            ..ask("/v1/orders/7?page=2")
+        });
+        assert_eq!(allocations(&fixture, &parts, None), 0);
+    }
+}
+
+#[test]
+fn allowing_a_remembered_token_allocates_nothing() {
+    let fixture = Fixture::with_keys(0);
+    let token = fixture.fresh_token("orders:read orders:write");
+    let parts = request(Ask {
+        token: Some(&token),
+        ..ask("/v1/orders/7")
+    });
+    assert_eq!(allocations(&fixture, &parts, None), 0);
+    fixture.forget_token(&token);
+    let counted = allocation_counter::measure(|| drop(fixture.decide(&parts)));
+    assert!(counted.count_total > 10, "a token seen first is taken apart");
+}
+
+#[test]
+fn a_public_route_allocates_nothing() {
+    let fixture = Fixture::with_keys(0);
+    assert_eq!(allocations(&fixture, &request(ask("/v1/open")), None), 0);
+}
+
+/// What strangers can send as often as they like.
+#[test]
+fn refusing_a_stranger_allocates_nothing() {
+    let fixture = Fixture::with_keys(1);
+    let stranger = Fixture::with_keys(1);
+    let token = fixture.fresh_token("orders:read");
+    let unknown = Ask {
+        api_key: Some(&stranger.keys[0]),
+        ..ask("/v1/orders/7")
+    };
+    let both = Ask {
+        api_key: Some(&fixture.keys[0]),
+        token: Some(&token),
+        ..ask("/v1/orders/7")
+    };
+    for (asked, reason) in [
+        (ask("/v2/orders/7"), "no_route"),
+        (ask("/v1/orders/7"), "credential_missing"),
+        (unknown, "api_key_unknown"),
+        (both, "two_credentials"),
+        (ask("/v1/open?api_key=x"), "query_credential"),
+    ] {
+        assert_eq!(allocations(&fixture, &request(asked), Some(reason)), 0, "{reason}");
+    }
+}
+
+#[test]
+fn refusing_for_a_scope_or_a_limit_allocates_nothing() {
+    let fixture = Fixture::with_keys(1);
+    let key = &fixture.keys[0];
+    let with_key = |path| {
+        request(Ask {
+            api_key: Some(key),
+            ..ask(path)
+        })
+    };
+    assert_eq!(
+        allocations(&fixture, &with_key("/v1/admin/7"), Some("insufficient_scope")),
+        0
+    );
+    fixture.permits(&with_key("/v1/spent"));
+    assert_eq!(allocations(&fixture, &with_key("/v1/spent"), Some("limit_spent")), 0);
+}
