@@ -162,11 +162,10 @@ fn s021_each_part_is_strict_base64url() {
 #[test]
 fn s022_length_and_dots_are_counted_first() {
     check(&".".repeat(Jws::BYTES_MAX), Err(JwsError::Parts));
-    check(&".".repeat(10_000), Err(JwsError::TooLong));
+    check(&".".repeat(Jws::BYTES_MAX + 1), Err(JwsError::TooLong));
     let header = b64(r#"{"alg":"ES256"}"#);
     let fill = |length: usize| format!("{header}.e30.{}", "A".repeat(length - header.len() - 5));
-    // One length in four is no base64url; both of these are.
-    assert_eq!(fill(Jws::BYTES_MAX).len(), 8192);
+    assert_eq!(fill(Jws::BYTES_MAX).len(), Jws::BYTES_MAX);
     let exact = fill(Jws::BYTES_MAX);
     assert_ne!(Jws::parse(&exact).map(drop), Err(JwsError::TooLong));
     check(&fill(Jws::BYTES_MAX + 1), Err(JwsError::TooLong));
