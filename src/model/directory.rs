@@ -6,6 +6,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::scope::ScopeSet;
 use dashmap::DashMap;
+use dashmap::DashSet;
 use ipnet::IpNet;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -91,6 +92,8 @@ impl KeyEntry {
 #[derive(Debug, Default)]
 pub struct Directory {
     keys: DashMap<KeyId, Arc<KeyEntry>>,
+    /// Every id that was ever revoked here. A backup from before a revocation, put back, must not undo it (S078).
+    revoked: DashSet<KeyId>,
 }
 
 impl Directory {
@@ -120,8 +123,10 @@ impl Directory {
     /// Makes `records` the whole content. Keys that are not among them, and revocations, count from the instant this
     /// returns. Keys that did not change keep their entry, and with it that they were seen expired.
     ///
+    /// A key that was revoked once stays so, whatever `records` say of it. Returns how many such keys there were.
+    ///
     /// Of two records with the same id the last one counts; a loader refuses such a set before it comes here.
-    pub fn replace(&self, records: Vec<KeyRecord>) {
+    pub fn replace(&self, records: Vec<KeyRecord>) -> usize {
         let ids: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
         self.keys.retain(|id, _| ids.contains(id));
         drop(ids);
@@ -129,10 +134,20 @@ impl Directory {
         let (revoked, rest): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|record| record.state == KeyState::Revoked);
-        for record in revoked.into_iter().chain(rest) {
+        for record in revoked {
+            self.revoked.insert(record.id);
+            self.put(record);
+        }
+        let mut held = 0;
+        for mut record in rest {
+            if self.revoked.contains(&record.id) {
+                record.state = KeyState::Revoked;
+                held += 1;
+            }
             self.put(record);
         }
         self.keys.shrink_to_fit();
+        held
     }
 
     fn put(&self, record: KeyRecord) {
@@ -211,6 +226,23 @@ mod tests {
         };
         directory.replace(vec![prolonged]);
         assert!(!get(&directory, A).unwrap().is_expired(at(150)));
+    }
+
+    #[test]
+    fn s078_a_key_that_was_revoked_stays_so_when_an_older_file_is_put_back() {
+        let directory = Directory::new();
+        let revoked = KeyRecord {
+            state: KeyState::Revoked,
+            ..record(A)
+        };
+        assert_eq!(directory.replace(vec![revoked, record(B)]), 0);
+        assert_eq!(directory.replace(vec![record(A), record(B)]), 1);
+        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+        assert_eq!(get(&directory, B).unwrap().record().state, KeyState::Active);
+        // Neither does leaving it out for a while.
+        directory.replace(vec![record(B)]);
+        directory.replace(vec![record(A)]);
+        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
     }
 
     #[test]

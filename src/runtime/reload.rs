@@ -7,6 +7,7 @@ use crate::config::KeySource;
 use crate::jose::jwks::Jwks;
 use crate::model::api_key::DigestScheme;
 use crate::model::clock::Now;
+use crate::model::directory::Directory;
 use crate::model::directory::KeyRecord;
 use crate::model::names::Name;
 use crate::observe::log::ErrorChain;
@@ -58,8 +59,6 @@ struct Files {
     /// Configuration and the key files that are part of it.
     config: Watched,
     api_keys: Watched,
-    /// Issuers' key sets. Their own tasks follow them, unless the configuration could not be used.
-    sets: Watched,
 }
 
 /// Reads the file and every file it names. Changes nothing.
@@ -75,10 +74,8 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load(path).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
-        match &issuer.keys {
-            KeySource::Pem(paths) => files.config.add(paths.clone()),
-            KeySource::File(path) => files.sets.add([path.clone()]),
-            KeySource::Url(_) => {}
+        if let KeySource::Pem(paths) = &issuer.keys {
+            files.config.add(paths.clone());
         }
     }
     files.api_keys.add(config.api_keys.file.clone());
@@ -121,6 +118,9 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
     }
 }
 
+/// A refused configuration is tried again after so many looks at its files.
+const LOOKS_BETWEEN_TRIES: u32 = 8;
+
 /// Keeps a gate up to date with its files.
 pub struct Reloader {
     path: PathBuf,
@@ -128,10 +128,9 @@ pub struct Reloader {
     readiness: Arc<Readiness>,
     generation: u64,
     config: Config,
-    /// Those of the configuration in use. After a failed reload, also those that may cure it.
     files: Files,
-    /// The last configuration that was read is not the one in use.
-    is_refused: bool,
+    /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
+    refused: Option<u32>,
     /// The background work of each issuer, by the issuer's unique number.
     issuers: BTreeMap<u64, AbortHandle>,
 }
@@ -145,7 +144,7 @@ impl Reloader {
             readiness,
             generation: 1,
             files: loaded.files,
-            is_refused: false,
+            refused: None,
             config: loaded.config,
             issuers: BTreeMap::new(),
         };
@@ -159,6 +158,12 @@ impl Reloader {
             self.reload();
         } else if self.files.api_keys.changed() {
             self.reload_keys();
+        } else if let Some(looks) = &mut self.refused {
+            *looks += 1;
+            // A file that it lacked may have come, or a secret; and which ones it lacks, a refused file does not say.
+            if looks.is_multiple_of(LOOKS_BETWEEN_TRIES) && load(&self.path).is_ok() {
+                self.reload();
+            }
         }
     }
 
@@ -181,7 +186,7 @@ impl Reloader {
                 metrics.forget_all_but(&names(&loaded.config));
                 self.config = loaded.config;
                 self.files = loaded.files;
-                self.is_refused = false;
+                self.refused = None;
                 self.follow();
                 self.readiness.forget(KEYS_FILE);
                 metrics.config_reloaded(ReloadResult::Success, now.wall);
@@ -189,11 +194,8 @@ impl Reloader {
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
             Err(error) => {
-                self.is_refused = true;
-                // Whichever of its files is mended, all are read again.
+                self.refused = Some(0);
                 self.files.config = files.config;
-                self.files.config.extend(files.api_keys);
-                self.files.config.extend(files.sets);
                 metrics.config_reloaded(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
                 tracing::error!(error = %error, "Configuration refused; the one before goes on serving");
@@ -205,10 +207,10 @@ impl Reloader {
         match read_keys(&self.config) {
             Ok(keys) => {
                 let count = keys.len();
-                self.gate.live.directory.replace(keys);
+                replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
                 // Good keys do not make a refused configuration good.
-                if !self.is_refused {
+                if self.refused.is_none() {
                     let now = self.gate.clock.now().wall;
                     self.gate.live.metrics.config_reloaded(ReloadResult::Success, now);
                 }
@@ -322,6 +324,17 @@ fn follow_issuer(issuer: &Arc<IssuerState>, gate: &Arc<Gate>, readiness: &Arc<Re
     .abort_handle()
 }
 
+/// Makes `keys` the ones that count, and says so when a file tries to undo a revocation.
+fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
+    let held = directory.replace(keys);
+    if held > 0 {
+        tracing::warn!(
+            keys = held,
+            "Keys that were revoked came back as active; they stay revoked"
+        );
+    }
+}
+
 /// Compiles, and puts key material in place once nothing can fail any more.
 ///
 /// # Errors
@@ -333,6 +346,6 @@ pub fn install(loaded: &mut Loaded, live: &Live, generation: u64, now: Now) -> R
             issuer.keys().start_attempt(now).succeed(&text, jwks, now);
         }
     }
-    live.directory.replace(std::mem::take(&mut loaded.keys));
+    replace_keys(&live.directory, std::mem::take(&mut loaded.keys));
     Ok(snapshot)
 }
