@@ -1,7 +1,10 @@
 //! What time is it? The one reader of system time; everything else is given `now`.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 /// Wall-clock time in milliseconds since the Unix epoch: what `exp`, `nbf` and expiry dates are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -4,7 +4,8 @@ use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
 use http::HeaderValue;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
 use std::hash::Hasher;
 use std::sync::OnceLock;
 

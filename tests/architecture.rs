@@ -1,0 +1,760 @@
+//! Does every module name only what it may? One package cannot enforce that by crates, so the sources are read as text.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Top-level modules, and the ones they may name beside themselves.
+const MODULES: [(&str, &[&str]); 9] = [
+    ("model", &[]),
+    ("jose", &["model"]),
+    ("config", &["model"]),
+    ("observe", &["model"]),
+    ("store", &["model"]),
+    ("proxy", &["model", "jose", "config", "observe"]),
+    ("runtime", &["model", "jose", "config", "store", "observe", "proxy"]),
+    // `jose` signs development tokens, `store` writes the keys file while nothing runs, `observe` sets up the log.
+    ("cli", &["model", "config", "runtime", "jose", "store", "observe"]),
+    ("main", &["cli"]),
+];
+
+/// What is inside `proxy`, in the order of a request's way, and what of it each may name: what comes before it, but for
+/// the exceptions that say why.
+const STAGES: [(&str, &[&str]); 17] = [
+    ("accept", &[]),
+    ("intake", &["accept"]),
+    // Reads the route's issuers and audiences, and the tokens and keys that outlive the snapshot: `snapshot` and `live`
+    // are the memory that a decision is made from.
+    ("authenticate", &["intake", "snapshot", "live"]),
+    ("authorize", &["authenticate"]),
+    ("limit", &["authenticate"]),
+    ("denial", &["accept", "intake", "authenticate", "authorize", "limit"]),
+    ("upstream", &[]),
+    // `decide` for the probe of its stages, which a test puts in.
+    ("live", &["authenticate", "limit", "upstream", "decide"]),
+    (
+        "snapshot",
+        &[
+            "accept",
+            "intake",
+            "authenticate",
+            "authorize",
+            "limit",
+            "upstream",
+            "live",
+        ],
+    ),
+    (
+        "decide",
+        &[
+            "accept",
+            "intake",
+            "authenticate",
+            "authorize",
+            "limit",
+            "denial",
+            "live",
+            "snapshot",
+        ],
+    ),
+    // Meets a need and decides nothing.
+    ("fetch", &["authenticate", "upstream"]),
+    // Takes a permit; of the principal in it, the headers.
+    ("forward", &["authenticate", "decide"]),
+    ("respond", &["denial", "snapshot"]),
+    // The shell around the stages: these four are one thing in four files.
+    ("connection", &["accept", "denial", "respond", "service"]),
+    (
+        "context",
+        &["connection", "decide", "denial", "service", "snapshot", "upstream"],
+    ),
+    (
+        "service",
+        &[
+            "accept",
+            "connection",
+            "context",
+            "decide",
+            "denial",
+            "forward",
+            "intake",
+            "limit",
+            "live",
+            "respond",
+            "snapshot",
+        ],
+    ),
+    (
+        "record",
+        &[
+            "authenticate",
+            "connection",
+            "context",
+            "denial",
+            "intake",
+            "respond",
+            "service",
+        ],
+    ),
+];
+
+/// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
+/// empty text is everywhere.
+const HOMES: [(&str, &[&str]); 43] = [
+    (
+        "pingora",
+        &[
+            "proxy/connection.rs",
+            "proxy/service.rs",
+            "proxy/forward/",
+            "runtime/serve.rs",
+        ],
+    ),
+    ("async_trait", &["proxy/connection.rs", "proxy/service.rs"]),
+    // Where something waits; `jwks_cache` for a fetch.
+    (
+        "tokio",
+        &[
+            "runtime/",
+            "proxy/fetch/",
+            "proxy/connection.rs",
+            "proxy/service.rs",
+            "proxy/authenticate/jwks_cache.rs",
+        ],
+    ),
+    ("jsonwebtoken", &["jose/"]),
+    ("aws_lc_rs::signature", &["jose/"]),
+    ("aws_lc_rs::encoding", &["jose/"]),
+    // Digests, random bytes and comparison in constant time.
+    (
+        "aws_lc_rs",
+        &[
+            "jose/",
+            "model/api_key.rs",
+            "model/secret.rs",
+            "observe/trace.rs",
+            "proxy/authenticate/identity.rs",
+            "proxy/authenticate/jwks_cache.rs",
+            "proxy/fetch/",
+            "cli/token.rs",
+        ],
+    ),
+    ("pem", &["jose/pem_file.rs", "proxy/fetch/jwks.rs"]),
+    ("base64", &["jose/base64url.rs"]),
+    ("rustls", &["proxy/fetch/"]),
+    ("rustls_native_certs", &["proxy/fetch/"]),
+    ("reqwest", &["proxy/fetch/"]),
+    ("governor", &["proxy/limit/"]),
+    ("dashmap", &["model/directory.rs", "proxy/limit/keyed/"]),
+    ("quick_cache", &["proxy/authenticate/"]),
+    ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
+    ("crc32fast", &["model/api_key.rs"]),
+    ("arc_swap", &["proxy/"]),
+    ("serde_yaml", &["store/"]),
+    ("saphyr_parser", &["store/keys_file/yaml.rs", "config/tree.rs"]),
+    ("schemars", &["config/"]),
+    ("strsim", &["config/read.rs"]),
+    ("prometheus", &["observe/"]),
+    ("tracing_subscriber", &["observe/log.rs"]),
+    ("jiff", &["observe/access.rs", "store/keys_file/", "cli/keys.rs"]),
+    ("parking_lot", &["runtime/serve.rs"]),
+    ("axum", &["runtime/"]),
+    ("hyper", &["runtime/"]),
+    ("hyper_util", &["runtime/"]),
+    ("clap", &["cli/"]),
+    ("zeroize", &["model/secret.rs", "config/tree.rs"]),
+    ("url", &["model/issuer.rs", "config/", "proxy/fetch/"]),
+    ("ipnet", &["model/", "config/", "store/", "proxy/", "cli/keys.rs"]),
+    ("bytes", &["proxy/"]),
+    // Vocabulary.
+    ("http", &[""]),
+    ("serde", &[""]),
+    ("serde_json", &[""]),
+    ("thiserror", &[""]),
+    ("tracing", &[""]),
+    // The world outside, read in one place each.
+    ("std::env", &["config/mod.rs", "cli/"]),
+    ("SystemTime::now", &["model/clock.rs"]),
+    // tokio's own clock, for its timers.
+    (
+        "Instant::now",
+        &["model/clock.rs", "proxy/connection.rs", "proxy/service.rs"],
+    ),
+    ("std::process::exit", &[]),
+];
+
+/// The code of one source file: no comments, no texts, no tests.
+struct Source {
+    /// Below `src`, with `/`.
+    path: String,
+    text: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut folders = vec![src.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files.sort();
+    let read: Vec<Source> = files
+        .iter()
+        .map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let path: Vec<&str> = file
+                .strip_prefix(&src)
+                .unwrap()
+                .iter()
+                .map(|part| part.to_str().unwrap())
+                .collect();
+            Source {
+                path: path.join("/"),
+                code: without_comments_and_texts(&text),
+                text,
+            }
+        })
+        .collect();
+    let tests: BTreeSet<PathBuf> = read
+        .iter()
+        .flat_map(|source| test_files(&source.path, &source.code))
+        .collect();
+    let production = read
+        .into_iter()
+        .filter(|source| !tests.contains(Path::new(&source.path)))
+        .map(|source| Source {
+            code: without_tests(&source.code),
+            ..source
+        });
+    production.collect()
+}
+
+/// Blanks comments, and what stands in quotes; line ends stay.
+fn without_comments_and_texts(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
+    let mut out = String::with_capacity(text.len());
+    let mut index = 0;
+    while index < chars.len() {
+        let end = match (at(index), at(index + 1)) {
+            ('/', '/') => end_of_line(&chars, index),
+            ('/', '*') => end_of_block_comment(&chars, index),
+            ('r', '"' | '#') if !is_word(previous(&chars, index)) || previous(&chars, index) == 'b' => {
+                end_of_raw_text(&chars, index)
+            }
+            ('"', _) => end_of_text(&chars, index),
+            // A character, not a lifetime.
+            ('\'', '\\') => end_of_character(&chars, index),
+            ('\'', _) if at(index + 2) == '\'' => index + 3,
+            _ => {
+                out.push(at(index));
+                index += 1;
+                continue;
+            }
+        };
+        out.extend(
+            chars[index..end]
+                .iter()
+                .map(|char| if *char == '\n' { '\n' } else { ' ' }),
+        );
+        index = end;
+    }
+    out
+}
+
+fn previous(chars: &[char], index: usize) -> char {
+    index.checked_sub(1).map_or('\0', |before| chars[before])
+}
+
+fn end_of_line(chars: &[char], start: usize) -> usize {
+    chars[start..]
+        .iter()
+        .position(|char| *char == '\n')
+        .map_or(chars.len(), |length| start + length)
+}
+
+fn end_of_block_comment(chars: &[char], start: usize) -> usize {
+    let mut depth = 0;
+    let mut index = start;
+    while index < chars.len() {
+        match chars[index..] {
+            ['/', '*', ..] => depth += 1,
+            ['*', '/', ..] => depth -= 1,
+            _ => {
+                index += 1;
+                continue;
+            }
+        }
+        index += 2;
+        if depth == 0 {
+            return index;
+        }
+    }
+    chars.len()
+}
+
+fn end_of_text(chars: &[char], start: usize) -> usize {
+    let mut index = start + 1;
+    while index < chars.len() {
+        match chars[index] {
+            '\\' => index += 2,
+            '"' => return index + 1,
+            _ => index += 1,
+        }
+    }
+    chars.len()
+}
+
+/// From the `r`; what is no raw text after all (`r#type`) is one character long.
+fn end_of_raw_text(chars: &[char], start: usize) -> usize {
+    let hashes = chars[start + 1..].iter().take_while(|char| **char == '#').count();
+    let open = start + 1 + hashes;
+    if chars.get(open) != Some(&'"') {
+        return start + 1;
+    }
+    let closing: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+    let length = chars[open + 1..]
+        .windows(closing.len())
+        .position(|window| window == closing);
+    length.map_or(chars.len(), |length| open + 1 + length + closing.len())
+}
+
+fn end_of_character(chars: &[char], start: usize) -> usize {
+    // The character after the backslash may be a quote itself.
+    let rest = chars[start + 3..].iter().position(|char| *char == '\'');
+    rest.map_or(chars.len(), |length| start + 3 + length + 1)
+}
+
+fn is_word(char: char) -> bool {
+    char.is_ascii_alphanumeric() || char == '_'
+}
+
+const TEST_ONLY: &str = "#[cfg(test)]";
+
+/// Where the item that starts at `start` ends: after its block, or its semicolon.
+fn end_of_item(code: &str, start: usize) -> usize {
+    let mut depth = 0_usize;
+    for (index, char) in code[start..].char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' if depth <= 1 => return start + index + 1,
+            '}' => depth -= 1,
+            ';' if depth == 0 => return start + index + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+fn test_items(code: &str) -> Vec<(usize, usize)> {
+    let starts = code.match_indices(TEST_ONLY).map(|(start, _)| start);
+    starts
+        .map(|start| (start, end_of_item(code, start + TEST_ONLY.len())))
+        .collect()
+}
+
+fn without_tests(code: &str) -> String {
+    let mut out = code.to_owned();
+    for (start, end) in test_items(code).into_iter().rev() {
+        out.replace_range(start..end, "");
+    }
+    out
+}
+
+/// The files of modules that exist under test alone.
+fn test_files(path: &str, code: &str) -> Vec<PathBuf> {
+    let path = Path::new(path);
+    let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+        Some("mod" | "lib" | "main") => path.parent().unwrap().to_owned(),
+        _ => path.with_extension(""),
+    };
+    let modules = test_items(code).into_iter().filter_map(|(start, end)| {
+        let name = code[start..end].split("mod ").nth(1)?.strip_suffix(';')?;
+        Some(folder.join(format!("{name}.rs")))
+    });
+    modules.collect()
+}
+
+/// Every `path` of `::`-separated words in `code` that starts with `first`, as the words after it.
+fn paths_from<'c>(code: &'c str, first: &str) -> Vec<&'c str> {
+    let found = code.match_indices(first).filter_map(|(start, _)| {
+        let before = code[..start].chars().next_back().unwrap_or(' ');
+        let rest = &code[start + first.len()..];
+        let follows = rest.strip_prefix("::")?;
+        (!is_word(before) && before != ':' && before != '$').then_some(follows)
+    });
+    found
+        .map(|rest| &rest[..rest.find(|char| !is_word(char) && char != ':').unwrap_or(rest.len())])
+        .collect()
+}
+
+/// Whether `code` names `path`, an outside crate or something in it.
+fn names(code: &str, path: &str) -> bool {
+    code.match_indices(path).any(|(start, _)| {
+        let before = code[..start].chars().next_back().unwrap_or(' ');
+        let rest = &code[start + path.len()..];
+        // A crate is followed by what is meant in it; what is in a crate may stand alone.
+        let ends = match path.contains("::") {
+            true => !rest.starts_with(is_word),
+            false => rest.starts_with("::") || code[..start].ends_with("use ") && rest.starts_with(';'),
+        };
+        // `std::time::SystemTime::now` is `SystemTime::now`; `crate::proxy::tokio` is not `tokio`.
+        let begins = if path.starts_with(char::is_uppercase) {
+            !is_word(before)
+        } else {
+            !is_word(before) && before != ':'
+        };
+        begins && ends
+    })
+}
+
+/// The first module of each `crate::` path, and the second where the first is `proxy`.
+fn modules_named(code: &str) -> BTreeSet<String> {
+    let words = paths_from(code, "crate").into_iter().map(|path| {
+        let mut words = path.split("::");
+        let first = words.next().unwrap_or_default();
+        match first {
+            "proxy" => format!("proxy/{}", words.next().unwrap_or_default()),
+            _ => first.to_owned(),
+        }
+    });
+    words.collect()
+}
+
+/// The first or second part of a file's path: `proxy/accept/head.rs` is `proxy`, and in it `accept`.
+fn module_of(path: &str, depth: usize) -> Option<&str> {
+    let part = path.split('/').nth(depth)?;
+    Some(part.strip_suffix(".rs").unwrap_or(part))
+}
+
+/// What `who` names and may not, and what it may name and does not.
+fn compare(who: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
+    let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+    let too_much = named.difference(&allowed).map(|name| format!("{who} names {name}"));
+    let unused = allowed
+        .difference(named)
+        .map(|name| format!("{who} may name {name} and does not"));
+    too_much.chain(unused).collect()
+}
+
+fn named_by_module(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
+    let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for source in sources {
+        let Some(module) = module_of(&source.path, 0).filter(|module| *module != "lib") else {
+            continue;
+        };
+        let others = modules_named(&source.code)
+            .into_iter()
+            .map(|name| match name.split_once('/') {
+                Some((top, _)) => top.to_owned(),
+                None => name,
+            });
+        // The binary names the library by its name.
+        let of_binary = paths_from(&source.code, "keygate")
+            .into_iter()
+            .filter_map(|path| path.split("::").next());
+        let all = others.chain(of_binary.map(str::to_owned));
+        named
+            .entry(module)
+            .or_default()
+            .extend(all.filter(|other| other != module));
+    }
+    named
+}
+
+fn named_by_stage(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
+    let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("proxy/")) {
+        let Some(stage) = module_of(&source.path, 1).filter(|stage| *stage != "mod") else {
+            continue;
+        };
+        let others = modules_named(&source.code).into_iter().filter_map(|name| {
+            let inner = name.strip_prefix("proxy/")?;
+            (inner != stage).then(|| inner.to_owned())
+        });
+        named.entry(stage).or_default().extend(others);
+    }
+    named
+}
+
+fn check_table(table: &[(&str, &[&str])], named: &BTreeMap<&str, BTreeSet<String>>) {
+    let mut wrong = Vec::new();
+    for (who, names) in named {
+        match table.iter().find(|(listed, _)| listed == who) {
+            Some((_, allowed)) => wrong.extend(compare(who, names, allowed)),
+            None => wrong.push(format!("{who} is not in the table")),
+        }
+    }
+    wrong.extend(
+        table
+            .iter()
+            .filter(|(who, _)| !named.contains_key(who))
+            .map(|(who, _)| format!("there is no {who}")),
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn modules_name_what_the_table_says() {
+    check_table(&MODULES, &named_by_module(&sources()));
+}
+
+#[test]
+fn stages_name_what_the_table_says() {
+    check_table(&STAGES, &named_by_stage(&sources()));
+}
+
+#[test]
+fn a_stage_before_decide_names_only_stages_before_it() {
+    let order: Vec<&str> = STAGES.iter().map(|(stage, _)| *stage).collect();
+    let place = |name: &str| order.iter().position(|stage| *stage == name).expect("a stage");
+    let backwards: Vec<(&str, &str)> = STAGES
+        .iter()
+        .take_while(|(stage, _)| *stage != "connection")
+        .flat_map(|(stage, names)| names.iter().map(move |name| (*stage, *name)))
+        .filter(|(stage, name)| place(name) > place(stage))
+        .collect();
+    let known = [
+        ("authenticate", "snapshot"),
+        ("authenticate", "live"),
+        ("live", "decide"),
+    ];
+    assert_eq!(backwards, known);
+}
+
+#[test]
+fn outside_crates_are_named_in_their_homes() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .flat_map(|source| strays(&source.path, &source.code))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What `path` names and is not the home of.
+fn strays(path: &str, code: &str) -> Vec<String> {
+    let at_home = |homes: &[&str]| {
+        homes.iter().any(|home| match home.ends_with('/') || home.is_empty() {
+            true => path.starts_with(home),
+            false => path == *home,
+        })
+    };
+    let stray = HOMES
+        .iter()
+        .filter(|(name, homes)| names(code, name) && !at_home(homes));
+    stray.map(|(name, _)| format!("{path} names {name}")).collect()
+}
+
+#[test]
+fn every_home_is_lived_in() {
+    let sources = sources();
+    let mut empty = Vec::new();
+    for (name, homes) in HOMES {
+        for home in homes {
+            let lived_in = sources
+                .iter()
+                .any(|source| source.path.starts_with(home) && names(&source.code, name));
+            if !lived_in {
+                empty.push(format!("{name} in {home:?}"));
+            }
+        }
+    }
+    assert!(empty.is_empty(), "{empty:#?}");
+}
+
+#[test]
+fn every_dependency_has_a_home() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let section = manifest
+        .split("\n[dependencies]\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next());
+    let names = section
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = "));
+    let dependencies: Vec<String> = names.map(|(name, _)| name.replace('-', "_")).collect();
+    assert!(dependencies.len() > 30, "{dependencies:?}");
+    let homeless: Vec<&String> = dependencies
+        .iter()
+        .filter(|name| HOMES.iter().all(|(listed, _)| listed != name))
+        .collect();
+    assert!(homeless.is_empty(), "{homeless:?}");
+}
+
+#[test]
+fn every_file_says_first_which_question_it_answers() {
+    let silent: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| source.path != "main.rs" && !source.text.starts_with("//! "))
+        .map(|source| source.path)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn uses_are_one_path_each_from_the_root() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .flat_map(|source| odd_uses(&source.path, &source.code))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Uses of several paths, and paths the tables cannot see.
+fn odd_uses(path: &str, code: &str) -> Vec<String> {
+    let several = code.match_indices("use ").filter_map(|(start, _)| {
+        let before = code[..start].chars().next_back().unwrap_or(' ');
+        let used = code[start..].split(';').next().unwrap_or_default();
+        (!is_word(before) && used.contains("::{")).then(|| format!("{path}: {used}"))
+    });
+    let relative = ["super", "self"]
+        .into_iter()
+        .filter(|word| !paths_from(code, word).is_empty())
+        .map(|word| format!("{path}: {word}::"));
+    several.chain(relative).collect()
+}
+
+#[test]
+fn the_sources_are_found_and_tests_are_left_out() {
+    let sources = sources();
+    let has = |path: &str| sources.iter().any(|source| source.path == path);
+    assert!(sources.len() > 90, "{}", sources.len());
+    assert!(has("main.rs") && has("proxy/decide.rs") && has("proxy/accept/head.rs"));
+    assert!(!has("proxy/accept/head/tests.rs") && !has("proxy/fetch/fake_issuer.rs"));
+    for source in &sources {
+        assert!(!source.code.contains("#[test]"), "{}", source.path);
+    }
+}
+
+#[test]
+fn comments_texts_and_tests_name_nothing() {
+    let code = |text: &str| without_tests(&without_comments_and_texts(text));
+    for text in [
+        "// crate::proxy::decide",
+        "/* crate::proxy::decide /* nested */ crate::proxy::decide */",
+        "let a = \"crate::proxy::decide \\\" crate::proxy::decide\";",
+        "let a = r#\"crate::proxy::decide \" crate::proxy::decide\"#;",
+        "let a = br\"crate::proxy::decide\";",
+        "#[cfg(test)]\nuse crate::proxy::decide;",
+        "#[cfg(test)]\nmod tests { fn a() { crate::proxy::decide::decide(); } }",
+    ] {
+        assert_eq!(modules_named(&code(text)), BTreeSet::new(), "{text}");
+        let after = format!("{text}\nuse crate::model::clock::Now;");
+        assert_eq!(
+            modules_named(&code(&after)),
+            BTreeSet::from(["model".to_owned()]),
+            "{after}"
+        );
+    }
+    // A lifetime and a quoted quote do not open a text.
+    for text in [
+        "fn a<'a>(b: &'a str)",
+        "let a = '\"';",
+        "let a = '\\'';",
+        "let a = b'\"';",
+        "let r#type = 1;",
+    ] {
+        let after = format!("{text}\nuse crate::model::clock::Now;\n// \"");
+        assert_eq!(
+            modules_named(&code(&after)),
+            BTreeSet::from(["model".to_owned()]),
+            "{after}"
+        );
+    }
+}
+
+#[test]
+fn planted_violations_of_the_tables_are_caught() {
+    let planted = |path: &str, code: &str| Source {
+        path: path.to_owned(),
+        text: String::new(),
+        code: without_tests(&without_comments_and_texts(code)),
+    };
+    let named = |code: &str| {
+        let sources = [planted("proxy/intake/mod.rs", code)];
+        named_by_stage(&sources)["intake"].iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(named("use crate::proxy::limit::Admission;"), ["limit"]);
+    assert_eq!(named("fn a() { crate::proxy::limit::spend(1) }"), ["limit"]);
+    assert_eq!(named("let a = \"http://x\"; crate::proxy::limit::spend()"), ["limit"]);
+    assert_eq!(named("use crate::proxy::intake::Credential;"), [""; 0]);
+    assert_eq!(
+        named("use mycrate::proxy::limit::A; fn f() { a::crate::proxy::limit::b() }"),
+        [""; 0]
+    );
+
+    let sources = [
+        planted("model/clock.rs", "use crate::proxy::decide::Permit;"),
+        planted("main.rs", "keygate::runtime::serve()"),
+    ];
+    let named = named_by_module(&sources);
+    assert_eq!(named["model"], BTreeSet::from(["proxy".to_owned()]));
+    assert_eq!(named["main"], BTreeSet::from(["runtime".to_owned()]));
+
+    let names = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    assert_eq!(compare("x", &names, &["a", "b"]), [""; 0]);
+    assert_eq!(compare("x", &names, &["a"]), ["x names b"]);
+    assert_eq!(compare("x", &names, &["a", "b", "c"]), ["x may name c and does not"]);
+}
+
+#[test]
+fn planted_strays_are_caught() {
+    #[track_caller]
+    fn check(path: &str, code: &str, expected: &[&str]) {
+        let expected: Vec<String> = expected.iter().map(|name| format!("{path} names {name}")).collect();
+        assert_eq!(strays(path, &without_comments_and_texts(code)), expected, "{code}");
+    }
+    check("proxy/decide.rs", "use pingora::proxy::Session;", &["pingora"]);
+    check("proxy/service.rs", "use pingora::proxy::Session;", &[]);
+    check("proxy/service.rs.d/a.rs", "use pingora::proxy::Session;", &["pingora"]);
+    check("proxy/decide.rs", "use pingora;", &["pingora"]);
+    check(
+        "proxy/decide.rs",
+        "crate::pingora::f(); pingora_like::f(); not_pingora::f()",
+        &[],
+    );
+    check(
+        "model/api_key.rs",
+        "use aws_lc_rs::signature::KeyPair;",
+        &["aws_lc_rs::signature"],
+    );
+    check("model/api_key.rs", "use aws_lc_rs::hmac;", &[]);
+    check("model/names.rs", "use aws_lc_rs::hmac;", &["aws_lc_rs"]);
+    check(
+        "proxy/decide.rs",
+        "let now = std::time::SystemTime::now();",
+        &["SystemTime::now"],
+    );
+    check("proxy/decide.rs", "let now = SystemTime::now();", &["SystemTime::now"]);
+    check("proxy/decide.rs", "let name = std::env::var(a);", &["std::env"]);
+    check("runtime/serve.rs", "std::process::exit(1)", &["std::process::exit"]);
+    check("observe/access.rs", "#[tokio::main] fn a() {}", &["tokio"]);
+}
+
+#[test]
+fn planted_uses_are_caught() {
+    #[track_caller]
+    fn check(code: &str, count: usize) {
+        let code = without_tests(&without_comments_and_texts(code));
+        assert_eq!(odd_uses("a.rs", &code).len(), count, "{code}");
+    }
+    check("use std::fmt;\nuse std::io::Write as _;", 0);
+    check("use std::{fmt, io};", 1);
+    check("use crate::model::{\n    clock::Now,\n};\nfn a() {}", 1);
+    check("fn a() { use std::fmt::{self, Write}; }", 1);
+    check("use super::Thing;", 1);
+    check("pub use self::inner::Thing;", 1);
+    check("pub(super) fn a(self: Self) { Self::b() }", 0);
+    check("#[cfg(test)]\nmod tests { use super::*; }", 0);
+}
