@@ -27,7 +27,6 @@ use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::Directory;
 use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
@@ -91,17 +90,6 @@ impl fmt::Display for Listing<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads `path` and makes its keys the whole content of `directory`; returns how many there are.
-///
-/// # Errors
-/// The file cannot be read or has a mistake: all of them at once. `directory` keeps what it had.
-pub fn load_into(path: &Path, scheme: DigestScheme, directory: &Directory) -> Result<usize, KeysFileError> {
-    let records = read(path, scheme)?;
-    let count = records.len();
-    directory.replace(records);
-    Ok(count)
 }
 
 /// Reads the keys at `path`, in the order of the file. `scheme` is the one that new keys are digested with.
