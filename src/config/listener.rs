@@ -101,7 +101,7 @@ pub(in crate::config) struct LimitsMirror {
     /// Bytes of the request line and the header fields together (431). Default `32KiB`.
     head_bytes: Option<Text<Size>>,
     /// Header fields (431). Default 100.
-    head_count: Option<NonZeroU32>,
+    head_count: Option<At<NonZeroU32>>,
     /// Bytes of path and query (414). Default `8KiB`.
     target_bytes: Option<Text<Size>>,
     /// Bytes of a body, counted as it streams (413). Default `10MiB`.
@@ -125,9 +125,10 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
     let head_at = mirror.head_bytes.as_ref().map(|size| size.at);
     let target_at = mirror.target_bytes.as_ref().map(|size| size.at);
     let credential_at = mirror.credential_bytes.as_ref().map(|size| size.at);
+    let count_at = mirror.head_count.as_ref().map(|count| count.at);
     let limits = RequestLimits {
         head_bytes_max: size(mirror.head_bytes, 32 << 10),
-        header_count_max: count(mirror.head_count, 100),
+        header_count_max: count(mirror.head_count.map(|count| count.value), 100),
         target_bytes_max: size(mirror.target_bytes, 8 << 10),
         body_bytes_max: mirror.body_bytes.map_or(10 << 20, |size| size.take().0),
         credential_bytes_max: size(mirror.credential_bytes, 8 << 10),
@@ -137,6 +138,17 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
         connections_max: count(mirror.connections, 10_000),
         requests_per_connection_max: mirror.requests_per_connection.map_or(10_000, NonZeroU32::get),
     };
+    for (value, max, at, what) in [
+        (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes"),
+        (limits.header_count_max, HEADER_COUNT_MAX, count_at, "head_count"),
+    ] {
+        if value > max
+            && let Some(at) = at
+        {
+            let problem = format!("`{what}` ({value}) is more than {max}");
+            checker.error_with(at, "out-of-range", problem, "the HTTP parser takes no larger head");
+        }
+    }
     for (part, part_at, what) in [
         (limits.target_bytes_max, target_at, "target_bytes"),
         (limits.credential_bytes_max, credential_at, "credential_bytes"),
@@ -159,6 +171,10 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
     }
     limits
 }
+
+/// pingora's own bounds: past them it would answer by itself, with 400 and no word of why.
+const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
+const HEADER_COUNT_MAX: usize = 256;
 
 fn size(written: Option<Text<Size>>, default: usize) -> usize {
     written.map_or(default, |size| usize::try_from(size.take().0).unwrap_or(usize::MAX))

@@ -338,6 +338,15 @@ fn failed_authentications_are_limited_unless_switched_off_by_name() {
     );
 }
 
+#[test]
+fn a_head_larger_than_the_parser_takes_cannot_be_configured() {
+    let requests = |written: &str| format!("{MINIMAL}requests: {{ {written} }}\n");
+    refused_with(&requests("head_bytes: 1MiB"), &["out-of-range"]);
+    refused_with(&requests("head_count: 257"), &["out-of-range"]);
+    let limits = good(&requests("head_bytes: 1023KiB, head_count: 256")).requests;
+    assert_eq!((limits.head_bytes_max, limits.header_count_max), (1023 << 10, 256));
+}
+
 proptest! {
     #[test]
     fn parsing_never_panics(text in "[a-z0-9:{}\\[\\],\"'&*!|>#%@` \n\t-]{0,200}") {
