@@ -7,6 +7,7 @@ mod binary;
 mod fake_upstream;
 mod gateway;
 mod http1;
+pub mod issuer;
 mod raw_client;
 
 pub use binary::Binary;
@@ -14,6 +15,7 @@ pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;
 pub use gateway::GatewayBuilder;
 pub use http1::Response;
+pub use issuer::TestIssuer;
 pub use raw_client::RawClient;
 pub use raw_client::get;
 

@@ -1,0 +1,399 @@
+//! May this request pass? [`decide`] in memory: requests and a clock in, outcomes out.
+
+#[path = "it/support/mod.rs"]
+mod support;
+
+use crate::support::GatewayBuilder;
+use crate::support::issuer::AUDIENCE;
+use crate::support::issuer::ISSUER;
+use crate::support::issuer::claims_with;
+use crate::support::issuer::jwk_set;
+use crate::support::issuer::token;
+use keygate::config;
+use keygate::jose::jwks::Jwks;
+use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::KeyRecord;
+use keygate::model::directory::KeyState;
+use keygate::proxy::accept::Inbound;
+use keygate::proxy::authenticate::token::TokenError;
+use keygate::proxy::decide::Stop;
+use keygate::proxy::decide::Trail;
+use keygate::proxy::decide::decide;
+use keygate::proxy::live::Live;
+use keygate::proxy::respond::row;
+use keygate::proxy::snapshot::Snapshot;
+use keygate::runtime::assemble;
+use serde_json::json;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When the tests' clock starts.
+const START: u64 = 1_700_000_000;
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// A gate without sockets.
+struct Gate {
+    live: Live,
+    snapshot: Snapshot,
+    clock: ManualClock,
+    key: SigningKey,
+}
+
+impl Gate {
+    /// `top` at the top of the configuration, `more` on its only protected route.
+    fn new(top: &str, more: &str) -> Self {
+        Self::with_routes(top, |gateway| {
+            let route = format!("match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt, api_key]\n{more}\nupstream: api");
+            gateway.route("api", &route)
+        })
+    }
+
+    fn with_routes(top: &str, routes: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let clock = ManualClock::at(Timestamp::from_unix_secs(START));
+        let live = Live::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
+        // Keys are put in place by hand, so nobody ever dials this.
+        let issuer = format!(
+            "issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks\ncooldown: 30s"
+        );
+        let gateway = GatewayBuilder::new()
+            .top(top)
+            .top("api_keys: { file: keys.yaml }")
+            .issuer("main", &issuer)
+            .upstream("api", "127.0.0.1:9".parse().unwrap());
+        let yaml = routes(gateway).yaml();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/keygate.yaml");
+        let config = config::parse(&yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
+        let gate = Self {
+            snapshot: Snapshot::compile(&config, &live, 1).unwrap(),
+            live,
+            clock,
+            key: SigningKey::generate_es256().unwrap(),
+        };
+        gate.publish(&[&gate.key]);
+        gate
+    }
+
+    /// As if a fetch had just brought these keys.
+    fn publish(&self, keys: &[&SigningKey]) {
+        let set = jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
+        let jwks = Jwks::parse(set.as_bytes()).unwrap();
+        let now = self.clock.now();
+        let keys = self.snapshot.issuers[0].keys();
+        keys.start_attempt(now).succeed(set.as_bytes(), jwks, now);
+    }
+
+    fn token(&self, change: serde_json::Value) -> String {
+        let times = json!({ "iat": START, "exp": START + 600 });
+        let mut claims = claims_with(times);
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        token(&self.key, &claims)
+    }
+
+    fn ask(&self, headers: &[(&str, &str)]) -> String {
+        self.ask_from(PEER, "GET", "/orders", headers)
+    }
+
+    fn bearer(&self, token: &str) -> String {
+        self.ask(&[("authorization", &format!("Bearer {token}"))])
+    }
+
+    /// `allowed`, `needs`, or the reason of the denial.
+    fn ask_from(&self, peer: IpAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let inbound = match Inbound::new(&parts, peer, &self.snapshot.trusted_proxies, &self.snapshot.accept) {
+            Ok(inbound) => inbound,
+            Err(error) => return error.reason().to_owned(),
+        };
+        let decided = decide(
+            &self.snapshot,
+            &self.live,
+            &inbound,
+            self.clock.now(),
+            &mut Trail::default(),
+        );
+        match decided {
+            Ok(_) => "allowed".to_owned(),
+            Err(Stop::Denied(denial)) => denial.reason().to_owned(),
+            Err(Stop::Needs(_)) => "needs".to_owned(),
+        }
+    }
+
+    fn advance(&self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+    }
+}
+
+#[test]
+fn s037_a_token_ends_at_exp_and_skew_to_the_millisecond_fresh_or_remembered() {
+    for remembered in [true, false] {
+        let gate = Gate::new("failed_authentication: off", "");
+        let token = gate.token(json!({}));
+        if remembered {
+            assert_eq!(gate.bearer(&token), "allowed");
+        }
+        gate.advance(630_000 - 1);
+        if remembered {
+            assert_eq!(gate.bearer(&token), "allowed");
+        }
+        gate.advance(1);
+        assert_eq!(gate.bearer(&token), "allowed", "at exp + skew");
+        gate.advance(1);
+        assert_eq!(gate.bearer(&token), "token_expired", "one millisecond later");
+        gate.advance(1_000);
+        assert_eq!(gate.bearer(&token), "token_expired");
+        assert!(gate.live.verified.is_empty(), "forgotten");
+    }
+}
+
+#[test]
+fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
+    let gate = Gate::new("failed_authentication: off", "");
+    let token = gate.token(json!({}));
+    assert_eq!(gate.bearer(&token), "allowed");
+    assert_eq!(gate.bearer(&token), "allowed");
+    assert_eq!(gate.live.metrics.token_cache_hits.get(), 1);
+    let other = SigningKey::generate_es256().unwrap();
+    gate.publish(&[&other]);
+    // Within the cooldown of that very fetch nothing newer is to be had.
+    assert_eq!(gate.bearer(&token), "unknown_key");
+    assert!(gate.live.verified.is_empty(), "forgotten");
+    gate.publish(&[&other, &gate.key]);
+    assert_eq!(gate.bearer(&token), "allowed");
+}
+
+#[test]
+fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
+    let gate = Gate::new("failed_authentication: off", "");
+    let stranger = SigningKey::generate_es256().unwrap();
+    let unknown = token(&stranger, &claims_with(json!({ "iat": START, "exp": START + 600 })));
+    assert_eq!(gate.bearer(&unknown), "unknown_key", "just fetched");
+    gate.advance(30_000);
+    assert_eq!(gate.bearer(&unknown), "needs");
+    // S043: the fetch fails; nobody can tell whether the key exists.
+    let keys = gate.snapshot.issuers[0].keys();
+    let attempt = keys.start_attempt(gate.clock.now());
+    assert_eq!(gate.bearer(&unknown), "needs", "one is under way");
+    attempt.fail("on purpose");
+    assert_eq!(gate.bearer(&unknown), "keys_unavailable");
+    assert_eq!(gate.bearer(&gate.token(json!({}))), "allowed", "known keys go on");
+    gate.advance(30_000);
+    assert_eq!(gate.bearer(&unknown), "needs");
+    gate.publish(&[&gate.key]);
+    assert_eq!(gate.bearer(&unknown), "unknown_key");
+}
+
+#[test]
+fn keys_too_stale_answer_503_and_never_401() {
+    let gate = Gate::new("failed_authentication: off", "");
+    let long = gate.token(json!({ "exp": START + 86_400, "jti": "1" }));
+    assert_eq!(gate.bearer(&long), "allowed");
+    gate.advance(24 * 3600 * 1000);
+    assert_eq!(gate.bearer(&long), "allowed", "at max_stale");
+    gate.advance(1);
+    assert_eq!(gate.bearer(&long), "keys_unavailable", "remembered");
+    assert_eq!(
+        gate.bearer(&gate.token(json!({ "exp": START + 86_400 }))),
+        "keys_unavailable"
+    );
+}
+
+#[test]
+fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
+    let gate = Gate::new("failed_authentication: off", "");
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    gate.live.directory.replace(vec![KeyRecord {
+        id: key.id(),
+        digest: Digester::new(None).digest(key.expose()),
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Live,
+        name: "ci".into(),
+        state: KeyState::Active,
+        expires_at: Some(Timestamp::from_unix_secs(START + 60)),
+        scopes: Arc::default(),
+        client: None,
+        organization: None,
+        addresses: Box::default(),
+    }]);
+    let ask = || gate.ask(&[("x-api-key", key.expose())]);
+    assert_eq!(ask(), "allowed");
+    gate.advance(59_999);
+    assert_eq!(ask(), "allowed");
+    gate.advance(1);
+    assert_eq!(ask(), "api_key_expired", "from that instant");
+    gate.clock.set_wall(Timestamp::from_unix_secs(START));
+    assert_eq!(ask(), "api_key_expired", "for ever");
+}
+
+#[test]
+fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
+    let top = "limits: { few: { by: credential, quota: 3/hour } }\nfailed_authentication: off";
+    let gate = Gate::new(top, "limits: [few]");
+    let one = |jti: &str| gate.token(json!({ "jti": jti }));
+    assert_eq!(gate.bearer(&one("1")), "allowed");
+    assert_eq!(gate.bearer(&one("2")), "allowed", "another token of the same client");
+    assert_eq!(
+        gate.ask(&[("authorization", &format!("bEARER {}", one("3")))]),
+        "allowed"
+    );
+    for header in [
+        vec![("authorization", format!("Bearer {}", one("4")))],
+        vec![("authorization", format!("bearer {}", one("1")))],
+        vec![
+            ("authorization", format!("Bearer {}", one("5"))),
+            ("x-forwarded-for", "203.0.113.9".to_owned()),
+        ],
+    ] {
+        let headers: Vec<(&str, &str)> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(gate.ask(&headers), "limit_spent");
+    }
+    // Whoever is refused spends nothing, and cannot spend another's.
+    let other = gate.token(json!({ "client_id": "app-2" }));
+    for _ in 0..10 {
+        assert_eq!(gate.bearer(&format!("{other}AAAA")), "bad_signature");
+    }
+    for _ in 0..3 {
+        assert_eq!(gate.bearer(&other), "allowed");
+    }
+    assert_eq!(gate.bearer(&other), "limit_spent");
+}
+
+#[test]
+fn a_request_without_the_scope_spends_nothing() {
+    let top = "limits: { few: { by: client, quota: 2/hour } }\nfailed_authentication: off";
+    let gate = Gate::new(top, "limits: [few]\nscopes: { all: [admin] }");
+    for _ in 0..5 {
+        assert_eq!(
+            gate.bearer(&gate.token(json!({ "scope": "other" }))),
+            "insufficient_scope"
+        );
+    }
+    let good = gate.token(json!({ "scope": "admin" }));
+    let outcomes: Vec<String> = (0..3).map(|_| gate.bearer(&good)).collect();
+    assert_eq!(outcomes, ["allowed", "allowed", "limit_spent"]);
+}
+
+#[test]
+fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
+    let gate = Gate::new("failed_authentication: { quota: 5/hour, burst: 5 }", "");
+    let good = gate.token(json!({}));
+    let bad = format!("{good}AAAA");
+    for _ in 0..5 {
+        assert_eq!(gate.bearer(&bad), "bad_signature");
+    }
+    for _ in 0..3 {
+        assert_eq!(gate.bearer(&bad), "too_many_failures");
+        // S118: an API key that does not exist and one with a wrong secret are not told apart either.
+        assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "too_many_failures");
+        assert_eq!(gate.bearer(&good), "allowed");
+    }
+    let authorization = format!("Bearer {bad}");
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
+    let outcome = gate.ask_from(elsewhere, "GET", "/orders", &[("authorization", &authorization)]);
+    assert_eq!(outcome, "bad_signature", "another address has its own count");
+    // S110: an untrusted peer does not choose its address.
+    let outcome = gate.ask(&[("authorization", &authorization), ("x-forwarded-for", "203.0.113.1")]);
+    assert_eq!(outcome, "too_many_failures");
+    gate.advance(12 * 60 * 1000);
+    assert_eq!(gate.bearer(&bad), "bad_signature");
+    assert_eq!(gate.bearer(&bad), "too_many_failures");
+}
+
+#[test]
+fn what_is_refused_before_authentication_never_counts_as_a_failed_one() {
+    let gate = Gate::new("failed_authentication: { quota: 1/hour, burst: 1 }", "");
+    let good = gate.token(json!({}));
+    for _ in 0..3 {
+        assert_eq!(gate.ask(&[]), "credential_missing");
+        assert_eq!(gate.ask(&[("authorization", "Bearer a b")]), "authorization_malformed");
+        assert_eq!(gate.ask(&[("authorization", "Basic YTpi")]), "authorization_scheme");
+        assert_eq!(
+            gate.ask(&[("authorization", "Bearer a"), ("x-api-key", "b")]),
+            "two_credentials"
+        );
+    }
+    assert_eq!(gate.bearer(&format!("{good}AAAA")), "bad_signature");
+    assert_eq!(gate.bearer(&format!("{good}AAAA")), "too_many_failures");
+}
+
+#[test]
+fn every_request_has_one_outcome() {
+    let gate = Gate::with_routes("failed_authentication: off", |gateway| {
+        gateway
+            .route("open", "match: { path: /open }\npublic: true\nupstream: api")
+            .route(
+                "read",
+                "match: { path: \"/orders/{*id}\", methods: [GET] }\naccept: [jwt]\nscopes: { any: [read, admin] }\nupstream: api",
+            )
+            .route("key", "match: { path: /key }\naccept: [api_key]\nupstream: api")
+    });
+    let reader = format!("Bearer {}", gate.token(json!({ "scope": "read" })));
+    let admin = format!("Bearer {}", gate.token(json!({ "scope": "admin" })));
+    let other = format!("Bearer {}", gate.token(json!({ "scope": "reader" })));
+    let elsewhere = format!("Bearer {}", gate.token(json!({ "iss": "https://other.example.test" })));
+    let authorization = |value: &'static str| vec![("authorization", value)];
+    let bearer = |value: &str| vec![("authorization".to_owned(), value.to_owned())];
+    let check = |method: &str, target: &str, headers: &[(String, String)], expected: &str| {
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            gate.ask_from(PEER, method, target, &headers),
+            expected,
+            "{method} {target}"
+        );
+    };
+    check("GET", "/open", &[], "allowed");
+    check("GET", "/open", &bearer("Bearer junk"), "allowed");
+    check("GET", "/open?access_token=x", &[], "query_credential");
+    check("GET", "/orders/1", &bearer(&reader), "allowed");
+    check("HEAD", "/orders/1", &bearer(&reader), "allowed");
+    check("GET", "/orders/1", &bearer(&admin), "allowed");
+    check("GET", "/orders/1", &bearer(&other), "insufficient_scope");
+    check("GET", "/orders/1", &bearer(&elsewhere), "unknown_issuer");
+    check("GET", "/orders/1", &[], "credential_missing");
+    check("HEAD", "/orders/1", &[], "credential_missing");
+    check("POST", "/orders/1", &bearer(&reader), "method_not_allowed");
+    check("OPTIONS", "/orders/1", &[], "method_not_allowed");
+    check("get", "/orders/1", &bearer(&reader), "method_unknown");
+    check("GET", "/orders/", &bearer(&reader), "no_route");
+    check("GET", "/orders/../open", &[], "path_dot_segment");
+    check("GET", "/orders/1/%2e%2e/2", &bearer(&reader), "path_dot_segment");
+    check("GET", "/orders//1", &bearer(&reader), "path_empty_segment");
+    check("GET", "/orders/1%2f2", &bearer(&reader), "path_encoded_slash");
+    check("GET", "/key", &bearer(&reader), "credential_type");
+    check("GET", "/nowhere", &bearer(&reader), "no_route");
+    assert_eq!(
+        gate.ask_from(PEER, "GET", "/orders/1", &authorization("Basic YTpi")),
+        "authorization_scheme"
+    );
+}
+
+#[test]
+fn every_reason_a_token_is_refused_for_has_its_row() {
+    for reason in TokenError::REASONS {
+        let row = row(reason);
+        assert_eq!((row.reason, row.status), (reason, 401));
+    }
+}

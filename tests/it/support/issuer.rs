@@ -1,0 +1,165 @@
+//! An issuer of tokens: signs anything, also what no issuer should, and publishes its keys over loopback HTTP.
+
+use super::FakeUpstream;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::clock::Clock;
+use keygate::model::clock::SystemClock;
+use serde_json::Value;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+pub const ISSUER: &str = "https://issuer.example.test";
+pub const AUDIENCE: &str = "https://api.example.test";
+
+/// The test key of `algorithm`; RSA algorithms share one.
+pub fn key(algorithm: Algorithm) -> SigningKey {
+    let pem = match algorithm {
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512 => include_str!("../../data/jose/rsa2048.private.pem"),
+        Algorithm::Es256 => include_str!("../../data/jose/p256.private.pem"),
+        Algorithm::Es384 => include_str!("../../data/jose/p384.private.pem"),
+        Algorithm::EdDsa => include_str!("../../data/jose/ed25519.private.pem"),
+    };
+    SigningKey::from_pkcs8_pem(algorithm, pem).unwrap()
+}
+
+/// Seconds since 1970, by the clock that the program under test reads too.
+pub fn now() -> u64 {
+    SystemClock::new().now().wall.as_unix_secs()
+}
+
+/// Claims of a good access token, ten minutes long.
+pub fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "client_id": "app-1",
+        "scope": "orders:read", "iat": now(), "exp": now() + 600,
+    })
+}
+
+/// `claims()` with the members of `change` in place of its own; `null` takes one out.
+pub fn claims_with(change: Value) -> Value {
+    let mut claims = claims();
+    let Value::Object(change) = change else {
+        panic!("claims are an object");
+    };
+    for (name, value) in change {
+        match value {
+            Value::Null => drop(claims.as_object_mut().unwrap().remove(&name)),
+            value => claims[name] = value,
+        }
+    }
+    claims
+}
+
+/// A token by `key` with its own header.
+pub fn token(key: &SigningKey, claims: &Value) -> String {
+    key.sign("at+jwt", claims).unwrap()
+}
+
+/// A compact JWS of these texts that nobody signed.
+pub fn unsigned(header: &str, payload: &str, signature: &[u8]) -> String {
+    [header.as_bytes(), payload.as_bytes(), signature]
+        .map(base64url)
+        .join(".")
+}
+
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[track_caller]
+pub fn from_base64url(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap()
+}
+
+pub fn jwk_set(keys: &[Value]) -> String {
+    json!({ "keys": keys }).to_string()
+}
+
+/// Serves a JWK set. Counts how often it was fetched.
+pub struct TestIssuer {
+    server: FakeUpstream,
+    /// Held by the test while the issuer hangs.
+    gate: Arc<Mutex<()>>,
+}
+
+impl TestIssuer {
+    /// Publishes `keys`.
+    pub fn start(keys: &[&SigningKey]) -> Self {
+        let issuer = Self {
+            server: FakeUpstream::start(),
+            gate: Arc::default(),
+        };
+        issuer.publish(keys);
+        issuer
+    }
+
+    /// From now on these are its keys.
+    pub fn publish(&self, keys: &[&SigningKey]) {
+        self.publish_set(&jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>()));
+    }
+
+    /// From now on this is its document.
+    pub fn publish_set(&self, body: &str) {
+        self.answer(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+    }
+
+    /// From now on it answers with these bytes.
+    pub fn answer(&self, bytes: &str) {
+        let (bytes, gate) = (bytes.to_owned(), Arc::clone(&self.gate));
+        self.server.answer_with(move |_| {
+            drop(gate.lock());
+            bytes.clone().into_bytes()
+        });
+    }
+
+    /// Answers nobody until what this returns is dropped.
+    pub fn hang(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.gate.lock().unwrap()
+    }
+
+    pub fn fetches(&self) -> usize {
+        self.server.received().len()
+    }
+
+    #[track_caller]
+    pub fn wait_fetches(&self, count: usize) {
+        self.server.wait_received(count);
+    }
+
+    /// What stands under the issuer's name in a configuration, `more` at the end.
+    pub fn yaml(&self, more: &str) -> String {
+        format!(
+            "{}\njwks_url: http://{}/jwks\nallow_http: true\nallow_private_addresses: true\n{more}",
+            identity_yaml(),
+            self.server.address()
+        )
+    }
+}
+
+/// `issuer` and `audiences` of a configuration.
+pub fn identity_yaml() -> String {
+    format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]")
+}
+
+#[test]
+fn a_hanging_issuer_has_seen_the_fetch_and_answers_later() {
+    let issuer = TestIssuer::start(&[&key(Algorithm::Es256)]);
+    let hanging = issuer.hang();
+    let mut client = super::RawClient::connect(issuer.server.address());
+    client.send("GET /jwks HTTP/1.1\r\nHost: a\r\n\r\n");
+    issuer.wait_fetches(1);
+    drop(hanging);
+    assert_eq!(client.receive().json()["keys"][0]["kty"], "EC");
+}
