@@ -118,11 +118,11 @@ pub fn authenticate(
 /// A JWT: from memory when it was verified before, under the same issuer configuration and the same keys; else by its
 /// signature. The route's own rules, the audience among them, are checked every time.
 fn bearer(token: &str, route: &Route, live: &Live, now: Now) -> Result<Arc<Identity>, Failure> {
-    if let Some(remembered) = live.verified.get(token, now.wall) {
-        let issuer = route.issuers.iter().find(|issuer| issuer.uid() == remembered.issuer);
-        let Some(issuer) = issuer else {
-            return Err(Failure::Refused(Refusal::UnknownIssuer));
-        };
+    // Remembered of an issuer that is not the route's, the token is read again: that issuer's configuration may have
+    // changed since, and only the text says whose token it is now.
+    if let Some(remembered) = live.verified.get(token, now.wall)
+        && let Some(issuer) = route.issuers.iter().find(|issuer| issuer.uid() == remembered.issuer)
+    {
         let keys = issuer.keys().current(now).map_err(|_| Failure::CannotTell)?;
         if keys.generation == remembered.generation {
             live.metrics.token_cache_hits.inc();
