@@ -143,9 +143,12 @@ pub fn serve(
 
     let (stop, stopping) = watch::channel(false);
     let open = start_data(&data, Arc::clone(&gate), listeners, stopping.clone());
-    let signals = {
+    let (signals, reloader) = {
         let _inside = background.enter();
-        Signals::install().map_err(StartError::Signals)?
+        let signals = Signals::install().map_err(StartError::Signals)?;
+        // Before anybody can ask `/readyz`: until it has named the issuers, nothing says that their keys are missing.
+        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness));
+        (signals, reloader)
     };
     // Both outlive the drain: probes ask while requests end, and requests to the echo upstream are requests.
     background.spawn(echo::serve(echo, std::future::pending()));
@@ -166,7 +169,6 @@ pub fn serve(
     started(&bound);
 
     background.block_on(async {
-        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness));
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
         until_stopped(reloader, signals).await;
         readiness.begin_drain();

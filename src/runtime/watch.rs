@@ -43,11 +43,6 @@ impl Watched {
         self.0.extend(looks);
     }
 
-    /// Watches what `others` watches as well.
-    pub fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
-    }
-
     /// Whether one of them looks different from the last time; that look counts as the last from then on. A file that
     /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment.
     pub fn changed(&mut self) -> bool {
