@@ -1,0 +1,150 @@
+//! What an operator and a caller see of the running program: reloads, limits, routing, leaks, metrics, shutdown.
+
+#[path = "it/support/mod.rs"]
+mod support;
+
+#[path = "operate/leaks.rs"]
+mod leaks;
+#[path = "operate/limits.rs"]
+mod limits;
+#[path = "operate/reload.rs"]
+mod reload;
+#[path = "operate/routing.rs"]
+mod routing;
+#[path = "operate/shutdown.rs"]
+mod shutdown;
+#[path = "operate/signals.rs"]
+mod signals;
+
+use crate::support::Binary;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use keygate::jose::sign::SigningKey;
+use serde_json::Value;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+const ISSUER: &str = "https://issuer.test";
+const AUDIENCE: &str = "https://api.test";
+
+/// An issuer with one key, for `public_key_files: [issuer.pem]`.
+const ISSUER_YAML: &str = "issuer: https://issuer.test\naudiences: [https://api.test]\npublic_key_files: [issuer.pem]";
+
+fn now_secs() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.expect("it is past 1970").as_secs()
+}
+
+/// Claims of a good token. `more` is put over them; null removes a claim.
+fn claims(more: &Value) -> Value {
+    let now = now_secs();
+    let mut claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "somebody", "client_id": "a-client",
+        "iat": now, "exp": now + 600, "scope": "read",
+    });
+    for (name, value) in more.as_object().expect("claims are an object") {
+        claims[name] = value.clone();
+    }
+    let claims = claims.as_object().expect("still an object").clone();
+    claims.into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+fn token(key: &SigningKey, more: &Value) -> String {
+    key.sign("at+jwt", &claims(more)).unwrap()
+}
+
+/// Makes a key with the program itself, for the configuration in `folder`.
+#[track_caller]
+fn create_key(folder: &Path, more: &[&str]) -> String {
+    let mut args = vec!["create", "--name", "test", "--expires", "30d"];
+    args.extend(more);
+    let output = keys_command(folder, &args);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+fn keys_command(folder: &Path, args: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["keys", "--config"])
+        .arg(folder.join("keygate.yaml"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// A GET with these header lines, on a connection of its own.
+#[track_caller]
+fn get(address: SocketAddr, target: &str, headers: &[&str]) -> Response {
+    RawClient::connect(address).exchange(request("GET", target, headers))
+}
+
+fn request(method: &str, target: &str, headers: &[&str]) -> String {
+    let mut text = format!("{method} {target} HTTP/1.1\r\n");
+    if !headers.iter().any(|line| line.starts_with("Host:")) {
+        text.push_str("Host: api.test\r\n");
+    }
+    for line in headers {
+        text.push_str(line);
+        text.push_str("\r\n");
+    }
+    text + "\r\n"
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+fn api_key(key: &str) -> String {
+    format!("x-api-key: {key}")
+}
+
+/// Asks until `done` says so.
+#[track_caller]
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        // Gives the program the processor; what is waited for is asked again, however long this takes.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
+const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
+
+/// Replaces the configuration file, with no word to the program.
+fn write_config(binary: &Binary, yaml: &str) {
+    replace(binary, "keygate.yaml", yaml);
+}
+
+/// Moves a new file into the place of an old one.
+fn replace(binary: &Binary, name: &str, content: &str) {
+    let new = binary.folder().join(format!("{name}.staged"));
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(new, binary.folder().join(name)).unwrap();
+}
+
+/// Replaces the configuration, and waits until it is in force.
+#[track_caller]
+fn reload(binary: &Binary, yaml: &str) {
+    let before = binary.metric(RELOADED);
+    write_config(binary, yaml);
+    wait_until("the configuration is in force", || binary.metric(RELOADED) > before);
+}
+
+fn condition(binary: &Binary, name: &str) -> Value {
+    let answer = support::get(binary.admin(), "/readyz");
+    let report = answer.json();
+    let conditions = report["conditions"].as_array().expect("conditions are a list");
+    conditions
+        .iter()
+        .find(|condition| condition["name"] == name)
+        .cloned()
+        .unwrap_or(Value::Null)
+}

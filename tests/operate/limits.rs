@@ -1,0 +1,474 @@
+//! How often, end to end: who shares a bucket, what is counted, and what the headers say of it.
+
+use crate::ISSUER_YAML;
+use crate::api_key;
+use crate::bearer;
+use crate::create_key;
+use crate::get;
+use crate::reload;
+use crate::request;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::support::Response;
+use crate::token;
+use crate::wait_until;
+use keygate::jose::sign::SigningKey;
+use serde_json::json;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A gateway whose issuer and keys file are there.
+struct Gate {
+    issuer: SigningKey,
+    upstream: FakeUpstream,
+    gateway: GatewayBuilder,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let upstream = FakeUpstream::start();
+        let gateway = GatewayBuilder::new()
+            .issuer("main", ISSUER_YAML)
+            .upstream("only", upstream.address());
+        Self {
+            issuer: SigningKey::generate_es256().unwrap(),
+            upstream,
+            gateway,
+        }
+    }
+
+    /// With one limit on one route at `/a` for both types of credential.
+    fn limited(by: &str, quota: &str) -> Self {
+        let mut gate = Self::new();
+        gate.gateway = gate
+            .gateway
+            .limit("few", &format!("by: {by}\n{quota}"))
+            .route("a", &both_at("/a", "few"));
+        gate
+    }
+
+    fn top(mut self, yaml: &str) -> Self {
+        self.gateway = self.gateway.top(yaml);
+        self
+    }
+
+    fn start(&self) -> Binary {
+        let yaml = format!("{}api_keys: {{ file: keys.yaml }}\n", self.gateway.yaml());
+        let files = [
+            ("issuer.pem", self.issuer.public_pem()),
+            ("keys.yaml", "keys: []\n".into()),
+        ];
+        Binary::start_with(&yaml, &files.each_ref().map(|(name, text)| (*name, text.as_str())))
+    }
+
+    fn token(&self, more: serde_json::Value) -> String {
+        token(&self.issuer, &more)
+    }
+}
+
+fn both_at(path: &str, limits: &str) -> String {
+    format!("match: {{ path: {path} }}\naccept: [jwt, api_key]\nlimits: [{limits}]\nupstream: only")
+}
+
+fn open_at(path: &str, limits: &str) -> String {
+    format!("match: {{ path: {path} }}\npublic: true\nlimits: [{limits}]\nupstream: only")
+}
+
+#[track_caller]
+fn number(answer: &Response, header: &str) -> u64 {
+    let value = answer
+        .header(header)
+        .unwrap_or_else(|| panic!("{header} in {answer:?}"));
+    value.parse().unwrap()
+}
+
+#[test]
+fn s114_of_a_thousand_at_once_exactly_the_burst_pass() {
+    let gate = Gate::limited("credential", "quota: 100/hour");
+    let binary = gate.start();
+    let ask = request("GET", "/a", &[&bearer(&gate.token(json!({})))]);
+    let (passed, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let all_are_there = std::sync::Barrier::new(20);
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut client = RawClient::connect(binary.data());
+                all_are_there.wait();
+                for _ in 0..50 {
+                    let answer = client.exchange(&ask);
+                    match answer.status {
+                        200 => passed.fetch_add(1, Ordering::SeqCst),
+                        429 => refused.fetch_add(1, Ordering::SeqCst),
+                        other => panic!("{other}: {}", answer.text()),
+                    };
+                }
+            });
+        }
+    });
+    assert_eq!((passed.into_inner(), refused.into_inner()), (100, 900));
+    assert_eq!(gate.upstream.received().len(), 100);
+    wait_until("all are counted", || {
+        binary.metric("keygate_limit_decisions_total{limit=\"few\",outcome=\"deny\"}") == 900.0
+    });
+    assert_eq!(
+        binary.metric("keygate_limit_decisions_total{limit=\"few\",outcome=\"allow\"}"),
+        100.0
+    );
+    assert_eq!(binary.metric("keygate_limit_buckets{limit=\"few\"}"), 1.0);
+}
+
+#[test]
+fn s109_a_bucket_is_the_proved_principals_however_the_credential_is_written() {
+    let gate = Gate::limited("credential", "quota: 3/hour").top("failed_authentication: off");
+    let binary = gate.start();
+    let (good, renewed) = (gate.token(json!({ "jti": "1" })), gate.token(json!({ "jti": "2" })));
+    let other = gate.token(json!({ "client_id": "other" }));
+    let ask = |header: &str| get(binary.data(), "/a", &[header]).status;
+    // What proves nothing spends nothing.
+    for unproved in [
+        "Authorization: Bearer  doubled".to_owned(),
+        format!("Authorization: n1 Bearer {good}"),
+        format!("Authorization: Bearer {good}x"),
+        format!("Authorization: Bearer {}", gate.token(json!({ "exp": 1 }))),
+    ] {
+        assert!([400, 401].contains(&ask(&unproved)), "{unproved}");
+    }
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert_eq!(ask(&format!("Authorization: {scheme} {good}")), 200);
+    }
+    for scheme in ["Bearer", "bEaReR"] {
+        assert_eq!(ask(&format!("Authorization: {scheme} {good}")), 429);
+    }
+    assert_eq!(ask(&format!("Authorization:Bearer {good}")), 429, "space or not");
+    // Asking the issuer for another token gives no other bucket; another client and an API key have their own.
+    assert_eq!(ask(&bearer(&renewed)), 429);
+    assert_eq!(ask(&bearer(&other)), 200);
+    let key = create_key(binary.folder(), &[]);
+    wait_until("the key is known", || ask(&api_key(&key)) != 401);
+    assert_eq!(ask(&api_key(&key)), 200);
+}
+
+#[test]
+fn s109_by_subject_and_by_client_many_tokens_share() {
+    for (by, same, other) in [
+        ("subject", json!({ "client_id": "x" }), json!({ "sub": "x" })),
+        ("client", json!({ "sub": "x" }), json!({ "client_id": "x" })),
+    ] {
+        let gate = Gate::limited(by, "quota: 2/hour");
+        let binary = gate.start();
+        let ask = |token: String| get(binary.data(), "/a", &[&bearer(&token)]).status;
+        assert_eq!(ask(gate.token(json!({}))), 200, "{by}");
+        assert_eq!(ask(gate.token(same.clone())), 200, "{by}");
+        assert_eq!(ask(gate.token(same)), 429, "{by}");
+        assert_eq!(ask(gate.token(json!({}))), 429, "{by}");
+        assert_eq!(ask(gate.token(other)), 200, "{by}");
+    }
+}
+
+#[test]
+fn s110_an_untrusted_peer_cannot_choose_its_address() {
+    let mut gate = Gate::new();
+    gate.gateway = gate
+        .gateway
+        .limit("few", "by: ip\nquota: 2/hour")
+        .route("a", &open_at("/a", "few"));
+    let binary = gate.start();
+    let mut statuses = Vec::new();
+    for (index, name) in [
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "Forwarded",
+        "X-Client-IP",
+        "True-Client-IP",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let value = if *name == "Forwarded" {
+            format!("for=192.0.2.{index}")
+        } else {
+            format!("192.0.2.{index}")
+        };
+        statuses.push(get(binary.data(), "/a", &[&format!("{name}: {value}")]).status);
+    }
+    assert_eq!(statuses, [200, 200, 429, 429, 429]);
+}
+
+#[test]
+fn s110_a_trusted_proxy_names_the_client_and_ipv6_counts_by_64() {
+    let mut gate = Gate::new().top("trusted_proxies: [127.0.0.1/32]");
+    gate.gateway = gate
+        .gateway
+        .limit("few", "by: ip\nquota: 1/hour")
+        .route("a", &open_at("/a", "few"));
+    let binary = gate.start();
+    let ask = |from: &str| get(binary.data(), "/a", &[&format!("X-Forwarded-For: {from}")]).status;
+    for (from, status) in [
+        ("192.0.2.1", 200),
+        ("192.0.2.2", 200),
+        ("192.0.2.1", 429),
+        // What the client put in front of what the proxy added is not believed.
+        ("198.51.100.7, 192.0.2.1", 429),
+        ("2001:db8:0:1::1", 200),
+        ("2001:db8:0:1:ffff::2", 429),
+        ("2001:db8:0:2::1", 200),
+        ("::ffff:192.0.2.2", 429),
+    ] {
+        assert_eq!(ask(from), status, "{from}");
+    }
+}
+
+#[test]
+fn s111_two_limits_and_two_routes_count_for_themselves() {
+    let mut gate = Gate::new();
+    gate.gateway = gate
+        .gateway
+        .limit("tight", "by: subject\nquota: 2/hour")
+        .limit("wide", "by: subject\nquota: 4/hour")
+        .limit("per-route", "by: [subject, route]\nquota: 1/hour")
+        .route("both", &both_at("/both", "tight, wide"))
+        .route("wide", &both_at("/wide", "wide"))
+        .route("one", &both_at("/one", "per-route"))
+        .route("two", &both_at("/two", "per-route"));
+    let binary = gate.start();
+    let good = bearer(&gate.token(json!({})));
+    let ask = |path: &str| get(binary.data(), path, &[&good]);
+    assert_eq!([ask("/both").status, ask("/both").status], [200, 200]);
+    let refused = ask("/both");
+    assert_eq!((refused.status, &refused.json()["limit"]), (429, &json!("tight")));
+    // What one limit refused was not spent from the other.
+    assert_eq!([ask("/wide").status, ask("/wide").status], [200, 200]);
+    let refused = ask("/wide");
+    assert_eq!((refused.status, &refused.json()["limit"]), (429, &json!("wide")));
+    // The one to be waited for longest is named: 2/hour comes back after 30 minutes, 4/hour after 15.
+    assert_eq!(ask("/both").json()["limit"], "tight");
+    let per_route = ["/one", "/two", "/one", "/two"].map(|path| ask(path).status);
+    assert_eq!(per_route, [200, 200, 429, 429]);
+}
+
+#[test]
+fn s111_a_refused_request_spends_nothing() {
+    let mut gate = Gate::new();
+    let scoped = format!("{}\nscopes: {{ all: [admin] }}", both_at("/scoped", "few"));
+    gate.gateway = gate
+        .gateway
+        .limit("few", "by: subject\nquota: 2/hour")
+        .route("scoped", &scoped)
+        .route("a", &both_at("/a", "few"));
+    let binary = gate.start();
+    let good = bearer(&gate.token(json!({})));
+    let ask = |path: &str| get(binary.data(), path, &[&good]).status;
+    assert_eq!([ask("/scoped"), ask("/scoped"), ask("/scoped")], [403, 403, 403]);
+    assert_eq!([ask("/a"), ask("/a"), ask("/a")], [200, 200, 429]);
+}
+
+#[test]
+fn s115_a_limit_that_a_reload_lowers_neither_goes_negative_nor_locks_out() {
+    let upstream = FakeUpstream::start();
+    let with = |quota: &str| {
+        GatewayBuilder::new()
+            .upstream("only", upstream.address())
+            .limit("few", &format!("by: ip\n{quota}"))
+            .route("a", &open_at("/a", "few"))
+            .yaml()
+    };
+    let binary = Binary::start(&with("quota: 50/hour"));
+    let ask = || get(binary.data(), "/a", &[]);
+    for _ in 0..40 {
+        ask();
+    }
+    assert_eq!(number(&ask(), "x-ratelimit-remaining"), 9);
+    reload(&binary, &with("quota: 2/s\nburst: 2"));
+    let spent = ask();
+    assert_eq!((spent.status, number(&spent, "x-ratelimit-remaining")), (429, 0));
+    // However much was spent before, it is no more than this limit's whole burst: a second for two.
+    let wait = number(&spent, "retry-after");
+    assert!((1..=2).contains(&wait), "locked out for {wait} s");
+    let begun = Instant::now();
+    wait_until("the lower limit lets through again", || ask().status != 429);
+    assert!(
+        begun.elapsed() < Duration::from_secs(wait) + Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    // Raised, it does not refill at once, and lets through more.
+    reload(&binary, &with("quota: 1000/s"));
+    wait_until("the higher limit refills", || {
+        number(&ask(), "x-ratelimit-remaining") > 100
+    });
+}
+
+/// The one item of a list field, and its parameters `names`.
+#[track_caller]
+fn item(field: &str, names: [&str; 2]) -> (String, [u64; 2]) {
+    let list = sfv::Parser::new(field).parse::<sfv::List>().unwrap();
+    let [sfv::ListEntry::Item(item)] = list.as_slice() else {
+        panic!("{field} is not one item");
+    };
+    let parameter = |name: &str| {
+        let value = item.params.get(name).unwrap_or_else(|| panic!("{field} has no {name}"));
+        u64::try_from(i64::from(value.as_integer().unwrap())).unwrap()
+    };
+    (
+        item.bare_item.as_string().unwrap().as_str().to_owned(),
+        names.map(parameter),
+    )
+}
+
+#[test]
+fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
+    let gate = Gate::limited("credential", "quota: 60/min\nburst: 2");
+    let binary = gate.start();
+    let good = bearer(&gate.token(json!({})));
+    let ask = || get(binary.data(), "/a", &[&good]);
+    for left in [1, 0] {
+        let answer = ask();
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            item(answer.header("ratelimit-policy").unwrap(), ["q", "w"]),
+            ("few".to_owned(), [60, 60])
+        );
+        let (name, [r, t]) = item(answer.header("ratelimit").unwrap(), ["r", "t"]);
+        assert_eq!((name.as_str(), r, t), ("few", left, 1));
+        assert_eq!(number(&answer, "x-ratelimit-limit"), 60);
+        assert_eq!(
+            (
+                number(&answer, "x-ratelimit-remaining"),
+                number(&answer, "x-ratelimit-reset")
+            ),
+            (left, 1)
+        );
+        assert_eq!(answer.header("retry-after"), None);
+    }
+    let refused = ask();
+    let told = Instant::now();
+    assert_eq!(refused.status, 429);
+    let (_, [r, t]) = item(refused.header("ratelimit").unwrap(), ["r", "t"]);
+    let wait = number(&refused, "retry-after");
+    assert_eq!((r, t, wait), (0, 1, 1));
+    assert_eq!(refused.header("cache-control"), Some("no-store"));
+    assert_eq!(refused.json()["type"], "urn:keygate:problem:limit-spent");
+    // The rule itself is about time that passes: sleeping as long as told is what a good client does.
+    std::thread::sleep((told + Duration::from_secs(wait)).saturating_duration_since(Instant::now()));
+    assert_eq!(ask().status, 200, "waited {wait} s as told");
+}
+
+#[test]
+fn s116_each_family_of_headers_can_be_switched_off() {
+    const STANDARD: [&str; 2] = ["ratelimit", "ratelimit-policy"];
+    const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    for (standard, legacy) in [(true, true), (true, false), (false, true), (false, false)] {
+        let gate = Gate::limited("credential", "quota: 1/hour").top(&format!(
+            "rate_limit_headers: {{ standard: {standard}, legacy: {legacy} }}"
+        ));
+        // The upstream's own must not be taken for ours.
+        gate.upstream.answer_with(|_| {
+            b"HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=1;t=1\r\nX-RateLimit-Limit: 77\r\nContent-Length: 0\r\n\r\n".to_vec()
+        });
+        let binary = gate.start();
+        let good = bearer(&gate.token(json!({})));
+        for status in [200, 429] {
+            let answer = get(binary.data(), "/a", &[&good]);
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("retry-after").is_some(), status == 429);
+            for (names, on) in [(&STANDARD[..], standard), (&LEGACY[..], legacy)] {
+                for name in names {
+                    let ours = answer
+                        .header(name)
+                        .filter(|value| !value.contains("theirs") && *value != "77");
+                    assert_eq!(ours.is_some(), on, "{name} {status} {standard} {legacy}: {answer:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
+    let gate = Gate::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 5/hour }");
+    let binary = gate.start();
+    let good = bearer(&gate.token(json!({})));
+    let bad = bearer(&gate.token(json!({ "exp": 1 })));
+    let ask = |header: &str| get(binary.data(), "/a", &[header]);
+    for _ in 0..5 {
+        assert_eq!(ask(&bad).status, 401);
+    }
+    for _ in 0..3 {
+        let answer = ask(&bad);
+        assert_eq!(
+            (answer.status, &answer.json()["type"]),
+            (429, &json!("urn:keygate:problem:too-many-failures"))
+        );
+        assert!(number(&answer, "retry-after") >= 1);
+        assert_eq!(answer.header("www-authenticate"), None);
+        assert_eq!(ask(&good).status, 200);
+    }
+}
+
+#[test]
+fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
+    let gate = Gate::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 1/hour }");
+    let binary = gate.start();
+    let known = create_key(binary.folder(), &[]);
+    let revoked = create_key(binary.folder(), &[]);
+    let output = crate::keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
+    assert!(output.status.success(), "{output:?}");
+    wait_until("the key is known", || {
+        get(binary.data(), "/a", &[&api_key(&known)]).status == 200
+    });
+    wait_until("failures are spent", || {
+        get(binary.data(), "/a", &[&api_key("kg_live_x")]).status == 429
+    });
+    // A wrong secret of a known id, an unknown id, a revoked key, a typo, no key at all.
+    let unknown = keygate::model::api_key::ApiKeyText::generate(
+        "kg",
+        "live".parse().unwrap(),
+        &mut keygate::model::api_key::system_random,
+    );
+    let mut wrong =
+        keygate::model::api_key::ApiKeyText::generate("kg", "live".parse().unwrap(), &mut |bytes: &mut [u8]| {
+            bytes.fill(7)
+        })
+        .expose()
+        .to_owned();
+    wrong.replace_range(8..24, &known[8..24]);
+    let mut seen = Vec::new();
+    for guess in [
+        wrong.as_str(),
+        unknown.expose(),
+        &revoked,
+        "kg_live_x",
+        &known[..known.len() - 1],
+    ] {
+        let answer = get(binary.data(), "/a", &[&api_key(guess)]);
+        let mut body = answer.json();
+        body["request_id"] = json!(null);
+        let mut headers: Vec<_> = answer
+            .headers
+            .iter()
+            .filter(|(name, _)| !["x-request-id", "date"].contains(&&*name.to_ascii_lowercase()))
+            .cloned()
+            .collect();
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("retry-after") || number(&answer, "retry-after") < 3590);
+        seen.push((answer.status, body, headers));
+    }
+    assert_eq!(seen[0].0, 429);
+    assert!(seen.iter().all(|answer| *answer == seen[0]), "{seen:#?}");
+    // And the good one passes still.
+    assert_eq!(get(binary.data(), "/a", &[&api_key(&known)]).status, 200);
+}
+
+#[test]
+fn missing_credentials_are_no_guesses() {
+    let gate = Gate::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 1/hour }");
+    let binary = gate.start();
+    for _ in 0..5 {
+        assert_eq!(get(binary.data(), "/a", &[]).status, 401);
+    }
+    assert_eq!(get(binary.data(), "/a", &[&bearer("x.y.z")]).status, 401);
+    assert_eq!(get(binary.data(), "/a", &[&bearer("x.y.z")]).status, 429);
+}

@@ -1,0 +1,578 @@
+//! What survives a change of the files, and what does not?
+
+use crate::AUDIENCE;
+use crate::ISSUER;
+use crate::ISSUER_YAML;
+use crate::REFUSED;
+use crate::RELOADED;
+use crate::api_key;
+use crate::bearer;
+use crate::condition;
+use crate::create_key;
+use crate::get;
+use crate::keys_command;
+use crate::reload;
+use crate::replace;
+use crate::request;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::support::ReceivedRequest;
+use crate::token;
+use crate::wait_until;
+use crate::write_config;
+use keygate::jose::sign::SigningKey;
+use serde_json::json;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+
+const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
+
+/// Answers with its own name and the `x-version` that came.
+fn naming(name: &'static str) -> FakeUpstream {
+    let upstream = FakeUpstream::start();
+    upstream.answer_with(move |request: &ReceivedRequest| {
+        let body = format!("{name} {}", request.headers_named("x-version").join(","));
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    upstream
+}
+
+#[test]
+fn s150_every_request_sees_one_whole_configuration() {
+    let upstreams = [naming("one"), naming("two")];
+    let issuer = SigningKey::generate_es256().unwrap();
+    let version = |index: usize| {
+        let (name, quota) = [("one", 100_000), ("two", 200_000)][index];
+        GatewayBuilder::new()
+            .issuer("main", ISSUER_YAML)
+            .limit("all", &format!("by: credential\nquota: {quota}/s"))
+            .upstream_with(
+                "only",
+                &format!(
+                    "endpoints: [\"{}\"]\nset_headers: {{ x-version: {name} }}",
+                    upstreams[index].address()
+                ),
+            )
+            .route(
+                "only",
+                &format!(
+                    "match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt]\nscopes: {{ all: [{name}] }}\nlimits: [all]\nupstream: only"
+                ),
+            )
+            .yaml()
+    };
+    let binary = Binary::start_with(&version(0), &[("issuer.pem", &issuer.public_pem())]);
+    let both = bearer(&token(&issuer, &json!({ "scope": "one two" })));
+    let ask = request("GET", "/a", &[&both]);
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let seen = Mutex::new([0_usize; 2]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = RawClient::connect(binary.data());
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = client.exchange(&ask);
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    let index = match (answer.text().as_str(), answer.header("x-ratelimit-limit")) {
+                        ("one one", Some("100000")) => 0,
+                        ("two two", Some("200000")) => 1,
+                        mixed => panic!("a mixture of configurations: {mixed:?}"),
+                    };
+                    seen.lock().unwrap()[index] += 1;
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _stopping = Stopping(&stop);
+        for round in 1..=100 {
+            let yaml = version(round % 2);
+            // By itself, and when told.
+            if round <= 20 {
+                reload(&binary, &yaml);
+            } else {
+                let before = binary.metric(RELOADED);
+                binary.reload(&yaml);
+                wait_until("reloaded", || binary.metric(RELOADED) > before);
+            }
+            let before = served.load(Ordering::Relaxed);
+            wait_until("requests go on", || served.load(Ordering::Relaxed) > before + 4);
+        }
+    });
+    let seen = *seen.lock().unwrap();
+    assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+    assert_eq!(binary.metric(REFUSED), 0.0);
+}
+
+/// So that client threads end when an assertion does.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_change_right_behind_another_is_not_missed() {
+    let upstream = FakeUpstream::start();
+    // Enough routes that loading takes longer than the second change.
+    let version = |path: &str| {
+        let mut gateway = GatewayBuilder::new().upstream("only", upstream.address());
+        for route in 0..1000 {
+            gateway = gateway.route(
+                &format!("r{route}"),
+                &format!("match: {{ path: /r{route} }}\npublic: true\nupstream: only"),
+            );
+        }
+        gateway
+            .route(
+                "last",
+                &format!("match: {{ path: {path} }}\npublic: true\nupstream: only"),
+            )
+            .yaml()
+    };
+    let binary = Binary::start(&version("/begin"));
+    for round in 0..8 {
+        binary.reload(&version(&format!("/early{round}")));
+        // Somewhere within the loading of the first; the next place in each round.
+        let until = Instant::now() + Duration::from_millis(round * 6);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let last = format!("/late{round}");
+        write_config(&binary, &version(&last));
+        wait_until("the last change counts", || {
+            get(binary.data(), &last, &[]).status == 200
+        });
+    }
+}
+
+#[test]
+fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
+    let upstream = FakeUpstream::start();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    upstream.answer_with(move |_| {
+        let _ = released.lock().unwrap().recv_timeout(crate::PATIENCE);
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
+    });
+    let gateway = GatewayBuilder::new().upstream("only", upstream.address());
+    let open = "public: true\nupstream: only";
+    let old = gateway
+        .clone()
+        .route("old", &format!("match: {{ path: /slow }}\n{open}"));
+    let new = gateway.route("new", &format!("match: {{ path: /other }}\n{open}"));
+    let binary = Binary::start(&old.yaml());
+    let mut client = RawClient::connect(binary.data());
+    client.send(request("GET", "/slow", &[]));
+    upstream.wait_received(1);
+    reload(&binary, &new.yaml());
+    assert_eq!(get(binary.data(), "/slow", &[]).status, 404);
+    release.send(()).unwrap();
+    assert_eq!(client.receive().text(), "slow");
+    // The connection lives on; its next request sees the new configuration.
+    assert_eq!(client.exchange(request("GET", "/slow", &[])).status, 404);
+    let records = binary.wait_access_records(3);
+    let in_flight = records.iter().find(|record| record["status"] == 200).unwrap();
+    assert_eq!(in_flight["route"], "old");
+}
+
+#[test]
+fn quotas_survive_a_reload() {
+    let upstream = FakeUpstream::start();
+    let gateway = |extra: &str| {
+        GatewayBuilder::new()
+            .limit("few", "by: ip\nquota: 2/hour")
+            .upstream("only", upstream.address())
+            .route(
+                "counted",
+                "match: { path: /counted }\npublic: true\nlimits: [few]\nupstream: only",
+            )
+            .route(
+                extra,
+                &format!("match: {{ path: /{extra} }}\npublic: true\nupstream: only"),
+            )
+            .yaml()
+    };
+    let binary = Binary::start(&gateway("a"));
+    let ask = || get(binary.data(), "/counted", &[]).status;
+    assert_eq!([ask(), ask(), ask()], [200, 200, 429]);
+    for extra in ["b", "c", "a"] {
+        reload(&binary, &gateway(extra));
+        assert_eq!(get(binary.data(), &format!("/{extra}"), &[]).status, 200);
+        assert_eq!(ask(), 429, "with {extra}");
+    }
+}
+
+#[test]
+fn key_sets_and_remembered_tokens_live_as_long_as_their_issuer_is_unchanged() {
+    let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
+    let issuer = SigningKey::generate_es256().unwrap();
+    let set = json!({ "keys": [issuer.public_jwk()] }).to_string();
+    jwks.answer_with(move |_| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=3600\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{set}", set.len()).into_bytes()
+    });
+    let gateway = |path: &str, skew: &str, extra: &str| {
+        GatewayBuilder::new()
+            .issuer(
+                "main",
+                &format!(
+                    "issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: http://{}{path}\nallow_http: true\n\
+                     allow_private_addresses: true\nclock_skew: {skew}",
+                    jwks.address()
+                ),
+            )
+            .upstream("only", upstream.address())
+            .route(extra, "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: only")
+            .yaml()
+    };
+    let binary = Binary::start(&gateway("/jwks", "30s", "a"));
+    binary.wait_ready();
+    assert_eq!(jwks.received().len(), 1);
+    let good = bearer(&token(&issuer, &json!({})));
+    let ask = || get(binary.data(), "/", &[&good]).status;
+    let hits = || binary.metric("keygate_token_cache_hits_total");
+    let misses = || binary.metric("keygate_token_cache_misses_total");
+    assert_eq!(ask(), 404, "`{{*rest}}` is one character at least");
+    let ask = || get(binary.data(), "/a", &[&good]).status;
+    assert_eq!((ask(), hits(), misses()), (200, 0.0, 1.0));
+    for extra in ["b", "c"] {
+        reload(&binary, &gateway("/jwks", "30s", extra));
+    }
+    assert_eq!((ask(), hits(), misses()), (200, 1.0, 1.0), "remembered");
+    assert_eq!(jwks.received().len(), 1, "fetched again without need");
+    reload(&binary, &gateway("/jwks", "31s", "c"));
+    binary.wait_ready();
+    assert_eq!((ask(), hits(), misses()), (200, 1.0, 2.0), "verified afresh");
+    assert_eq!(jwks.received().len(), 1, "the keys are where they were");
+    reload(&binary, &gateway("/other", "31s", "c"));
+    binary.wait_ready();
+    assert_eq!((ask(), hits(), misses()), (200, 1.0, 3.0), "other keys, other trust");
+    let fetched: Vec<_> = jwks
+        .received()
+        .iter()
+        .map(|request| request.target().to_owned())
+        .collect();
+    assert_eq!(fetched, ["/jwks", "/other"]);
+}
+
+#[test]
+fn a_key_that_is_exchanged_in_its_file_verifies_nothing_more() {
+    let upstream = FakeUpstream::start();
+    let [old, new] = [
+        SigningKey::generate_es256().unwrap(),
+        SigningKey::generate_es256().unwrap(),
+    ];
+    let yaml = GatewayBuilder::new()
+        .top("failed_authentication: off")
+        .issuer("main", ISSUER_YAML)
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /a }\naccept: [jwt]\nupstream: only")
+        .yaml();
+    let binary = Binary::start_with(&yaml, &[("issuer.pem", &old.public_pem())]);
+    let [old, new] = [(&old, "old"), (&new, "new")].map(|(key, _)| (bearer(&token(key, &json!({}))), key.public_pem()));
+    let ask = |header: &str| get(binary.data(), "/a", &[header]).status;
+    assert_eq!((ask(&old.0), ask(&new.0)), (200, 401));
+    replace(&binary, "issuer.pem", &new.1);
+    wait_until("the new key verifies", || ask(&new.0) == 200);
+    assert_eq!(ask(&old.0), 401, "also remembered tokens end");
+    let refused = binary.metric(REFUSED);
+    replace(
+        &binary,
+        "issuer.pem",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    );
+    wait_until("the broken file is refused", || binary.metric(REFUSED) > refused);
+    assert_eq!((ask(&old.0), ask(&new.0)), (401, 200));
+    replace(&binary, "issuer.pem", &old.1);
+    wait_until("the old key verifies again", || ask(&old.0) == 200);
+    assert_eq!((ask(&new.0), binary.metric(LAST_SUCCESS)), (401, 1.0));
+}
+
+/// A gateway with one open route at `/a`, and what makes it bad.
+fn one_route(upstream: &FakeUpstream) -> String {
+    GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /a }\npublic: true\nupstream: only")
+        .yaml()
+}
+
+#[test]
+fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
+    let upstream = FakeUpstream::start();
+    let good = one_route(&upstream);
+    let binary = Binary::start(&good);
+    let broken = [
+        (good.replace("routes:", "routes: ["), "keygate.yaml:"),
+        (
+            good.replace("public: true", "public: true\n    publik: true"),
+            "unknown key",
+        ),
+        (
+            format!("{good}requests: {{ head_timeout: 10 }}\n"),
+            "requests.head_timeout",
+        ),
+        (
+            format!("{good}requests: {{ body_bytes: 10MB }}\n"),
+            "requests.body_bytes",
+        ),
+        (good.replace("upstream: only", "upstream: onyl"), "did you mean `only`?"),
+        (good.replace("    public: true\n", ""), "routes[0]"),
+        (
+            format!("{good}api_keys: {{ pepper: \"${{KEYGATE_TEST_NOT_SET}}\" }}\n"),
+            "KEYGATE_TEST_NOT_SET",
+        ),
+        (
+            format!("{good}api_keys: {{ file: not-there.yaml }}\n"),
+            "not-there.yaml",
+        ),
+        (
+            format!(
+                "{good}issuers: {{ main: {{ issuer: 'https://a', audiences: any, public_key_files: [no.pem] }} }}\n"
+            ),
+            "no.pem",
+        ),
+        (String::new(), "keygate.yaml"),
+    ];
+    for (yaml, word) in broken {
+        let refused = binary.metric(REFUSED);
+        write_config(&binary, &yaml);
+        wait_until(word, || binary.metric(REFUSED) > refused);
+        assert_eq!(binary.metric(LAST_SUCCESS), 0.0, "{word}");
+        // Ready all the same: what serves is good.
+        assert_eq!(crate::support::get(binary.admin(), "/readyz").status, 200, "{word}");
+        let condition = condition(&binary, "config");
+        assert_eq!(condition["status"], "ok");
+        let detail = condition["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("last reload failed") && detail.contains(word),
+            "{word}: {detail}"
+        );
+        binary.wait_for_output("Configuration refused; the one before goes on serving");
+        assert!(binary.output().contains(word), "{word}");
+        assert_eq!(get(binary.data(), "/a", &[]).status, 200, "{word}");
+        // Refused once, not again at every look.
+        assert_eq!(binary.metric(REFUSED), refused + 1.0, "{word}");
+        reload(&binary, &good);
+        assert_eq!(binary.metric(LAST_SUCCESS), 1.0);
+        assert_eq!(crate::condition(&binary, "config")["detail"], "");
+    }
+}
+
+#[test]
+fn s149_yaml_bombs_are_refused_quickly() {
+    let upstream = FakeUpstream::start();
+    let good = one_route(&upstream);
+    let binary = Binary::start(&good);
+    let mut anchors = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..30 {
+        let before = format!("*a{}, ", level - 1).repeat(9);
+        anchors.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(10_000), "*a, ".repeat(100_000));
+    let bombs = [
+        anchors,
+        text,
+        format!("a: {}", "[".repeat(10_000)),
+        format!("a: {}{}", "{ a: ".repeat(10_000), "}".repeat(10_000)),
+        (0..10_000)
+            .map(|depth| format!("{:depth$}a:\n", ""))
+            .collect::<String>()[..900_000]
+            .to_owned(),
+        "- ".repeat(10_000),
+        "x".repeat(3 * 1024 * 1024),
+    ];
+    for (index, bomb) in bombs.iter().enumerate() {
+        let refused = binary.metric(REFUSED);
+        let began = Instant::now();
+        write_config(&binary, bomb);
+        wait_until("the bomb is refused", || binary.metric(REFUSED) > refused);
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "bomb {index} took {:?}",
+            began.elapsed()
+        );
+        assert_eq!(get(binary.data(), "/a", &[]).status, 200, "bomb {index}");
+    }
+    let resident = binary.metric("process_resident_memory_bytes");
+    assert!(resident < 300e6, "{resident} bytes");
+    reload(&binary, &good);
+}
+
+#[test]
+fn a_file_that_a_refused_configuration_lacked_cures_it_when_it_comes() {
+    let upstream = FakeUpstream::start();
+    let issuer = SigningKey::generate_es256().unwrap();
+    let protected = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }")
+        .issuer("main", ISSUER_YAML)
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /b }\naccept: [jwt]\nupstream: only")
+        .yaml();
+    let binary = Binary::start(&one_route(&upstream));
+    write_config(&binary, &protected);
+    wait_until("refused", || binary.metric(REFUSED) > 0.0);
+    replace(&binary, "issuer.pem", &issuer.public_pem());
+    replace(&binary, "keys.yaml", "keys: []\n");
+    wait_until("in force", || get(binary.data(), "/b", &[]).status == 401);
+    // Trying again is quiet: it was refused once.
+    assert_eq!((binary.metric(REFUSED), binary.metric(LAST_SUCCESS)), (1.0, 1.0));
+    assert_eq!(
+        get(binary.data(), "/b", &[&bearer(&token(&issuer, &json!({})))]).status,
+        200
+    );
+}
+
+#[test]
+fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
+    let upstream = FakeUpstream::start();
+    let gateway = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }\nfailed_authentication: off")
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /a }\naccept: [api_key]\nupstream: only");
+    let binary = Binary::start_with(&gateway.yaml(), &[("keys.yaml", "keys: []\n")]);
+    let ask = |key: &str| get(binary.data(), "/a", &[&api_key(key)]).status;
+    let first = create_key(binary.folder(), &[]);
+    wait_until("the first key counts", || ask(&first) == 200);
+    let second = create_key(binary.folder(), &[]);
+    wait_until("the second key counts", || ask(&second) == 200);
+    assert_eq!(ask(&first), 200);
+
+    let output = keys_command(binary.folder(), &["revoke", &first[8..24]]);
+    assert!(output.status.success(), "{output:?}");
+    wait_until("the revoked key is refused", || ask(&first) == 401);
+    assert_eq!(ask(&second), 200);
+
+    // A broken file ends no key, and says so, until it is good.
+    let good = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
+    let refused = binary.metric(REFUSED);
+    replace(&binary, "keys.yaml", &format!("{good}  - id: short\n"));
+    wait_until("the broken file is refused", || binary.metric(REFUSED) > refused);
+    assert_eq!((ask(&first), ask(&second)), (401, 200));
+    binary.wait_for_output("Keys file refused; the keys before go on serving");
+    let condition = || condition(&binary, "keys_file");
+    assert!(
+        condition()["detail"].as_str().unwrap().contains("refused"),
+        "{}",
+        condition()
+    );
+    assert_eq!(crate::support::get(binary.admin(), "/readyz").status, 200);
+    assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
+    replace(&binary, "keys.yaml", &good);
+    wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
+    assert_eq!(condition()["detail"], "2 keys");
+
+    // Also when the whole configuration is read again instead.
+    replace(&binary, "keys.yaml", "keys: 7\n");
+    wait_until("refused again", || binary.metric(LAST_SUCCESS) == 0.0);
+    let refused = binary.metric(REFUSED);
+    binary.reload(
+        &gateway
+            .route("more", "match: { path: /more }\npublic: true\nupstream: only")
+            .yaml(),
+    );
+    wait_until("the whole is refused", || binary.metric(REFUSED) > refused);
+    assert_eq!((ask(&first), ask(&second)), (401, 200));
+    // Good keys bring the configuration that waited for them.
+    replace(&binary, "keys.yaml", &good);
+    wait_until("the route is there", || get(binary.data(), "/more", &[]).status == 200);
+    assert_eq!(
+        (ask(&first), ask(&second), binary.metric(LAST_SUCCESS)),
+        (401, 200, 1.0)
+    );
+    let stale = condition();
+    assert!(!stale.to_string().contains("refused"), "{stale}");
+}
+
+#[test]
+fn good_keys_do_not_hide_a_refused_configuration() {
+    let upstream = FakeUpstream::start();
+    let good = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }\nfailed_authentication: off")
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /a }\naccept: [api_key]\nupstream: only")
+        .yaml();
+    let binary = Binary::start_with(&good, &[("keys.yaml", "keys: []\n")]);
+    let ask = |key: &str| get(binary.data(), "/a", &[&api_key(key)]).status;
+    let first = create_key(binary.folder(), &[]);
+    let one = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
+    let second = create_key(binary.folder(), &[]);
+    let two = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
+    wait_until("both keys count", || ask(&second) == 200);
+    write_config(&binary, "routes: nonsense\n");
+    wait_until("refused", || binary.metric(LAST_SUCCESS) == 0.0);
+    // Above all a key that somebody ends must end, whatever state the configuration is in.
+    replace(&binary, "keys.yaml", &one);
+    wait_until("keys are followed still", || ask(&second) == 401);
+    assert_eq!((ask(&first), binary.metric(LAST_SUCCESS)), (200, 0.0));
+    replace(&binary, "keys.yaml", &two);
+    wait_until("keys are followed still", || ask(&second) == 200);
+    assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let upstream = FakeUpstream::start();
+    let good = one_route(&upstream);
+    let binary = Binary::start(&good);
+    let changed = good
+        .replacen(
+            "  - address: 127.0.0.1:0\n",
+            "  - address: 127.0.0.1:0\n  - address: 127.0.0.1:0\n",
+            1,
+        )
+        .replace("path: /a", "path: /b");
+    reload(&binary, &changed);
+    binary.wait_for_output("takes effect after a restart");
+    let warned = |key: &str| {
+        binary
+            .output()
+            .lines()
+            .filter(|line| line.contains("after a restart"))
+            .any(|line| line.contains(&format!("\"key\":\"{key}\"")))
+    };
+    assert!(
+        warned("listeners") && !warned("admin") && !warned("log"),
+        "{}",
+        binary.output()
+    );
+    // The rest is in force all the same.
+    assert_eq!(get(binary.data(), "/b", &[]).status, 200);
+    reload(&binary, &format!("{changed}log: {{ level: debug }}\n"));
+    wait_until("it warns of the log", || warned("log"));
+}
+
+#[test]
+fn what_a_reload_removes_is_gone_from_routing_and_metrics() {
+    let upstream = FakeUpstream::start();
+    let gateway = GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("kept", "match: { path: /kept }\npublic: true\nupstream: only");
+    let with = gateway
+        .clone()
+        .route("removed", "match: { path: /removed }\npublic: true\nupstream: only");
+    let binary = Binary::start(&with.yaml());
+    let both = || ["/kept", "/removed"].map(|path| get(binary.data(), path, &[]).status);
+    let metrics = || crate::support::get(binary.admin(), "/metrics").text();
+    assert_eq!(both(), [200, 200]);
+    wait_until("both are counted", || {
+        metrics().contains("route=\"removed\",status_class=\"2xx\"")
+    });
+    reload(&binary, &gateway.yaml());
+    assert_eq!(both(), [200, 404]);
+    let text = metrics();
+    assert!(!text.contains("route=\"removed\""), "{text}");
+    reload(&binary, &with.yaml());
+    assert_eq!(both(), [200, 200]);
+    wait_until("counts of a name that stays go on", || {
+        binary.metric("keygate_requests_total{method=\"GET\",route=\"kept\",status_class=\"2xx\"}") == 3.0
+    });
+}
