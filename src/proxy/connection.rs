@@ -7,13 +7,16 @@
 use crate::config::RequestLimits;
 use crate::model::clock::Now;
 use crate::proxy::accept::HeadError;
+use crate::proxy::accept::HeadFacts;
 use crate::proxy::accept::HeadLimits;
 use crate::proxy::accept::head;
+use crate::proxy::accept::head::Body;
 use crate::proxy::denial::Denial;
 use crate::proxy::respond;
 use crate::proxy::service::Gate;
 use crate::proxy::service::Service;
 use async_trait::async_trait;
+use bytes::Bytes;
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::apps::ServerApp;
@@ -115,10 +118,36 @@ impl Drop for Slot {
     }
 }
 
+/// What is known to follow the request whose head was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Unknown,
+    /// Bytes of another request. pingora cannot give them back, so this is the last request here, and its answer says so:
+    /// the client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
+    Pipelined,
+}
+
+impl After {
+    /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
+    fn of(facts: &HeadFacts, rest: usize) -> Self {
+        let body = match facts.body {
+            Body::None => 0,
+            Body::Length(length) => length,
+            Body::Chunked => return Self::Unknown,
+        };
+        match u64::try_from(rest) {
+            Ok(rest) if rest > body => Self::Pipelined,
+            Ok(_) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
 /// How reading a head ended.
 enum Head {
     /// The whole head, and perhaps the beginning of a body.
-    Whole,
+    Whole {
+        after: After,
+    },
     /// The peer left, or nothing came in time, between two requests: nobody is owed an answer.
     Idle,
     Refused(Denial),
@@ -161,19 +190,19 @@ impl Guarded {
         loop {
             let limits = self.gate.snapshot().requests.clone();
             let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
-            match self
+            let after = match self
                 .read_head(&mut stream, &mut buffer, &limits, &connection, shutdown.clone())
                 .await
             {
-                Head::Whole => {}
+                Head::Whole { after } => after,
                 Head::Idle => return,
                 Head::Refused(denial) => {
                     self.refuse(stream, &connection, denial, &buffer).await;
                     return;
                 }
-            }
+            };
             served += 1;
-            let last = served >= limits.requests_per_connection_max || *shutdown.borrow();
+            let last = after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
             match self
                 .forward_request(stream, buffer, &connection, &limits, last, shutdown)
                 .await
@@ -199,6 +228,8 @@ impl Guarded {
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(head);
         session.set_read_timeout(Some(limits.body_read_timeout));
+        // A client that does not read its answer holds an upstream's connection as well as its own.
+        session.set_write_timeout(Some(limits.idle_timeout));
         session.set_connection_user_context(Some(Box::new(Arc::clone(connection))));
         if last {
             session.set_keepalive_reuses_remaining(Some(0));
@@ -246,7 +277,9 @@ impl Guarded {
         loop {
             if let Some(end) = head::find_end(buffer, searched) {
                 return match head::check(&buffer[..end], &head_limits) {
-                    Ok(_) => Head::Whole,
+                    Ok(facts) => Head::Whole {
+                        after: After::of(&facts, buffer.len() - end),
+                    },
                     Err(error) => Head::Refused(Denial::Head(error)),
                 };
             }
@@ -265,7 +298,12 @@ impl Guarded {
 
     /// Answers a head that never became a request, records it, and closes.
     async fn refuse(&self, mut stream: Stream, connection: &Connection, denial: Denial, head: &[u8]) {
-        let answer = respond::to_http1_bytes(&self.gate.record_unseen(connection, &denial, head));
+        let mut answer = self.gate.record_unseen(connection, &denial, head);
+        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+        if head.starts_with(b"HEAD ") {
+            answer.body = Bytes::new();
+        }
+        let answer = respond::to_http1_bytes(&answer);
         let writing = async {
             stream.write_all(&answer).await?;
             stream.flush().await?;

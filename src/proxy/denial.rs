@@ -25,6 +25,8 @@ pub enum Denial {
     MethodNotAllowed(Box<[Method]>),
     BodyTooLarge,
     BodyTimeout,
+    /// The client sent more before it had its answer.
+    Pipelined,
     CredentialMissing,
     Intake(IntakeError),
     Authentication(Refusal),
@@ -58,6 +60,7 @@ impl Denial {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
+            Self::Pipelined => "pipelined",
             Self::CredentialMissing => "credential_missing",
             Self::Intake(error) => error.reason(),
             Self::Authentication(refusal) => refusal.reason(),

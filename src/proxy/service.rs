@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::StatusCode;
+use http::Version;
 use http::header;
 use pingora::Error;
 use pingora::ErrorSource;
@@ -96,7 +97,8 @@ impl Service {
             let inbound = Inbound::new(session.req_header(), peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(&snapshot, &self.0.live, &inbound, now, &mut ctx.trail)?;
             check_length(session.req_header(), snapshot.requests.body_bytes_max)?;
-            let origin_form = session.req_header().uri.authority().is_none();
+            // pingora keeps the authority of an absolute-form target out of `uri`; the target itself still has it.
+            let origin_form = session.req_header().raw_path().starts_with(b"/");
             ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
         });
@@ -267,12 +269,18 @@ impl ProxyHttp for Service {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.status = response.status.as_u16();
+        }
+        if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // HTTP/1.0 knows no chunks (RFC 9112 section 6.1): the body ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         if is_stream(response) {
             end_with_credential(ctx, &*self.0.clock);
@@ -460,6 +468,8 @@ fn denial_for(error: &Error) -> Denial {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(413), _) => Denial::BodyTooLarge,
         (ErrorType::HTTPStatus(503), _) => Denial::NoEndpoint,
+        // pingora's word for bytes that came after the request and before its answer.
+        (ErrorType::ConnectError, ErrorSource::Downstream) => Denial::Pipelined,
         (ErrorType::ConnectTimedout, _) => Denial::ConnectTimeout,
         (
             ErrorType::ConnectRefused

@@ -115,6 +115,7 @@ pub const ROWS: &[Row] = &[
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("body_too_large", 413, "body-too-large", "Request body too large", "The request body is over the gateway's limit.", None, Challenge::None, true),
     r("body_timeout", 408, "body-timeout", "Request timeout", "The request body did not arrive in time; send it without pauses.", None, Challenge::None, true),
+    r("pipelined", 400, "pipelined", "Request before the answer", "More was sent before this request was answered, and its answer is lost; wait for each answer, or use another connection.", None, Challenge::None, true),
     // Which credential (SPEC 2.2; RFC 6750 section 3.1). A request without one is told how to get in, and no error code.
     r("credential_missing", 401, "credential-missing", "Credential required", "Send one of the credentials named in WWW-Authenticate.", None, Challenge::Bare, false),
     r("two_credentials", 400, "two-credentials", "Two credentials", "The request has both Authorization and {header}; send exactly one of them.", Some("invalid_request"), Challenge::Error, false),

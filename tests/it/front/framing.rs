@@ -1,0 +1,482 @@
+//! Where does a request end, and what becomes of the bytes after it? (S101 to S103)
+
+use crate::front::Gate;
+use crate::front::get_with;
+use crate::front::protected;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+
+/// A POST to a route that refuses it, with `fields` and what follows the head.
+fn post(target: &str, fields: &str, after: &str) -> String {
+    format!("POST {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n{after}")
+}
+
+/// The connection ends after this answer, and says so.
+#[track_caller]
+fn closes(client: &mut RawClient, response: &Response) {
+    assert_eq!(response.header("connection"), Some("close"), "{:?}", response.headers);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn s101_ambiguous_framing_is_refused_and_the_connection_closed() {
+    let gate = Gate::start();
+    let smuggled = "0\r\n\r\nGET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
+    for (fields, reason) in [
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "length_and_encoding",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            "length_and_encoding",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "transfer_encoding",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+            "transfer_encoding",
+        ),
+        ("Transfer-Encoding: xchunked\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: gzip, chunked\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: chunked, identity\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: identity\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: chunked;q=1\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: \"chunked\"\r\n", "transfer_encoding"),
+        ("Transfer-Encoding:\r\n", "transfer_encoding"),
+        ("Transfer-Encoding: \x0bchunked\r\n", "header_value"),
+        ("Transfer-Encoding : chunked\r\n", "header_name"),
+        ("Transfer-Encoding:\r\n chunked\r\n", "transfer_encoding"),
+        ("X: 1\r\n Transfer-Encoding: chunked\r\n", "header_folded"),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", "content_length"),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "content_length"),
+        ("Content-Length: 5, 5\r\n", "content_length"),
+        ("Content-Length: +5\r\n", "content_length"),
+        ("Content-Length: -5\r\n", "content_length"),
+        ("Content-Length: 0x5\r\n", "content_length"),
+        ("Content-Length: 5 5\r\n", "content_length"),
+        ("Content-Length: 99999999999999999999\r\n", "content_length"),
+        ("Content-Length:\r\n", "content_length"),
+    ] {
+        for target in ["/open/a", "/both/a"] {
+            let mut client = gate.connect();
+            let answer = gate.refuses_on(&mut client, post(target, fields, smuggled), 400, reason);
+            closes(&mut client, &answer);
+        }
+    }
+    let old = "POST /open/a HTTP/1.0\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let mut client = gate.connect();
+    let answer = gate.refuses_on(&mut client, old, 400, "transfer_encoding");
+    closes(&mut client, &answer);
+    assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
+}
+
+#[test]
+fn s101_chunked_is_the_same_in_any_case_and_arrives_whole() {
+    let gate = Gate::start();
+    for coding in ["chunked", "Chunked", "CHUNKED", " chunked\t"] {
+        let request = post(
+            "/open/a",
+            &format!("Transfer-Encoding:{coding}\r\n"),
+            "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+        );
+        assert_eq!(gate.answer(request).status, 200, "{coding:?}");
+        let received = gate.upstream.received();
+        assert_eq!(received.last().unwrap().body, b"abcde", "{coding:?}");
+    }
+}
+
+#[test]
+fn s101_broken_chunks_never_become_a_request() {
+    let gate = Gate::start();
+    for after in [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "-1\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3\nabc\n0\n\n",
+        "ffffffffffffffffff\r\nabc",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        " 3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let request = post("/open/a", "Transfer-Encoding: chunked\r\n", after);
+        let mut client = gate.connect();
+        client.send(request);
+        match client.try_receive() {
+            Ok(answer) => assert!(answer.status >= 400, "{after:?}: {}", answer.status),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{after:?}"),
+        }
+        assert!(client.is_closed(), "{after:?}");
+    }
+    assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
+}
+
+#[test]
+fn s102_bytes_after_an_upgrade_are_no_request() {
+    let gate = Gate::start();
+    let good = format!("Authorization: Bearer {}\r\n", gate.token);
+    let pipelined = "GET /both/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
+    // The upstream says no, and answers as to any other request.
+    for upgrade in ["websocket", "foo/1, websocket", "h2c, websocket"] {
+        let fields = format!("{good}Connection: Upgrade\r\nUpgrade: {upgrade}\r\n");
+        let before = gate.upstream.received().len();
+        let mut client = gate.connect();
+        let answer = client.exchange(format!("{}{pipelined}", get_with("/both/a", &fields)));
+        assert_eq!(answer.status, 200, "{upgrade}");
+        // What came after is either refused for what it is, a request without a credential, or not read at all.
+        if let Ok(second) = client.try_receive() {
+            assert_eq!(second.status, 401, "{upgrade}");
+        }
+        let received = gate.upstream.received();
+        assert_eq!(received.len(), before + 1, "{upgrade}: {received:?}");
+        assert!(!String::from_utf8_lossy(&received[before].raw).contains("smuggled"));
+    }
+    // Refused before it is forwarded: likewise.
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let mut client = gate.connect();
+    let answer = client.exchange(format!(
+        "{}{}",
+        get_with("/both/a", fields),
+        pipelined.replace("/both/", "/open/")
+    ));
+    assert_eq!(answer.status, 401);
+    // An open route may be asked for on the same connection; only never as part of the first request.
+    if let Ok(second) = client.try_receive() {
+        assert_eq!(second.status, 200);
+    }
+    for fields in [
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 60\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_on(&mut client, post("/open/a", fields, pipelined), 400, "upgrade");
+        closes(&mut client, &answer);
+    }
+    let old = "GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    gate.refuses(old, 400, "upgrade");
+    // Never switched to, so never passed on.
+    let answer = gate.answer(get_with(
+        "/open/h2c",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    ));
+    assert_eq!(answer.status, 200);
+    let last = gate.upstream.received().pop().unwrap();
+    assert!(
+        last.headers_named("upgrade").is_empty() && last.headers_named("http2-settings").is_empty(),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests() {
+    let gate = Gate::start();
+    gate.upstream.answer_with(|_| {
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello".to_vec()
+    });
+    let fields = format!(
+        "Authorization: Bearer {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        gate.token
+    );
+    let mut client = gate.connect();
+    let answer = client.exchange(get_with("/both/a", &fields));
+    assert_eq!(answer.status, 101);
+    // The fake upstream reads what follows as a request: so we see what arrives, and that the gate did not read it as one.
+    client.send("GET /both/raw HTTP/1.1\r\nX-Keygate-Subject: raw\r\n\r\n");
+    let received = gate.upstream.wait_received(2);
+    assert_eq!(received[1].target(), "/both/raw");
+    assert_eq!(received[1].headers_named("x-keygate-subject"), ["raw"]);
+    assert!(received[1].headers_named("x-forwarded-for").is_empty());
+}
+
+#[test]
+fn s103_a_small_unread_body_is_drained_and_never_the_next_request() {
+    let gate = Gate::start();
+    let inner = "GET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
+    let mut client = gate.connect();
+    for _ in 0..3 {
+        let request = post("/both/a", &format!("Content-Length: {}\r\n", inner.len()), inner);
+        let answer = gate.refuses_on(&mut client, request, 401, "credential_missing");
+        assert_ne!(answer.header("connection"), Some("close"));
+    }
+    // The body may come later than the answer.
+    client.send(post("/both/a", "Content-Length: 5000\r\n", ""));
+    assert_eq!(client.receive().status, 401);
+    client.send(&inner.repeat(5000)[..5000]);
+    assert_eq!(client.exchange(get_with("/open/next", "")).status, 200);
+    assert_eq!(gate.upstream.only_received().target(), "/open/next");
+}
+
+#[test]
+fn s103_after_a_large_or_unknown_unread_body_the_connection_is_closed() {
+    let gate = Gate::start();
+    let limit = 64 * 1024;
+    for fields in [
+        format!("Content-Length: {}\r\n", limit + 1),
+        "Transfer-Encoding: chunked\r\n".to_owned(),
+        format!("Content-Length: {}\r\n", 1 << 20),
+    ] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_on(&mut client, post("/both/a", &fields, ""), 401, "credential_missing");
+        assert_eq!(answer.header("connection"), Some("close"), "{fields}");
+        client.send("0\r\n\r\nGET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n");
+        assert!(client.is_closed(), "{fields}");
+    }
+    let mut client = gate.connect();
+    let at_most = post("/both/a", &format!("Content-Length: {limit}\r\n"), &"x".repeat(limit));
+    assert_ne!(
+        gate.refuses_on(&mut client, at_most, 401, "credential_missing")
+            .header("connection"),
+        Some("close")
+    );
+    assert_eq!(client.exchange(get_with("/open/next", "")).status, 200);
+    assert_eq!(gate.upstream.only_received().target(), "/open/next");
+}
+
+#[test]
+fn s103_a_body_that_was_not_asked_for_is_not_waited_for() {
+    let gate = Gate::start();
+    let mut client = gate.connect();
+    let request = post("/both/a", "Content-Length: 5\r\nExpect: 100-continue\r\n", "");
+    let answer = gate.refuses_on(&mut client, request, 401, "credential_missing");
+    // A client that heard no may leave its body out: then its next request must not be swallowed as that body.
+    assert_eq!(answer.header("connection"), Some("close"));
+    client.send("GET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n");
+    assert!(client.is_closed());
+    assert!(gate.upstream.received().is_empty());
+}
+
+#[test]
+fn expect_continue_is_the_upstreams_to_answer() {
+    let gate = Gate::start();
+    let mut client = gate.connect();
+    client.send(post("/open/a", "Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
+    assert_eq!(client.receive().status, 100);
+    client.send("hello");
+    let answer = client.receive();
+    assert_eq!(answer.status, 200);
+    assert_eq!(gate.upstream.only_received().body, b"hello");
+    // pingora gives such a connection up as soon as it passes the 100 on.
+    closes(&mut client, &answer);
+    for other in ["200-ok", "100-continue, x", ""] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_on(
+            &mut client,
+            post("/open/a", &format!("Expect: {other}\r\n"), ""),
+            417,
+            "expectation",
+        );
+        closes(&mut client, &answer);
+    }
+}
+
+/// A second request that is there before the first is answered: it is not served, and nothing of it is taken for a part of
+/// the first. The client learns from the close that it has to send it again.
+#[test]
+fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
+    let gate = Gate::start();
+    let good = format!("Authorization: Bearer {}\r\n", gate.token);
+    let second = get_with("/both/second", "");
+    for first in [
+        get_with("/both/first", &good),
+        post("/both/first", &format!("{good}Content-Length: 3\r\n"), "abc"),
+        post(
+            "/both/first",
+            &format!("{good}Transfer-Encoding: chunked\r\n"),
+            "3\r\nabc\r\n0\r\n\r\n",
+        ),
+        get_with("/nowhere", &good),
+        get_with("/both/first", ""),
+        post("/both/first", "Content-Length: 3\r\n", "abc"),
+    ] {
+        let before = gate.upstream.received().len();
+        let mut client = gate.connect();
+        let answer = client.exchange(format!("{first}{second}"));
+        let forwarded = first.contains(&good) && first.contains("/both/");
+        assert_eq!(
+            answer.status,
+            if forwarded {
+                200
+            } else if first.contains("/nowhere") {
+                404
+            } else {
+                401
+            },
+            "{first}"
+        );
+        // Where chunks end is not known beforehand, and then there is only the close itself.
+        if !first.contains("chunked") {
+            assert_eq!(answer.header("connection"), Some("close"), "{first}");
+        }
+        assert!(client.is_closed(), "{first}");
+        let received = gate.upstream.received();
+        assert_eq!(received.len(), before + usize::from(forwarded), "{first}");
+        assert!(
+            received
+                .iter()
+                .all(|request| !String::from_utf8_lossy(&request.raw).contains("second"))
+        );
+    }
+}
+
+/// The same while the upstream is at work. The first request is lost to the impatience of the second; its client hears
+/// why, and nobody blames the upstream.
+#[test]
+fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
+    let gate = Gate::start();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    gate.upstream.answer_with(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    let mut client = gate.connect();
+    client.send(get_with("/open/first", ""));
+    gate.upstream.wait_received(1);
+    client.send(get_with("/open/second", ""));
+    let answer = client.receive();
+    assert_eq!(
+        (answer.status, &answer.json()["type"]),
+        (400, &"urn:keygate:problem:pipelined".into())
+    );
+    let record = gate.record(answer.header("x-request-id").unwrap());
+    assert_eq!(
+        (&record["reason"], &record["path"]),
+        (&"pipelined".into(), &"/open/first".into())
+    );
+    closes(&mut client, &answer);
+    drop(release);
+    assert_eq!(gate.upstream.only_received().target(), "/open/first");
+}
+
+#[test]
+fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
+    let gate = Gate::start();
+    gate.upstream.answer_with(|request| match request.target() {
+        "/open/chunked" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
+    });
+    for host in ["", "Host: gate.test\r\n"] {
+        let mut client = gate.connect();
+        let answer = client.exchange(format!("GET /open/a HTTP/1.0\r\n{host}\r\n"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        assert!(client.is_closed());
+    }
+    let mut client = gate.connect();
+    for _ in 0..3 {
+        let answer = client.exchange("GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    }
+    // RFC 9112 section 6.1: a server must not send a transfer coding to HTTP/1.0.
+    let mut client = gate.connect();
+    let answer = client.exchange("GET /open/chunked HTTP/1.0\r\nHost: gate.test\r\n\r\n");
+    assert_eq!(
+        (answer.status, answer.header("transfer-encoding")),
+        (200, None),
+        "{:?}",
+        answer.headers
+    );
+    assert_eq!(answer.text(), "ok");
+    assert!(client.is_closed());
+    // Refusals too.
+    let mut client = gate.connect();
+    let answer = client.exchange("GET /both/a HTTP/1.0\r\nHost: gate.test\r\n\r\n");
+    assert_eq!(answer.status, 401);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn an_absolute_form_target_is_forwarded_in_origin_form() {
+    let gate = Gate::start();
+    for (target, forwarded) in [
+        ("http://gate.test/open/a?b=c", "/open/a?b=c"),
+        ("HTTP://gate.test/open/a", "/open/a"),
+        ("https://gate.test/open/a", "/open/a"),
+        ("http://gate.test/open/%7Ea", "/open/~a"),
+    ] {
+        let before = gate.upstream.received().len();
+        assert_eq!(gate.answer(get_with(target, "")).status, 200, "{target}");
+        let request = gate.upstream.wait_received(before + 1).remove(before);
+        assert_eq!(request.target(), forwarded, "{target}");
+        assert_eq!(request.headers_named("host"), ["gate.test"], "{target}");
+    }
+    for (target, reason) in [
+        ("http://other.test/open/a", "host_mismatch"),
+        ("http://gate.test:80/open/a", "host_mismatch"),
+        ("http://user@gate.test/open/a", "host_invalid"),
+        ("ftp://gate.test/open/a", "target"),
+        ("//gate.test/open/a", "path_empty_segment"),
+        ("gate.test/open/a", "target"),
+        ("*", "target"),
+    ] {
+        gate.refuses(get_with(target, ""), 400, reason);
+    }
+    gate.refuses(get_with("http://gate.test", ""), 404, "no_route");
+}
+
+#[test]
+fn head_is_answered_without_a_body_whoever_answers() {
+    let gate = Gate::start_with(|gate| {
+        gate.route(
+            "get",
+            &protected("get", "[jwt]").replace("}\" }", "}\", methods: [GET] }"),
+        )
+    });
+    gate.upstream.answer_with(|request| {
+        let body = if request.method() == "HEAD" { "" } else { "ok" };
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}").into_bytes()
+    });
+    let good = format!("Authorization: Bearer {}\r\n", gate.token);
+    let mut client = gate.connect();
+    for (target, fields, status) in [
+        ("/get/a", &*good, 200),
+        ("/get/a", "", 401),
+        ("/nowhere", "", 404),
+        ("/get/a", "Authorization: Bearer x\r\nx-api-key: y\r\n", 400),
+        ("/open/a", "", 200),
+    ] {
+        client.send(get_with(target, fields).replacen("GET", "HEAD", 1));
+        let head = client.receive_to_head();
+        assert_eq!(head.status, status, "{target}");
+        // The next answer on the connection begins right after, so there was no body; its length is the one GET has.
+        let get = client.exchange(get_with(target, fields));
+        assert_eq!(get.status, status, "{target}");
+        assert_eq!(head.header("content-length"), get.header("content-length"), "{target}");
+        assert_eq!(head.header("content-type"), get.header("content-type"), "{target}");
+    }
+    assert_eq!(gate.upstream.received()[0].method(), "HEAD");
+    // Also of a head that is refused for itself.
+    let mut client = gate.connect();
+    client.send("HEAD /open/a HTTP/1.1\r\n\r\n");
+    assert_eq!(client.receive_to_head().status, 400);
+    assert!(client.is_closed(), "a body followed");
+}
+
+/// Heads that we let pass and pingora does not. The first kind it answers by itself, before any of our phases, with no body
+/// and a closed connection; that leaves its count and its record too.
+#[test]
+fn what_the_parser_refuses_by_itself_is_counted_and_recorded() {
+    let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));
+    let long_name = format!("{}: 1\r\n", "n".repeat(65_536));
+    for (request, path) in [
+        // Equal for us, and for RFC 3986 section 6.2.2.1; pingora compares bytes.
+        (get_with("http://GATE.test/open/a", ""), "http://GATE.test/open/a"),
+        (get_with("/open/a", &long_name), "/open/a"),
+    ] {
+        let (counted, recorded) = (gate.denied("refused_by_parser"), gate.binary.access_records().len());
+        let mut client = gate.connect();
+        let answer = client.exchange(&request);
+        assert_eq!((answer.status, answer.body.len()), (400, 0), "{path}");
+        closes(&mut client, &answer);
+        let record = gate.binary.wait_access_records(recorded + 1).remove(recorded);
+        assert_eq!(record["reason"], "refused_by_parser", "{path}");
+        assert_eq!(
+            (&record["status"], &record["decision"]),
+            (&400.into(), &"deny".into()),
+            "{path}"
+        );
+        assert_eq!(gate.denied("refused_by_parser"), counted + 1.0, "{path}");
+    }
+    assert!(gate.upstream.received().is_empty());
+}

@@ -1,0 +1,257 @@
+//! What comes in from clients: heads, framing, credentials, connections, and what is said to each refusal.
+
+mod credentials;
+mod hygiene;
+mod framing;
+mod bounds;
+mod refusals;
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use crate::support::get;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use serde_json::Value;
+use serde_json::json;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::time::Instant;
+use std::time::SystemTime;
+
+const ISSUER: &str = "https://issuer.test";
+
+/// A gate before an upstream, and credentials that it knows.
+struct Gate {
+    binary: Binary,
+    upstream: FakeUpstream,
+    signer: SigningKey,
+    /// Of `main`, with the scope `orders:read`.
+    token: String,
+    /// With the scope `orders:read`.
+    key: String,
+}
+
+impl Gate {
+    fn start() -> Self {
+        Self::start_with(|builder| builder)
+    }
+
+    /// With routes `open` (public), `both`, `jwt` and `key` (by what they accept) and `scoped` (asks for `orders:write`),
+    /// each under `/{name}/`, and what `more` adds.
+    fn start_with(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        Self::start_as("x-api-key", more)
+    }
+
+    /// With API keys in `header`.
+    fn start_as(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let upstream = FakeUpstream::start();
+        let builder = GatewayBuilder::new()
+            .top(&format!("api_keys: {{ file: keys.yaml, header: {header} }}"))
+            .top("failed_authentication: off")
+            .issuer(
+                "main",
+                &format!("issuer: {ISSUER}\naudiences: [api]\npublic_key_files: [issuer.pem]"),
+            )
+            .upstream("up", upstream.address())
+            .route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up")
+            .route("both", &protected("both", "[jwt, api_key]"))
+            .route("jwt", &protected("jwt", "[jwt]"))
+            .route("key", &protected("key", "[api_key]"))
+            .route(
+                "scoped",
+                &format!(
+                    "{}\nscopes: {{ all: [\"orders:write\"] }}",
+                    protected("scoped", "[jwt, api_key]")
+                ),
+            );
+        Self::start_from(upstream, more(builder))
+    }
+
+    fn start_from(upstream: FakeUpstream, builder: GatewayBuilder) -> Self {
+        let pem = include_str!("../../data/jose/p256.private.pem");
+        let signer = SigningKey::from_pkcs8_pem(Algorithm::Es256, pem).unwrap();
+        let (key, entry) = api_key("");
+        let binary = Binary::start_with(
+            &builder.yaml(),
+            &[
+                ("issuer.pem", include_str!("../../data/jose/p256.public.pem")),
+                ("keys.yaml", &format!("keys:\n{entry}")),
+            ],
+        );
+        binary.wait_ready();
+        let mut gate = Self {
+            binary,
+            upstream,
+            signer,
+            token: String::new(),
+            key,
+        };
+        gate.token = gate.token_with(json!({}));
+        gate
+    }
+
+    /// A good token but for `changes` to its claims; `null` removes one.
+    fn token_with(&self, changes: Value) -> String {
+        self.signer.sign("at+jwt", &claims(changes)).unwrap()
+    }
+
+    fn connect(&self) -> RawClient {
+        RawClient::connect(self.binary.data())
+    }
+
+    /// The answer to `request`, alone on a connection.
+    #[track_caller]
+    fn answer(&self, request: impl AsRef<[u8]>) -> Response {
+        self.connect().exchange(request)
+    }
+
+    /// The answer to `request`, alone on a connection, is `status` for `reason`; metric and access record say the same,
+    /// and the upstream saw nothing of it.
+    #[track_caller]
+    fn refuses(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
+        self.refuses_on(&mut self.connect(), request, status, reason)
+    }
+
+    /// The same on a connection that may have carried requests before.
+    #[track_caller]
+    fn refuses_on(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
+        let request = request.as_ref();
+        let shown = request[..request.len().min(300)].escape_ascii();
+        let (counted, received) = (self.denied(reason), self.upstream.received().len());
+        let response = client.exchange(request);
+        assert_eq!(response.status, status, "{shown}\n{}", response.text());
+        let problem = response.json();
+        assert_eq!(problem["status"], status, "{shown}");
+        let record = self.record(problem["request_id"].as_str().expect("a problem has its request id"));
+        assert_eq!(
+            (&record["reason"], &record["status"]),
+            (&json!(reason), &json!(status)),
+            "{shown}"
+        );
+        assert_eq!(record["decision"], "deny", "{shown}");
+        assert_eq!(self.denied(reason), counted + 1.0, "{shown}");
+        assert_eq!(self.upstream.received().len(), received, "{shown}");
+        response
+    }
+
+    /// As [`Self::refuses`], and no credential was looked at: none is in the record, and no token was looked up.
+    #[track_caller]
+    fn refuses_unread(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
+        let looked_up = self.looked_up();
+        let response = self.refuses(request, status, reason);
+        let record = self.record(response.json()["request_id"].as_str().unwrap());
+        assert_eq!(
+            (record.get("credential_type"), record.get("subject")),
+            (None, None),
+            "{record}"
+        );
+        assert_eq!(self.looked_up(), looked_up, "{record}");
+        response
+    }
+
+    /// The access record of a request, once it is written.
+    #[track_caller]
+    fn record(&self, request_id: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        // Parsed only when it is there; the line may still be growing then.
+        self.binary.wait_for_output(request_id);
+        loop {
+            let records = self.binary.access_records();
+            if let Some(record) = records.into_iter().find(|record| record["request_id"] == request_id) {
+                return record;
+            }
+            assert!(Instant::now() < deadline, "no record of {request_id}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// How many requests and heads were refused for `reason`, whatever their route.
+    fn denied(&self, reason: &str) -> f64 {
+        let label = format!("reason=\"{reason}\"");
+        self.sum_of(|series| {
+            let refused = series.starts_with("keygate_heads_refused_total")
+                || series.starts_with("keygate_connections_refused_total")
+                || (series.starts_with("keygate_decisions_total") && series.contains("outcome=\"deny\""));
+            refused && series.contains(&label)
+        })
+    }
+
+    /// How many tokens were looked up.
+    fn looked_up(&self) -> f64 {
+        self.sum_of(|series| {
+            series.starts_with("keygate_token_cache_hits_total")
+                || series.starts_with("keygate_token_cache_misses_total")
+        })
+    }
+
+    fn sum_of(&self, counts: impl Fn(&str) -> bool) -> f64 {
+        let metrics = get(self.binary.admin(), "/metrics").text();
+        let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+        series
+            .filter(|(series, _)| counts(series))
+            .map(|(_, value)| value.parse::<f64>().unwrap())
+            .sum()
+    }
+}
+
+/// A route under `/{name}/`.
+fn protected(name: &str, accept: &str) -> String {
+    format!("match: {{ path: \"/{name}/{{*rest}}\" }}\naccept: {accept}\nupstream: up")
+}
+
+fn claims(changes: Value) -> Value {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "api", "sub": "alice", "client_id": "shop", "org": "acme", "scope": "orders:read",
+        "jti": "token-1", "iat": now, "exp": now + 600,
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+/// A new key, and its entry in a keys file; `more` are further lines of that.
+fn api_key(more: &str) -> (String, String) {
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let digest = Digester::new(None).digest(key.expose()).to_hex();
+    let mut entry = format!(
+        "  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: live\n",
+        key.id()
+    );
+    entry.push_str("    scopes: [orders:read]\n    created_at: 2026-01-01T00:00:00Z\n");
+    entry.push_str(if more.contains("expires_at") {
+        ""
+    } else {
+        "    expires_at: never\n"
+    });
+    for line in more.lines() {
+        entry.push_str(&format!("    {line}\n"));
+    }
+    (key.expose().to_owned(), entry)
+}
+
+/// A GET with a Host and `fields`, each of them a line with its CRLF.
+fn get_with(target: &str, fields: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n")
+}
+
+/// A loopback address where nobody listens.
+fn closed_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
