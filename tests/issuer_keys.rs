@@ -1,0 +1,526 @@
+//! Keys from issuers through the real program: rotated, withdrawn, unknown, late, broken.
+
+#[path = "it/support/mod.rs"]
+mod support;
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use crate::support::TestIssuer;
+use crate::support::get;
+use crate::support::issuer::AUDIENCE;
+use crate::support::issuer::base64url;
+use crate::support::issuer::claims;
+use crate::support::issuer::claims_with;
+use crate::support::issuer::identity_yaml;
+use crate::support::issuer::jwk_set;
+use crate::support::issuer::token;
+use crate::support::issuer::unsigned;
+use keygate::jose::sign::SigningKey;
+use serde_json::Value;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::time::Instant;
+
+const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
+
+fn new_key() -> SigningKey {
+    SigningKey::generate_es256().unwrap()
+}
+
+/// A gate whose issuer is described by `issuer`; not waited for.
+fn gate(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
+    gate_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
+}
+
+fn gate_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
+    let upstream = FakeUpstream::start();
+    let gateway = GatewayBuilder::new()
+        .top("failed_authentication: off\nlog: { level: debug }")
+        .upstream("api", upstream.address());
+    (Binary::start_with(&build(gateway).yaml(), files), upstream)
+}
+
+fn request(token: &str) -> String {
+    format!("GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
+fn ask(address: SocketAddr, token: &str) -> Response {
+    RawClient::connect(address).exchange(request(token))
+}
+
+/// Asks with `token` until the answer is `status`; panics on one that is in neither `status` nor `meanwhile`.
+#[track_caller]
+fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(address, token);
+        if answer.status == status {
+            return answer;
+        }
+        assert!(
+            meanwhile.contains(&answer.status),
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
+        assert!(Instant::now() < deadline, "never {status}: {}", answer.text());
+    }
+}
+
+/// Waits until `holds`.
+#[track_caller]
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the key set is a cooldown of 1 s old, so that an unknown key is asked for again.
+#[track_caller]
+fn wait_for_cooldown(binary: &Binary) {
+    wait_until("a cooldown passed", || {
+        binary.metric("keygate_issuer_keys_age_seconds{issuer=\"main\"}") > 1.05
+    });
+}
+
+fn fetches(binary: &Binary, result: &str) -> f64 {
+    binary.metric(&format!(
+        "keygate_issuer_key_fetches_total{{issuer=\"main\",result=\"{result}\"}}"
+    ))
+}
+
+#[track_caller]
+fn last_reason(binary: &Binary, answer: &Response) -> Value {
+    let id = answer.header("x-request-id").unwrap();
+    let found = || {
+        let records = binary.access_records();
+        records.into_iter().find(|record| record["request_id"] == id)
+    };
+    wait_until("recorded", || found().is_some());
+    found().unwrap()["reason"].clone()
+}
+
+#[test]
+fn s039_a_rotated_key_is_fetched_once_for_all_who_wait_and_accepted() {
+    let (old, new) = (new_key(), new_key());
+    let issuer = TestIssuer::start(&[&old]);
+    let (binary, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 10s\ntimeout: 15s"), &[]);
+    binary.wait_ready();
+    assert_eq!(ask(binary.data(), &token(&old, &claims())).status, 200);
+    issuer.publish(&[&old, &new]);
+    wait_for_cooldown(&binary);
+    let hanging = issuer.hang();
+    let mut clients: Vec<RawClient> = (0..20)
+        .map(|index| {
+            let mut client = RawClient::connect(binary.data());
+            client.send(request(&token(&new, &claims_with(json!({ "jti": index.to_string() })))));
+            client
+        })
+        .collect();
+    wait_until("all of them wait", || {
+        binary.metric("keygate_requests_in_flight") == 20.0
+    });
+    drop(hanging);
+    for client in &mut clients {
+        assert_eq!(client.receive().status, 200);
+    }
+    assert_eq!(issuer.fetches(), 2, "at start, and once for all");
+    assert_eq!(upstream.received().len(), 21);
+    assert_eq!(
+        ask(binary.data(), &token(&old, &claims())).status,
+        200,
+        "both keys count"
+    );
+}
+
+#[test]
+fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_nothing() {
+    let key = new_key();
+    let issuer = TestIssuer::start(&[&key]);
+    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
+    binary.wait_ready();
+    let valid = token(&key, &claims());
+    assert_eq!(ask(binary.data(), &valid).status, 200);
+    let data = binary.data();
+    let series = get(binary.admin(), "/metrics").text().lines().count();
+    let memory = binary.metric("process_resident_memory_bytes");
+    let began = Instant::now();
+    let flood = |thread: usize| {
+        move || {
+            let mut client = RawClient::connect(data);
+            for index in 0..1250 {
+                let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("{thread}-{index}") });
+                let invented = unsigned(&header.to_string(), &claims().to_string(), &[1; 64]);
+                let status = client.exchange(request(&invented)).status;
+                assert!(matches!(status, 401 | 503), "{status}");
+            }
+        }
+    };
+    let floods: Vec<_> = (0..8).map(|thread| std::thread::spawn(flood(thread))).collect();
+    let mut client = RawClient::connect(data);
+    let mut took = Vec::new();
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        let asked = Instant::now();
+        assert_eq!(client.exchange(request(&valid)).status, 200);
+        took.push(asked.elapsed());
+    }
+    for flood in floods {
+        flood.join().unwrap();
+    }
+    let elapsed = began.elapsed();
+    took.sort_unstable();
+    let p99 = took[took.len() * 99 / 100];
+    let grown = (binary.metric("process_resident_memory_bytes") - memory) / 1024.0 / 1024.0;
+    eprintln!(
+        "10000 invented key ids in {elapsed:?}: {} fetches, {} valid requests, p99 {p99:?}, {grown:.1} MiB more",
+        issuer.fetches(),
+        took.len()
+    );
+    let fetches_max = usize::try_from(elapsed.as_secs()).unwrap() + 2;
+    assert!(issuer.fetches() <= fetches_max, "{} in {elapsed:?}", issuer.fetches());
+    assert!(issuer.fetches() >= 2, "never asked, so nothing was tested");
+    assert!(p99 < Duration::from_secs(1), "{p99:?}");
+    assert!(grown < 32.0, "{grown} MiB");
+    assert_eq!(binary.metric("keygate_token_cache_entries"), 1.0);
+    let metrics = get(binary.admin(), "/metrics").text();
+    // What appeared are the series of the outcomes themselves.
+    assert!(metrics.lines().count() <= series + 40, "{metrics}");
+}
+
+#[test]
+fn s041_s147_a_hanging_issuer_delays_only_tokens_with_an_unknown_key_and_those_for_wait_at_most() {
+    let (key, other) = (new_key(), new_key());
+    let issuer = TestIssuer::start(&[&key]);
+    let (binary, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 300ms\ntimeout: 15s"), &[]);
+    binary.wait_ready();
+    let remembered = token(&key, &claims());
+    assert_eq!(ask(binary.data(), &remembered).status, 200);
+    wait_for_cooldown(&binary);
+    let _hanging = issuer.hang();
+    for round in 0..3 {
+        let mut waiting = RawClient::connect(binary.data());
+        let asked = Instant::now();
+        waiting.send(request(&token(&other, &claims())));
+        issuer.wait_fetches(2);
+        assert_eq!(ask(binary.data(), &remembered).status, 200);
+        let fresh = token(&key, &claims_with(json!({ "jti": round.to_string() })));
+        assert_eq!(ask(binary.data(), &fresh).status, 200);
+        let answer = waiting.receive();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        assert!(asked.elapsed() >= Duration::from_millis(300), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
+    }
+    assert_eq!(issuer.fetches(), 2, "one fetch hangs, no further one was started");
+    assert_eq!(upstream.received().len(), 7);
+}
+
+#[test]
+fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
+    let (key, other) = (new_key(), new_key());
+    let mut private = other.public_jwk();
+    private["d"] = json!(base64url(&[1; 32]));
+    let ok = |body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let set = jwk_set(&[other.public_jwk()]);
+    let broken = [
+        "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ok("<html>login</html>"),
+        ok(&set[..set.len() - 2]),
+        ok(r#"{"keys":[]}"#),
+        ok(r#"{"keys":{}}"#),
+        ok(""),
+        ok(&jwk_set(&[other.public_jwk(), private])),
+        ok(&format!("{}{set}", " ".repeat(256 * 1024))),
+        ok(&set).replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1),
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        // Slower than the time limit: the rest never comes.
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{{", set.len()),
+        "garbage\r\n\r\n".to_owned(),
+    ];
+    let issuer = TestIssuer::start(&[&key]);
+    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 50ms\nwait: 5s\ntimeout: 300ms"), &[]);
+    binary.wait_ready();
+    let (good, unknown) = (token(&key, &claims()), token(&other, &claims()));
+    for (index, answer) in broken.iter().enumerate() {
+        issuer.answer(answer);
+        let before = fetches(&binary, "failure") + fetches(&binary, "rejected");
+        let deadline = Instant::now() + PATIENCE;
+        while fetches(&binary, "failure") + fetches(&binary, "rejected") == before {
+            // A token of the key that the broken answer holds: never accepted, whatever comes.
+            let status = ask(binary.data(), &unknown).status;
+            assert!(matches!(status, 401 | 503), "{status} for {answer}");
+            assert!(Instant::now() < deadline, "never fetched: {answer}");
+        }
+        assert_eq!(ask(binary.data(), &good).status, 200, "{answer}");
+        assert_eq!(
+            ask(
+                binary.data(),
+                &token(&key, &claims_with(json!({ "jti": index.to_string() })))
+            )
+            .status,
+            200
+        );
+    }
+    assert_eq!(fetches(&binary, "success"), 1.0);
+    binary.wait_ready();
+    issuer.publish(&[&other]);
+    ask_until(binary.data(), &unknown, 200, &[401, 503]);
+    ask_until(binary.data(), &good, 401, &[503]);
+}
+
+#[test]
+fn s043_a_fetch_that_failed_is_never_taken_for_a_missing_key() {
+    let (key, other) = (new_key(), new_key());
+    let issuer = TestIssuer::start(&[&key]);
+    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 5s"), &[]);
+    binary.wait_ready();
+    wait_for_cooldown(&binary);
+    issuer.answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+    let unknown = token(&other, &claims());
+    let answer = ask(binary.data(), &unknown);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
+    assert_eq!(ask(binary.data(), &unknown).status, 503, "within the cooldown too");
+    issuer.publish(&[&key, &other]);
+    // Never a 401 on the way.
+    ask_until(binary.data(), &unknown, 200, &[503]);
+}
+
+#[test]
+fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
+    let (one, two) = (new_key(), new_key());
+    let set = |key: &SigningKey| {
+        let mut jwk = key.public_jwk();
+        jwk["kid"] = json!("k1");
+        jwk_set(&[jwk])
+    };
+    let issuer =
+        |name: &str| format!("issuer: https://{name}.example.test\naudiences: [{AUDIENCE}]\njwks_file: {name}.json");
+    let (binary, upstream) = gate_with(
+        |gateway| {
+            gateway
+                .issuer("one", &issuer("one"))
+                .issuer("two", &issuer("two"))
+                .route("both", "match: { path: \"/orders\" }\naccept: [jwt]\nupstream: api")
+                .route(
+                    "only-two",
+                    "match: { path: \"/two\" }\naccept: [jwt]\nissuers: [two]\nupstream: api",
+                )
+        },
+        &[("one.json", &set(&one)), ("two.json", &set(&two))],
+    );
+    binary.wait_ready();
+    let made = |key: &SigningKey, issuer: &str| {
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k1" }).to_string();
+        let claims = claims_with(json!({ "iss": format!("https://{issuer}.example.test") }));
+        key.sign_text(&header, &claims.to_string()).unwrap()
+    };
+    // Twice: the second time the good ones are remembered.
+    for _ in 0..2 {
+        assert_eq!(ask(binary.data(), &made(&one, "one")).status, 200);
+        assert_eq!(ask(binary.data(), &made(&two, "two")).status, 200);
+        for forged in [made(&one, "two"), made(&two, "one")] {
+            let answer = ask(binary.data(), &forged);
+            assert_eq!(last_reason(&binary, &answer), "bad_signature");
+        }
+        let to_two = request(&made(&one, "one")).replace("/orders", "/two");
+        let answer = RawClient::connect(binary.data()).exchange(to_two);
+        assert_eq!(last_reason(&binary, &answer), "unknown_issuer");
+    }
+    assert_eq!(upstream.received().len(), 4);
+}
+
+#[test]
+fn s046_an_address_inside_is_never_dialled_unless_the_issuer_allows_it() {
+    let key = new_key();
+    let trap = FakeUpstream::start();
+    let port = trap.address().port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+        let issuer = format!(
+            "{}\njwks_url: http://{host}:{port}/jwks\nallow_http: true",
+            identity_yaml()
+        );
+        let (binary, _upstream) = gate(&issuer, &[]);
+        wait_until("tried", || fetches(&binary, "failure") > 0.0);
+        let answer = ask(binary.data(), &token(&key, &claims()));
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        binary.wait_for_output("not a public address");
+    }
+    assert_eq!(trap.connections(), 0);
+}
+
+#[test]
+fn s047_plain_http_is_refused_when_the_configuration_is_read() {
+    let yaml = GatewayBuilder::new()
+        .issuer(
+            "main",
+            &format!("{}\njwks_url: http://issuer.example.test/jwks", identity_yaml()),
+        )
+        .upstream("api", "127.0.0.1:9".parse().unwrap())
+        .route("api", ROUTE)
+        .yaml();
+    let refused = keygate::config::parse(&yaml, "keygate.yaml".as_ref(), &|_| None);
+    let errors = refused.err().expect("http is refused").to_string();
+    assert!(errors.contains("allow_http"), "{errors}");
+}
+
+#[test]
+fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
+    let key = new_key();
+    let issuer = TestIssuer::start(&[]);
+    issuer.answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let (binary, upstream) = gate(&issuer.yaml(""), &[]);
+    issuer.wait_fetches(1);
+    let good = token(&key, &claims());
+    let answer = ask(binary.data(), &good);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert_eq!(answer.header("www-authenticate"), None);
+    assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
+    // Not even a token that nothing could make good is refused for good: nobody can tell.
+    assert_eq!(
+        ask(
+            binary.data(),
+            &unsigned(r#"{"alg":"ES256"}"#, &claims().to_string(), b"")
+        )
+        .status,
+        503
+    );
+    // What needs no key is told from its text.
+    assert_eq!(ask(binary.data(), "a.b.c").status, 401);
+    let ready = get(binary.admin(), "/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("issuer:main"), "{}", ready.text());
+    assert_eq!(get(binary.admin(), "/livez").status, 200);
+    assert_eq!(upstream.received().len(), 0);
+    issuer.publish(&[&key]);
+    ask_until(binary.data(), &good, 200, &[503]);
+    binary.wait_ready();
+}
+
+#[test]
+fn s051_a_key_that_is_withdrawn_from_a_url_stops_counting_at_the_next_fetch() {
+    let (old, new) = (new_key(), new_key());
+    let issuer = TestIssuer::start(&[&old]);
+    let (binary, _upstream) = gate(
+        &issuer.yaml("min_refresh: 1s\nmax_refresh: 1s\ncooldown: 1s\nwait: 5s"),
+        &[],
+    );
+    binary.wait_ready();
+    let remembered = token(&old, &claims());
+    assert_eq!(ask(binary.data(), &remembered).status, 200);
+    issuer.publish(&[&new]);
+    let answer = ask_until(binary.data(), &remembered, 401, &[200]);
+    assert_eq!(last_reason(&binary, &answer), "unknown_key");
+    assert_eq!(ask(binary.data(), &token(&new, &claims())).status, 200);
+    assert_eq!(ask(binary.data(), &remembered).status, 401);
+}
+
+#[test]
+fn s051_a_keys_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
+    let (old, new) = (new_key(), new_key());
+    let set = |keys: &[&SigningKey]| jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
+    let issuer = format!("{}\njwks_file: jwks.json", identity_yaml());
+    let (binary, _upstream) = gate(&issuer, &[("jwks.json", &set(&[&old]))]);
+    binary.wait_ready();
+    let replace = |text: &str| {
+        std::fs::write(binary.folder().join("jwks.new"), text).unwrap();
+        std::fs::rename(binary.folder().join("jwks.new"), binary.folder().join("jwks.json")).unwrap();
+    };
+    let (by_old, by_new) = (token(&old, &claims()), token(&new, &claims()));
+    assert_eq!(ask(binary.data(), &by_old).status, 200);
+    assert_eq!(ask(binary.data(), &by_new).status, 401);
+    replace(&set(&[&old, &new]));
+    ask_until(binary.data(), &by_new, 200, &[401]);
+    assert_eq!(ask(binary.data(), &by_old).status, 200);
+    replace("{\"keys\": [");
+    binary.wait_for_output("Issuer keys cannot be fetched");
+    assert_eq!(ask(binary.data(), &by_new).status, 200);
+    replace(&set(&[&new]));
+    ask_until(binary.data(), &by_old, 401, &[200]);
+    assert_eq!(ask(binary.data(), &by_new).status, 200);
+}
+
+#[test]
+fn s052_a_hostile_key_id_is_compared_as_bytes_and_never_reaches_a_log_as_it_is() {
+    let key = new_key();
+    let odd = "../../etc/passwd\u{1b}[31m\"'\0\r\n{\"level\":\"ERROR\"}";
+    let mut jwk = key.public_jwk();
+    jwk["kid"] = json!(odd);
+    let issuer = TestIssuer::start(&[]);
+    issuer.publish_set(&jwk_set(&[
+        jwk,
+        json!({ "kty": "oct2", "kid": format!("{odd}skipped") }),
+    ]));
+    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 50ms\nwait: 5s"), &[]);
+    binary.wait_ready();
+    let with_kid = |kid: &str| {
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid }).to_string();
+        key.sign_text(&header, &claims().to_string()).unwrap()
+    };
+    assert_eq!(ask(binary.data(), &with_kid(odd)).status, 200);
+    let long = "k".repeat(4096);
+    for other in [
+        &odd[..odd.len() - 1],
+        "../../etc/passwd",
+        "..%2f..%2fetc%2fpasswd",
+        "\0",
+        "",
+        "' OR 1=1 --",
+        "\u{202e}kid",
+        &long,
+    ] {
+        let answer = ask_until(binary.data(), &with_kid(other), 401, &[]);
+        assert_eq!(last_reason(&binary, &answer), "unknown_key", "{other:?}");
+    }
+    let output = binary.output();
+    for forbidden in ["\u{1b}", "\0", "\u{202e}", "/etc/passwd", "OR 1=1", "kkkkkkkk"] {
+        assert!(!output.contains(forbidden), "{forbidden:?} in {output}");
+    }
+    assert!(
+        output.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
+        "{output}"
+    );
+}
+
+#[test]
+fn s053_without_a_key_id_exactly_one_key_must_fit() {
+    let (one, two) = (new_key(), new_key());
+    let rsa = crate::support::issuer::key(keygate::model::algorithm::Algorithm::Rs256);
+    let nameless = |key: &SigningKey| {
+        let header = json!({ "alg": key.algorithm().as_str(), "typ": "at+jwt" }).to_string();
+        key.sign_text(&header, &claims().to_string()).unwrap()
+    };
+    let issuer = TestIssuer::start(&[&one, &rsa]);
+    let (binary, _upstream) = gate(&issuer.yaml("min_refresh: 1s\nmax_refresh: 1s"), &[]);
+    binary.wait_ready();
+    assert_eq!(ask(binary.data(), &nameless(&one)).status, 200);
+    assert_eq!(ask(binary.data(), &nameless(&rsa)).status, 200);
+    let answer = ask(binary.data(), &nameless(&two));
+    assert_eq!(
+        (answer.status, last_reason(&binary, &answer)),
+        (401, json!("bad_signature"))
+    );
+    issuer.publish(&[&one, &two]);
+    let answer = ask_until(binary.data(), &nameless(&one), 401, &[200]);
+    assert_eq!(last_reason(&binary, &answer), "ambiguous_key");
+    let answer = ask(binary.data(), &nameless(&two));
+    assert_eq!(
+        (answer.status, last_reason(&binary, &answer)),
+        (401, json!("ambiguous_key"))
+    );
+    assert_eq!(ask(binary.data(), &token(&two, &claims())).status, 200, "by name");
+}
