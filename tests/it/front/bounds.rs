@@ -1,1 +1,311 @@
-//! .
+//! What may a connection cost? (S107, and every key of `requests`)
+
+use crate::front::Gate;
+use crate::front::get_with;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A time limit that a test can wait for, and that is not met by accident on a busy machine.
+const SHORT: Duration = Duration::from_millis(500);
+
+fn gate(requests: &str) -> Gate {
+    Gate::start_with(|gate| gate.top(&format!("requests: {{ {requests} }}")))
+}
+
+/// Sends `bytes` one by one, with a pause after each, until the gate answers.
+#[track_caller]
+fn drip(client: RawClient, bytes: impl IntoIterator<Item = u8>) -> (u16, Duration) {
+    let started = Instant::now();
+    let mut client = client.patience(Duration::from_millis(20));
+    for byte in bytes {
+        client.send([byte]);
+        if let Ok(answer) = client.try_receive() {
+            return (answer.status, started.elapsed());
+        }
+    }
+    panic!("it took all of it");
+}
+
+#[test]
+fn s107_a_head_has_one_deadline_however_it_drips() {
+    let gate = gate("head_timeout: 500ms");
+    let endless = || {
+        b"GET /open/a HTTP/1.1\r\nX: "
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(b'a').take(4000))
+    };
+    let (counted, looked_up) = (gate.denied("head_timeout"), gate.looked_up());
+    let (status, took) = drip(gate.connect(), endless());
+    assert_eq!(status, 408);
+    assert!(took >= SHORT - Duration::from_millis(50) && took < PATIENCE, "{took:?}");
+    // On a connection that is in use, the clock starts with the head, not with the connection.
+    let mut used = gate.connect();
+    assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
+    assert_eq!(drip(used, endless()).0, 408);
+    let records = gate.binary.wait_access_records(3);
+    assert_eq!(
+        records
+            .iter()
+            .filter(|record| record["reason"] == "head_timeout")
+            .count(),
+        2
+    );
+    assert_eq!(
+        (gate.denied("head_timeout"), gate.looked_up()),
+        (counted + 2.0, looked_up)
+    );
+    assert_eq!(gate.upstream.received().len(), 1);
+    // Half a head and silence is the same.
+    let mut silent = gate.connect();
+    let answer = silent.exchange("GET /open/a HTT");
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+    assert!(silent.is_closed());
+}
+
+#[test]
+fn a_head_that_arrives_in_pieces_in_time_is_a_head() {
+    let gate = gate("head_timeout: 10s");
+    let mut client = gate.connect();
+    for byte in get_with("/open/a", "X-A: 1\r\n").bytes() {
+        client.send([byte]);
+    }
+    assert_eq!(client.receive().status, 200);
+    assert_eq!(gate.upstream.only_received().headers_named("x-a"), ["1"]);
+}
+
+#[test]
+fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
+    let gate = gate("head_bytes: 2000, head_count: 10, target_bytes: 500, credential_bytes: 1000");
+    let empty = get_with("/open/a", "X: \r\n").len();
+    let bytes = |count: usize| get_with("/open/a", &format!("X: {}\r\n", "a".repeat(count - empty)));
+    assert_eq!(gate.answer(bytes(2000)).status, 200);
+    gate.refuses_unread(bytes(2001), 431, "head_too_long");
+    // Not waited for: an endless head is refused when it is too long, not when it ends.
+    let answer = gate.refuses_unread(
+        format!("GET /open/a HTTP/1.1\r\nX: {}", "a".repeat(3000)),
+        431,
+        "head_too_long",
+    );
+    assert_eq!(answer.header("connection"), Some("close"));
+    gate.refuses_unread(vec![b'a'; 1 << 20], 431, "head_too_long");
+
+    let fields = |count: usize| get_with("/open/a", &"X: 1\r\n".repeat(count - 1));
+    assert_eq!(gate.answer(fields(10)).status, 200);
+    gate.refuses_unread(fields(11), 431, "header_count");
+    gate.refuses_unread(fields(200), 431, "header_count");
+
+    let target = |count: usize| get_with(&format!("/open/{}", "a".repeat(count - 6)), "");
+    assert_eq!(gate.answer(target(500)).status, 200);
+    gate.refuses_unread(target(501), 414, "target_too_long");
+    gate.refuses_unread(
+        get_with(&format!("/open/?{}", "a".repeat(494)), ""),
+        414,
+        "target_too_long",
+    );
+    assert_eq!(gate.upstream.received().len(), 3);
+}
+
+#[test]
+fn s107_ten_thousand_fields_and_a_megabyte_cost_nothing_at_the_defaults() {
+    let gate = Gate::start();
+    let good = format!("Authorization: Bearer {}\r\n", gate.token);
+    gate.refuses_unread(
+        get_with("/both/a", &format!("{good}{}", "X: 1\r\n".repeat(10_000))),
+        431,
+        "head_too_long",
+    );
+    gate.refuses_unread(
+        get_with("/both/a", &format!("{good}{}", "X:\r\n".repeat(101))),
+        431,
+        "header_count",
+    );
+    gate.refuses_unread(
+        get_with("/both/a", &format!("{good}X: {}\r\n", "a".repeat(1 << 20))),
+        431,
+        "head_too_long",
+    );
+    gate.refuses_unread(
+        get_with(&format!("/both/{}", "a".repeat(8 << 10)), &good),
+        414,
+        "target_too_long",
+    );
+}
+
+#[test]
+fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_close() {
+    let gate = gate("connections: 2");
+    let mut first = gate.connect();
+    let mut second = gate.connect();
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.exchange(get_with("/open/a", "")).status, 200);
+    }
+    let mut third = gate.connect();
+    // Told at once; it need not ask.
+    let answer = third.receive();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    assert_eq!(
+        (answer.json()["type"].as_str(), answer.header("connection")),
+        (Some("urn:keygate:problem:overloaded"), Some("close"))
+    );
+    assert!(third.is_closed());
+    let record = gate.record(answer.json()["request_id"].as_str().unwrap());
+    assert_eq!(
+        (&record["reason"], &record["status"]),
+        (&"too_many_connections".into(), &503.into())
+    );
+    assert_eq!(gate.denied("too_many_connections"), 1.0);
+    // Those that were there first are served on.
+    assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
+    assert_eq!(second.exchange(get_with("/open/a", "")).status, 200);
+    drop(first);
+    let deadline = Instant::now() + PATIENCE;
+    while gate.answer(get_with("/open/a", "")).status != 200 {
+        assert!(Instant::now() < deadline, "the slot stays taken");
+    }
+}
+
+#[test]
+fn the_last_request_of_a_connection_is_answered_with_close() {
+    let gate = gate("requests_per_connection: 3");
+    let mut client = gate.connect();
+    // Refused requests count as well.
+    for (target, status) in [("/open/a", 200), ("/both/a", 401)] {
+        let answer = client.exchange(get_with(target, ""));
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (status, Some("keep-alive"))
+        );
+    }
+    let answer = client.exchange(get_with("/open/a", ""));
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(client.is_closed());
+    assert_eq!(gate.answer(get_with("/open/a", "")).status, 200);
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let gate = gate("idle_timeout: 300ms, head_timeout: 5s");
+    let mut fresh = gate.connect();
+    assert_eq!(
+        fresh.try_receive().unwrap_err().kind(),
+        std::io::ErrorKind::UnexpectedEof
+    );
+    let mut used = gate.connect();
+    assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
+    assert_eq!(
+        used.try_receive().unwrap_err().kind(),
+        std::io::ErrorKind::UnexpectedEof
+    );
+    // Nobody asked anything, so there is nothing to record.
+    assert_eq!(gate.binary.wait_access_records(1).len(), 1);
+}
+
+#[test]
+fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it() {
+    let gate = gate("body_bytes: 1000");
+    let post = |target: &str, length: usize, body: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: gate.test\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let whole = "x".repeat(1000);
+    assert_eq!(gate.answer(post("/open/a", 1000, &whole)).status, 200);
+    assert_eq!(gate.upstream.only_received().body, whole.as_bytes());
+    for (length, body) in [(1001, ""), (1001, &*whole), (usize::MAX, "")] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_on(&mut client, post("/open/a", length, body), 413, "body_too_large");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+    // Whoever may not come in at all is told that first.
+    gate.refuses(post("/both/a", 1001, ""), 401, "credential_missing");
+    assert_eq!(gate.upstream.connections(), 1);
+}
+
+#[test]
+fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
+    let gate = gate("body_bytes: 1000");
+    let head = "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = format!("64\r\n{}\r\n", "x".repeat(100));
+    assert_eq!(gate.answer(format!("{head}{}0\r\n\r\n", chunk.repeat(10))).status, 200);
+    assert_eq!(gate.upstream.only_received().body.len(), 1000);
+    for chunks in [
+        format!("{}1\r\nx\r\n0\r\n\r\n", chunk.repeat(10)),
+        chunk.repeat(100),
+        format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)),
+    ] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_late(&mut client, format!("{head}{chunks}"), 413, "body_too_large");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+    assert_eq!(gate.upstream.received().len(), 1);
+}
+
+#[test]
+fn a_body_that_stops_is_not_waited_for() {
+    let gate = gate("body_read_timeout: 500ms");
+    for (fields, body) in [
+        ("Content-Length: 10\r\n", "abc"),
+        ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n"),
+        ("Content-Length: 10\r\n", ""),
+    ] {
+        let mut client = gate.connect();
+        let request = format!("POST /open/a HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n{body}");
+        let answer = gate.refuses_late(&mut client, request, 408, "body_timeout");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+    assert!(gate.upstream.received().is_empty());
+}
+
+/// The body's time limit is for bodies: it says nothing about how long the upstream may think.
+#[test]
+fn a_slow_answer_is_no_slow_body() {
+    let gate = gate("body_read_timeout: 300ms, idle_timeout: 300ms, head_timeout: 300ms");
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    gate.upstream.answer_with(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    for request in [
+        get_with("/open/a", ""),
+        "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+        "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            .to_owned(),
+    ] {
+        let mut client = gate.connect().patience(Duration::from_secs(1));
+        client.send(&request);
+        let early = client.try_receive().map(|answer| (answer.status, answer.text()));
+        assert!(
+            early.is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof),
+            "{request}"
+        );
+        release.send(()).unwrap();
+        assert_eq!(client.patience(PATIENCE).receive().status, 200, "{request}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_is_recorded_and_nobody_is_blamed() {
+    let gate = Gate::start();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    gate.upstream.answer_with(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+        Vec::new()
+    });
+    let mut client = gate.connect();
+    client.send(get_with("/open/a", "X-Request-Id: leaver\r\n"));
+    gate.upstream.wait_received(1);
+    drop(client);
+    let record = gate.record("leaver");
+    assert_eq!(
+        (&record["reason"], record.get("status")),
+        (&"client_gone".into(), None),
+        "{record}"
+    );
+    drop(release);
+}

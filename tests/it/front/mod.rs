@@ -124,21 +124,29 @@ impl Gate {
     /// The same on a connection that may have carried requests before.
     #[track_caller]
     fn refuses_on(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
-        let request = request.as_ref();
-        let shown = request[..request.len().min(300)].escape_ascii();
-        let (counted, received) = (self.denied(reason), self.upstream.received().len());
+        let counted = self.denied(reason);
+        let response = self.refuses_late(client, &request, status, reason);
+        let shown = shown(request.as_ref());
+        let record = self.record(request_id(&response));
+        assert_eq!(record["decision"], "deny", "{shown}");
+        assert_eq!(self.denied(reason), counted + 1.0, "{shown}");
+        response
+    }
+
+    /// The answer to a request that was let through and failed then: likewise, but for the decision and its metric.
+    #[track_caller]
+    fn refuses_late(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
+        let shown = shown(request.as_ref());
+        let received = self.upstream.received().len();
         let response = client.exchange(request);
         assert_eq!(response.status, status, "{shown}\n{}", response.text());
-        let problem = response.json();
-        assert_eq!(problem["status"], status, "{shown}");
-        let record = self.record(problem["request_id"].as_str().expect("a problem has its request id"));
+        assert_eq!(response.json()["status"], status, "{shown}");
+        let record = self.record(request_id(&response));
         assert_eq!(
             (&record["reason"], &record["status"]),
             (&json!(reason), &json!(status)),
             "{shown}"
         );
-        assert_eq!(record["decision"], "deny", "{shown}");
-        assert_eq!(self.denied(reason), counted + 1.0, "{shown}");
         assert_eq!(self.upstream.received().len(), received, "{shown}");
         response
     }
@@ -201,6 +209,24 @@ impl Gate {
             .map(|(_, value)| value.parse::<f64>().unwrap())
             .sum()
     }
+}
+
+/// Of a problem. The header says the same, where there is one: answers to heads that are refused have none.
+#[track_caller]
+fn request_id(response: &Response) -> &str {
+    let text = std::str::from_utf8(&response.body).unwrap();
+    let id = text
+        .split("\"request_id\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let id = id.unwrap_or_else(|| panic!("no request id in {text}"));
+    assert_eq!(response.header("x-request-id").unwrap_or(id), id);
+    id
+}
+
+/// The beginning, for messages.
+fn shown(request: &[u8]) -> String {
+    request[..request.len().min(300)].escape_ascii().to_string()
 }
 
 /// A route under `/{name}/`.
