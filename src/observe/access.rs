@@ -3,6 +3,7 @@
 use crate::model::clock::Timestamp;
 use crate::observe::escape;
 use crate::observe::log::Format;
+use crate::observe::redact;
 use prometheus::IntCounter;
 use serde::Serialize;
 use serde::Serializer;
@@ -107,7 +108,7 @@ impl Serialize for Value<'_> {
 
 impl<'a> AccessRecord<'a> {
     /// Every field there is, in the order it is written.
-    fn each<E>(&self, mut put: impl FnMut(&'static str, Value<'a>) -> Result<(), E>) -> Result<(), E> {
+    fn each<E>(&self, mut put: impl FnMut(&'static str, Value<'_>) -> Result<(), E>) -> Result<(), E> {
         // The order is the reader's: when and which, from whom, what, what came of it, who it was, where it went.
         put("time", Value::Time(self.time))?;
         put("request_id", Value::Text(self.request_id))?;
@@ -122,11 +123,13 @@ impl<'a> AccessRecord<'a> {
             ("host", self.host),
             ("path", self.path),
             ("query", self.query),
-            ("route", self.route),
         ] {
             if let Some(value) = value {
-                put(name, Value::Text(value))?;
+                put(name, Value::Text(&redact::credentials(value)))?;
             }
+        }
+        if let Some(route) = self.route {
+            put("route", Value::Text(route))?;
         }
         if let Some(status) = self.status {
             put("status", Value::Number(status.into()))?;
@@ -156,10 +159,11 @@ impl<'a> AccessRecord<'a> {
         if let Some(duration) = self.upstream_duration {
             put("upstream_ms", Value::Millis(duration))?;
         }
-        for (name, value) in [("trace_id", self.trace_id), ("user_agent", self.user_agent)] {
-            if let Some(value) = value {
-                put(name, Value::Text(value))?;
-            }
+        if let Some(trace_id) = self.trace_id {
+            put("trace_id", Value::Text(trace_id))?;
+        }
+        if let Some(user_agent) = self.user_agent {
+            put("user_agent", Value::Text(&redact::credentials(user_agent)))?;
         }
         Ok(())
     }

@@ -7,4 +7,5 @@ pub mod log;
 pub mod trace;
 pub mod ready;
 pub mod escape;
+pub mod redact;
 pub mod process;

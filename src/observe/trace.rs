@@ -1,6 +1,7 @@
 //! Which request is this, and which trace does it belong to? `x-request-id` and `traceparent`, kept when well-formed,
 //! otherwise made.
 
+use crate::observe::redact;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -20,7 +21,8 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The request's own id when it names exactly one of 1 to 128 characters of `[A-Za-z0-9._-]`; otherwise a new one.
+    /// The request's own id when it names exactly one of 1 to 128 characters of `[A-Za-z0-9._-]` that is no credential;
+    /// otherwise a new one.
     /// Two of them are not one: which would the reader after us believe?
     pub fn of(headers: &HeaderMap) -> Self {
         only(headers, &REQUEST_ID)
@@ -53,6 +55,7 @@ fn is_request_id(id: &[u8]) -> bool {
         && id
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && std::str::from_utf8(id).is_ok_and(|id| !redact::has_credential(id))
 }
 
 /// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans of its own, so a well-formed one is passed

@@ -1,0 +1,130 @@
+//! Does a text that a stranger chose hold a credential by its looks? Where credentials do not belong, people put them.
+//!
+//! A key pasted into a path, a user agent or a request id would otherwise stand in every log (S064). Only the two shapes
+//! that Keygate itself accepts are known here: an API key of its own, and a JWT.
+
+use std::borrow::Cow;
+
+const REDACTED: &str = "[redacted]";
+
+/// Of an API key: characters of the public id, which may stay, and how many after it are surely the secret.
+const KEY_ID_BYTES: usize = 16;
+const KEY_SECRET_BYTES_MIN: usize = 16;
+
+/// Of a JWT's first two parts; the shortest that say anything are longer.
+const HEADER_BYTES_MIN: usize = 12;
+const PAYLOAD_BYTES_MIN: usize = 20;
+
+/// `text` with the secret part of everything that looks like a credential replaced. Borrows when there is none.
+pub fn credentials(text: &str) -> Cow<'_, str> {
+    let mut redacted = String::new();
+    let mut rest = text;
+    while let Some((start, end)) = find(rest) {
+        redacted.push_str(&rest[..start]);
+        redacted.push_str(REDACTED);
+        rest = &rest[end..];
+    }
+    if redacted.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    redacted.push_str(rest);
+    Cow::Owned(redacted)
+}
+
+/// Whether [`credentials`] would replace something.
+pub fn has_credential(text: &str) -> bool {
+    find(text).is_some()
+}
+
+/// Where the first secret begins and ends. Both are at ASCII characters.
+fn find(text: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().find_map(|(at, byte)| match byte {
+        b'_' => key_secret(bytes, at),
+        b'e' => jwt(bytes, at),
+        _ => None,
+    })
+}
+
+/// `_live_<id>_<secret>`; what stands before it is the prefix, whichever it is.
+fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let after = bytes[at..]
+        .strip_prefix(b"_live_")
+        .or_else(|| bytes[at..].strip_prefix(b"_test_"))?;
+    let id = run(after, |byte| byte.is_ascii_alphanumeric());
+    let secret = after
+        .get(id + 1..)
+        .filter(|_| id == KEY_ID_BYTES && after[id] == b'_')?;
+    let length = run(secret, |byte| byte.is_ascii_alphanumeric());
+    let start = bytes.len() - secret.len();
+    (length >= KEY_SECRET_BYTES_MIN).then_some((start, start + length))
+}
+
+/// `<header>.<payload>`, and what follows it, where the header is base64url of a JSON object: `{"`, `{ ` and `{` before a
+/// line break begin so.
+fn jwt(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    if !matches!(bytes.get(at + 1), Some(b'y' | b'w')) {
+        return None;
+    }
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+    let text = &bytes[at..];
+    let header = run(text, is_base64url);
+    let payload = text.get(header + 1..).filter(|_| text[header] == b'.')?;
+    if header < HEADER_BYTES_MIN || run(payload, is_base64url) < PAYLOAD_BYTES_MIN {
+        return None;
+    }
+    Some((at, at + run(text, |byte| is_base64url(byte) || byte == b'.')))
+}
+
+fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().take_while(|byte| is_part(**byte)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(credentials(text), expected, "{text:?}");
+        assert_eq!(has_credential(text), text != expected, "{text:?}");
+    }
+
+    #[test]
+    fn s064_keys_and_tokens_are_known_by_their_looks() {
+        check(
+            "/v1/kg_live_7Ow0SAXa9I3Yrmyt_iB5vXlf0lZ0VPKJElAW1ajLx/x",
+            "/v1/kg_live_7Ow0SAXa9I3Yrmyt_[redacted]/x",
+        );
+        check(
+            "acme_test_7Ow0SAXa9I3Yrmyt_iB5vXlf0lZ0VPKJE",
+            "acme_test_7Ow0SAXa9I3Yrmyt_[redacted]",
+        );
+        let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL2EifQ.c2ln-_bmF0dXJl";
+        check(token, REDACTED);
+        check(&format!("curl {token} ä {token}?"), "curl [redacted] ä [redacted]?");
+        check("ewogICJhbGciOiAiRVMyNTYifQ.eyJpc3MiOiJodHRwczovL2EifQ.", REDACTED);
+    }
+
+    #[test]
+    fn everything_else_stays_as_it_is() {
+        for text in [
+            "",
+            "e",
+            "ey",
+            "eyJ",
+            "_live_",
+            "_test_7Ow0SAXa9I3Yrmyt",
+            "_test_7Ow0SAXa9I3Yrmyt_",
+            "_test_7Ow0SAXa9I3Yrmyt_short",
+            "/reports_test_quarterly_overview_of_everything_2026_final",
+            "monkey-production-service.internal.example.com",
+            "eyJhbGciOiJFUzI1NiJ9",
+            "eyJhbGciOiJFUzI1NiJ9.",
+            "/they/were.here/äöü_live_ä",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ] {
+            check(text, text);
+        }
+    }
+}
