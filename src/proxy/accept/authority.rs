@@ -39,8 +39,14 @@ impl<'r> Authority<'r> {
         Some(Self { host, port })
     }
 
-    /// The host as routes are matched against it: lower case, without port and trailing dot.
+    /// The host as routes are matched against it: lower case, without port and trailing dot, an IPv6 address in its
+    /// shortest form.
     pub fn normal_host(&self) -> Cow<'r, str> {
+        let address = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if let Some(address) = address.and_then(|text| text.parse::<Ipv6Addr>().ok()) {
+            // `[0::1]` must not miss the routes of `[::1]` and fall to those of any host.
+            return Cow::Owned(format!("[{address}]"));
+        }
         let host = self.host.strip_suffix('.').unwrap_or(self.host);
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(host.to_ascii_lowercase())
@@ -87,6 +93,7 @@ mod tests {
         check("10.0.0.1:65535", Some("10.0.0.1"));
         check("[::1]", Some("[::1]"));
         check("[2001:DB8::1]:80", Some("[2001:db8::1]"));
+        check("[0:0:0::0001]", Some("[::1]"));
     }
 
     #[test]

@@ -349,7 +349,8 @@ impl<'r> Fields<'r> {
         let text = std::str::from_utf8(value).map_err(|_| HeadError::HostInvalid)?;
         let host = Authority::parse(text).ok_or(HeadError::HostInvalid)?;
         match line.authority {
-            Some(authority) if !authority.is_same(&host) => Err(HeadError::HostMismatch),
+            // Identical, in case as well (RFC 9112 section 3.2): pingora refuses anything else in its own words.
+            Some(authority) if authority != host => Err(HeadError::HostMismatch),
             _ => Ok(()),
         }
     }

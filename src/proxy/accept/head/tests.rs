@@ -134,7 +134,7 @@ fn s092_targets_are_paths_or_absolute_urls() {
         "/a|b",
         "http://a/",
         "http://a",
-        "HTTP://A/x",
+        "HTTP://a/x",
         "https://a?x",
         "/?a=[1]",
     ] {
