@@ -21,6 +21,8 @@ use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use keygate::jose::sign::SigningKey;
+use keygate::model::clock::Clock;
+use keygate::model::clock::SystemClock;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -28,7 +30,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "https://api.test";
@@ -37,8 +38,7 @@ const AUDIENCE: &str = "https://api.test";
 const ISSUER_YAML: &str = "issuer: https://issuer.test\naudiences: [https://api.test]\npublic_key_files: [issuer.pem]";
 
 fn now_secs() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.expect("it is past 1970").as_secs()
+    SystemClock::new().now().wall.as_unix_secs()
 }
 
 /// Claims of a good token. `more` is put over them; null removes a claim.
@@ -106,6 +106,7 @@ fn api_key(key: &str) -> String {
 
 /// Asks until `done` says so.
 #[track_caller]
+#[expect(clippy::disallowed_methods, reason = "between two looks, bounded by a deadline")]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {

@@ -320,6 +320,10 @@ fn item(field: &str, names: [&str; 2]) -> (String, [u64; 2]) {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the rule is about time that passes at the program"
+)]
 fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     let gate = Gate::limited("credential", "quota: 60/min\nburst: 2");
     let binary = gate.start();
@@ -352,7 +356,7 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     assert_eq!((r, t, wait), (0, 1, 1));
     assert_eq!(refused.header("cache-control"), Some("no-store"));
     assert_eq!(refused.json()["type"], "urn:keygate:problem:limit-spent");
-    // The rule itself is about time that passes: sleeping as long as told is what a good client does.
+    // What a good client does.
     std::thread::sleep((told + Duration::from_secs(wait)).saturating_duration_since(Instant::now()));
     assert_eq!(ask().status, 200, "waited {wait} s as told");
 }
