@@ -255,6 +255,7 @@ impl ProxyHttp for Service {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         ctx.upstream_ended.get_or_insert_with(|| self.0.clock.now());
+        headers::remove_hop_by_hop(response);
         if let Some(permit) = &ctx.permit {
             // In place of what the upstream says about limits of its own, which would contradict ours.
             for (name, value) in limit::headers::of_admission(permit.admission(), ctx.snapshot.rate_limit_headers) {

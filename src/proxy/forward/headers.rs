@@ -12,8 +12,10 @@ use crate::proxy::authenticate::identity::header_value;
 use crate::proxy::decide::Permit;
 use http::HeaderName;
 use http::HeaderValue;
+use http::StatusCode;
 use http::header;
 use pingora::http::RequestHeader;
+use pingora::http::ResponseHeader;
 use std::net::IpAddr;
 
 /// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
@@ -92,6 +94,31 @@ pub fn prepare(
         request.insert_header(header::HOST, host.clone())?;
     }
     Ok(())
+}
+
+/// Takes out of `response` what the upstream said about its own connection (RFC 9110 section 7.6.1). What is left of
+/// that is pingora's to say: framing, and `Connection` itself, which it writes for each connection of ours.
+pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    // The switch of protocols is told by these very fields, and it is for both connections.
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|option| option.trim().parse().ok())
+        // Without these the body would end elsewhere.
+        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING))
+        .collect();
+    for name in nominated {
+        response.remove_header(&name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        response.remove_header(name);
+    }
 }
 
 fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {
