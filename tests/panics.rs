@@ -1,0 +1,170 @@
+//! A panic inside the gate: an answer, a record, a count, and never a way through (S146).
+
+#[path = "it/support/mod.rs"]
+mod support;
+
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::issuer::AUDIENCE;
+use crate::support::issuer::ISSUER;
+use crate::support::issuer::claims;
+use crate::support::issuer::jwk_set;
+use crate::support::issuer::token;
+use keygate::config;
+use keygate::jose::jwks::Jwks;
+use keygate::jose::sign::SigningKey;
+use keygate::model::clock::Clock;
+use keygate::model::clock::SystemClock;
+use keygate::observe::access::AccessLog;
+use keygate::observe::log::Format;
+use keygate::proxy::decide::Stage;
+use keygate::proxy::live::Live;
+use keygate::proxy::service::Gate;
+use keygate::proxy::snapshot::Current;
+use keygate::proxy::snapshot::Snapshot;
+use keygate::runtime::assemble;
+use keygate::runtime::serve;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::Mutex;
+use tokio::sync::watch;
+
+/// Where the access records go.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
+    let upstream = FakeUpstream::start();
+    let key = SigningKey::generate_es256().unwrap();
+    // Keys are put in place by hand, so nobody ever dials this.
+    let issuer = format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks");
+    let yaml = GatewayBuilder::new()
+        .issuer("main", &issuer)
+        .upstream("api", upstream.address())
+        .route("open", "match: { path: /open }\npublic: true\nupstream: api")
+        .route("api", "match: { path: /orders }\naccept: [jwt]\nupstream: api")
+        .yaml();
+    let config = config::parse(&yaml, "keygate.yaml".as_ref(), &|_| None).unwrap();
+    let clock = SystemClock::new();
+    let now = clock.now();
+    let metrics = assemble::metrics(now.wall);
+    let panicking: Arc<Mutex<Option<Stage>>> = Arc::default();
+    let probed = Arc::clone(&panicking);
+    let mut live = Live::new(Arc::clone(&metrics), "127.0.0.1:9".parse().unwrap());
+    live.probe = Some(Box::new(move |stage| {
+        let chosen = *probed.lock().unwrap();
+        assert_ne!(chosen, Some(stage), "on purpose");
+    }));
+    let snapshot = Snapshot::compile(&config, &live, 1).unwrap();
+    let set = jwk_set(&[key.public_jwk()]);
+    let keys = snapshot.issuers[0].keys();
+    keys.start_attempt(now)
+        .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
+    let kept = Kept::default();
+    let access = AccessLog::start(kept.clone(), Format::Json, metrics.access_records_dropped.clone()).unwrap();
+    let gate = Arc::new(Gate {
+        current: Current::new(snapshot),
+        live: Arc::new(live),
+        clock: Arc::new(clock),
+        access,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stopping) = watch::channel(false);
+    serve::start_data(&runtime, Arc::clone(&gate), vec![listener], stopping);
+
+    let good = token(&key, &claims());
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {good}\r\n\r\n");
+    let mut records = 0;
+    let mut forwarded = 0;
+    let mut panics = 0;
+    let stages = [
+        Stage::Accept,
+        Stage::Intake,
+        Stage::Authenticate,
+        Stage::Authorize,
+        Stage::Limit,
+    ];
+    // Twice, so that a lock held by the first panic would show.
+    for stage in stages.into_iter().chain(stages) {
+        *panicking.lock().unwrap() = Some(stage);
+        let mut client = RawClient::connect(address);
+        let answer = client.exchange(request("/orders"));
+        assert_eq!(answer.status, 500, "{stage:?}: {}", answer.text());
+        assert_eq!(answer.json()["type"], "urn:keygate:problem:internal-error");
+        assert!(!answer.text().contains("on purpose"));
+        assert!(client.is_closed(), "{stage:?}");
+        assert_eq!(upstream.received().len(), forwarded, "{stage:?} let it through");
+        records += 1;
+        panics += 1;
+        assert_eq!(metrics.panics.get(), panics);
+        let id = answer.header("x-request-id").unwrap();
+        assert_eq!(record(&gate, &kept, records, id)["reason"], "internal_error");
+        // A public route passes the same stages but two.
+        let status = RawClient::connect(address).exchange(request("/open")).status;
+        records += 1;
+        match stage {
+            Stage::Authenticate | Stage::Authorize => {
+                assert_eq!(status, 200, "{stage:?}");
+                forwarded += 1;
+            }
+            Stage::Accept | Stage::Intake | Stage::Limit => {
+                assert_eq!(status, 500, "{stage:?}");
+                panics += 1;
+            }
+        }
+        *panicking.lock().unwrap() = None;
+        assert_eq!(
+            RawClient::connect(address).exchange(request("/orders")).status,
+            200,
+            "{stage:?}"
+        );
+        records += 1;
+        forwarded += 1;
+    }
+    runtime.shutdown_background();
+}
+
+/// The record of request `id`, once `count` have been written.
+fn record(gate: &Gate, kept: &Kept, count: usize, id: &str) -> serde_json::Value {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        gate.access.flush(PATIENCE);
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        if lines.len() >= count {
+            let found = lines.into_iter().find(|line| line["request_id"] == id);
+            return found.unwrap_or_else(|| panic!("no record of {id}"));
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} of {count} records",
+            lines.len()
+        );
+        std::thread::yield_now();
+    }
+}
