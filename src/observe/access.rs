@@ -244,6 +244,10 @@ pub struct AccessLog {
     dropped: IntCounter,
 }
 
+/// How long a record waits for others to be written with. Waking the writer is a system call in the request that does it,
+/// and a change of threads; so it is done for many requests at once.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// What waits to be written at most.
 const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -337,7 +341,7 @@ impl Shared {
         queue.pending.extend_from_slice(line);
         queue.records += 1;
         drop(queue);
-        // A wake-up is a system call; a writer at work looks again by itself.
+        // A writer at work, or one that gathers, looks again by itself.
         if writer_waits {
             self.changed.notify_one();
         }
@@ -358,6 +362,10 @@ impl Shared {
                     }
                     queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
+                // Nobody wakes a writer that has something to write, so this lasts as long as it says.
+                let gathering = |queue: &mut Queue| !queue.closed;
+                let gathered = self.changed.wait_timeout_while(queue, GATHER, gathering);
+                queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
                 queue.writing = true;
                 std::mem::swap(&mut queue.pending, &mut batch);
                 std::mem::take(&mut queue.records)
