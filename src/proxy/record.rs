@@ -4,6 +4,7 @@ use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
 use crate::observe::metrics::CredentialLabel;
 use crate::observe::metrics::LimitMetrics;
+use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::proxy::authenticate::CredentialType;
@@ -61,7 +62,8 @@ impl Gate {
             request_id: request_id.as_str(),
             grpc: false,
         };
-        let answer = respond::answer(denial, &asked);
+        let mut answer = respond::answer(denial, &asked);
+        answer.headers.push((trace::REQUEST_ID, request_id.header_value().clone()));
         match denial {
             Denial::TooManyConnections => self.live.metrics.connection_refused(denial.reason()),
             _ => self.live.metrics.head_refused(denial.reason()),

@@ -11,6 +11,7 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
+use crate::proxy::accept::hygiene::REGISTERED_METHODS;
 use crate::proxy::denial::Denial;
 use crate::proxy::snapshot::Route;
 use bytes::Bytes;
@@ -74,7 +75,7 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     if let Some(after) = retry_after(row, denial) {
         headers.push((header::RETRY_AFTER, HeaderValue::from(whole_secs(after))));
     }
-    if let Denial::MethodNotAllowed(allowed) = denial
+    if let Some(allowed) = allowed(row, denial)
         && let Ok(value) = HeaderValue::from_str(&allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
     {
         headers.push((header::ALLOW, value));
@@ -173,6 +174,15 @@ fn challenges(row: &Row, asked: &Asked<'_>) -> Vec<HeaderValue> {
         ));
     }
     values
+}
+
+/// A 405 names methods that are served (RFC 9110 section 15.5.6): those of the path, or, for a method that no path has,
+/// those that one can have.
+fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
+    match denial {
+        Denial::MethodNotAllowed(allowed) => Some(allowed),
+        _ => (row.status == 405).then_some(&REGISTERED_METHODS),
+    }
 }
 
 fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {

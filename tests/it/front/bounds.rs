@@ -35,7 +35,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
         b"GET /open/a HTTP/1.1\r\nX: "
             .iter()
             .copied()
-            .chain(std::iter::repeat(b'a').take(4000))
+            .chain(std::iter::repeat_n(b'a', 4000))
     };
     let (counted, looked_up) = (gate.denied("head_timeout"), gate.looked_up());
     let (status, took) = drip(gate.connect(), endless());

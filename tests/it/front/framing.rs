@@ -404,6 +404,8 @@ fn an_absolute_form_target_is_forwarded_in_origin_form() {
     for (target, reason) in [
         ("http://other.test/open/a", "host_mismatch"),
         ("http://gate.test:80/open/a", "host_mismatch"),
+        // RFC 9112 section 3.2 asks for the identical text, and pingora insists on it.
+        ("http://GATE.test/open/a", "host_mismatch"),
         ("http://user@gate.test/open/a", "host_invalid"),
         ("ftp://gate.test/open/a", "target"),
         ("//gate.test/open/a", "path_empty_segment"),
@@ -453,30 +455,24 @@ fn head_is_answered_without_a_body_whoever_answers() {
     assert!(client.is_closed(), "a body followed");
 }
 
-/// Heads that we let pass and pingora does not. The first kind it answers by itself, before any of our phases, with no body
-/// and a closed connection; that leaves its count and its record too.
+/// A head that we let pass and pingora does not: it answers by itself, before any of our phases, with no body and a closed
+/// connection. That leaves its count and its record too. It takes bounds raised past pingora's 64 KiB for one name.
 #[test]
 fn what_the_parser_refuses_by_itself_is_counted_and_recorded() {
     let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));
-    let long_name = format!("{}: 1\r\n", "n".repeat(65_536));
-    for (request, path) in [
-        // Equal for us, and for RFC 3986 section 6.2.2.1; pingora compares bytes.
-        (get_with("http://GATE.test/open/a", ""), "http://GATE.test/open/a"),
-        (get_with("/open/a", &long_name), "/open/a"),
-    ] {
-        let (counted, recorded) = (gate.denied("refused_by_parser"), gate.binary.access_records().len());
-        let mut client = gate.connect();
-        let answer = client.exchange(&request);
-        assert_eq!((answer.status, answer.body.len()), (400, 0), "{path}");
-        closes(&mut client, &answer);
-        let record = gate.binary.wait_access_records(recorded + 1).remove(recorded);
-        assert_eq!(record["reason"], "refused_by_parser", "{path}");
-        assert_eq!(
-            (&record["status"], &record["decision"]),
-            (&400.into(), &"deny".into()),
-            "{path}"
-        );
-        assert_eq!(gate.denied("refused_by_parser"), counted + 1.0, "{path}");
-    }
-    assert!(gate.upstream.received().is_empty());
+    let named = |length: usize| get_with("/open/a", &format!("{}: 1\r\n", "n".repeat(length)));
+    assert_eq!(gate.answer(named(65_535)).status, 200);
+    let (counted, recorded) = (
+        gate.denied("refused_by_parser"),
+        gate.binary.wait_access_records(1).len(),
+    );
+    let mut client = gate.connect();
+    let answer = client.exchange(named(65_536));
+    assert_eq!((answer.status, answer.body.len()), (400, 0));
+    closes(&mut client, &answer);
+    let record = gate.binary.wait_access_records(recorded + 1).remove(recorded);
+    assert_eq!(record["reason"], "refused_by_parser");
+    assert_eq!((&record["status"], &record["decision"]), (&400.into(), &"deny".into()));
+    assert_eq!(gate.denied("refused_by_parser"), counted + 1.0);
+    assert_eq!(gate.upstream.received().len(), 1);
 }

@@ -1,1 +1,700 @@
-//! .
+//! What is said to each refusal? Every row of the table that a client can cause, caused over the wire (S142, S143).
+//!
+//! `tests/data/refusals.txt` holds the answers; `UPDATE_GOLDEN=1` rewrites it.
+
+use crate::front::Gate;
+use crate::front::ISSUER;
+use crate::front::api_key;
+use crate::front::claims;
+use crate::front::closed_port;
+use crate::front::get_with;
+use crate::front::protected;
+use crate::front::request_id;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::proxy::respond::ROWS;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::mpsc;
+
+const GOLDEN: &str = "tests/data/refusals.txt";
+
+/// Rows that no request over HTTP/1.1 can cause, and why. Their text is in the golden file beside `respond.rs`.
+const NOT_OVER_THE_WIRE: [(&str, &str); 10] = [
+    (
+        "framing",
+        "what it refuses, the check of the head has refused before; it is for callers without that check",
+    ),
+    ("path_no_leading_slash", "the head is refused for its target before"),
+    ("path_non_ascii", "the head is refused for its target before"),
+    ("path_fragment", "the head is refused for its target before"),
+    ("query_byte", "the head is refused for its target before"),
+    (
+        "token_issuer",
+        "a token finds its issuer by exactly what is compared again here",
+    ),
+    (
+        "token_too_long",
+        "`head_bytes` would have to be over 64 KiB for it; see `s022`",
+    ),
+    (
+        "connect_timeout",
+        "loopback connects or refuses; it takes a network that swallows packets",
+    ),
+    (
+        "client_gone",
+        "there is nobody to read it; the record is tested in `bounds`",
+    ),
+    ("internal_error", "it takes a mistake of ours"),
+];
+
+/// One row, caused: the request, and the answer to it.
+struct Caused {
+    reason: &'static str,
+    request: Vec<u8>,
+    answer: Response,
+    record: Value,
+}
+
+/// The gates that it takes to cause every row.
+struct Gates {
+    /// Nearly all of them.
+    main: Gate,
+    /// What must be broken, or would be in the way, in the main one.
+    odd: Gate,
+    /// Ends the answers that the upstream of `main` holds back.
+    release: mpsc::Sender<()>,
+    /// Known, but of no use: revoked, expired, bound to other addresses.
+    keys: BTreeMap<&'static str, String>,
+    second: SigningKey,
+}
+
+impl Gates {
+    fn start() -> Self {
+        let second = SigningKey::generate_es256().unwrap();
+        let (known, wrong_secret) = two_of_one_id();
+        let mut entries = format!(
+            "  - id: {}\n    digest: sha256:{}\n    name: test\n    env: live\n    scopes: []\n    created_at: 2020-01-01T00:00:00Z\n    expires_at: never\n",
+            known.id(),
+            Digester::new(None).digest(known.expose()).to_hex(),
+        );
+        let mut keys = BTreeMap::from([("wrong_secret", wrong_secret.expose().to_owned())]);
+        for (name, more) in [
+            ("revoked", "revoked_at: 2026-01-01T00:00:01Z"),
+            ("expired", "expires_at: 2026-01-01T00:00:01Z"),
+            ("elsewhere", "addresses: [10.0.0.0/8]"),
+        ] {
+            let (key, entry) = api_key(more);
+            entries.push_str(&entry);
+            keys.insert(name, key);
+        }
+        let (release, held) = mpsc::channel();
+        let upstream = FakeUpstream::start();
+        let held = Mutex::new(held);
+        upstream.answer_with(move |request| {
+            if request.target().starts_with("/broken") {
+                return b"nonsense\r\n\r\n".to_vec();
+            }
+            let _ = held.lock().unwrap().recv_timeout(PATIENCE);
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+        });
+        let address = upstream.address();
+        let jwks = json!({ "keys": [SigningKey::generate_es256().unwrap().public_jwk()] }).to_string();
+        let issuer = |name: &str, more: &str| format!("issuer: https://{name}.test\naudiences: [api]\n{more}");
+        let open = |name: &str, upstream: &str| {
+            format!("match: {{ path: \"/{name}/{{*rest}}\" }}\npublic: true\nupstream: {upstream}")
+        };
+        let main = Gate::start_files(
+            upstream,
+            &[("second.pem", &second.public_pem()), ("jwks.json", &jwks)],
+            &entries,
+            |gate| {
+                gate.top(
+                    "requests: { head_timeout: 500ms, body_read_timeout: 500ms, head_count: 20, body_bytes: 1000 }",
+                )
+                .issuer(
+                    "strict",
+                    &issuer(
+                        "strict",
+                        "public_key_files: [issuer.pem]\nrequired_claims: { environment: [production] }",
+                    ),
+                )
+                .issuer("two", &issuer("two", "public_key_files: [issuer.pem, second.pem]"))
+                .issuer("jwks", &issuer("jwks", "jwks_file: jwks.json"))
+                .limit("once", "by: route\nquota: 1/hour\nburst: 1")
+                .upstream_with("impatient", &format!("endpoints: [\"{address}\"]\nread_timeout: 500ms"))
+                .upstream_with(
+                    "closed",
+                    &format!("endpoints: [\"{}\"]\nconnect_attempts: 1", closed_port()),
+                )
+                .upstream_with("nameless", "endpoints: [\"nobody.invalid:80\"]")
+                .route("broken", &open("broken", "up"))
+                .route("slow", &open("slow", "impatient"))
+                .route("closed", &open("closed", "closed"))
+                .route("nameless", &open("nameless", "nameless"))
+                .route("limited", &format!("{}\nlimits: [once]", open("limited", "closed")))
+                .route(
+                    "gets",
+                    "match: { path: \"/gets\", methods: [GET, PUT] }\npublic: true\nupstream: up",
+                )
+                .route(
+                    "near",
+                    "match: { host: near.test, path: \"/{*rest}\" }\npublic: true\nupstream: up",
+                )
+                .route(
+                    "admin",
+                    "match: { host: near.test, path: /admin }\naccept: [jwt]\nupstream: up",
+                )
+            },
+        );
+        let odd = Gate::start_files(FakeUpstream::start(), &[], "", |gate| {
+            let away = format!(
+                "jwks_url: http://{}/jwks\nallow_http: true\nallow_private_addresses: true",
+                closed_port()
+            );
+            GatewayBuilder::new()
+                .top("requests: { connections: 2 }")
+                .top("failed_authentication: { quota: 1/hour, burst: 1 }")
+                .issuer("main", &format!("issuer: {ISSUER}\naudiences: [api]\n{away}"))
+                .upstream_with(
+                    "up",
+                    gate.yaml().split("  up:\n    ").nth(1).unwrap().lines().next().unwrap(),
+                )
+                .route("jwt", &protected("jwt", "[jwt]"))
+        });
+        Self {
+            main,
+            odd,
+            release,
+            keys,
+            second,
+        }
+    }
+
+    /// Every row that can be caused, once.
+    fn cause_all(&self) -> Vec<Caused> {
+        let mut all = Vec::new();
+        for (reason, request) in self.heads().into_iter().chain(self.requests()) {
+            all.push(self.cause(&self.main, &mut self.main.connect(), reason, request));
+        }
+        for (reason, token) in self.tokens() {
+            let request = get_with("/both/a", &format!("Authorization: Bearer {token}\r\n"));
+            all.push(self.cause(&self.main, &mut self.main.connect(), reason, request.into_bytes()));
+        }
+        for (reason, key) in self.api_keys() {
+            let request = get_with("/both/a", &format!("x-api-key: {key}\r\n"));
+            all.push(self.cause(&self.main, &mut self.main.connect(), reason, request.into_bytes()));
+        }
+        self.main.answer(get_with("/limited/a", ""));
+        let request = get_with("/limited/a", "").into_bytes();
+        all.push(self.cause(&self.main, &mut self.main.connect(), "limit_spent", request));
+
+        let mut client = self.main.connect();
+        let arrived = self.main.upstream.received().len();
+        client.send(get_with("/open/a", ""));
+        self.main.upstream.wait_received(arrived + 1);
+        let request = get_with("/open/second", "").into_bytes();
+        all.push(self.cause(&self.main, &mut client, "pipelined", request));
+        let _ = self.release.send(());
+        all.extend(self.cause_odd());
+        all
+    }
+
+    fn cause_odd(&self) -> Vec<Caused> {
+        let token = self.odd.token_with(json!({}));
+        let good = get_with("/jwt/a", &format!("Authorization: Bearer {token}\r\n")).into_bytes();
+        let bad = get_with("/jwt/a", "Authorization: Bearer a.b.c\r\n").into_bytes();
+        let mut client = self.odd.connect();
+        let unavailable = self.cause(&self.odd, &mut client, "keys_unavailable", good);
+        client.exchange(&bad);
+        let failures = self.cause(&self.odd, &mut client, "too_many_failures", bad);
+        let mut other = self.odd.connect();
+        other.exchange(get_with("/nowhere", ""));
+        let connections = self.cause(&self.odd, &mut self.odd.connect(), "too_many_connections", Vec::new());
+        vec![unavailable, failures, connections]
+    }
+
+    #[track_caller]
+    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> Caused {
+        let answer = client.send(&request).try_receive();
+        let answer = answer.unwrap_or_else(|error| panic!("{reason}: {error}"));
+        let record = gate.record(request_id(&answer));
+        assert_eq!(record["reason"], reason, "{record}\n{}", request.escape_ascii());
+        Caused {
+            reason,
+            request,
+            answer,
+            record,
+        }
+    }
+
+    fn heads(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let post = |fields: &str| format!("POST /open/a HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n");
+        let texts = [
+            ("line_ending", "GET /open/a HTTP/1.1\nHost: gate.test\n\n".to_owned()),
+            (
+                "request_line",
+                "GET  /open/a HTTP/1.1\r\nHost: gate.test\r\n\r\n".to_owned(),
+            ),
+            ("target", get_with("open/a", "")),
+            ("header_name", get_with("/open/a", "X : 1\r\n")),
+            ("header_folded", get_with("/open/a", "X: 1\r\n 2\r\n")),
+            ("header_value", get_with("/open/a", "X: \x01\r\n")),
+            ("host_missing", "GET /open/a HTTP/1.1\r\n\r\n".to_owned()),
+            ("host_repeated", get_with("/open/a", "Host: gate.test\r\n")),
+            (
+                "host_invalid",
+                get_with("/open/a", "").replace("gate.test", "gate test"),
+            ),
+            ("host_mismatch", get_with("http://other.test/open/a", "")),
+            ("content_length", post("Content-Length: +1\r\n")),
+            ("transfer_encoding", post("Transfer-Encoding: gzip, chunked\r\n")),
+            (
+                "length_and_encoding",
+                post("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
+            ),
+            (
+                "upgrade",
+                post("Content-Length: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"),
+            ),
+            ("http_version", get_with("/open/a", "").replace("HTTP/1.1", "HTTP/2.0")),
+            ("expectation", post("Expect: more\r\n")),
+            (
+                "head_too_long",
+                get_with("/open/a", &format!("X: {}\r\n", "a".repeat(32 << 10))),
+            ),
+            ("header_count", get_with("/open/a", &"X: 1\r\n".repeat(20))),
+            (
+                "target_too_long",
+                get_with(&format!("/open/{}", "a".repeat(8 << 10)), ""),
+            ),
+            ("head_timeout", "GET /open/a HTTP/1.1\r\n".to_owned()),
+        ];
+        texts
+            .into_iter()
+            .map(|(reason, text)| (reason, text.into_bytes()))
+            .collect()
+    }
+
+    fn requests(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let (token, key) = (&self.main.token, &self.main.key);
+        let post = |fields: &str| format!("POST /open/a HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n");
+        let odd_bytes = "Authorization: Bearer x y\r\n";
+        let texts = [
+            ("refused_by_parser", get_with("/open/a", "Connection: x forwarded\r\n")),
+            ("path_invalid_escape", get_with("/open/%zz", "")),
+            ("path_control_byte", get_with("/open/%00", "")),
+            ("path_backslash", get_with("/open/%5c", "")),
+            ("path_invalid_utf8", get_with("/open/%ff", "")),
+            ("path_dot_segment", get_with("/open/../a", "")),
+            ("path_double_encoding", get_with("/open/%252e", "")),
+            ("path_encoded_slash", get_with("/open/%2f", "")),
+            ("path_empty_segment", get_with("/open//a", "")),
+            ("header_alias", get_with("/open/a", "X_Api_Key: 1\r\n")),
+            (
+                "connection_nomination",
+                get_with("/open/a", "Connection: x-keygate-subject\r\n"),
+            ),
+            ("method_refused", get_with("/open/a", "").replacen("GET", "TRACE", 1)),
+            ("method_unknown", get_with("/open/a", "").replacen("GET", "get", 1)),
+            ("method_not_allowed", get_with("/gets", "").replacen("GET", "POST", 1)),
+            ("no_route", get_with("/nowhere", "")),
+            (
+                "path_near_miss",
+                get_with("/ADMIN", "").replace("gate.test", "near.test"),
+            ),
+            ("body_too_large", post("Content-Length: 1001\r\n")),
+            ("body_timeout", post("Content-Length: 10\r\n")),
+            ("credential_missing", get_with("/both/a", "")),
+            (
+                "two_credentials",
+                get_with(
+                    "/both/a",
+                    &format!("Authorization: Bearer {token}\r\nx-api-key: {key}\r\n"),
+                ),
+            ),
+            (
+                "authorization_repeated",
+                get_with("/both/a", &format!("Authorization: Bearer {token}\r\n").repeat(2)),
+            ),
+            (
+                "api_key_repeated",
+                get_with("/both/a", &format!("x-api-key: {key}\r\n").repeat(2)),
+            ),
+            ("authorization_malformed", get_with("/both/a", odd_bytes)),
+            ("api_key_header_malformed", get_with("/both/a", "x-api-key:\r\n")),
+            (
+                "credential_too_long",
+                get_with("/both/a", &format!("x-api-key: {}\r\n", "a".repeat(9000))),
+            ),
+            ("query_credential", get_with(&format!("/both/a?api_key={key}"), "")),
+            (
+                "authorization_scheme",
+                get_with("/both/a", "Authorization: Basic dTpw\r\n"),
+            ),
+            ("credential_type", get_with("/jwt/a", &format!("x-api-key: {key}\r\n"))),
+            (
+                "insufficient_scope",
+                get_with("/scoped/a", &format!("x-api-key: {key}\r\n")),
+            ),
+            ("no_endpoint", get_with("/nameless/a", "")),
+            ("connect_failed", get_with("/closed/a", "")),
+            ("upstream_timeout", get_with("/slow/a", "")),
+            ("upstream_failed", get_with("/broken/a", "")),
+        ];
+        texts
+            .into_iter()
+            .map(|(reason, text)| (reason, text.into_bytes()))
+            .collect()
+    }
+
+    fn tokens(&self) -> Vec<(&'static str, String)> {
+        let signer = &self.main.signer;
+        let token = |changes: Value| signer.sign("at+jwt", &claims(changes)).unwrap();
+        let headed = |header: Value| {
+            signer
+                .sign_text(&header.to_string(), &claims(json!({})).to_string())
+                .unwrap()
+        };
+        let now = claims(json!({}))["iat"].as_u64().unwrap();
+        let kid = signer.kid();
+        let strict = json!({ "iss": "https://strict.test", "environment": "test" });
+        let two = claims(json!({ "iss": "https://two.test" })).to_string();
+        vec![
+            ("token_malformed", "a.b.c".to_owned()),
+            ("token_encrypted", "a.b.c.d.e".to_owned()),
+            (
+                "token_critical_header",
+                headed(json!({ "alg": "ES256", "kid": kid, "crit": ["exp"] })),
+            ),
+            ("token_algorithm", headed(json!({ "alg": "HS256", "kid": kid }))),
+            ("token_type", signer.sign("dpop+jwt", &claims(json!({}))).unwrap()),
+            ("unknown_issuer", token(json!({ "iss": "https://evil.test" }))),
+            ("wrong_audience", token(json!({ "aud": "other" }))),
+            (
+                "unknown_key",
+                self.second
+                    .sign("at+jwt", &claims(json!({ "iss": "https://jwks.test" })))
+                    .unwrap(),
+            ),
+            ("key_mismatch", headed(json!({ "alg": "RS256", "kid": kid }))),
+            ("ambiguous_key", signer.sign_text(r#"{"alg":"ES256"}"#, &two).unwrap()),
+            (
+                "bad_signature",
+                format!("{}AAAA", &self.main.token[..self.main.token.len() - 4]),
+            ),
+            ("token_not_yet_valid", token(json!({ "nbf": now + 3600 }))),
+            (
+                "token_issued_in_future",
+                token(json!({ "iat": now + 3600, "exp": now + 7200 })),
+            ),
+            ("token_lifetime", token(json!({ "exp": now + 25 * 3600 }))),
+            (
+                "not_an_access_token",
+                signer.sign("JWT", &claims(json!({ "nonce": "n" }))).unwrap(),
+            ),
+            ("token_claim_missing", token(json!({ "exp": null }))),
+            ("token_claim_invalid", token(json!({ "exp": "soon" }))),
+            ("token_required_claim", token(strict)),
+            ("token_expired", token(json!({ "iat": now - 7200, "exp": now - 3600 }))),
+        ]
+    }
+
+    fn api_keys(&self) -> Vec<(&'static str, String)> {
+        let (unknown, _) = api_key("");
+        let known = &self.main.key;
+        let other = if known.ends_with('0') { '1' } else { '0' };
+        let typo = format!("{}{other}", &known[..known.len() - 1]);
+        let key = |name: &str| self.keys[name].clone();
+        vec![
+            ("api_key_malformed", known[..40].to_owned()),
+            ("api_key_checksum", typo),
+            ("api_key_unknown", unknown),
+            ("api_key_wrong_secret", key("wrong_secret")),
+            ("api_key_revoked", key("revoked")),
+            ("api_key_expired", key("expired")),
+            ("api_key_wrong_address", key("elsewhere")),
+        ]
+    }
+}
+
+/// Two keys with the same id and different secrets.
+fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
+    let make = |secret: u8| {
+        let mut drawn = 0;
+        let mut random = |bytes: &mut [u8]| {
+            // The id comes first, a byte a time.
+            bytes.fill(if drawn < 16 { 1 } else { secret });
+            drawn += bytes.len();
+        };
+        ApiKeyText::generate("kg", KeyEnvironment::Live, &mut random)
+    };
+    let (one, other) = (make(2), make(3));
+    assert!(one.id() == other.id() && one.expose() != other.expose());
+    (one, other)
+}
+
+/// An answer as the golden file has it: without what differs from run to run.
+fn shown(caused: &Caused) -> String {
+    let mut text = format!("== {}\n{}\n", caused.reason, caused.answer.status);
+    for (name, value) in &caused.answer.headers {
+        let name = name.to_lowercase();
+        let value = match name.as_str() {
+            "date" | "x-request-id" => "…",
+            _ => value,
+        };
+        let _ = writeln!(text, "{name}: {}", without_seconds(&name, value));
+    }
+    let body = caused.answer.text().replace(request_id(&caused.answer), "…");
+    text + "\n" + &body + "\n"
+}
+
+/// What is left of an hour depends on when it began.
+fn without_seconds(name: &str, value: &str) -> String {
+    match name {
+        "retry-after" if value.len() > 2 => "…".to_owned(),
+        "x-ratelimit-reset" => "…".to_owned(),
+        "ratelimit" => value
+            .rsplit_once("t=")
+            .map_or(value.to_owned(), |(rest, _)| format!("{rest}t=…")),
+        _ => value.to_owned(),
+    }
+}
+
+#[test]
+fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
+    let gates = Gates::start();
+    let caused = gates.cause_all();
+
+    let elsewhere: BTreeSet<&str> = NOT_OVER_THE_WIRE.iter().map(|(reason, _)| *reason).collect();
+    let seen: BTreeSet<&str> = caused.iter().map(|caused| caused.reason).collect();
+    let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.reason).collect();
+    assert_eq!(seen.union(&elsewhere).copied().collect::<BTreeSet<_>>(), rows);
+    assert_eq!(seen.intersection(&elsewhere).count(), 0);
+
+    let mut golden = String::new();
+    for row in ROWS {
+        let Some(caused) = caused.iter().find(|caused| caused.reason == row.reason) else {
+            continue;
+        };
+        let (answer, record) = (&caused.answer, &caused.record);
+        assert_eq!(
+            (answer.status, &record["status"]),
+            (row.status, &json!(row.status)),
+            "{}",
+            row.reason
+        );
+        let denied = gates.main.denied(row.reason) + gates.odd.denied(row.reason);
+        let is_late = record["decision"] == "error";
+        assert_eq!(denied >= 1.0, !is_late, "{}: {denied}", row.reason);
+        check_rfcs(caused);
+        golden.push_str(&shown(caused));
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &golden).unwrap();
+    }
+    let expected = std::fs::read_to_string(GOLDEN).unwrap();
+    for (said, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
+        assert_eq!(said, expected);
+    }
+    assert_eq!(golden.len(), expected.len());
+
+    for gate in [&gates.main, &gates.odd] {
+        let output = gate.binary.output();
+        for secret in [&gate.token, &gate.key].into_iter().chain(gates.keys.values()) {
+            assert!(!output.contains(secret.as_str()), "a credential is in the log");
+        }
+    }
+}
+
+/// What RFC 9110, 6750 and 9457 ask of a refusal, and that it repeats nothing of the request's credential.
+#[track_caller]
+fn check_rfcs(caused: &Caused) {
+    let (reason, answer) = (caused.reason, &caused.answer);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json"),
+        "{reason}"
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{reason}");
+    assert_eq!(
+        answer.header("content-length"),
+        Some(&*answer.body.len().to_string()),
+        "{reason}"
+    );
+    let problem = answer.json();
+    for member in ["type", "title", "detail", "request_id"] {
+        assert!(
+            problem[member].as_str().is_some_and(|text| !text.is_empty()),
+            "{reason}: {problem}"
+        );
+    }
+    assert_eq!(problem["status"], answer.status, "{reason}");
+    let challenges = answer.headers_named("www-authenticate");
+    // RFC 9110 section 15.5.2: a 401 has a challenge.
+    assert!(answer.status != 401 || !challenges.is_empty(), "{reason}");
+    for challenge in challenges {
+        let (scheme, parameters) = parse_challenge(challenge);
+        assert!(["Bearer", "ApiKey"].contains(&&*scheme), "{reason}: {challenge}");
+        assert_eq!(
+            parameters.get("realm").map(String::as_str),
+            Some("keygate"),
+            "{reason}: {challenge}"
+        );
+        assert_eq!(
+            parameters.get("error").map(String::as_str),
+            problem["error"].as_str(),
+            "{reason}: {challenge}"
+        );
+        let described = problem["error_description"].as_str();
+        assert_eq!(
+            parameters.get("error_description").map(String::as_str),
+            described,
+            "{reason}: {challenge}"
+        );
+        assert_eq!(
+            parameters.contains_key("scope"),
+            answer.status == 403,
+            "{reason}: {challenge}"
+        );
+    }
+    let retries = answer.header("retry-after").map(|value| value.parse::<u64>().unwrap());
+    assert_eq!(
+        retries.is_some_and(|secs| secs >= 1),
+        matches!(answer.status, 429 | 503),
+        "{reason}"
+    );
+    assert_eq!(answer.header("allow").is_some(), answer.status == 405, "{reason}");
+    let request = String::from_utf8_lossy(&caused.request).into_owned();
+    let said = format!("{:?} {}", answer.headers, answer.text());
+    let words = request.split(|char: char| char.is_whitespace() || "=,;".contains(char));
+    for word in words.filter(|word| word.len() > 20) {
+        assert!(!said.contains(word), "{reason} repeats {word}");
+    }
+}
+
+/// `auth-scheme 1*SP #auth-param` (RFC 9110 section 11.6.1), every value a quoted-string (section 5.6.4).
+#[track_caller]
+fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
+    let (scheme, mut rest) = text.split_once(' ').unwrap();
+    let mut parameters = BTreeMap::new();
+    loop {
+        let (name, after) = rest.split_once("=\"").unwrap_or_else(|| panic!("{text}"));
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+            "{text}"
+        );
+        let mut value = String::new();
+        let mut chars = after.chars();
+        loop {
+            match chars.next() {
+                Some('"') => break,
+                Some('\\') => value.push(chars.next().unwrap()),
+                Some(char) if char == '\t' || !char.is_control() => value.push(char),
+                other => panic!("{other:?} in {text}"),
+            }
+        }
+        assert_eq!(parameters.insert(name.to_owned(), value), None, "{text}");
+        rest = match chars.as_str() {
+            "" => return (scheme.to_owned(), parameters),
+            more => more.strip_prefix(", ").unwrap_or_else(|| panic!("{text}")),
+        };
+    }
+}
+
+#[test]
+fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
+    let gate = Gate::start_with(|gate| {
+        gate.limit("once", "by: route\nquota: 1/hour\nburst: 1").route(
+            "limited",
+            "match: { path: /limited }\npublic: true\nlimits: [once]\nupstream: up",
+        )
+    });
+    let good = format!("Authorization: Bearer {}\r\n", gate.token);
+    assert_eq!(gate.answer(get_with("/limited", "")).status, 200);
+    let mut client = gate.connect();
+    for _ in 0..2 {
+        for (target, fields, status) in [
+            ("/both/a", "", 401),
+            ("/both/a", "Authorization: Bearer a.b.c\r\n", 401),
+            ("/scoped/a", &*good, 403),
+            ("/limited", "", 429),
+            ("/both/a", "Authorization: Bearer a\r\nx-api-key: b\r\n", 400),
+            ("/both/a?api_key=x", "", 400),
+            ("/open/%2e%2e/a", "", 400),
+            ("/nowhere", "", 404),
+            ("/both/a", &*good, 200),
+        ] {
+            let answer = client.exchange(get_with(target, fields));
+            assert_eq!(
+                (answer.status, answer.header("connection")),
+                (status, Some("keep-alive")),
+                "{target} {fields}"
+            );
+        }
+    }
+    // It was the client's one connection throughout; what asks for a close gets it.
+    let answer = client.exchange(get_with("/both/a", "Connection: close\r\n"));
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
+    let gates = Gates::start();
+    for (reason, request) in gates.heads() {
+        let mut client = gates.main.connect();
+        // In the middle of a connection as well as at its beginning.
+        assert_eq!(client.exchange(get_with("/nowhere", "")).status, 404);
+        let (counted, pipelined) = (gates.main.denied(reason), get_with("/open/smuggled", ""));
+        client.send(&request);
+        if reason != "head_timeout" {
+            client.send(&pipelined);
+        }
+        let answer = client.receive();
+        assert_eq!(answer.header("connection"), Some("close"), "{reason}");
+        assert!(client.is_closed(), "{reason}");
+        let record = gates.main.record(request_id(&answer));
+        assert_eq!(
+            (&record["reason"], &record["decision"]),
+            (&json!(reason), &json!("deny")),
+            "{reason}"
+        );
+        assert_eq!(gates.main.denied(reason), counted + 1.0, "{reason}");
+        let series = format!("keygate_heads_refused_total{{reason=\"{reason}\"}}");
+        assert_eq!(gates.main.binary.metric(&series), counted + 1.0, "{reason}");
+    }
+    assert!(gates.main.upstream.received().is_empty());
+}
+
+/// The header's name is the operator's; whatever it is, challenges and problems stay well-formed.
+#[test]
+fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
+    let gate = Gate::start_as("x!#$%&'*+.^`|~key", |gate| {
+        let scopes = "scopes: { all: [\"a:b\", \"c/d\", \"e~!#$%&'()*+,;<=>?@[]^`{|}\"] }";
+        gate.route("odd", &format!("{}\n{scopes}", protected("odd", "[jwt, api_key]")))
+    });
+    let request = get_with("/odd/a", &format!("Authorization: Bearer {}\r\n", gate.token));
+    let answer = gate.refuses(request, 403, "insufficient_scope");
+    for challenge in answer.headers_named("www-authenticate") {
+        let (_, parameters) = parse_challenge(challenge);
+        assert_eq!(parameters["scope"], answer.json()["scope"].as_str().unwrap());
+        assert!(
+            parameters["scope"].contains("e~!#$%&'()*+,;<=>?@[]^`{|}"),
+            "{challenge}"
+        );
+    }
+    let (_, parameters) = parse_challenge(answer.headers_named("www-authenticate")[1]);
+    assert_eq!(parameters["header"], "x!#$%&'*+.^`|~key");
+}
