@@ -230,3 +230,6 @@ pub fn to_http1_bytes(answer: &Answer) -> Vec<u8> {
     bytes.extend_from_slice(&answer.body);
     bytes
 }
+
+#[cfg(test)]
+mod tests;
