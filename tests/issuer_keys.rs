@@ -195,6 +195,32 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
 }
 
 #[test]
+fn s040_an_issuer_that_fails_is_not_asked_more_often() {
+    let (key, other) = (new_key(), new_key());
+    let issuer = TestIssuer::start(&[&key]);
+    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
+    binary.wait_ready();
+    wait_for_cooldown(&binary);
+    issuer.answer("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    let began = Instant::now();
+    let mut client = RawClient::connect(binary.data());
+    let mut asked = 0;
+    while began.elapsed() < Duration::from_millis(2_500) {
+        asked += 1;
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("{asked}") }).to_string();
+        let invented = other.sign_text(&header, &claims().to_string()).unwrap();
+        assert_eq!(client.exchange(request(&invented)).status, 503);
+    }
+    // At start, then one a second.
+    assert!(
+        (2..=5).contains(&issuer.fetches()),
+        "{} fetches for {asked} requests",
+        issuer.fetches()
+    );
+    assert!(asked > 10, "{asked}");
+}
+
+#[test]
 fn s041_s147_a_hanging_issuer_delays_only_tokens_with_an_unknown_key_and_those_for_wait_at_most() {
     let (key, other) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&key]);
@@ -373,7 +399,7 @@ fn s047_plain_http_is_refused_when_the_configuration_is_read() {
         .route("api", ROUTE)
         .yaml();
     let refused = keygate::config::parse(&yaml, "keygate.yaml".as_ref(), &|_| None);
-    let errors = refused.err().expect("http is refused").to_string();
+    let errors = refused.expect_err("http is refused").to_string();
     assert!(errors.contains("allow_http"), "{errors}");
 }
 

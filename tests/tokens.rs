@@ -602,7 +602,7 @@ fn s028_s029_tokens_out_of_their_time_are_refused() {
     refuses(json!({ "nbf": now + 100_000 }), "token_not_yet_valid");
     refuses(json!({ "iat": now + 40, "exp": now + 100 }), "token_issued_in_future");
     refuses(json!({ "exp": null }), "token_claim_missing");
-    refuses(json!({ "exp": now + 86_401 }), "token_lifetime");
+    refuses(json!({ "iat": now, "exp": now + 86_401 }), "token_lifetime");
     refuses(json!({ "exp": now + 86_500, "iat": null }), "token_lifetime");
     refuses(json!({ "exp": now - 31 }), "token_expired");
     refuses(json!({ "exp": 0, "iat": 0 }), "token_expired");
