@@ -45,38 +45,42 @@ Examples:
   keygate run                               try it: development set-up, commands to paste
   keygate run --config /etc/keygate.yaml    serve a configuration
 
-Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself), SIGTERM finishes the requests
-under way and stops. Logs go to stderr, access records to stdout.";
+Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself), SIGTERM
+finishes the requests under way and stops. Logs go to stderr, access records to stdout.";
 
 const CHECK_HELP: &str = "\
-Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names are read as well.
+Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names
+are read as well.
   keygate check conf/keygate.yaml";
 
 const SCHEMA_HELP: &str = "\
+Example:
   keygate schema > keygate.schema.json
 and in the first line of a configuration, for editors with a YAML language server:
   # yaml-language-server: $schema=keygate.schema.json";
 
 const TOKEN_HELP: &str = "\
-  curl -H \"authorization: Bearer $(keygate token --scope orders:read)\" http://127.0.0.1:8080/token/hello";
+Example:
+  TOKEN=$(keygate token --scope orders:read)
+  curl -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:8080/token/hello";
 
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     pub place: Place,
-    /// Threads that serve requests [default: one per core]
-    #[arg(long)]
-    pub threads: Option<usize>,
+    /// Threads that serve requests, 1 to 1024 [default: one per core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// Where a configuration is.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// The configuration [default: keygate.yaml in the data folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config", global = true)]
     pub data_dir: Option<PathBuf>,
 }
 
@@ -100,8 +104,10 @@ pub enum KeysCommand {
 }
 
 const CREATE_HELP: &str = "\
+Example:
   KEY=$(keygate keys create --name ci --scope orders:read --expires 90d)
-The key goes to stdout, everything else to stderr. A gate that runs on the same keys file knows it within a second.";
+The key goes to stdout, everything else to stderr. A gate that runs on the same keys file knows it
+within a second.";
 
 #[derive(Debug, Args)]
 pub struct Token {

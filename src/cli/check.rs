@@ -1,23 +1,23 @@
 //! `keygate check`: is this configuration good? Prints every mistake; exit code 0 or 1.
 
-use crate::config;
+use crate::runtime::reload;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Loads the configuration at `path`. A good one is said on `out`, the mistakes of a bad one on `err`, and what is good is
+/// Loads the configuration at `path` and the key files it names, as `keygate run` would. A good one is said on `out`, the mistakes of a bad one on `err`, and what is good is
 /// exit code 0, what is bad is 1.
 pub fn check(path: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     // A closed pipe changes nothing about the answer, which is the exit code.
-    match config::load(path) {
-        Ok(config) => {
-            let routes = config.routes.len();
+    match reload::load(path) {
+        Ok(loaded) => {
+            let routes = loaded.config.routes.len();
             let plural = if routes == 1 { "" } else { "s" };
             let _ = writeln!(out, "{}: good, {routes} route{plural}", path.display());
             ExitCode::SUCCESS
         }
-        Err(errors) => {
-            let _ = writeln!(err, "{errors}");
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
             ExitCode::FAILURE
         }
     }

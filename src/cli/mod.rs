@@ -11,6 +11,9 @@ pub mod token;
 use crate::cli::args::Arguments;
 use crate::cli::args::Command;
 use clap::Parser;
+use std::error::Error;
+use std::io::ErrorKind;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood.
@@ -19,12 +22,9 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Check { file } => return check::check(&file, &mut std::io::stdout(), &mut std::io::stderr()),
-        Command::Schema => {
-            println!("{}", schema::schema());
-            Ok(())
-        }
+        Command::Schema => print(&schema::schema()),
         Command::Keys(keys) => run::keys(&keys),
-        Command::Token(token) => token::token(&token),
+        Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,5 +32,13 @@ pub fn main() -> ExitCode {
             eprintln!("keygate: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Not `println!`, which panics when whoever reads has read enough (`keygate schema | head -1`).
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write to stdout: {error}").into()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -39,7 +39,7 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
         &loaded.config.observe.level,
     )?;
     let threads = match asked.threads {
-        Some(threads) => threads,
+        Some(threads) => threads.into(),
         None => std::thread::available_parallelism()?.get(),
     };
     let named = asked.place.data_dir.is_some();

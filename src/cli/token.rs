@@ -15,11 +15,11 @@ use std::time::Duration;
 /// The gate believes no longer lifetime (`max_lifetime`).
 const EXPIRES_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Prints the token, alone, on stdout.
+/// A token for what was asked.
 ///
 /// # Errors
 /// A duration or scope that does not parse, or no development set-up to sign for.
-pub fn token(asked: &Token) -> Result<(), Box<dyn Error>> {
+pub fn token(asked: &Token) -> Result<String, Box<dyn Error>> {
     let expires = config::parse_duration(&asked.expires).map_err(|error| format!("--expires: {error}"))?;
     if expires.is_zero() || expires > EXPIRES_MAX {
         return Err("--expires: a development token is good for at least 1s and at most 24h".into());
@@ -27,8 +27,7 @@ pub fn token(asked: &Token) -> Result<(), Box<dyn Error>> {
     let scopes = ScopeSet::parse_list(&asked.scopes.join(" ")).map_err(|error| format!("--scope: {error}"))?;
     let key = DataFolder::locate(asked.data_dir.as_deref())?.signing_key()?;
     let claims = claims(asked, &scopes, SystemClock::new().now().wall, expires);
-    println!("{}", key.sign("at+jwt", &claims)?);
-    Ok(())
+    Ok(key.sign("at+jwt", &claims)?)
 }
 
 /// Claims of an RFC 9068 access token (section 2.2).
