@@ -7,14 +7,14 @@ mod support;
 mod leaks;
 #[path = "operate/limits.rs"]
 mod limits;
+#[path = "operate/metrics.rs"]
+mod metrics;
 #[path = "operate/reload.rs"]
 mod reload;
 #[path = "operate/routing.rs"]
 mod routing;
 #[path = "operate/shutdown.rs"]
 mod shutdown;
-#[path = "operate/signals.rs"]
-mod signals;
 
 use crate::support::Binary;
 use crate::support::PATIENCE;

@@ -1,1 +1,247 @@
-//! (in the making)
+//! How does it start, where does it listen, and how does it end?
+
+use crate::get;
+use crate::request;
+use crate::support;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::wait_until;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+
+fn open_route(upstream: &FakeUpstream) -> String {
+    GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: only")
+        .yaml()
+}
+
+/// Answers `/slow` when it is told to, everything else at once.
+fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
+    let upstream = FakeUpstream::start();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    upstream.answer_with(move |request| {
+        if request.target() == "/slow" {
+            let _ = released.lock().unwrap().recv_timeout(crate::PATIENCE);
+        }
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    (upstream, release)
+}
+
+#[track_caller]
+fn check_signal(signal: &str) {
+    let (upstream, release) = slow_upstream();
+    let mut binary = Binary::start(&open_route(&upstream));
+    let mut idle = RawClient::connect(binary.data());
+    assert_eq!(idle.exchange(request("GET", "/fast", &[])).status, 200);
+    let mut slow = RawClient::connect(binary.data());
+    slow.send(request("GET", "/slow", &[]));
+    upstream.wait_received(2);
+
+    binary.signal(signal);
+    binary.wait_for_output("Draining");
+    wait_until("new connections are refused", || {
+        TcpStream::connect(binary.data()).is_err()
+    });
+    assert!(idle.is_closed(), "a connection without a request is closed at once");
+    // Probes still hear that it is going.
+    assert_eq!(support::get(binary.admin(), "/livez").status, 200);
+    assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
+    assert_eq!(crate::condition(&binary, "draining")["status"], "failed");
+
+    release.send(()).unwrap();
+    let answer = slow.receive();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    let released = Instant::now();
+    assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+    assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
+    let records = binary.access_records();
+    assert_eq!(records.len(), 2, "every record is written: {}", binary.output());
+    assert_eq!(
+        (&records[1]["path"], &records[1]["status"]),
+        (&"/slow".into(), &200.into())
+    );
+    assert!(binary.output().contains("Stopped"));
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way_and_exits_with_0() {
+    check_signal("TERM");
+}
+
+#[test]
+fn sigint_does_the_same() {
+    check_signal("INT");
+}
+
+#[test]
+fn an_idle_gateway_stops_at_once() {
+    let upstream = FakeUpstream::start();
+    let mut binary = Binary::start(&open_route(&upstream));
+    let _idle = RawClient::connect(binary.data());
+    let begun = Instant::now();
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_burst_right_before_the_end_is_on_record_whole() {
+    let upstream = FakeUpstream::start();
+    let mut binary = Binary::start(&open_route(&upstream));
+    let mut client = RawClient::connect(binary.data());
+    for _ in 0..500 {
+        assert_eq!(client.exchange(request("GET", "/a", &[])).status, 200);
+    }
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0));
+    assert_eq!(binary.access_records().len(), 500);
+}
+
+#[test]
+fn a_request_whose_head_is_half_sent_does_not_hold_the_end_up() {
+    let upstream = FakeUpstream::start();
+    let yaml = format!("{}requests: {{ head_timeout: 2s }}\n", open_route(&upstream));
+    let mut binary = Binary::start(&yaml);
+    let mut half = RawClient::connect(binary.data());
+    half.send("GET /a HTTP/1.1\r\nHost: a\r\n");
+    let open = "keygate_connections_open";
+    wait_until("it is open", || binary.metric(open) == 1.0);
+    let begun = Instant::now();
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// Runs until it ends by itself.
+#[track_caller]
+fn run_to_its_end(yaml: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keygate.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["run", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_taken_port_is_said_with_its_address_and_its_key() {
+    let upstream = FakeUpstream::start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let good = open_route(&upstream);
+    for (yaml, key) in [
+        (good.replacen("127.0.0.1:0", &address, 1), "listeners"),
+        (
+            good.replacen(
+                "address: 127.0.0.1:0\nupstreams",
+                &format!("address: {address}\nupstreams"),
+                1,
+            ),
+            "admin.address",
+        ),
+        (
+            good.replacen(
+                "  - address: 127.0.0.1:0\n",
+                &format!("  - address: 127.0.0.1:0\n  - address: {address}\n"),
+                1,
+            ),
+            "listeners",
+        ),
+    ] {
+        let (code, said) = run_to_its_end(&yaml);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains(&address) && said.contains(key) && said.contains("in use"),
+            "{said}"
+        );
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn every_listener_serves_the_same() {
+    let upstream = FakeUpstream::start();
+    let two = open_route(&upstream).replacen(
+        "  - address: 127.0.0.1:0\n",
+        "  - address: 127.0.0.1:0\n  - address: \"[::1]:0\"\n",
+        1,
+    );
+    let mut binary = Binary::start(&two);
+    let listening = || -> Vec<std::net::SocketAddr> {
+        let output = binary.output();
+        let lines = output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let data = lines.filter(|line| line["message"] == "Listening" && line["listener"] == "data");
+        data.map(|line| line["address"].as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    wait_until("both are said", || listening().len() == 2);
+    let both = listening();
+    assert!(both[0].is_ipv4() && both[1].is_ipv6(), "{both:?}");
+    for address in &both {
+        assert_eq!(get(*address, "/a", &[]).status, 200, "{address}");
+    }
+    let peers: Vec<_> = binary
+        .wait_access_records(2)
+        .iter()
+        .map(|record| record["client"].clone())
+        .collect();
+    assert_eq!(peers, ["127.0.0.1", "::1"]);
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0));
+    for address in both {
+        assert!(TcpStream::connect(address).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn the_threads_that_serve_are_as_many_as_asked() {
+    let upstream = FakeUpstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keygate.yaml");
+    std::fs::write(&file, open_route(&upstream)).unwrap();
+    for threads in [1, 3] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(["run", "--threads", &threads.to_string(), "--config"])
+            .arg(&file)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let tasks = format!("/proc/{}/task", child.id());
+        let serving = || {
+            let entries = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+            let names = entries.map(|entry| std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default());
+            names.filter(|name| name.starts_with("keygate-data")).count()
+        };
+        wait_until("its threads run", || serving() == threads);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    for bad in ["0", "1025", "x", "100000"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_keygate"))
+            .args(["run", "--threads", bad, "--config"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(2) && said.contains("--threads"),
+            "{bad}: {said}"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! `/metrics`, `/livez` and `/readyz`: well formed, true, and where they belong.
+
+use crate::ISSUER_YAML;
+use crate::api_key;
+use crate::bearer;
+use crate::create_key;
+use crate::get;
+use crate::reload;
+use crate::request;
+use crate::support;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::token;
+use crate::wait_until;
+use keygate::jose::sign::SigningKey;
+use serde_json::json;
+use std::io::Write;
+use std::process::Command;
+use std::process::Stdio;
+
+/// Every kind of thing that is counted, once at least.
+fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
+    let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
+    let issuer = SigningKey::generate_es256().unwrap();
+    let gateway = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }\nfailed_authentication: { quota: 3/hour }")
+        .issuer("main", ISSUER_YAML)
+        .issuer(
+            "broken",
+            &format!(
+                "issuer: https://broken.test\naudiences: any\njwks_url: http://{}/\nallow_http: true\nallow_private_addresses: true",
+                jwks.address()
+            ),
+        )
+        .limit("few", "by: credential\nquota: 1/hour")
+        .upstream("only", upstream.address())
+        .upstream("dead", "127.0.0.1:1".parse().unwrap())
+        .route("a", "match: { path: /a }\naccept: [jwt, api_key]\nlimits: [few]\nupstream: only")
+        .route("scoped", "match: { path: /scoped }\naccept: [jwt]\nscopes: { all: [admin] }\nupstream: only")
+        .route("dead", "match: { path: /dead }\npublic: true\nupstream: dead");
+    let yaml = gateway.yaml();
+    let binary = Binary::start_with(
+        &yaml,
+        &[("issuer.pem", &issuer.public_pem()), ("keys.yaml", "keys: []\n")],
+    );
+    let good = bearer(&token(&issuer, &json!({})));
+    let key = create_key(binary.folder(), &[]);
+    wait_until("the key is known", || {
+        get(binary.data(), "/a", &[&api_key(&key)]).status == 200
+    });
+    for (path, headers) in [
+        ("/a", &[good.as_str()][..]),
+        ("/a", &[&good]),
+        ("/a", &[]),
+        ("/a", &["Authorization: Bearer x.y.z"]),
+        ("/a", &[&good, "x-api-key: x"]),
+        ("/scoped", &[&good]),
+        ("/dead", &[]),
+        ("/nowhere", &[]),
+        ("/a/../b", &[]),
+    ] {
+        get(binary.data(), path, headers);
+    }
+    let mut client = RawClient::connect(binary.data());
+    client.send("nonsense\r\n\r\n").receive();
+    reload(&binary, &gateway.top("log: { level: warn }").yaml());
+    crate::write_config(&binary, "nonsense");
+    wait_until("refused", || binary.metric(crate::REFUSED) > 0.0);
+    (binary, upstream)
+}
+
+#[test]
+fn promtool_finds_nothing_to_say_about_the_metrics_of_a_running_gateway() {
+    let (binary, _upstream) = after_a_mix_of_traffic();
+    let answer = support::get(binary.admin(), "/metrics");
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) => panic!("promtool is needed for this test: {error}"),
+    };
+    promtool.stdin.take().unwrap().write_all(&answer.body).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn each_decision_and_request_is_counted_where_it_belongs() {
+    let (binary, upstream) = after_a_mix_of_traffic();
+    let decision = |route: &str, kind: &str, outcome: &str, reason: &str| {
+        let labels = format!("credential_type=\"{kind}\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"");
+        binary.metric(&format!("keygate_decisions_total{{{labels}}}"))
+    };
+    for (route, kind, outcome, reason) in [
+        ("a", "jwt", "allow", "none"),
+        ("a", "jwt", "deny", "limit_spent"),
+        ("a", "none", "deny", "credential_missing"),
+        ("a", "api_key", "allow", "none"),
+        ("scoped", "jwt", "deny", "insufficient_scope"),
+        ("dead", "none", "allow", "none"),
+        ("none", "none", "deny", "no_route"),
+        ("none", "none", "deny", "path_dot_segment"),
+    ] {
+        wait_until(&format!("{route} {kind} {outcome} {reason}"), || {
+            decision(route, kind, outcome, reason) == 1.0
+        });
+    }
+    for (series, value) in [
+        ("keygate_heads_refused_total{reason=\"request_line\"}", 1.0),
+        (
+            "keygate_requests_total{method=\"GET\",route=\"scoped\",status_class=\"4xx\"}",
+            1.0,
+        ),
+        (
+            "keygate_requests_total{method=\"GET\",route=\"dead\",status_class=\"5xx\"}",
+            1.0,
+        ),
+        ("keygate_api_keys{state=\"active\"}", 1.0),
+        ("keygate_issuer_keys{issuer=\"main\"}", 1.0),
+        ("keygate_issuer_keys{issuer=\"broken\"}", 0.0),
+        ("keygate_limit_decisions_total{limit=\"few\",outcome=\"allow\"}", 2.0),
+        ("keygate_limit_decisions_total{limit=\"few\",outcome=\"deny\"}", 1.0),
+        ("keygate_requests_in_flight", 0.0),
+        ("keygate_panics_total", 0.0),
+        ("keygate_access_records_dropped_total", 0.0),
+        ("keygate_token_cache_entries", 1.0),
+    ] {
+        wait_until(&format!("{series} {value}, not {}", binary.metric(series)), || {
+            binary.metric(series) == value
+        });
+    }
+    assert!(binary.metric("keygate_upstream_connect_failures_total{upstream=\"dead\"}") >= 1.0);
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[test]
+fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
+    let upstream = FakeUpstream::start();
+    let issuer = SigningKey::generate_es256().unwrap();
+    let yaml = GatewayBuilder::new()
+        .issuer(
+            "away",
+            "issuer: https://issuer.test\naudiences: any\njwks_url: http://127.0.0.1:1/\nallow_http: true\nallow_private_addresses: true",
+        )
+        .upstream("only", upstream.address())
+        .route("a", "match: { path: /a }\naccept: [jwt]\nupstream: only")
+        .yaml();
+    let binary = Binary::start(&yaml);
+    assert_eq!(support::get(binary.admin(), "/livez").status, 200);
+    let ready = support::get(binary.admin(), "/readyz");
+    assert_eq!(ready.status, 503);
+    assert_eq!(crate::condition(&binary, "issuer:away")["status"], "failed");
+    let refused = get(binary.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[test]
+fn s151_the_admin_paths_are_on_the_admin_listener_only() {
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("a", "match: { path: /a }\npublic: true\nupstream: only")
+        .route(
+            "guarded",
+            "match: { host: guarded.test, path: \"/{*rest}\" }\naccept: [api_key]\nupstream: only",
+        )
+        .yaml();
+    let yaml = format!("{yaml}api_keys: {{ file: keys.yaml }}\n");
+    let binary = Binary::start_with(&yaml, &[("keys.yaml", "keys: []\n")]);
+    let admin_host = format!("Host: {}", binary.admin());
+    for path in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/admin/v1/keys",
+        "/debug/pprof",
+        "/.well-known/x",
+        "/",
+    ] {
+        assert_eq!(get(binary.data(), path, &[]).status, 404, "{path}");
+        assert_eq!(get(binary.data(), path, &[&admin_host]).status, 404, "{path}");
+        let status = if path == "/" { 404 } else { 401 };
+        assert_eq!(
+            get(binary.data(), path, &["Host: guarded.test"]).status,
+            status,
+            "{path}"
+        );
+    }
+    // Nor is anything of the data side on the admin listener.
+    for path in [
+        "/a",
+        "/",
+        "/metrics/",
+        "//metrics",
+        "/metrics/../a",
+        "http://guarded.test/metrics",
+    ] {
+        let answer = get(binary.admin(), path, &["Host: localhost"]);
+        assert!([400, 404, 421].contains(&answer.status), "{path} {}", answer.status);
+    }
+    for (headers, status) in [
+        (&["Host: localhost"][..], 200),
+        (&["Host: evil.test"], 421),
+        (&["Host: localhost", "Origin: https://evil.test"], 403),
+        (&["Host: localhost", "Host: localhost"], 421),
+    ] {
+        assert_eq!(get(binary.admin(), "/metrics", headers).status, status, "{headers:?}");
+    }
+    assert_eq!(
+        RawClient::connect(binary.admin())
+            .exchange(request("POST", "/metrics", &["Host: localhost", "Content-Length: 0"]))
+            .status,
+        404
+    );
+    assert_eq!(upstream.received().len(), 0);
+}
+
+#[test]
+fn without_an_admin_section_nothing_is_said_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keygate.yaml");
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("a", "match: { path: /a }\npublic: true\nupstream: only")
+        .yaml()
+        .replace("admin:\n  address: 127.0.0.1:0\n", "");
+    std::fs::write(&file, yaml).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["run", "--config"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(folder.path().join("err")).unwrap();
+    wait_until("it listens", || said().contains("Listening"));
+    assert!(!said().contains("\"listener\":\"admin\""), "{}", said());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
