@@ -294,6 +294,19 @@ fn a_request_without_the_scope_spends_nothing() {
 }
 
 #[test]
+fn a_body_over_its_limit_spends_nothing() {
+    let top = "limits: { few: { by: client, quota: 2/hour } }\nrequests: { body_bytes: 1KiB }";
+    let gate = Gate::new(top, "limits: [few]");
+    let authorization = format!("Bearer {}", gate.token(json!({})));
+    let announce = |length: &str| gate.ask(&[("authorization", &authorization), ("content-length", length)]);
+    for _ in 0..5 {
+        assert_eq!(announce("1025"), "body_too_large");
+    }
+    let outcomes: Vec<String> = (0..3).map(|_| announce("1024")).collect();
+    assert_eq!(outcomes, ["allowed", "allowed", "limit_spent"]);
+}
+
+#[test]
 fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     let gate = Gate::new("failed_authentication: { quota: 5/hour, burst: 5 }", "");
     let good = gate.token(json!({}));

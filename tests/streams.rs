@@ -207,6 +207,7 @@ fn s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends() {
         (&json!(101), &json!("allow"))
     );
     assert_eq!(records[0]["subject"], "alice");
+    assert_eq!(records[0]["reason"], "stream_ended_with_credential");
     assert_eq!(gate.binary.metric("keygate_requests_in_flight"), 0.0);
     assert_eq!(gate.binary.metric("keygate_connections_open"), 0.0);
 }

@@ -66,6 +66,8 @@ pub struct Connection {
     /// When the stream that this request became must end; set by the response phase.
     stream_end: Mutex<Option<Instant>>,
     stream_end_set: Notify,
+    /// Whether that time came; the record of the request says so.
+    stream_cut: AtomicBool,
 }
 
 impl Connection {
@@ -76,6 +78,7 @@ impl Connection {
             taken: AtomicBool::new(false),
             stream_end: Mutex::default(),
             stream_end_set: Notify::new(),
+            stream_cut: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +93,11 @@ impl Connection {
         self.stream_end_set.notify_one();
     }
 
+    /// Whether this request was a stream and ended with its credential, not by itself.
+    pub fn was_cut(&self) -> bool {
+        self.stream_cut.load(Ordering::Acquire)
+    }
+
     /// Returns when the stream must end; never, while none is set.
     async fn stream_ended(&self) {
         loop {
@@ -98,6 +106,7 @@ impl Connection {
             let at = *lock(&self.stream_end);
             if let Some(at) = at {
                 tokio::time::sleep_until(at).await;
+                self.stream_cut.store(true, Ordering::Release);
                 return;
             }
         }

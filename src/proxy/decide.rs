@@ -121,6 +121,10 @@ pub fn decide(
         authorize::authorize(&principal, &route.requirement)?
     };
 
+    // Refused before it is read, and before it costs its client anything.
+    if hygiene::announced_length(inbound.headers()).is_some_and(|length| length > snapshot.requests.body_bytes_max) {
+        return Err(Stop::Denied(Denial::BodyTooLarge));
+    }
     enter(live, Stage::Limit);
     // Spent only after authorization: whoever may not use the route must not drain the client's quota.
     let subject = Subject {

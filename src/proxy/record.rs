@@ -97,7 +97,10 @@ fn record_of<'c>(
 ) -> AccessRecord<'c> {
     let identity = ctx.trail.principal.as_ref().map(Principal::identity);
     let (decision, reason) = match (&ctx.permit, &ctx.denial) {
-        (Some(_), None) => (Decision::Allow, None),
+        (Some(_), None) => {
+            let was_cut = ctx.connection.as_ref().is_some_and(|connection| connection.was_cut());
+            (Decision::Allow, was_cut.then_some(STREAM_ENDED))
+        }
         (Some(_), Some(denial)) => (Decision::Error, Some(denial.reason())),
         (None, Some(denial)) => (Decision::Deny, Some(denial.reason())),
         (None, None) => (Decision::Error, Some(Denial::Panicked.reason())),
@@ -171,6 +174,9 @@ struct RequestLine {
     path: Option<String>,
     query: Option<String>,
 }
+
+/// `reason` of a request that was let through and ended when its credential did (S038).
+const STREAM_ENDED: &str = "stream_ended_with_credential";
 
 /// More of a broken request line than this tells nobody anything.
 const GUESS_BYTES_MAX: usize = 512;

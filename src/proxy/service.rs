@@ -8,6 +8,7 @@ use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::proxy::accept::Inbound;
 use crate::proxy::accept::client;
+use crate::proxy::accept::hygiene;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::context::RequestFacts;
@@ -96,7 +97,6 @@ impl Service {
         let outcome = panics::catch(&self.0.live.metrics.panics, || {
             let inbound = Inbound::new(session.req_header(), peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(&snapshot, &self.0.live, &inbound, now, &mut ctx.trail)?;
-            check_length(session.req_header(), snapshot.requests.body_bytes_max)?;
             // pingora keeps the authority of an absolute-form target out of `uri`; the target itself still has it.
             let origin_form = session.req_header().raw_path().starts_with(b"/");
             ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
@@ -366,19 +366,6 @@ fn facts(request: &RequestHeader) -> RequestFacts {
     }
 }
 
-/// A body whose announced length is over the limit is refused before any of it is read.
-fn check_length(request: &RequestHeader, body_bytes_max: u64) -> Result<(), Denial> {
-    let length = request
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > body_bytes_max) {
-        Err(Denial::BodyTooLarge)
-    } else {
-        Ok(())
-    }
-}
-
 /// The target that goes to the upstream, where it differs from the one that came: the path that was matched, without
 /// the prefix that the route strips, and the query as it is.
 fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
@@ -437,10 +424,7 @@ fn can_drain(session: &mut Session) -> bool {
     if headers.contains_key(header::EXPECT) {
         return session.is_body_done();
     }
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match length {
+    match hygiene::announced_length(headers) {
         Some(length) => length <= DRAIN_BYTES_MAX,
         None => session.is_body_done(),
     }

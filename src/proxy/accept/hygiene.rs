@@ -105,6 +105,11 @@ pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
     Ok(())
 }
 
+/// `Content-Length`, where there is one; the framing was checked before.
+pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// S101 once more, for those who call us without `head::check`.
 fn check_framing(headers: &HeaderMap) -> Result<(), AcceptError> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
