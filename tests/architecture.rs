@@ -63,7 +63,8 @@ const STAGES: [(&str, &[&str]); 17] = [
     ("fetch", &["authenticate", "upstream"]),
     // Takes a permit; of the principal in it, the headers.
     ("forward", &["authenticate", "decide"]),
-    ("respond", &["denial", "snapshot"]),
+    // `accept` for the methods of a 405's `Allow`.
+    ("respond", &["accept", "denial", "snapshot"]),
     // The shell around the stages: these four are one thing in four files.
     ("connection", &["accept", "denial", "respond", "service"]),
     (
@@ -102,7 +103,7 @@ const STAGES: [(&str, &[&str]); 17] = [
 
 /// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
 /// empty text is everywhere.
-const HOMES: [(&str, &[&str]); 43] = [
+const HOMES: [(&str, &[&str]); 44] = [
     (
         "pingora",
         &[
@@ -164,6 +165,8 @@ const HOMES: [(&str, &[&str]); 43] = [
     ("hyper", &["runtime/"]),
     ("hyper_util", &["runtime/"]),
     ("clap", &["cli/"]),
+    // The allocator is the binary's choice.
+    ("mimalloc", &["main.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     ("url", &["model/issuer.rs", "config/", "proxy/fetch/"]),
     ("ipnet", &["model/", "config/", "store/", "proxy/", "cli/keys.rs"]),

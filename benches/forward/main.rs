@@ -32,27 +32,29 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bare", upstream] => bare::serve(upstream.parse().expect("an address")),
-        ["measure"] => measure(ROUNDS, REQUESTS),
-        // As `cargo bench` calls it; without `--bench` it is `cargo test --benches`, which only wants to see it run.
-        [.., "--bench"] => return measure_on_a_core_of_its_own(),
-        _ => measure(1, 200),
+        ["measure", rows] => measure(rows, ROUNDS, REQUESTS),
+        // As `cargo bench` calls it, perhaps with a part of the rows' names; without `--bench` it is
+        // `cargo test --benches`, which only wants to see it run.
+        ["--bench"] => return measure_on_a_core_of_its_own(""),
+        [rows, "--bench"] => return measure_on_a_core_of_its_own(rows),
+        _ => measure("", 1, 200),
     }
     ExitCode::SUCCESS
 }
 
 /// The client stays on one core and the proxies on another, where there are two and `taskset` is there to say so.
-fn measure_on_a_core_of_its_own() -> ExitCode {
+fn measure_on_a_core_of_its_own(rows: &str) -> ExitCode {
     let program = std::env::current_exe().expect("this program has a path");
     let pinned = process::pinning().then(|| {
         Command::new("taskset")
             .args(["-c", "1"])
             .arg(&program)
-            .arg("measure")
+            .args(["measure", rows])
             .status()
     });
     let status = match pinned {
         Some(status) => status,
-        None => Command::new(&program).arg("measure").status(),
+        None => Command::new(&program).args(["measure", rows]).status(),
     };
     match status.expect("this program starts again").success() {
         true => ExitCode::SUCCESS,
@@ -60,13 +62,13 @@ fn measure_on_a_core_of_its_own() -> ExitCode {
     }
 }
 
-fn measure(rounds: usize, requests: usize) {
+fn measure(asked: &str, rounds: usize, requests: usize) {
     let load = Load::start(CONNECTIONS);
     let bare = bare::start(load.upstream());
     let one = gate::Gate::start(load.upstream(), 1);
     let many = gate::Gate::start(load.upstream(), 10_000);
 
-    let rows = [
+    let mut rows = vec![
         Row {
             name: "bare pingora",
             process: &bare,
@@ -119,6 +121,9 @@ fn measure(rounds: usize, requests: usize) {
         },
     ];
 
+    // The first row is what the others are compared with.
+    let mut first = true;
+    rows.retain(|row| std::mem::take(&mut first) || row.name.contains(asked));
     // Caches fill, connections to the upstream open, and the limit that is to be spent is spent.
     for row in &rows {
         load.warm_up(row.process.address(), &row.exchange, requests / 4);
