@@ -421,9 +421,11 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     let revoked = create_key(binary.folder(), &[]);
     let output = crate::keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
     assert!(output.status.success(), "{output:?}");
-    wait_until("the key is known", || {
-        get(binary.data(), "/a", &[&api_key(&known)]).status == 200
+    wait_until("both keys are known, as they are now", || {
+        binary.metric("keygate_api_keys{state=\"active\"}") == 1.0
+            && binary.metric("keygate_api_keys{state=\"revoked\"}") == 1.0
     });
+    assert_eq!(get(binary.data(), "/a", &[&api_key(&known)]).status, 200);
     wait_until("failures are spent", || {
         get(binary.data(), "/a", &[&api_key("kg_live_x")]).status == 429
     });
