@@ -1,5 +1,15 @@
 //! The one integration binary: what Keygate does, through its public interface and its real sockets.
 
 mod support;
-mod config;
+mod architecture;
 mod docs;
+mod config;
+mod decide;
+mod front;
+mod tokens;
+mod issuer_keys;
+mod forward;
+mod streams;
+mod panics;
+mod operate;
+mod cli;

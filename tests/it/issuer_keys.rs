@@ -1,8 +1,5 @@
 //! Keys from issuers through the real program: rotated, withdrawn, unknown, late, broken.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;

@@ -1,15 +1,15 @@
 //! Which route is a target for, and does the upstream see what was checked? Raw targets, through the program.
 
-use crate::ISSUER_YAML;
-use crate::bearer;
-use crate::get;
-use crate::request;
+use crate::operate::ISSUER_YAML;
+use crate::operate::bearer;
+use crate::operate::get;
+use crate::operate::request;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::Response;
-use crate::token;
+use crate::operate::token;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 

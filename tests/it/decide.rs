@@ -1,8 +1,5 @@
 //! May this request pass? [`decide`] in memory: requests and a clock in, outcomes out.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::GatewayBuilder;
 use crate::support::issuer::AUDIENCE;
 use crate::support::issuer::ISSUER;

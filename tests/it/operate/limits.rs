@@ -1,19 +1,19 @@
 //! How often, end to end: who shares a bucket, what is counted, and what the headers say of it.
 
-use crate::ISSUER_YAML;
-use crate::api_key;
-use crate::bearer;
-use crate::create_key;
-use crate::get;
-use crate::reload;
-use crate::request;
+use crate::operate::ISSUER_YAML;
+use crate::operate::api_key;
+use crate::operate::bearer;
+use crate::operate::create_key;
+use crate::operate::get;
+use crate::operate::reload;
+use crate::operate::request;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::Response;
-use crate::token;
-use crate::wait_until;
+use crate::operate::token;
+use crate::operate::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::sync::atomic::AtomicUsize;
@@ -419,7 +419,7 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     let binary = gate.start();
     let known = create_key(binary.folder(), &[]);
     let revoked = create_key(binary.folder(), &[]);
-    let output = crate::keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
+    let output = crate::operate::keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
     assert!(output.status.success(), "{output:?}");
     wait_until("both keys are known, as they are now", || {
         binary.metric("keygate_api_keys{state=\"active\"}") == 1.0

@@ -1,19 +1,19 @@
 //! What does the program say of what it is sent? Never a credential, never a raw control character, never a new series.
 
-use crate::ISSUER_YAML;
-use crate::api_key;
-use crate::bearer;
-use crate::claims;
-use crate::create_key;
-use crate::get;
-use crate::keys_command;
-use crate::request;
+use crate::operate::ISSUER_YAML;
+use crate::operate::api_key;
+use crate::operate::bearer;
+use crate::operate::claims;
+use crate::operate::create_key;
+use crate::operate::get;
+use crate::operate::keys_command;
+use crate::operate::request;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
-use crate::token;
-use crate::wait_until;
+use crate::operate::token;
+use crate::operate::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::system_random;

@@ -1,8 +1,5 @@
 //! A panic inside the gate: an answer, a record, a count, and never a way through (S146).
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;

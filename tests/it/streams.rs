@@ -1,8 +1,5 @@
 //! Streams end with the credential that opened them (S038).
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::Binary;
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;

@@ -1,8 +1,5 @@
 //! The command line as a person meets it: help, exit codes, files and what is printed where.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::PATIENCE;
 use serde_json::Value;
 use std::collections::BTreeSet;

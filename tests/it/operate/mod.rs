@@ -1,19 +1,10 @@
 //! What an operator and a caller see of the running program: reloads, limits, routing, leaks, metrics, shutdown.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
-#[path = "operate/leaks.rs"]
 mod leaks;
-#[path = "operate/limits.rs"]
 mod limits;
-#[path = "operate/metrics.rs"]
 mod metrics;
-#[path = "operate/reload.rs"]
 mod reload;
-#[path = "operate/routing.rs"]
 mod routing;
-#[path = "operate/shutdown.rs"]
 mod shutdown;
 
 use crate::support::Binary;
@@ -140,7 +131,7 @@ fn reload(binary: &Binary, yaml: &str) {
 }
 
 fn condition(binary: &Binary, name: &str) -> Value {
-    let answer = support::get(binary.admin(), "/readyz");
+    let answer = crate::support::get(binary.admin(), "/readyz");
     let report = answer.json();
     let conditions = report["conditions"].as_array().expect("conditions are a list");
     conditions

@@ -1,27 +1,27 @@
 //! What survives a change of the files, and what does not?
 
-use crate::AUDIENCE;
-use crate::ISSUER;
-use crate::ISSUER_YAML;
-use crate::REFUSED;
-use crate::RELOADED;
-use crate::api_key;
-use crate::bearer;
-use crate::condition;
-use crate::create_key;
-use crate::get;
-use crate::keys_command;
-use crate::reload;
-use crate::replace;
-use crate::request;
+use crate::operate::AUDIENCE;
+use crate::operate::ISSUER;
+use crate::operate::ISSUER_YAML;
+use crate::operate::REFUSED;
+use crate::operate::RELOADED;
+use crate::operate::api_key;
+use crate::operate::bearer;
+use crate::operate::condition;
+use crate::operate::create_key;
+use crate::operate::get;
+use crate::operate::keys_command;
+use crate::operate::reload;
+use crate::operate::replace;
+use crate::operate::request;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
-use crate::token;
-use crate::wait_until;
-use crate::write_config;
+use crate::operate::token;
+use crate::operate::wait_until;
+use crate::operate::write_config;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::sync::Mutex;
@@ -160,7 +160,7 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     upstream.answer_with(move |_| {
-        let _ = released.lock().unwrap().recv_timeout(crate::PATIENCE);
+        let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
     });
     let gateway = GatewayBuilder::new().upstream("only", upstream.address());
@@ -363,7 +363,7 @@ fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
         assert_eq!(binary.metric(REFUSED), refused + 1.0, "{word}");
         reload(&binary, &good);
         assert_eq!(binary.metric(LAST_SUCCESS), 1.0);
-        assert_eq!(crate::condition(&binary, "config")["detail"], "");
+        assert_eq!(crate::operate::condition(&binary, "config")["detail"], "");
     }
 }
 

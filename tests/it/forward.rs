@@ -1,8 +1,5 @@
 //! What reaches the upstream and what comes back, through the real program.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -273,7 +270,7 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
     let binary = Binary::start(&yaml);
     binary.wait_ready();
     check_problem(&binary, &get(&binary, "/nowhere"), 503, "no_endpoint");
-    let deadline = std::time::Instant::now() + support::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while get(&binary, "/a").status != 200 {
         assert!(
             std::time::Instant::now() < deadline,

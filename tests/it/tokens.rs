@@ -1,8 +1,5 @@
 //! Bearer tokens through the real program: which are accepted, which are refused, and what is said about it.
 
-#[path = "it/support/mod.rs"]
-mod support;
-
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;

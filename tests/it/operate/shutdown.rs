@@ -1,13 +1,13 @@
 //! How does it start, where does it listen, and how does it end?
 
-use crate::get;
-use crate::request;
+use crate::operate::get;
+use crate::operate::request;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
-use crate::wait_until;
+use crate::operate::wait_until;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
@@ -30,7 +30,7 @@ fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
     let released = Mutex::new(released);
     upstream.answer_with(move |request| {
         if request.target() == "/slow" {
-            let _ = released.lock().unwrap().recv_timeout(crate::PATIENCE);
+            let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
         }
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });
@@ -56,7 +56,7 @@ fn check_signal(signal: &str) {
     // Probes still hear that it is going.
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
-    assert_eq!(crate::condition(&binary, "draining")["status"], "failed");
+    assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
 
     release.send(()).unwrap();
     let answer = slow.receive();

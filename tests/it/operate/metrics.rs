@@ -1,19 +1,19 @@
 //! `/metrics`, `/livez` and `/readyz`: well formed, true, and where they belong.
 
-use crate::ISSUER_YAML;
-use crate::api_key;
-use crate::bearer;
-use crate::create_key;
-use crate::get;
-use crate::reload;
-use crate::request;
+use crate::operate::ISSUER_YAML;
+use crate::operate::api_key;
+use crate::operate::bearer;
+use crate::operate::create_key;
+use crate::operate::get;
+use crate::operate::reload;
+use crate::operate::request;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
-use crate::token;
-use crate::wait_until;
+use crate::operate::token;
+use crate::operate::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::io::Write;
@@ -66,8 +66,8 @@ fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
     let mut client = RawClient::connect(binary.data());
     client.send("nonsense\r\n\r\n").receive();
     reload(&binary, &gateway.top("log: { level: warn }").yaml());
-    crate::write_config(&binary, "nonsense");
-    wait_until("refused", || binary.metric(crate::REFUSED) > 0.0);
+    crate::operate::write_config(&binary, "nonsense");
+    wait_until("refused", || binary.metric(crate::operate::REFUSED) > 0.0);
     (binary, upstream)
 }
 
@@ -156,7 +156,7 @@ fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     let ready = support::get(binary.admin(), "/readyz");
     assert_eq!(ready.status, 503);
-    assert_eq!(crate::condition(&binary, "issuer:away")["status"], "failed");
+    assert_eq!(crate::operate::condition(&binary, "issuer:away")["status"], "failed");
     let refused = get(binary.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());
