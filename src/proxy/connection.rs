@@ -276,6 +276,11 @@ impl Guarded {
             _ => return Head::Idle,
         }
         *lock(&connection.head_started) = Some(self.gate.clock.now());
+        // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
+        // an answer would see a gate that hangs.
+        if !head::may_begin(buffer[0]) {
+            return Head::Refused(Denial::Head(HeadError::RequestLine));
+        }
         let deadline = Instant::now() + limits.head_timeout;
         let head_limits = HeadLimits {
             head_bytes_max: limits.head_bytes_max,

@@ -50,6 +50,8 @@ use std::time::Duration;
 /// A refused request with a body up to this size keeps its connection: the body is read and dropped.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A larger one ends its connection, and for so long its bytes are still read.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Everything a request is decided with and recorded in.
 pub struct Gate {
@@ -242,6 +244,9 @@ impl ProxyHttp for Service {
             trace: ctx.trace.as_ref(),
         };
         headers::prepare(request, permit, &ctx.snapshot.api_key_header, &origin)?;
+        if let Some(chosen) = &ctx.chosen {
+            headers::name_a_host(request, chosen.address)?;
+        }
         if let Some(target) = &ctx.rewritten {
             request.set_raw_path(target.as_bytes())?;
         }
@@ -274,7 +279,7 @@ impl ProxyHttp for Service {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+        if is_final(response.status) {
             ctx.status = response.status.as_u16();
         }
         if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(header::TRANSFER_ENCODING)
@@ -307,7 +312,11 @@ impl ProxyHttp for Service {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let denial = denial_for(error);
-        if session.response_written().is_some() || matches!(denial, Denial::ClientGone) {
+        // An interim answer (100) is none: the client still waits for one.
+        let answered = session
+            .response_written()
+            .is_some_and(|written| is_final(written.status));
+        if answered || matches!(denial, Denial::ClientGone) {
             // An answer is under way, or nobody reads it: all that is left is to close.
             ctx.denial = Some(denial);
             return FailToProxy {
@@ -396,6 +405,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Whether no other response to the same request follows.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// Whether a response goes on for as long as somebody listens.
 fn is_stream(response: &ResponseHeader) -> bool {
     let streams = |value: &http::HeaderValue| {
@@ -445,7 +459,24 @@ async fn write_answer(session: &mut Session, ctx: &Context, answer: Answer, keep
         session.set_keepalive(None);
     }
     session.write_response_header(Box::new(response), false).await?;
-    session.write_response_body(Some(answer.body), true).await
+    session.write_response_body(Some(answer.body), true).await?;
+    if !keep && sends_its_body(session, ctx) {
+        linger(session).await;
+    }
+    Ok(())
+}
+
+/// A client that asked first (`Expect`) and has sent nothing reads our answer before it sends anything.
+fn sends_its_body(session: &Session, ctx: &Context) -> bool {
+    ctx.body_bytes_in > 0 || !session.req_header().headers.contains_key(header::EXPECT)
+}
+
+/// Reads what still comes and drops it. Closing while it comes would reset the connection, and a client that sends all
+/// of its body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
+async fn linger(session: &mut Session) {
+    let reading = async { while let Ok(Some(_)) = session.read_request_body().await {} };
+    // Whatever comes of it, the connection is closed afterwards.
+    let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
 /// Which refusal an error of pingora's is.

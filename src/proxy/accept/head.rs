@@ -369,8 +369,16 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `token` (RFC 9110 section 5.6.2).
+/// Whether a request can begin with `byte`: a method is a token (RFC 9110 section 9.1).
+pub fn may_begin(byte: u8) -> bool {
+    is_tchar(&byte)
+}
+
+fn is_tchar(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
 fn is_token(text: &[u8]) -> bool {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_tchar)
 }
 

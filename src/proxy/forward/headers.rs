@@ -17,6 +17,7 @@ use http::header;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
 pub const IDENTITY_PREFIX: &str = "x-keygate-";
@@ -92,6 +93,18 @@ pub fn prepare(
     }
     if let Some(host) = &settings.host {
         request.insert_header(header::HOST, host.clone())?;
+    }
+    Ok(())
+}
+
+/// Gives `request` a Host where the client, being HTTP/1.0, sent none: we speak HTTP/1.1, which needs one, and an upstream
+/// has to refuse a request without it (RFC 9112 section 3.2).
+///
+/// # Errors
+/// None: an address is made of bytes that a header may hold.
+pub fn name_a_host(request: &mut RequestHeader, endpoint: SocketAddr) -> pingora::Result<()> {
+    if !request.headers.contains_key(header::HOST) {
+        request.insert_header(header::HOST, endpoint.to_string())?;
     }
     Ok(())
 }

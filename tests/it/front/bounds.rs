@@ -66,6 +66,23 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
 }
 
 #[test]
+fn what_cannot_begin_a_request_is_answered_at_once() {
+    let gate = gate("head_timeout: 60s");
+    // A TLS handshake, as a client sends it that was told `https`.
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"\0",
+        b"\r\n",
+        b" GET",
+    ] {
+        let mut client = gate.connect();
+        let answer = gate.refuses_on(&mut client, bytes, 400, "request_line");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
 fn a_head_that_arrives_in_pieces_in_time_is_a_head() {
     let gate = gate("head_timeout: 10s");
     let mut client = gate.connect();
@@ -241,6 +258,36 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
         assert!(client.is_closed());
     }
     assert_eq!(gate.upstream.received().len(), 1);
+}
+
+#[test]
+fn a_client_that_sends_all_of_its_body_first_gets_its_refusal() {
+    let gate = gate("body_bytes: 1000");
+    // More than the buffers of two sockets hold: `send` returns once somebody has read.
+    let body = vec![b'x'; 8 << 20];
+    for (target, status, reason) in [
+        ("/open/a", 413, "body_too_large"),
+        ("/both/a", 401, "credential_missing"),
+        ("/nowhere", 404, "no_route"),
+    ] {
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: gate.test\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let request = [head.as_bytes(), &body].concat();
+        gate.refuses_on(&mut gate.connect(), request, status, reason);
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_also_after_100_continue() {
+    let gate = gate("body_bytes: 1000");
+    let mut client = gate.connect();
+    client
+        .send("POST /open/a HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.receive().status, 100);
+    let chunk = format!("3e9\r\n{}\r\n", "x".repeat(1001));
+    gate.refuses_late(&mut client, chunk, 413, "body_too_large");
 }
 
 #[test]

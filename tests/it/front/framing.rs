@@ -363,6 +363,15 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
         assert!(client.is_closed());
     }
+    // HTTP/1.1 goes on from here, and that has a Host (RFC 9112 section 3.2).
+    let endpoint = gate.upstream.address().to_string();
+    let hosts: Vec<_> = gate
+        .upstream
+        .received()
+        .iter()
+        .map(|request| request.headers_named("host").join(", "))
+        .collect();
+    assert_eq!(hosts, [endpoint.as_str(), "gate.test"]);
     let mut client = gate.connect();
     for _ in 0..3 {
         let answer = client.exchange("GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: keep-alive\r\n\r\n");
