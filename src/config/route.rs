@@ -81,6 +81,8 @@ pub enum PathPatternError {
     Escape,
     #[error("braces are written `{{name}}` for one whole segment or `{{*name}}` for the rest, which comes last")]
     Braces,
+    #[error("`{found}` is no wildcard here: one segment is written `{{name}}`, the rest of a path `{{*name}}`")]
+    OtherWildcard { found: String },
 }
 
 impl PathPattern {
@@ -118,6 +120,11 @@ impl std::str::FromStr for PathPattern {
         check_escapes(text)?;
         let mut segments = rest.split('/').peekable();
         while let Some(segment) = segments.next() {
+            if is_other_wildcard(segment) {
+                return Err(PathPatternError::OtherWildcard {
+                    found: segment.to_owned(),
+                });
+            }
             if !segment.contains(['{', '}']) {
                 continue;
             }
@@ -136,6 +143,13 @@ impl std::str::FromStr for PathPattern {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// `*` and `:id`, as other gateways write wildcards. As literals they would match next to nothing, and nobody would know
+/// why the route never answers.
+fn is_other_wildcard(segment: &str) -> bool {
+    let parameter = segment.strip_prefix(':').is_some_and(|name| !name.is_empty());
+    parameter || (segment.contains('*') && !segment.contains(['{', '}']))
 }
 
 /// Requests are matched in the normal form of RFC 3986 section 6.2.2, so a pattern is written in it.
@@ -499,6 +513,15 @@ mod tests {
             "/{{a}}",
         ] {
             check(bad, Err(PathPatternError::Braces));
+        }
+        for (bad, found) in [
+            ("/a/*", "*"),
+            ("/a/*.json", "*.json"),
+            ("/a*", "a*"),
+            ("/a/:id/b", ":id"),
+        ] {
+            let found = found.to_owned();
+            check(bad, Err(PathPatternError::OtherWildcard { found }));
         }
         check("", Err(PathPatternError::NoLeadingSlash));
         check("a", Err(PathPatternError::NoLeadingSlash));

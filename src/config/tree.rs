@@ -305,6 +305,12 @@ impl Builder<'_> {
             Some("is this line indented too far? a key stands under the keys beside it".to_owned())
         } else if info.contains('\t') || info.contains("tab") {
             Some("YAML is indented with spaces, not tabs".to_owned())
+        } else if info.contains("anchor") || info.contains("expected ',' or") {
+            Some("a value with `{`, `}`, `[`, `]`, `*` or `&` stands in quotes: path: \"/v1/{*rest}\"".to_owned())
+        } else if info.contains("did not find expected '-' indicator") {
+            Some("is this line indented differently? a key stands under the keys beside it".to_owned())
+        } else if info.contains("illegal placement of ':'") {
+            Some("is a `[` or `{` above this line not closed?".to_owned())
         } else {
             None
         };
