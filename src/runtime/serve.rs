@@ -34,6 +34,7 @@ use pingora::services::listening::Service as ListeningService;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -55,10 +56,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Why the gate could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address} ({key} in the configuration): {source}")]
+    #[error("cannot listen on {address} ({key} in {}): {source}", config.display())]
     Bind {
         address: SocketAddr,
         key: &'static str,
+        config: PathBuf,
         source: std::io::Error,
     },
     #[error("cannot listen on a loopback port for the built-in echo upstream: {0}")]
@@ -77,12 +79,17 @@ pub struct Bound {
     pub admin: Option<SocketAddr>,
 }
 
-fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+fn bind(address: SocketAddr, key: &'static str, config: &Path) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    bound.map_err(|source| StartError::Bind { address, key, source })
+    bound.map_err(|source| StartError::Bind {
+        address,
+        key,
+        config: config.to_owned(),
+        source,
+    })
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. `started` is called once every socket is bound.
@@ -109,13 +116,13 @@ pub fn serve(
         .config
         .listeners
         .iter()
-        .map(|listener| bind(listener.address, "listeners"))
+        .map(|listener| bind(listener.address, "listeners", &path))
         .collect::<Result<Vec<_>, _>>()?;
     let admin = loaded
         .config
         .admin
         .as_ref()
-        .map(|admin| bind(admin.address, "admin.address"))
+        .map(|admin| bind(admin.address, "admin.address", &path))
         .transpose()?;
     let echo = echo::bind().map_err(StartError::Echo)?;
     let bound = Bound {
