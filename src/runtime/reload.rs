@@ -103,6 +103,11 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     })
 }
 
+/// Every mistake on one line, for the log: there a line end is written as an escape, and many of them cannot be read.
+fn one_line(error: &LoadError) -> String {
+    error.to_string().replace("\n    hint: ", "; hint: ").replace('\n', " | ")
+}
+
 fn read_keys(config: &Config) -> Result<Vec<KeyRecord>, LoadError> {
     match &config.api_keys.file {
         Some(path) => keys_file::read(path, digest_scheme(config)).map_err(LoadError::KeysFile),
@@ -198,7 +203,7 @@ impl Reloader {
                 self.files.config = files.config;
                 metrics.config_reloaded(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
-                tracing::error!(error = %error, "Configuration refused; the one before goes on serving");
+                tracing::error!(error = %one_line(&error), "Configuration refused; the one before goes on serving");
             }
         }
     }
@@ -226,7 +231,7 @@ impl Reloader {
                     .live
                     .metrics
                     .config_reloaded(ReloadResult::Failure, self.gate.clock.now().wall);
-                tracing::error!(error = %error, "Keys file refused; the keys before go on serving");
+                tracing::error!(error = %one_line(&error), "Keys file refused; the keys before go on serving");
             }
         }
     }
