@@ -74,7 +74,7 @@ Keygate serves a development set-up on http://{at} until you press Ctrl-C. Try, 
   curl -i http://{at}/key/hello                                       # 401: no credential
 
   KEY=$({program} keys{place} create --name demo --scope orders:read --expires 30d)
-  sleep 1                                                             # a new key counts within a second
+  sleep 1                                                                       # a new key counts within a second
   curl -i -H \"x-api-key: $KEY\" http://{at}/key/hello                  # 200, with identity headers at the echo
 
   TOKEN=$({program} token{place} --scope orders:read)
