@@ -62,11 +62,11 @@ impl KeyEntry {
         &self.record
     }
 
-    /// Whether the key is expired at `now`, or was at any instant somebody asked about.
     pub fn is_revoked(&self) -> bool {
         self.record.state == KeyState::Revoked
     }
 
+    /// Whether the key is expired at `now`, or was at any instant somebody asked about.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         let Some(expires_at) = self.record.expires_at else {
             return false;
@@ -81,10 +81,10 @@ impl KeyEntry {
         expired
     }
 
-    /// Whether the key may be used from `ip`.
-    pub fn allows(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.record.addresses.is_empty() || self.record.addresses.iter().any(|range| range.contains(&ip))
+    /// Whether the key may be used from `ip`; from an address that is not known, only where any would do.
+    pub fn allows(&self, ip: Option<IpAddr>) -> bool {
+        let contains = |ip: IpAddr| self.record.addresses.iter().any(|range| range.contains(&ip));
+        self.record.addresses.is_empty() || ip.is_some_and(|ip| contains(ip.to_canonical()))
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
             ("2001:db8::1", true),
             ("2001:db9::1", false),
         ] {
-            assert_eq!(entry.allows(ip.parse().unwrap()), allowed, "{ip}");
+            assert_eq!(entry.allows(Some(ip.parse().unwrap())), allowed, "{ip}");
         }
     }
 }

@@ -113,7 +113,7 @@ pub fn decide(
         trail.credential_type = Some(credential_type(&credential));
 
         enter(live, Stage::Authenticate);
-        let principal = authenticate::authenticate(&credential, &route, snapshot, live, inbound.client_ip(), now)
+        let principal = authenticate::authenticate(&credential, &route, snapshot, live, inbound.undisputed_ip(), now)
             .map_err(|failure| failed(failure, snapshot, inbound, now))?;
         trail.principal = Some(principal.clone());
 

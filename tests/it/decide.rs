@@ -242,6 +242,46 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     assert_eq!(ask(), "api_key_expired", "for ever");
 }
 
+/// A proxy appends to one of the two fields; the other may be the client's own, and may not turn it into its proxy.
+#[test]
+fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
+    let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    gate.live.directory.replace(vec![KeyRecord {
+        id: key.id(),
+        digest: Digester::new(None).digest(key.expose()),
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Live,
+        name: "inside".into(),
+        state: KeyState::Active,
+        expires_at: None,
+        scopes: Arc::default(),
+        client: None,
+        organization: None,
+        addresses: ["10.0.0.0/8".parse().unwrap()].into(),
+    }]);
+    let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    let ask = |origin: &[(&str, &str)]| {
+        let headers = [&[("x-api-key", key.expose())], origin].concat();
+        gate.ask_from(proxy, "GET", "/orders", &headers)
+    };
+    let outside = ("x-forwarded-for", "203.0.113.9");
+    assert_eq!(ask(&[]), "allowed", "the proxy itself");
+    assert_eq!(ask(&[("x-forwarded-for", "10.0.0.2")]), "allowed");
+    assert_eq!(
+        ask(&[outside, ("forwarded", "for=203.0.113.9")]),
+        "api_key_wrong_address"
+    );
+    assert_eq!(ask(&[outside]), "api_key_wrong_address");
+    for claimed in ["for=10.0.0.2", "for=1.2.3.4", "for=unknown", "nonsense"] {
+        assert_eq!(
+            ask(&[outside, ("forwarded", claimed)]),
+            "api_key_wrong_address",
+            "{claimed}"
+        );
+    }
+}
+
 #[test]
 fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
     let top = "limits: { few: { by: credential, quota: 3/hour } }\nfailed_authentication: off";

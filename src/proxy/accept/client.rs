@@ -6,15 +6,21 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
+/// [`undisputed`], or the peer's own address where that is none: good enough to count by, not to let anyone in by.
+pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    undisputed(headers, peer, trusted).unwrap_or(peer.to_canonical())
+}
+
 /// The address of the client: the peer's, unless the peer is a trusted proxy; then the rightmost address in
 /// `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not one. What stands further left was written by the client.
+/// Where an entry cannot be read, the last address known is the answer.
 ///
-/// Where an entry cannot be read, the last address known is the answer. So it is where both fields are there and
-/// disagree: a proxy appends to one of them, the other one may be the client's own.
-pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+/// `None` where both fields are there and disagree: a proxy appends to one of them, the other one may be the client's
+/// own. The peer's address would be no safe guess: it is inside, where the client may not be.
+pub fn undisputed(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
-        return peer;
+        return Some(peer);
     }
     let by_x = headers
         .contains_key("x-forwarded-for")
@@ -23,10 +29,9 @@ pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
         .contains_key(FORWARDED)
         .then(|| rightmost(headers, "forwarded", parse_forwarded, peer, trusted));
     match (by_x, by_standard) {
-        (None, None) => peer,
-        (Some(address), None) | (None, Some(address)) => address,
-        (Some(one), Some(other)) if one == other => one,
-        (Some(_), Some(_)) => peer,
+        (None, None) => Some(peer),
+        (Some(address), None) | (None, Some(address)) => Some(address),
+        (Some(one), Some(other)) => (one == other).then_some(one),
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Inbound<'r> {
     query: Option<&'r str>,
     headers: &'r HeaderMap,
     peer: IpAddr,
-    client_ip: IpAddr,
+    undisputed_ip: Option<IpAddr>,
 }
 
 impl<'r> Inbound<'r> {
@@ -51,7 +51,7 @@ impl<'r> Inbound<'r> {
             query,
             headers: &parts.headers,
             peer: peer.to_canonical(),
-            client_ip: client::address(&parts.headers, peer, trusted),
+            undisputed_ip: client::undisputed(&parts.headers, peer, trusted),
         })
     }
 
@@ -95,7 +95,12 @@ impl<'r> Inbound<'r> {
 
     /// Whom the request is from; the peer, unless that is a trusted proxy which names another.
     pub fn client_ip(&self) -> IpAddr {
-        self.client_ip
+        self.undisputed_ip.unwrap_or(self.peer)
+    }
+
+    /// The same, or `None` where what came along leaves it open; for those who let somebody in by the address.
+    pub fn undisputed_ip(&self) -> Option<IpAddr> {
+        self.undisputed_ip
     }
 }
 
@@ -109,7 +114,7 @@ impl fmt::Debug for Inbound<'_> {
             .field("path", &self.path);
         fields
             .field("peer", &self.peer)
-            .field("client_ip", &self.client_ip)
+            .field("client_ip", &self.client_ip())
             .finish_non_exhaustive()
     }
 }

@@ -81,14 +81,19 @@ impl ApiKeyAuthenticator {
         }
     }
 
-    /// Checks `text` and returns who presented it from `peer`.
+    /// Checks `text` and returns who presented it from `client_ip`, `None` where that is not known for sure.
     ///
     /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry and
     /// address are looked at once the secret is proved, so nobody else can learn them.
     ///
     /// # Errors
     /// The first check to fail. A malformed key or a wrong checksum is refused without a look-up (S066).
-    pub fn authenticate(&self, text: &str, peer: IpAddr, now: Timestamp) -> Result<Arc<Identity>, ApiKeyError> {
+    pub fn authenticate(
+        &self,
+        text: &str,
+        client_ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, ApiKeyError> {
         let claim = self.claim(text)?;
         let entry = self
             .directory
@@ -107,7 +112,7 @@ impl ApiKeyAuthenticator {
         if entry.is_expired(now) {
             return Err(ApiKeyError::Expired(claim.id));
         }
-        if !entry.allows(peer) {
+        if !entry.allows(client_ip) {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
         Ok(self.identity(claim.id, entry))
@@ -212,7 +217,7 @@ mod tests {
     impl Fixture {
         fn ask(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
             self.authenticator
-                .authenticate(text, [192, 0, 2, 1].into(), Timestamp::from_unix_secs(now))
+                .authenticate(text, Some([192, 0, 2, 1].into()), Timestamp::from_unix_secs(now))
         }
 
         #[track_caller]

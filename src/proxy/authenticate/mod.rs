@@ -93,7 +93,7 @@ impl std::fmt::Debug for Need {
     }
 }
 
-/// Proves whose `credential` is.
+/// Proves whose `credential` is. `client_ip` is `None` where it is in dispute.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -102,7 +102,7 @@ pub fn authenticate(
     route: &Route,
     snapshot: &Snapshot,
     live: &Live,
-    client_ip: IpAddr,
+    client_ip: Option<IpAddr>,
     now: Now,
 ) -> Result<Principal, Failure> {
     let identity = match credential {
