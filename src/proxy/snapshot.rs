@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One generation of the configuration. Immutable; requests hold it through an `Arc` until they end.
@@ -78,12 +79,21 @@ impl Route {
                 .map(|issuer| issuer.name().clone())
                 .collect::<Vec<_>>()
         };
+        // A limit protects too: guesses at `/LOGIN` are guesses at `/login`.
+        let limits = |route: &Self| {
+            route
+                .limits
+                .iter()
+                .map(|limit| limit.name().clone())
+                .collect::<BTreeSet<_>>()
+        };
         self.public == other.public
             && self.accepts_jwt == other.accepts_jwt
             && self.accepts_api_key == other.accepts_api_key
             && names(self) == names(other)
             && self.audiences == other.audiences
             && self.requirement == other.requirement
+            && limits(self) == limits(other)
     }
 }
 

@@ -283,6 +283,26 @@ fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
 }
 
 #[test]
+fn s091_another_spelling_of_a_path_does_not_escape_its_limit() {
+    let gate = Gate::with_routes("limits: { few: { by: ip, quota: 2/hour } }", |gateway| {
+        let route =
+            |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\npublic: true\n{more}upstream: api");
+        gateway
+            .route("login", &route("/login", "limits: [few]\n"))
+            .route("site", &route("/{*rest}", ""))
+    });
+    let ask = |path: &str| gate.ask_from(PEER, "POST", path, &[]);
+    assert_eq!(
+        [ask("/login"), ask("/login"), ask("/login")],
+        ["allowed", "allowed", "limit_spent"]
+    );
+    for near in ["/LOGIN", "/login/", "/login.", "/login;x"] {
+        assert_eq!(ask(near), "path_near_miss", "{near}");
+    }
+    assert_eq!(ask("/logins"), "allowed");
+}
+
+#[test]
 fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
     let top = "limits: { few: { by: credential, quota: 3/hour } }\nfailed_authentication: off";
     let gate = Gate::new(top, "limits: [few]");
