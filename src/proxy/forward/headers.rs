@@ -16,6 +16,7 @@ use http::StatusCode;
 use http::header;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
@@ -135,7 +136,13 @@ pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
 }
 
 fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {
+    // CGI, WSGI and PHP read `_` and `-` in a name alike (S080).
     let unbelieved = |name: &str| {
+        let name: &str = &if name.contains('_') {
+            Cow::Owned(name.replace('_', "-"))
+        } else {
+            Cow::Borrowed(name)
+        };
         name.starts_with(IDENTITY_PREFIX)
             || OVERRIDE_NAMES.contains(&name)
             || (!trusted

@@ -382,6 +382,22 @@ fn s087_fields_that_override_target_or_method_have_no_effect_and_go_no_further()
     }
 }
 
+/// CGI, WSGI and PHP read `X_HTTP_Method_Override` and `X-HTTP-Method-Override` as one variable.
+#[test]
+fn s080_s087_an_underscore_hides_no_field_that_is_dropped() {
+    let gate = Gate::start();
+    let fields = "X_Original_URL: /both/a\r\nX_HTTP_Method_Override: DELETE\r\nX-HTTP_Method-Override: DELETE\r\nTrue_Client_IP: 10.0.0.1\r\n";
+    let request = forwarded(&gate, "/open/a", fields);
+    for name in [
+        "x_original_url",
+        "x_http_method_override",
+        "x-http_method-override",
+        "true_client_ip",
+    ] {
+        check(&request, name, &[]);
+    }
+}
+
 #[test]
 fn s088_trailers_are_dropped() {
     let gate = Gate::start();
