@@ -402,7 +402,13 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        .is_some_and(|value| has_media_type(value, b"application/grpc"))
+}
+
+/// Whether `value` begins with `name`, in any case (RFC 9110 section 8.3.1).
+fn has_media_type(value: &http::HeaderValue, name: &[u8]) -> bool {
+    let start = value.as_bytes().get(..name.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
 /// Whether no other response to the same request follows.
@@ -413,7 +419,7 @@ fn is_final(status: StatusCode) -> bool {
 /// Whether a response goes on for as long as somebody listens.
 fn is_stream(response: &ResponseHeader) -> bool {
     let streams = |value: &http::HeaderValue| {
-        value.as_bytes().starts_with(b"text/event-stream") || value.as_bytes().starts_with(b"application/grpc")
+        has_media_type(value, b"text/event-stream") || has_media_type(value, b"application/grpc")
     };
     response.status == StatusCode::SWITCHING_PROTOCOLS
         || response.headers.get(header::CONTENT_TYPE).is_some_and(streams)

@@ -237,6 +237,16 @@ fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_
     assert_eq!(again.json()["type"], "urn:keygate:problem:token-expired");
 }
 
+/// Media types have no case (RFC 9110 section 8.3.1).
+#[test]
+fn s038_events_are_events_in_any_case() {
+    let ends = soon();
+    let gate = gate("0s", ends + 3_600);
+    let events = SSE.replace("text/event-stream", "Text/Event-Stream");
+    let (mut client, mut held) = gate.open("/stream", &gate.bearer(ends), &events);
+    body_cut_at(&mut client, &mut held, ends);
+}
+
 #[test]
 fn s038_the_issuers_skew_is_granted_to_streams_too() {
     let ends = soon();
