@@ -221,6 +221,8 @@ impl ProxyHttp for Service {
         };
         let peer = peer::plain(chosen.address, &upstream.settings);
         ctx.connect_attempts += 1;
+        // An attempt gets the body from its beginning; what was kept of it for that goes through the filter again.
+        ctx.body_bytes_in = 0;
         ctx.upstream_started.get_or_insert_with(|| self.0.clock.now());
         ctx.chosen = Some(chosen);
         Ok(peer)

@@ -226,6 +226,38 @@ fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_n
     }
 }
 
+/// What the gate keeps and sends again came from the client once.
+#[test]
+fn a_body_that_is_sent_again_counts_once() {
+    let seen = (0..50).find_map(|_| {
+        let upstream = FakeUpstream::start();
+        let yaml = GatewayBuilder::new()
+            .top("requests: { body_bytes: 1KiB }")
+            .upstream("api", upstream.address())
+            .route("open", OPEN)
+            .yaml();
+        let binary = Binary::start(&yaml);
+        binary.wait_ready();
+        let mut client = RawClient::connect(binary.data());
+        assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+        let taken = AtomicBool::new(false);
+        upstream.answer_with(move |_| match taken.swap(true, Ordering::SeqCst) {
+            false => Vec::new(),
+            true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        });
+        upstream.close_after_answers(true);
+        let before = upstream.connections();
+        let body = "x".repeat(1_000);
+        let answer = client.exchange(format!(
+            "PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{body}"
+        ));
+        // Otherwise the gate had not put its connection back yet, and nothing was sent again.
+        (upstream.received().len() == 3 || answer.status != 200 && upstream.connections() == before + 1)
+            .then(|| (answer.status, record(&binary, &answer)["bytes_in"].clone()))
+    });
+    assert_eq!(seen, Some((200, json!(1_000))));
+}
+
 /// Sends `method` over a connection that the upstream takes it from whole, once, and then closes without a word. Gives the
 /// status and how often the request arrived; `None` when the gate dialled a new connection for it.
 fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
