@@ -506,6 +506,8 @@ fn denial_for(error: &Error) -> Denial {
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => Denial::BodyTimeout,
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Denial::UpstreamTimeout,
         (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Denial::RefusedByParser,
+        // pingora's words for broken chunks; it does not export them.
+        (ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd"), ErrorSource::Downstream) => Denial::RefusedByParser,
         (_, ErrorSource::Downstream) => Denial::ClientGone,
         (_, ErrorSource::Upstream) => Denial::UpstreamFailed,
         (_, ErrorSource::Internal | ErrorSource::Unset) => Denial::Panicked,

@@ -113,6 +113,14 @@ fn s101_broken_chunks_never_become_a_request() {
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
+/// The client is there and waits: it is told, and the record does not say that it left.
+#[test]
+fn s101_broken_chunks_are_answered() {
+    let gate = Gate::start();
+    let request = post("/open/a", "Transfer-Encoding: chunked\r\n", "zz\r\nabc\r\n0\r\n\r\n");
+    gate.refuses_late(&mut gate.connect(), request, 400, "refused_by_parser");
+}
+
 #[test]
 fn s102_bytes_after_an_upgrade_are_no_request() {
     let gate = Gate::start();
