@@ -13,15 +13,21 @@ use std::time::Duration;
 /// An API key that expires within this is worth a look.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The one reason to refuse a connection; its row ends those of the heads.
+const OVERLOADED: &str = "too_many_connections";
+
 /// The metrics of a process, with every reason that the refusal table knows as a label.
 pub fn metrics(now: Timestamp) -> Arc<Metrics> {
-    let all: &'static [&'static str] = ROWS.iter().map(|row| row.reason).collect::<Vec<_>>().leak();
-    // A head, or a connection, is refused before there is a route to count it for.
+    let reasons = || ROWS.iter().map(|row| row.reason);
+    let all: &'static [&'static str] = reasons().collect::<Vec<_>>().leak();
+    // The table begins with what a head can be refused for, and CONNECT is refused there too.
+    let heads = reasons().take_while(|reason| *reason != OVERLOADED).chain(["method_refused"]);
+    let heads: &'static [&'static str] = heads.collect::<Vec<_>>().leak();
     Arc::new(Metrics::new(
         &Reasons {
             denials: all,
-            heads: all,
-            connections: &["too_many_connections"],
+            heads,
+            connections: &[OVERLOADED],
         },
         now,
     ))
