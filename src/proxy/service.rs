@@ -290,6 +290,11 @@ impl ProxyHttp for Service {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // What the client sends from here on is no body: it may listen for long. A dead connection still ends, by
+            // the upstream's read timeout or by our own writes to it.
+            session.set_read_timeout(None);
+        }
         if is_stream(response) {
             end_with_credential(ctx, &*self.0.clock);
         }

@@ -237,6 +237,29 @@ fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_
     assert_eq!(again.json()["type"], "urn:keygate:problem:token-expired");
 }
 
+/// Who only listens sends nothing for long; how long the upstream may be silent is the upstream's `read_timeout`.
+#[test]
+fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
+    let upstream = HeldUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .top("requests: { body_read_timeout: 300ms }")
+        .upstream("api", upstream.address)
+        .route("open", "match: { path: /open }\npublic: true\nupstream: api")
+        .yaml();
+    let binary = Binary::start(&yaml);
+    binary.wait_ready();
+    let mut client = RawClient::connect(binary.data());
+    client.send("GET /open HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let mut held = upstream.next();
+    held.send(WEBSOCKET);
+    assert_eq!(client.receive().status, 101);
+    std::thread::sleep(Duration::from_millis(1_000));
+    held.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client.receive().status, 204, "the upstream's own bytes");
+    client.send("still here");
+    assert_eq!(held.receive(10), "still here");
+}
+
 /// Media types have no case (RFC 9110 section 8.3.1).
 #[test]
 fn s038_events_are_events_in_any_case() {
