@@ -244,7 +244,6 @@ enum Segment {
 }
 
 impl Segment {
-    /// Literals in the normal form that requests have.
     /// A pattern is in normal form already, as the paths that are matched are.
     fn parse(path: &PathPattern) -> Vec<Self> {
         let segments = path

@@ -67,7 +67,7 @@ pub struct Identity {
     pub audiences: Box<[Box<str>]>,
     /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
     pub usable_until: Option<Timestamp>,
-    /// What reaches the upstream, in the order of `IDENTITY_HEADERS`.
+    /// What reaches the upstream.
     pub headers: IdentityHeaders,
     pub buckets: BucketKeys,
 }
