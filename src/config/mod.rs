@@ -1,6 +1,6 @@
 //! From the text of a configuration file to [`Config`], or to every mistake in it at once.
 //!
-//! Text becomes a tree that knows every place ([`tree`]), the tree becomes serde mirrors ([`read`]), and each section file
+//! Text becomes a tree that knows every place (`tree`), the tree becomes serde mirrors (`read`), and each section file
 //! holds its mirror (private), its type and the way between. [`load`] is the one entrance.
 
 mod tree;
