@@ -63,7 +63,9 @@ impl Gate {
             grpc: false,
         };
         let mut answer = respond::answer(denial, &asked);
-        answer.headers.push((trace::REQUEST_ID, request_id.header_value().clone()));
+        answer
+            .headers
+            .push((trace::REQUEST_ID, request_id.header_value().clone()));
         match denial {
             Denial::TooManyConnections => self.live.metrics.connection_refused(denial.reason()),
             _ => self.live.metrics.head_refused(denial.reason()),

@@ -21,7 +21,9 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
     let reasons = || ROWS.iter().map(|row| row.reason);
     let all: &'static [&'static str] = reasons().collect::<Vec<_>>().leak();
     // The table begins with what a head can be refused for, and CONNECT is refused there too.
-    let heads = reasons().take_while(|reason| *reason != OVERLOADED).chain(["method_refused"]);
+    let heads = reasons()
+        .take_while(|reason| *reason != OVERLOADED)
+        .chain(["method_refused"]);
     let heads: &'static [&'static str] = heads.collect::<Vec<_>>().leak();
     Arc::new(Metrics::new(
         &Reasons {

@@ -105,7 +105,10 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
 
 /// Every mistake on one line, for the log: there a line end is written as an escape, and many of them cannot be read.
 fn one_line(error: &LoadError) -> String {
-    error.to_string().replace("\n    hint: ", "; hint: ").replace('\n', " | ")
+    error
+        .to_string()
+        .replace("\n    hint: ", "; hint: ")
+        .replace('\n', " | ")
 }
 
 fn read_keys(config: &Config) -> Result<Vec<KeyRecord>, LoadError> {

@@ -12,7 +12,11 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The fenced blocks of one language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
-    README.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    README
+        .split(&*fence)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
 }
 
 #[test]
@@ -34,13 +38,21 @@ const RUN_BY_TESTS_RUN: [&str; 2] = ["deploy/try", "tests/run"];
 
 #[test]
 fn every_command_in_the_readme_is_run_by_a_test() {
-    let commands: Vec<&str> = blocks("sh").into_iter().flat_map(str::lines).filter(|line| !line.is_empty()).collect();
+    let commands: Vec<&str> = blocks("sh")
+        .into_iter()
+        .flat_map(str::lines)
+        .filter(|line| !line.is_empty())
+        .collect();
     assert!(!commands.is_empty());
     for command in commands {
         let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
         match words[..] {
             [script] if RUN_BY_TESTS_RUN.contains(&script) => {
-                let checked = Command::new("bash").arg("-n").arg(Path::new(ROOT).join(script)).status().unwrap();
+                let checked = Command::new("bash")
+                    .arg("-n")
+                    .arg(Path::new(ROOT).join(script))
+                    .status()
+                    .unwrap();
                 assert!(checked.success(), "{script}");
             }
             ["keygate", "check", file] => {
@@ -49,7 +61,11 @@ fn every_command_in_the_readme_is_run_by_a_test() {
                     .current_dir(ROOT)
                     .output()
                     .unwrap();
-                assert!(checked.status.success(), "{command}: {}", String::from_utf8_lossy(&checked.stderr));
+                assert!(
+                    checked.status.success(),
+                    "{command}: {}",
+                    String::from_utf8_lossy(&checked.stderr)
+                );
             }
             // Its ports are fixed; `operate` starts the same configuration on free ones.
             ["keygate", "run", "--config", file] => assert!(Path::new(ROOT).join(file).is_file(), "{command}"),
@@ -57,12 +73,21 @@ fn every_command_in_the_readme_is_run_by_a_test() {
         }
     }
     let script = std::fs::read_to_string(Path::new(ROOT).join("tests/run")).unwrap();
-    assert!(script.contains("deploy/try --help"), "tests/run no longer runs deploy/try");
+    assert!(
+        script.contains("deploy/try --help"),
+        "tests/run no longer runs deploy/try"
+    );
 }
 
 #[test]
 fn the_readme_lists_every_problem_and_no_other() {
-    let table = README.split("<!-- slugs:begin -->").nth(1).unwrap().split("<!-- slugs:end -->").next().unwrap();
+    let table = README
+        .split("<!-- slugs:begin -->")
+        .nth(1)
+        .unwrap()
+        .split("<!-- slugs:end -->")
+        .next()
+        .unwrap();
     let mut listed = BTreeSet::new();
     for line in table.lines().filter(|line| line.contains('`')) {
         let mut cells = line.split('|').map(str::trim).filter(|cell| !cell.is_empty());
@@ -71,13 +96,20 @@ fn the_readme_lists_every_problem_and_no_other() {
         listed.extend(slugs.map(|slug| (status, slug)));
     }
     // 499 is for the record alone: its client is gone.
-    let given: BTreeSet<_> = ROWS.iter().filter(|row| row.status != 499).map(|row| (row.status, row.slug)).collect();
+    let given: BTreeSet<_> = ROWS
+        .iter()
+        .filter(|row| row.status != 499)
+        .map(|row| (row.status, row.slug))
+        .collect();
     assert_eq!(listed, given);
 }
 
 #[test]
 fn links_in_the_readme_lead_somewhere() {
     for link in README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
-        assert!(link.starts_with("https://") || Path::new(ROOT).join(link).exists(), "{link}");
+        assert!(
+            link.starts_with("https://") || Path::new(ROOT).join(link).exists(),
+            "{link}"
+        );
     }
 }

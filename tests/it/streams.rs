@@ -15,6 +15,7 @@ use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
 use serde_json::json;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -253,7 +254,11 @@ fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let mut held = upstream.next();
     held.send(WEBSOCKET);
     assert_eq!(client.receive().status, 101);
-    std::thread::sleep(Duration::from_millis(1_000));
+    // Three times as long as a body may pause, nothing comes and nothing closes.
+    let mut client = client.patience(Duration::from_millis(1_000));
+    let silence = client.try_receive().map(|answer| answer.status);
+    assert!(silence.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof));
+    let mut client = client.patience(PATIENCE);
     held.send("HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(client.receive().status, 204, "the upstream's own bytes");
     client.send("still here");

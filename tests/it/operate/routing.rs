@@ -4,12 +4,12 @@ use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
 use crate::operate::get;
 use crate::operate::request;
+use crate::operate::token;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::Response;
-use crate::operate::token;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 

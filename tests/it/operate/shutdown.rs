@@ -2,12 +2,12 @@
 
 use crate::operate::get;
 use crate::operate::request;
+use crate::operate::wait_until;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
-use crate::operate::wait_until;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
