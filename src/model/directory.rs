@@ -66,7 +66,12 @@ impl KeyEntry {
         self.record.state == KeyState::Revoked
     }
 
-    /// Whether the key is expired at `now`, or was at any instant somebody asked about.
+    /// Whether the key would be refused as expired at `now`. For counting: asking does not make it so.
+    pub fn reads_as_expired(&self, now: Timestamp) -> bool {
+        self.seen_expired.load(Ordering::Acquire) || self.record.expires_at.is_some_and(|expires_at| now >= expires_at)
+    }
+
+    /// Whether the key is expired at `now`, or was at any instant it was presented.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         let Some(expires_at) = self.record.expires_at else {
             return false;
@@ -211,7 +216,12 @@ mod tests {
         assert!(entry.is_expired(at(100)));
         assert!(entry.is_expired(at(50)));
 
-        // Neither does loading it again, changed or not; a new expiry does.
+        // Neither does loading it again, changed or not; a new expiry does. Counting does not expire a key.
+        let other = KeyEntry {
+            record: expiring.clone(),
+            seen_expired: AtomicBool::new(false),
+        };
+        assert!(other.reads_as_expired(at(100)) && !other.is_expired(at(50)));
         directory.replace(vec![expiring.clone()]);
         assert!(get(&directory, A).unwrap().is_expired(at(50)));
         let renamed = KeyRecord {

@@ -73,7 +73,7 @@ fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
     directory.for_each(|entry| {
         if entry.is_revoked() {
             counts.revoked += 1;
-        } else if entry.is_expired(now) {
+        } else if entry.reads_as_expired(now) {
             counts.expired += 1;
         } else {
             counts.active += 1;
