@@ -5,7 +5,9 @@
 //! the same bytes and finds nothing left to refuse.
 
 use crate::config::RequestLimits;
+use crate::model::api_key::KeyId;
 use crate::model::clock::Now;
+use crate::model::directory::Directory;
 use crate::proxy::accept::HeadError;
 use crate::proxy::accept::HeadFacts;
 use crate::proxy::accept::HeadLimits;
@@ -55,8 +57,41 @@ pub struct Guarded {
     open: Arc<AtomicUsize>,
 }
 
+/// How often it is looked whether the key that opened a stream still counts.
+const LOOK_AT_KEY_EVERY: Duration = Duration::from_secs(1);
+
+/// When a stream ends, however long its ends would go on (S038).
+pub struct StreamEnd {
+    /// When its credential expires; `None` for a key that never does.
+    pub at: Option<Instant>,
+    /// The API key that opened it: revoked, or gone from the directory, it ends the stream too.
+    pub key: Option<(Arc<Directory>, KeyId)>,
+}
+
+impl StreamEnd {
+    async fn reached(&self) {
+        let expired = async {
+            match self.at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let revoked = async {
+            let Some((directory, id)) = &self.key else {
+                return std::future::pending().await;
+            };
+            while directory.get(id).is_some_and(|entry| !entry.is_revoked()) {
+                tokio::time::sleep(LOOK_AT_KEY_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = revoked => {}
+        }
+    }
+}
+
 /// One connection, as its requests see it. Handed to pingora with every request.
-#[derive(Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
     /// When the first byte of the request's head arrived.
@@ -64,7 +99,7 @@ pub struct Connection {
     /// Set once our phases run for a request; until then a request that pingora drops was seen by nobody.
     pub taken: AtomicBool,
     /// When the stream that this request became must end; set by the response phase.
-    stream_end: Mutex<Option<Instant>>,
+    stream_end: Mutex<Option<Arc<StreamEnd>>>,
     stream_end_set: Notify,
     /// Whether that time came; the record of the request says so.
     stream_cut: AtomicBool,
@@ -87,9 +122,9 @@ impl Connection {
         lock(&self.head_started).take()
     }
 
-    /// From now on the connection is cut at `at`: its request has become a stream that its credential limits (S038).
-    pub fn end_stream_at(&self, at: Instant) {
-        *lock(&self.stream_end) = Some(at);
+    /// From now on the connection is cut at `end`: its request has become a stream, and ends with its credential.
+    pub fn end_stream_at(&self, end: StreamEnd) {
+        *lock(&self.stream_end) = Some(Arc::new(end));
         self.stream_end_set.notify_one();
     }
 
@@ -103,9 +138,9 @@ impl Connection {
         loop {
             self.stream_end_set.notified().await;
             // `None` is the leftover of a stream that ended by itself, earlier on this connection.
-            let at = *lock(&self.stream_end);
-            if let Some(at) = at {
-                tokio::time::sleep_until(at).await;
+            let end = lock(&self.stream_end).clone();
+            if let Some(end) = end {
+                end.reached().await;
                 self.stream_cut.store(true, Ordering::Release);
                 return;
             }

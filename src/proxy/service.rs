@@ -1,6 +1,7 @@
 //! pingora's phases to our stages, and no logic: what is decided, is decided in `decide.rs`.
 
 use crate::model::clock::Clock;
+use crate::model::clock::Timestamp;
 use crate::observe::access::AccessLog;
 use crate::observe::panics;
 use crate::observe::trace;
@@ -10,6 +11,7 @@ use crate::proxy::accept::Inbound;
 use crate::proxy::accept::client;
 use crate::proxy::accept::hygiene;
 use crate::proxy::connection::Connection;
+use crate::proxy::connection::StreamEnd;
 use crate::proxy::context::Context;
 use crate::proxy::context::RequestFacts;
 use crate::proxy::decide;
@@ -46,6 +48,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A refused request with a body up to this size keeps its connection: the body is read and dropped.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
@@ -296,7 +299,7 @@ impl ProxyHttp for Service {
             session.set_read_timeout(None);
         }
         if is_stream(response) {
-            end_with_credential(ctx, &*self.0.clock);
+            end_with_credential(ctx, &self.0);
         }
         Ok(())
     }
@@ -432,16 +435,17 @@ fn is_stream(response: &ResponseHeader) -> bool {
         || response.headers.get(header::CONTENT_TYPE).is_some_and(streams)
 }
 
-fn end_with_credential(ctx: &Context, clock: &dyn Clock) {
-    let usable_until = ctx
-        .permit
-        .as_ref()
-        .and_then(Permit::principal)
-        .and_then(|principal| principal.identity().usable_until);
-    if let (Some(usable_until), Some(connection)) = (usable_until, &ctx.connection) {
-        let left = usable_until.saturating_since(clock.now().wall);
-        connection.end_stream_at(tokio::time::Instant::now() + left);
-    }
+fn end_with_credential(ctx: &Context, gate: &Gate) {
+    let principal = ctx.permit.as_ref().and_then(Permit::principal);
+    let (Some(principal), Some(connection)) = (principal, &ctx.connection) else {
+        return;
+    };
+    let identity = principal.identity();
+    let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
+    connection.end_stream_at(StreamEnd {
+        at: identity.usable_until.map(|until| Instant::now() + left(until)),
+        key: identity.api_key_id().map(|id| (Arc::clone(&gate.live.directory), id)),
+    });
 }
 
 /// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.

@@ -98,9 +98,9 @@ fn millis() -> u64 {
     SystemClock::new().now().wall.as_unix_millis()
 }
 
-/// A second that is at least 2 s away, and less than 3 s: long enough to start a gate before.
+/// A second that is at least 4 s away, and less than 5 s: long enough to start a gate before.
 fn soon() -> u64 {
-    (millis() + 2_000).div_ceil(1_000)
+    (millis() + 4_000).div_ceil(1_000)
 }
 
 struct Gate {
@@ -175,7 +175,7 @@ fn cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
     assert!(client.is_closed(), "bytes came, or nothing at all");
     let now = millis();
     assert!(now >= at * 1_000, "{} ms early", at * 1_000 - now);
-    assert!(now < at * 1_000 + 2_500, "{} ms late", now - at * 1_000);
+    assert!(now < at * 1_000 + 8_000, "{} ms late", now - at * 1_000);
     assert!(held.is_closed(), "the upstream's side is closed too");
 }
 
@@ -293,6 +293,24 @@ fn s038_an_api_key_that_expires_ends_its_streams() {
     body_cut_at(&mut events, &mut events_held, ends);
     cut_at(&mut socket, &mut socket_held, ends);
     gate.binary.wait_access_records(2);
+}
+
+/// SPEC 2.8: a stream ends when its credential does, and revocation is one way to.
+#[test]
+fn a_revoked_api_key_ends_the_streams_it_opened() {
+    let gate = gate("0s", soon() + 3_600);
+    let header = format!("x-api-key: {}\r\n", gate.api_key.expose());
+    let (mut events, mut events_held) = gate.open("/stream", &header, SSE);
+    let (mut public, mut public_held) = gate.open("/open", "", SSE);
+    let file = gate.binary.folder().join("keys.yaml");
+    let keys = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{keys}    revoked_at: 2026-01-02T00:00:00Z\n")).unwrap();
+    assert!(events.try_receive().is_err(), "the body ended as if it were whole");
+    assert!(events.is_closed() && events_held.is_closed());
+    let records = gate.binary.wait_access_records(1);
+    assert_eq!(records[0]["reason"], "stream_ended_with_credential");
+    public_held.send(SSE_END);
+    assert_eq!(public.receive().text(), "data: 1\n\ndata: 2\n\n");
 }
 
 #[test]

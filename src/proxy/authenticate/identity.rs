@@ -1,5 +1,6 @@
 //! What is known about a principal, computed once when its credential is verified and shared by every request after.
 
+use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
@@ -128,6 +129,14 @@ impl Identity {
             usable_until: Some(token.usable_until),
             headers,
             buckets,
+        }
+    }
+
+    /// The key that proved it; `None` for a token.
+    pub fn api_key_id(&self) -> Option<KeyId> {
+        match self.credential_type {
+            CredentialType::ApiKey => self.credential_id.as_deref()?.parse().ok(),
+            CredentialType::Jwt => None,
         }
     }
 

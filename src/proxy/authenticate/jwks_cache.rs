@@ -167,8 +167,7 @@ impl IssuerKeys {
         self.set.load().is_some()
     }
 
-    /// What to do with a token whose `kid` (or, for `None`, whose algorithm) fits no key of `seen`, the set that
-    /// [`Self::current`] gave.
+    /// What to do with a token whose `kid` is that of no key of `seen`, the set that [`Self::current`] gave.
     ///
     /// Wakes at most one fetch per cooldown, counting attempts, whatever the number of key ids (S040). A failed attempt
     /// is never taken for an absent key (S043).
