@@ -20,8 +20,10 @@ fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in
     for authorization in &authorizations {
         for key in &keys {
             let fields = format!("Authorization: {authorization}\r\nx-api-key: {key}\r\n");
-            let answer = gate.refuses_unread(get_with("/both/a", &fields), 400, "two_credentials");
-            assert_eq!(answer.json()["error"], "invalid_request", "{fields}");
+            for path in ["/both/a", "/open/a", "/nowhere"] {
+                let answer = gate.refuses_unread(get_with(path, &fields), 400, "two_credentials");
+                assert_eq!(answer.json()["error"], "invalid_request", "{fields}");
+            }
         }
     }
     let fields = format!("X-API-KEY: {key}\r\naUTHORIZATION: Bearer {token}\r\n");
