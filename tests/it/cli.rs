@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// The program, with a home of its own and nothing of ours in its environment.
 fn keygate(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+    let mut command = Command::new(crate::support::program());
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -224,11 +224,14 @@ fn the_printed_schema_takes_the_configurations_that_come_along_and_refuses_typos
 fn a_reader_that_has_read_enough_is_no_failure() {
     let home = tempfile::tempdir().unwrap();
     for script in ["keygate schema | head -c 1", "keygate --help | head -c 1"] {
-        let program = env!("CARGO_BIN_EXE_keygate");
+        let program = crate::support::program();
         let output = Command::new("bash")
             .args([
                 "-c",
-                &format!("set -o pipefail; keygate() {{ '{program}' \"$@\"; }}; {script}"),
+                &format!(
+                    "set -o pipefail; keygate() {{ '{}' \"$@\"; }}; {script}",
+                    program.display()
+                ),
             ])
             .env("HOME", home.path())
             .output()
@@ -451,7 +454,7 @@ fn a_token_is_made_only_where_the_development_set_up_is() {
             .refused(1)
             .contains("--scope")
     );
-    let no_home = Command::new(env!("CARGO_BIN_EXE_keygate"))
+    let no_home = Command::new(crate::support::program())
         .env_clear()
         .arg("token")
         .output()

@@ -369,7 +369,7 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                 let folder = tempfile::tempdir().unwrap();
                 std::fs::write(folder.path().join("keygate.yaml"), &yaml).unwrap();
                 std::fs::write(folder.path().join("issuer.pem"), issuer.public_pem()).unwrap();
-                let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_keygate"))
+                let mut child = std::process::Command::new(crate::support::program())
                     .args(["run", "--config", "keygate.yaml"])
                     .current_dir(folder.path())
                     .stdout(std::fs::File::create(folder.path().join("out")).unwrap())

@@ -234,7 +234,7 @@ fn without_an_admin_section_nothing_is_said_anywhere() {
         .yaml()
         .replace("admin:\n  address: 127.0.0.1:0\n", "");
     std::fs::write(&file, yaml).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+    let mut child = Command::new(crate::support::program())
         .args(["run", "--config"])
         .arg(&file)
         .stdout(Stdio::null())

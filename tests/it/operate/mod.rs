@@ -61,7 +61,7 @@ fn create_key(folder: &Path, more: &[&str]) -> String {
 }
 
 fn keys_command(folder: &Path, args: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_keygate"))
+    Command::new(crate::support::program())
         .args(["keys", "--config"])
         .arg(folder.join("keygate.yaml"))
         .args(args)

@@ -434,7 +434,7 @@ fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, gateway.clone().route("a", yaml).yaml()).unwrap();
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_keygate"))
+        let output = std::process::Command::new(crate::support::program())
             .arg("run")
             .arg("--config")
             .arg(&file)

@@ -128,7 +128,7 @@ fn run_to_its_end(yaml: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keygate.yaml");
     std::fs::write(&file, yaml).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_keygate"))
+    let output = Command::new(crate::support::program())
         .args(["run", "--config"])
         .arg(&file)
         .output()
@@ -215,7 +215,7 @@ fn the_threads_that_serve_are_as_many_as_asked() {
     let file = folder.path().join("keygate.yaml");
     std::fs::write(&file, open_route(&upstream)).unwrap();
     for threads in [1, 3] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        let mut child = Command::new(crate::support::program())
             .args(["run", "--threads", &threads.to_string(), "--config"])
             .arg(&file)
             .stdout(std::process::Stdio::null())
@@ -233,7 +233,7 @@ fn the_threads_that_serve_are_as_many_as_asked() {
         child.wait().unwrap();
     }
     for bad in ["0", "1025", "x", "100000"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        let output = Command::new(crate::support::program())
             .args(["run", "--threads", bad, "--config"])
             .arg(&file)
             .output()

@@ -57,7 +57,7 @@ impl Binary {
         }
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        let mut child = Command::new(super::program())
             .arg("run")
             .arg("--config")
             .arg(&file)

@@ -19,8 +19,29 @@ pub use issuer::TestIssuer;
 pub use raw_client::RawClient;
 pub use raw_client::get;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long anything in a test may take before it counts as hanging. Far beyond what is needed, so that a busy machine
 /// fails nothing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program under test; `KEYGATE_TEST_BINARY` names another build of it, such as a release build.
+pub fn program() -> PathBuf {
+    std::env::var_os("KEYGATE_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_keygate")), PathBuf::from)
+}
+
+/// The folder of the programs in other languages that tests start, with what they need installed.
+///
+/// # Panics
+/// When it is not installed.
+#[track_caller]
+pub fn clients() -> PathBuf {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"));
+    let installed = folder.join("node_modules").is_dir();
+    assert!(
+        installed,
+        "their packages are missing: run tests/run, or `npm ci` in tests/clients"
+    );
+    folder
+}
