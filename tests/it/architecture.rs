@@ -142,7 +142,7 @@ const HOMES: [(&str, &[&str]); 44] = [
             "cli/token.rs",
         ],
     ),
-    ("pem", &["jose/pem_file.rs", "proxy/fetch/jwks.rs"]),
+    ("pem", &["jose/pem_file.rs", "proxy/fetch/client.rs"]),
     ("base64", &["jose/base64url.rs"]),
     ("rustls", &["proxy/fetch/"]),
     ("rustls_native_certs", &["proxy/fetch/"]),

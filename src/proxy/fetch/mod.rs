@@ -1,6 +1,7 @@
 //! The I/O that meets a need, and nothing else.
 
 pub mod address;
+pub mod client;
 pub mod jwks;
 pub mod resolve;
 pub mod schedule;

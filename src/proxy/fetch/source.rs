@@ -11,7 +11,7 @@ use crate::observe::metrics::FetchResult;
 use crate::observe::metrics::IssuerMetrics;
 use crate::proxy::authenticate::jwks_cache::Attempt;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
-use crate::proxy::fetch::jwks::FetchError;
+use crate::proxy::fetch::client::FetchError;
 use crate::proxy::fetch::jwks::fetch;
 use crate::proxy::fetch::schedule::Freshness;
 use crate::proxy::fetch::schedule::Loaded;

@@ -14,6 +14,7 @@ use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::jwks_cache::NoKeys;
 use crate::proxy::authenticate::jwks_cache::UnknownKid;
 use crate::proxy::fetch::address::AddressError;
+use crate::proxy::fetch::client::FetchError;
 use crate::proxy::fetch::fake_issuer::Authority;
 use crate::proxy::fetch::fake_issuer::EC_KID;
 use crate::proxy::fetch::fake_issuer::FakeIssuer;
@@ -23,7 +24,6 @@ use crate::proxy::fetch::fake_issuer::ec_jwk;
 use crate::proxy::fetch::fake_issuer::jwks_url;
 use crate::proxy::fetch::fake_issuer::rsa_jwk;
 use crate::proxy::fetch::fake_issuer::set_of;
-use crate::proxy::fetch::jwks::FetchError;
 use crate::proxy::fetch::jwks::fetch;
 use crate::proxy::fetch::schedule::Freshness;
 use crate::proxy::fetch::source::KeyFile;
@@ -326,7 +326,7 @@ async fn s048_an_endless_body_is_cut_at_its_size_whatever_its_length_claims() {
         let outcome = fetch(&source).await;
         // The last length is refused by the HTTP library already.
         assert!(
-            matches!(outcome, Err(FetchError::TooLong | FetchError::Request(_))),
+            matches!(outcome, Err(FetchError::TooLong { .. } | FetchError::Request(_))),
             "{header}: {outcome:?}"
         );
     }
@@ -339,7 +339,7 @@ async fn s048_the_size_limit_is_exact() {
         fetch(&jwks_url(&fake.url())).await
     };
     assert_eq!(of(Jwks::BYTES_MAX).await.unwrap().body.len(), Jwks::BYTES_MAX);
-    assert!(matches!(of(Jwks::BYTES_MAX + 1).await, Err(FetchError::TooLong)));
+    assert!(matches!(of(Jwks::BYTES_MAX + 1).await, Err(FetchError::TooLong { .. })));
 }
 
 #[tokio::test]
