@@ -15,6 +15,7 @@ mod text;
 
 pub mod admin;
 pub mod api_keys;
+pub mod cors;
 pub mod issuer;
 pub mod limit;
 pub mod listener;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::Place;

@@ -2,6 +2,7 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::cors;
 use crate::config::read::At;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
@@ -47,6 +48,8 @@ pub struct Route {
     pub allow_encoded_slash: bool,
     /// `//` in the path is accepted and forwarded as it is.
     pub allow_empty_segments: bool,
+    /// Which web pages may call it from a browser. `None`: none, or what the upstream says.
+    pub cors: Option<cors::Cors>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
@@ -223,6 +226,8 @@ pub(in crate::config) struct Mirror {
     query_credentials: Option<QueryCredentials>,
     /// Forms of a path that are refused otherwise, because two readers may take them differently.
     allow: Option<Vec<Oddity>>,
+    /// Which web pages may call this route from a browser. Keygate then answers preflights itself. Default: none.
+    cors: Option<At<cors::Mirror>>,
 }
 
 /// Which requests a route is for.
@@ -320,6 +325,7 @@ fn route(At { value: mirror, at }: At<Mirror>, checker: &mut Checker<'_>) -> Opt
     };
     let audiences = mirror.audiences.map(|audiences| distinct(Some(audiences), checker));
     let (hosts, path, methods) = matching(matched?, checker)?;
+    let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
     let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
@@ -344,6 +350,7 @@ fn route(At { value: mirror, at }: At<Mirror>, checker: &mut Checker<'_>) -> Opt
             reject_query_credentials: mirror.query_credentials != Some(QueryCredentials::Ignore),
             allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
             allow_empty_segments: allow.contains(&Oddity::EmptySegments),
+            cors: cors.flatten(),
         },
     })
 }

@@ -25,6 +25,8 @@ pub enum Decision {
     Allow,
     #[default]
     Deny,
+    /// Answered by the gate itself, out of memory.
+    Answer,
     /// Allowed, but no answer could be got; or we failed ourselves.
     Error,
 }
@@ -34,6 +36,7 @@ impl Decision {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Answer => "answer",
             Self::Error => "error",
         }
     }

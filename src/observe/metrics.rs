@@ -6,6 +6,7 @@
 
 mod handles;
 
+pub use handles::AnswerLabel;
 pub use handles::CredentialLabel;
 pub use handles::FetchResult;
 pub use handles::IssuerMetrics;
@@ -139,7 +140,7 @@ impl Metrics {
         );
         let decisions = make.counters(
             "keygate_decisions_total",
-            "Decisions by route, credential type, outcome (allow, deny) and reason.",
+            "Decisions by route, credential type, outcome (allow, deny; answer for what the gate answers itself) and reason.",
             &["route", "credential_type", "outcome", "reason"],
         );
         let request_duration = make.histograms(

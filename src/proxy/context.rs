@@ -1,6 +1,7 @@
 //! What one request carries between pingora's phases, and the record it leaves behind.
 
 use crate::model::clock::Now;
+use crate::observe::metrics::AnswerLabel;
 use crate::observe::metrics::Open;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
@@ -30,6 +31,8 @@ pub struct Context {
     /// The path to forward, where it is not the one that came in.
     pub rewritten: Option<String>,
     pub denial: Option<Denial>,
+    /// What the gate answered itself, instead of forwarding.
+    pub answered: Option<AnswerLabel>,
     pub chosen: Option<Chosen>,
     pub connect_attempts: u32,
     pub upstream_started: Option<Now>,

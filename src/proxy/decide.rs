@@ -5,6 +5,8 @@ use crate::proxy::accept::Inbound;
 use crate::proxy::accept::Lookup;
 use crate::proxy::accept::Oddities;
 use crate::proxy::accept::hygiene;
+use crate::proxy::answer::OwnAnswer;
+use crate::proxy::answer::Preflight;
 use crate::proxy::authenticate;
 use crate::proxy::authenticate::Failure;
 use crate::proxy::authenticate::Need;
@@ -56,6 +58,8 @@ pub enum Stop {
     Denied(Denial),
     /// Memory is not enough; once the need is met, the same request is decided again.
     Needs(Need),
+    /// There is nothing to forward: the gate answers this itself.
+    Answered(OwnAnswer),
 }
 
 impl<T: Into<Denial>> From<T> for Stop {
@@ -89,7 +93,8 @@ pub enum Stage {
 /// authentication against its source.
 ///
 /// # Errors
-/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer's keys have to be asked for.
+/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer's keys have to be asked for,
+/// [`Stop::Answered`] when no upstream has to be asked.
 pub fn decide(
     snapshot: &Snapshot,
     live: &Live,
@@ -100,6 +105,9 @@ pub fn decide(
     enter(live, Stage::Accept);
     // Two credentials are refused before anything is looked up, the route included.
     intake::at_most_one(inbound.headers(), &snapshot.api_key_header)?;
+    if let Some(answered) = preflight(snapshot, inbound, trail) {
+        return Err(answered.map_or_else(Stop::Denied, Stop::Answered));
+    }
     let route = find_route(snapshot, inbound)?;
     trail.route = Some(Arc::clone(&route));
     hygiene::allowed(inbound.oddities(), route.allows)?;
@@ -151,6 +159,31 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
         Lookup::NearMiss => Err(unrouted(inbound, Denial::PathNearMiss)),
         Lookup::NotFound => Err(unrouted(inbound, Denial::NoRoute)),
     }
+}
+
+/// The answer to a CORS preflight. It is that of the route which would get the request it asks about: one that lists
+/// POST alone must hear of it. `None` for what is no preflight, or none that a route wants answered here; it is then an
+/// OPTIONS like any other, and asked for its credential (S097).
+///
+/// Nothing is proved and no limit is spent: what is said is the same for everybody, costs less than a refusal, and a
+/// browser hides a 429 from its page.
+fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<OwnAnswer, Denial>> {
+    let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
+    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other);
+    let found = snapshot
+        .matcher
+        .find(inbound.host(), inbound.path(), &preflight.method, same);
+    let Lookup::Found(route) = found else {
+        return None;
+    };
+    let cors = route.cors.as_ref()?;
+    trail.route = Some(Arc::clone(route));
+    let answer = || {
+        hygiene::allowed(inbound.oddities(), route.allows)?;
+        intake::no_leak(inbound, &route.intake)?;
+        Ok(cors.answer(&preflight, inbound.headers())?)
+    };
+    Some(answer())
 }
 
 /// Without a route there is none that could allow an odd path: it is ambiguous before it is unknown.

@@ -2,6 +2,7 @@
 
 use crate::proxy::accept::AcceptError;
 use crate::proxy::accept::HeadError;
+use crate::proxy::answer::CorsError;
 use crate::proxy::authenticate::Refusal;
 use crate::proxy::authorize::InsufficientScope;
 use crate::proxy::intake::IntakeError;
@@ -23,6 +24,8 @@ pub enum Denial {
     NoRoute,
     PathNearMiss,
     MethodNotAllowed(Box<[Method]>),
+    /// A preflight for a page that may not send the request it asks about.
+    Cors(CorsError),
     BodyTooLarge,
     BodyTimeout,
     /// The client sent more before it had its answer.
@@ -58,6 +61,7 @@ impl Denial {
             Self::NoRoute => "no_route",
             Self::PathNearMiss => "path_near_miss",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Cors(error) => error.reason(),
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::Pipelined => "pipelined",
@@ -92,6 +96,7 @@ macro_rules! denial_from {
 denial_from! {
     HeadError => Head,
     AcceptError => Accept,
+    CorsError => Cors,
     IntakeError => Intake,
     Spent => LimitSpent,
 }

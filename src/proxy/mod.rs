@@ -1,11 +1,12 @@
 //! The data side: a request's way, in the order of its stages. `decide.rs` is the file to read first.
 
-pub mod denial;
 pub mod accept;
 pub mod intake;
 pub mod authenticate;
 pub mod authorize;
 pub mod limit;
+pub mod answer;
+pub mod denial;
 pub mod upstream;
 pub mod live;
 pub mod snapshot;

@@ -31,11 +31,12 @@ impl Gate {
         };
         metrics.request(&ctx.request.method, status, duration);
         let shown = credential_label(ctx.trail.credential_type);
-        match (&ctx.permit, &ctx.denial) {
-            (Some(_), _) => metrics.allowed(shown),
-            (None, Some(denial)) => metrics.denied(shown, denial.reason()),
-            // Neither: a panic outside of deciding, or a connection that ended in between.
-            (None, None) => metrics.denied(shown, Denial::Panicked.reason()),
+        match (&ctx.permit, &ctx.denial, ctx.answered) {
+            (Some(_), _, _) => metrics.allowed(shown),
+            (None, Some(denial), _) => metrics.denied(shown, denial.reason()),
+            (None, None, Some(answer)) => metrics.answered(answer),
+            // None of them: a panic outside of deciding, or a connection that ended in between.
+            (None, None, None) => metrics.denied(shown, Denial::Panicked.reason()),
         }
         count_limits(ctx);
         let upstream_duration = ctx
@@ -98,14 +99,15 @@ fn record_of<'c>(
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
     let identity = ctx.trail.principal.as_ref().map(Principal::identity);
-    let (decision, reason) = match (&ctx.permit, &ctx.denial) {
-        (Some(_), None) => {
+    let (decision, reason) = match (&ctx.permit, &ctx.denial, ctx.answered) {
+        (Some(_), None, _) => {
             let was_cut = ctx.connection.as_ref().is_some_and(|connection| connection.was_cut());
             (Decision::Allow, was_cut.then_some(STREAM_ENDED))
         }
-        (Some(_), Some(denial)) => (Decision::Error, Some(denial.reason())),
-        (None, Some(denial)) => (Decision::Deny, Some(denial.reason())),
-        (None, None) => (Decision::Error, Some(Denial::Panicked.reason())),
+        (Some(_), Some(denial), _) => (Decision::Error, Some(denial.reason())),
+        (None, Some(denial), _) => (Decision::Deny, Some(denial.reason())),
+        (None, None, Some(answer)) => (Decision::Answer, Some(answer.as_str())),
+        (None, None, None) => (Decision::Error, Some(Denial::Panicked.reason())),
     };
     let limit = match &ctx.denial {
         Some(Denial::LimitSpent(spent)) => Some(spent.facts().limit.as_str()),

@@ -10,6 +10,8 @@ use crate::observe::trace::TraceContext;
 use crate::proxy::accept::Inbound;
 use crate::proxy::accept::client;
 use crate::proxy::accept::hygiene;
+use crate::proxy::answer::OwnAnswer;
+use crate::proxy::answer::cors;
 use crate::proxy::connection::Connection;
 use crate::proxy::connection::StreamEnd;
 use crate::proxy::context::Context;
@@ -73,16 +75,23 @@ impl Gate {
 /// The gate as pingora's proxy logic.
 pub struct Service(pub Arc<Gate>);
 
+/// Why a request is not forwarded, once nothing more can be asked.
+enum Ended {
+    Denied(Denial),
+    Answered(OwnAnswer),
+}
+
 impl Service {
     /// Decides; meets what the decision lacks, once and within bounds; decides again.
-    async fn decide(&self, session: &Session, ctx: &mut Context) -> Result<Permit, Denial> {
+    async fn decide(&self, session: &Session, ctx: &mut Context) -> Result<Permit, Ended> {
         let mut needed = false;
         loop {
             let need = match self.decide_once(session, ctx) {
                 Ok(permit) => return Ok(permit),
-                Err(Stop::Denied(denial)) => return Err(denial),
+                Err(Stop::Denied(denial)) => return Err(Ended::Denied(denial)),
+                Err(Stop::Answered(answer)) => return Err(Ended::Answered(answer)),
                 // Met already, and still lacking: we cannot tell.
-                Err(Stop::Needs(_)) if needed => return Err(Denial::KeysUnavailable),
+                Err(Stop::Needs(_)) if needed => return Err(Ended::Denied(Denial::KeysUnavailable)),
                 Err(Stop::Needs(need)) => need,
             };
             need.issuer.keys().wait_for_attempt(need.attempt, need.wait).await;
@@ -125,11 +134,34 @@ impl Service {
                     .headers
                     .extend(limit::headers::of_refusal(spent, ctx.snapshot.rate_limit_headers));
             }
+            if let Some(cors) = ctx.trail.route.as_ref().and_then(|route| route.cors.as_ref()) {
+                // Else a page could not read why it was refused, and what to send instead.
+                answer.headers.extend(cors.of_response(&session.req_header().headers));
+                answer
+                    .headers
+                    .extend(cors.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+            }
             answer
         };
+        ctx.denial = Some(denial);
+        Self::write(session, ctx, answer).await
+    }
+
+    /// Gives an answer out of memory and says whether the connection may go on.
+    async fn answer(&self, session: &mut Session, ctx: &mut Context, own: OwnAnswer) -> bool {
+        ctx.answered = Some(own.kind);
+        let answer = Answer {
+            status: own.status,
+            headers: own.headers,
+            body: own.body,
+            close: false,
+        };
+        Self::write(session, ctx, answer).await
+    }
+
+    async fn write(session: &mut Session, ctx: &mut Context, answer: Answer) -> bool {
         let keep = !answer.close && can_drain(session);
         ctx.status = answer.status.as_u16();
-        ctx.denial = Some(denial);
         let written = write_answer(session, ctx, answer, keep).await;
         keep && written.is_ok()
     }
@@ -152,6 +184,7 @@ impl ProxyHttp for Service {
             permit: None,
             rewritten: None,
             denial: None,
+            answered: None,
             chosen: None,
             connect_attempts: 0,
             upstream_started: None,
@@ -191,8 +224,12 @@ impl ProxyHttp for Service {
                 ctx.permit = Some(permit);
                 Ok(false)
             }
-            Err(denial) => {
-                if !self.refuse(session, ctx, denial).await {
+            Err(ended) => {
+                let may_go_on = match ended {
+                    Ended::Denied(denial) => self.refuse(session, ctx, denial).await,
+                    Ended::Answered(answer) => self.answer(session, ctx, answer).await,
+                };
+                if !may_go_on {
                     session.set_keepalive(None);
                 }
                 Ok(true)
@@ -260,13 +297,16 @@ impl ProxyHttp for Service {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         ctx.upstream_ended.get_or_insert_with(|| self.0.clock.now());
         headers::remove_hop_by_hop(response);
         if let Some(permit) = &ctx.permit {
+            if let Some(cors) = &permit.route().cors {
+                headers::say_cors(response, cors, &session.req_header().headers)?;
+            }
             // In place of what the upstream says about limits of its own, which would contradict ours.
             for (name, value) in limit::headers::of_admission(permit.admission(), ctx.snapshot.rate_limit_headers) {
                 response.insert_header(name, value)?;

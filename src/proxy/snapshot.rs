@@ -13,6 +13,7 @@ use crate::proxy::accept::Oddities;
 use crate::proxy::accept::Rules;
 use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::accept::matcher::Pattern;
+use crate::proxy::answer::Cors;
 use crate::proxy::authenticate::api_key::ApiKeyAuthenticator;
 use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authorize::Requirement;
@@ -63,6 +64,7 @@ pub struct Route {
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
     pub allows: Oddities,
+    pub cors: Option<Cors>,
     pub metrics: Arc<RouteMetrics>,
     pub upstream_metrics: UpstreamMetrics,
     /// In the order of `limits`.
@@ -94,6 +96,8 @@ impl Route {
             && self.audiences == other.audiences
             && self.requirement == other.requirement
             && limits(self) == limits(other)
+            // Whose pages may read the answer.
+            && self.cors == other.cors
     }
 }
 
@@ -188,6 +192,10 @@ impl Route {
                 encoded_slash: route.allow_encoded_slash,
                 empty_segment: route.allow_empty_segments,
             },
+            cors: route
+                .cors
+                .as_ref()
+                .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys.header)),
             intake: intake_rules(route, config),
             metrics: live.metrics.route(route.name.as_str()),
             limit_metrics: route

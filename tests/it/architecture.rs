@@ -22,7 +22,7 @@ const MODULES: [(&str, &[&str]); 9] = [
 
 /// What is inside `proxy`, in the order of a request's way, and what of it each may name: what comes before it, but for
 /// the exceptions that say why.
-const STAGES: [(&str, &[&str]); 17] = [
+const STAGES: [(&str, &[&str]); 18] = [
     ("accept", &[]),
     ("intake", &["accept"]),
     // Reads the route's issuers and audiences, and the tokens and keys that outlive the snapshot: `snapshot` and `live`
@@ -30,7 +30,12 @@ const STAGES: [(&str, &[&str]); 17] = [
     ("authenticate", &["intake", "snapshot", "live"]),
     ("authorize", &["authenticate"]),
     ("limit", &["authenticate"]),
-    ("denial", &["accept", "intake", "authenticate", "authorize", "limit"]),
+    // What a request asks, and what the configuration says to it.
+    ("answer", &["accept"]),
+    (
+        "denial",
+        &["accept", "intake", "authenticate", "authorize", "limit", "answer"],
+    ),
     ("upstream", &[]),
     // `decide` for the probe of its stages, which a test puts in.
     ("live", &["authenticate", "limit", "upstream", "decide"]),
@@ -42,6 +47,7 @@ const STAGES: [(&str, &[&str]); 17] = [
             "authenticate",
             "authorize",
             "limit",
+            "answer",
             "upstream",
             "live",
         ],
@@ -54,6 +60,7 @@ const STAGES: [(&str, &[&str]); 17] = [
             "authenticate",
             "authorize",
             "limit",
+            "answer",
             "denial",
             "live",
             "snapshot",
@@ -61,8 +68,8 @@ const STAGES: [(&str, &[&str]); 17] = [
     ),
     // Meets a need and decides nothing.
     ("fetch", &["authenticate", "upstream"]),
-    // Takes a permit; of the principal in it, the headers.
-    ("forward", &["authenticate", "decide"]),
+    // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read.
+    ("forward", &["authenticate", "answer", "decide"]),
     // `accept` for the methods of a 405's `Allow`.
     ("respond", &["accept", "denial", "snapshot"]),
     // The shell around the stages: these four are one thing in four files.
@@ -75,6 +82,7 @@ const STAGES: [(&str, &[&str]); 17] = [
         "service",
         &[
             "accept",
+            "answer",
             "connection",
             "context",
             "decide",

@@ -133,6 +133,7 @@ impl Gate {
             Ok(_) => "allowed".to_owned(),
             Err(Stop::Denied(denial)) => denial.reason().to_owned(),
             Err(Stop::Needs(_)) => "needs".to_owned(),
+            Err(Stop::Answered(answer)) => answer.kind.as_str().to_owned(),
         }
     }
 

@@ -13,3 +13,4 @@ mod streams;
 mod panics;
 mod operate;
 mod cli;
+mod answers;

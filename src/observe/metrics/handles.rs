@@ -43,6 +43,26 @@ impl CredentialLabel {
     }
 }
 
+/// What the gate answered itself, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerLabel {
+    /// A browser's question whether a page may send a request.
+    Preflight,
+    /// A public document on a path of the gate's own.
+    Document,
+}
+
+impl AnswerLabel {
+    const ALL: [Self; 2] = [Self::Preflight, Self::Document];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Document => "document",
+        }
+    }
+}
+
 /// How an attempt to fetch an issuer's keys ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchResult {
@@ -64,6 +84,7 @@ pub struct RouteMetrics {
     duration_family: HistogramVec,
     requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
     allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
+    answered: [OnceLock<IntCounter>; AnswerLabel::ALL.len()],
     /// By credential type, then by place in `denial_reasons`; the last is [`OTHER`].
     denied: [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()],
     duration: OnceLock<Histogram>,
@@ -86,6 +107,7 @@ impl RouteMetrics {
             duration_family: durations.clone(),
             requests: Default::default(),
             allowed: Default::default(),
+            answered: Default::default(),
             denied: [denied(), denied(), denied()],
             duration: OnceLock::new(),
         }
@@ -112,6 +134,13 @@ impl RouteMetrics {
     pub fn allowed(&self, credential: CredentialLabel) {
         self.allowed[credential as usize]
             .get_or_init(|| self.decision(credential, "allow", NONE))
+            .inc();
+    }
+
+    /// Answered out of memory; nothing was proved, because nothing was asked for.
+    pub fn answered(&self, answer: AnswerLabel) {
+        self.answered[answer as usize]
+            .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
             .inc();
     }
 

@@ -7,9 +7,12 @@ use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::observe::trace::TraceOrigin;
+use crate::proxy::answer::Cors;
+use crate::proxy::answer::cors;
 use crate::proxy::authenticate::Identity;
 use crate::proxy::authenticate::identity::header_value;
 use crate::proxy::decide::Permit;
+use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
@@ -133,6 +136,31 @@ pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
     for name in ["keep-alive", "proxy-connection"] {
         response.remove_header(name);
     }
+}
+
+/// Replaces what `response`, the upstream's, says about pages of other origins by what the route says. Two answers in
+/// one response would be none: browsers refuse a repeated `Access-Control-Allow-Origin`.
+///
+/// # Errors
+/// None: the values are made of bytes that a header may hold.
+pub fn say_cors(response: &mut ResponseHeader, cors: &Cors, request: &HeaderMap) -> pingora::Result<()> {
+    let theirs: Vec<HeaderName> = response
+        .headers
+        .keys()
+        .filter(|name| cors::is_cors_header(name))
+        .cloned()
+        .collect();
+    for name in theirs {
+        response.remove_header(&name);
+    }
+    for (name, value) in cors.of_response(request) {
+        response.insert_header(name, value)?;
+    }
+    let varies = response.headers.get_all(header::VARY).iter().any(cors::names_origin);
+    if cors.varies() && !varies {
+        response.append_header(header::VARY, cors::VARY_ORIGIN)?;
+    }
+    Ok(())
 }
 
 fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {

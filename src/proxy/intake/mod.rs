@@ -122,10 +122,7 @@ pub fn at_most_one(headers: &HeaderMap, api_key_header: &HeaderName) -> Result<(
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     let headers = inbound.headers();
     at_most_one(headers, &rules.api_key_header)?;
-    let in_query = || inbound.query().is_some_and(query::has_credential);
-    if rules.query_credentials == QueryCredentials::Reject && in_query() {
-        return Err(IntakeError::InQuery);
-    }
+    no_leak(inbound, rules)?;
     let Openness::Protected(accepted) = &rules.openness else {
         return Ok(None);
     };
@@ -141,6 +138,18 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     match accepted.contains(&accept) {
         true => Ok(Some(credential)),
         false => Err(IntakeError::TypeNotAccepted),
+    }
+}
+
+/// Refuses a credential in the query, where the route does not ignore it.
+///
+/// # Errors
+/// [`IntakeError::InQuery`].
+pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
+    let in_query = || inbound.query().is_some_and(query::has_credential);
+    match rules.query_credentials == QueryCredentials::Reject && in_query() {
+        true => Err(IntakeError::InQuery),
+        false => Ok(()),
     }
 }
 

@@ -113,6 +113,10 @@ pub const ROWS: &[Row] = &[
     r("method_not_allowed", 405, "method-not-allowed", "Method not allowed", "This resource does not take the method; see the Allow header.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
+    // A browser's question; what its page sees is a network error, so this is for whoever looks at the exchange.
+    r("cors_origin", 403, "cors", "Not allowed by CORS", "Pages of this origin may not call this resource.", None, Challenge::None, false),
+    r("cors_method", 403, "cors", "Not allowed by CORS", "Pages may not use this method here.", None, Challenge::None, false),
+    r("cors_header", 403, "cors", "Not allowed by CORS", "Pages may not set one of these headers here.", None, Challenge::None, false),
     r("body_too_large", 413, "body-too-large", "Request body too large", "The request body is over the gateway's limit.", None, Challenge::None, true),
     r("body_timeout", 408, "body-timeout", "Request timeout", "The request body did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("pipelined", 400, "pipelined", "Request before the answer", "More was sent before this request was answered, and its answer is lost; wait for each answer, or use another connection.", None, Challenge::None, true),

@@ -12,6 +12,7 @@ use crate::model::clock::Timestamp;
 use crate::proxy::accept::AcceptError;
 use crate::proxy::accept::HeadError;
 use crate::proxy::accept::normalize::PathError;
+use crate::proxy::answer::CorsError;
 use crate::proxy::authenticate::Refusal;
 use crate::proxy::authenticate::api_key::ApiKeyError;
 use crate::proxy::authenticate::token::TokenError;
@@ -165,6 +166,7 @@ fn denials() -> Vec<Denial> {
         D::RefusedByParser => D::RefusedByParser, D::TooManyConnections => D::TooManyConnections,
         D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::PathNearMiss => D::PathNearMiss,
         D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
+        D::Cors(_) => D::Cors(CorsError::Origin),
         D::BodyTooLarge => D::BodyTooLarge, D::BodyTimeout => D::BodyTimeout, D::Pipelined => D::Pipelined,
         D::CredentialMissing => D::CredentialMissing, D::Intake(_) => D::Intake(IntakeError::InQuery),
         D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
@@ -177,11 +179,15 @@ fn denials() -> Vec<Denial> {
     let heads = heads().into_iter().map(D::Head);
     let accepts = accepts().into_iter().map(D::Accept);
     let intakes = intakes().into_iter().map(D::Intake);
+    let cors = all!(CorsError:
+        CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
+    );
     let refusals = refusals().into_iter().map(D::Authentication);
     heads
         .chain(accepts)
         .chain(intakes)
         .chain(refusals)
+        .chain(cors.into_iter().map(D::Cors))
         .chain(others)
         .collect()
 }

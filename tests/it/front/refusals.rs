@@ -149,6 +149,10 @@ impl Gates {
                     "match: { path: \"/gets\", methods: [GET, PUT] }\npublic: true\nupstream: up",
                 )
                 .route(
+                    "cors",
+                    "match: { path: /cors }\npublic: true\nupstream: up\ncors: { origins: [https://app.test], methods: [GET] }",
+                )
+                .route(
                     "near",
                     "match: { host: near.test, path: \"/{*rest}\" }\npublic: true\nupstream: up",
                 )
@@ -290,6 +294,10 @@ impl Gates {
     fn requests(&self) -> Vec<(&'static str, Vec<u8>)> {
         let (token, key) = (&self.main.token, &self.main.key);
         let post = |fields: &str| format!("POST /open/a HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n");
+        let preflight = |origin: &str, method: &str, more: &str| {
+            let fields = format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n{more}");
+            get_with("/cors", &fields).replacen("GET", "OPTIONS", 1)
+        };
         let odd_bytes = "Authorization: Bearer x y\r\n";
         let texts = [
             ("refused_by_parser", get_with("/open/a", "Connection: x forwarded\r\n")),
@@ -313,6 +321,12 @@ impl Gates {
             (
                 "path_near_miss",
                 get_with("/ADMIN", "").replace("gate.test", "near.test"),
+            ),
+            ("cors_origin", preflight("https://evil.test", "GET", "")),
+            ("cors_method", preflight("https://app.test", "PUT", "")),
+            (
+                "cors_header",
+                preflight("https://app.test", "GET", "Access-Control-Request-Headers: cookie\r\n"),
             ),
             ("body_too_large", post("Content-Length: 1001\r\n")),
             ("body_timeout", post("Content-Length: 10\r\n")),

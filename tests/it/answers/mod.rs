@@ -1,0 +1,131 @@
+//! What the gate answers itself, and what it vouches for to upstreams.
+
+mod cors;
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use crate::support::issuer;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use serde_json::Value;
+use serde_json::json;
+use std::time::Instant;
+
+/// A gate before an upstream, and credentials that it knows.
+struct Gate {
+    binary: Binary,
+    upstream: FakeUpstream,
+    /// Of the issuer `main`.
+    signer: SigningKey,
+    /// With the scope `orders:read`.
+    key: String,
+}
+
+impl Gate {
+    /// With the issuer `main`, one API key, the upstream `up`, and what `more` adds.
+    fn start(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        Self::start_with(&[], more)
+    }
+
+    /// `files` are names and contents, beside the configuration file.
+    fn start_with(files: &[(&str, &str)], more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let upstream = FakeUpstream::start();
+        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let digest = Digester::new(None).digest(key.expose()).to_hex();
+        let keys = format!(
+            "keys:\n  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: live\n    scopes: [orders:read]\n    \
+             created_at: 2026-01-01T00:00:00Z\n    expires_at: never\n",
+            key.id()
+        );
+        let public = include_str!("../../data/jose/p256.public.pem");
+        let files = [&[("issuer.pem", public), ("keys.yaml", &*keys)], files].concat();
+        let gate = Self {
+            binary: Binary::start_with(&more(Self::builder(&upstream)).yaml(), &files),
+            upstream,
+            signer: issuer::key(Algorithm::Es256),
+            key: key.expose().to_owned(),
+        };
+        gate.binary.wait_ready();
+        gate
+    }
+
+    fn builder(upstream: &FakeUpstream) -> GatewayBuilder {
+        GatewayBuilder::new()
+            .top("api_keys: { file: keys.yaml }")
+            .top("failed_authentication: off")
+            .issuer(
+                "main",
+                &format!("{}\npublic_key_files: [issuer.pem]", issuer::identity_yaml()),
+            )
+            .upstream("up", upstream.address())
+    }
+
+    /// A good token but for `changes` to its claims.
+    fn token_with(&self, changes: Value) -> String {
+        issuer::token(&self.signer, &issuer::claims_with(changes))
+    }
+
+    fn token(&self) -> String {
+        self.token_with(json!({}))
+    }
+
+    /// `line` is method and target; `fields` are lines with their CRLF.
+    #[track_caller]
+    fn ask(&self, line: &str, fields: &str) -> Response {
+        self.ask_at("gate.test", line, fields)
+    }
+
+    #[track_caller]
+    fn ask_at(&self, host: &str, line: &str, fields: &str) -> Response {
+        let mut client = RawClient::connect(self.binary.data());
+        client.send(format!("{line} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        match line.starts_with("HEAD ") {
+            true => client.receive_to_head(),
+            false => client.receive(),
+        }
+    }
+
+    /// The same, and how it was recorded.
+    #[track_caller]
+    fn ask_recorded(&self, line: &str, fields: &str) -> (Response, Value) {
+        let response = self.ask(line, fields);
+        let record = self.record(&response);
+        (response, record)
+    }
+
+    /// The access record of what was answered so.
+    #[track_caller]
+    fn record(&self, response: &Response) -> Value {
+        let id = response.header("x-request-id").expect("every answer has a request id");
+        let deadline = Instant::now() + PATIENCE;
+        self.binary.wait_for_output(id);
+        loop {
+            let records = self.binary.access_records();
+            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
+                return record;
+            }
+            assert!(Instant::now() < deadline, "no record of {id}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// How many decisions were counted so.
+    #[track_caller]
+    fn decisions(&self, route: &str, outcome: &str, reason: &str) -> f64 {
+        self.binary.metric(&format!(
+            "keygate_decisions_total{{credential_type=\"none\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"}}"
+        ))
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
