@@ -32,7 +32,7 @@ pub enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = SCHEMA_HELP)]
-    Schema,
+    Schema(Schema),
     /// Create, list and revoke API keys in the keys file
     Keys(Keys),
     /// Print a bearer token of the development issuer (the set-up without --config, and nothing else, trusts it)
@@ -57,12 +57,21 @@ const SCHEMA_HELP: &str = "\
 Example:
   keygate schema > keygate.schema.json
 and in the first line of a configuration, for editors with a YAML language server:
-  # yaml-language-server: $schema=keygate.schema.json";
+  # yaml-language-server: $schema=keygate.schema.json
+Files that a configuration includes have a schema of their own:
+  keygate schema --included > keygate.included.schema.json";
 
 const TOKEN_HELP: &str = "\
 Example:
   TOKEN=$(keygate token --scope orders:read)
   curl -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:8080/token/hello";
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Of the files that `include` names, which hold issuers, limits, upstreams and routes alone
+    #[arg(long)]
+    pub included: bool,
+}
 
 #[derive(Debug, Args)]
 pub struct Run {

@@ -22,7 +22,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Check { file } => return check::check(&file, &mut std::io::stdout(), &mut std::io::stderr()),
-        Command::Schema => print(&schema::schema()),
+        Command::Schema(asked) => print(&schema::schema(asked.included)),
         Command::Keys(keys) => run::keys(&keys),
         Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),
     };

@@ -2,7 +2,11 @@
 
 use crate::config;
 
-/// The JSON Schema of the configuration file, indented, with a line break at its end.
-pub fn schema() -> String {
-    format!("{:#}\n", config::schema())
+/// The JSON Schema of the configuration file, or of one that it includes; indented, with a line break at its end.
+pub fn schema(included: bool) -> String {
+    let schema = match included {
+        true => config::included_schema(),
+        false => config::schema(),
+    };
+    format!("{schema:#}\n")
 }

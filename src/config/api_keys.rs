@@ -74,7 +74,7 @@ fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<
     else {
         return Some(Secret::new(text.as_bytes().to_vec()));
     };
-    let problem = match std::fs::read(checker.resolve(Path::new(path))) {
+    let problem = match std::fs::read(checker.resolve(at, Path::new(path))) {
         Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
         Ok(bytes) => {
             let bytes = Secret::new(bytes);

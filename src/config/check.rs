@@ -4,18 +4,22 @@ use crate::config::error::ConfigError;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
+use crate::config::tree::FileId;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
 use crate::config::tree::printable;
 use crate::model::names::Name;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::path::PathBuf;
 
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
-    pub file: &'a Path,
+    /// What `${NAME}` stands for.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl Checker<'_> {
@@ -28,11 +32,23 @@ impl Checker<'_> {
     ) {
         self.errors.push(ConfigError {
             code,
-            file: self.file.to_owned(),
+            file: self.tree.file_of(at).to_owned(),
             place: Some(self.tree.place(at)),
             path: self.tree.path(at),
             problem: problem.into(),
             hint,
+        });
+    }
+
+    /// About a file that could not be read into the tree.
+    pub(in crate::config) fn file_error(&mut self, file: FileId, code: &'static str, problem: String) {
+        self.errors.push(ConfigError {
+            code,
+            file: self.tree.file(file).to_owned(),
+            place: None,
+            path: String::new(),
+            problem,
+            hint: None,
         });
     }
 
@@ -79,17 +95,24 @@ impl Checker<'_> {
         value
     }
 
-    /// Whether `name` stands under `section` at the top of the file; says so when it does not.
-    pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
-        let target = self.tree.entry(ROOT, section);
-        // The whole section may be of a wrong type; that has been said.
-        if target.is_some_and(|target| self.tree.is_cut(target)) {
-            return false;
+    /// Says that nothing at the top of any file is called `key`; not when it was there and has been reported already.
+    pub(in crate::config) fn need_section<T>(&mut self, key: &'static str, value: Option<T>, hint: &str) -> Option<T> {
+        if value.is_none() && self.tree.is_whole() && self.tree.sections(key).next().is_none() {
+            self.missing(ROOT, key, hint);
         }
+        value
+    }
+
+    /// Whether `name` stands under `section` at the top of one of the files; says so when it does not.
+    pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
-        let known = || target.into_iter().flat_map(|target| self.tree.keys(target));
+        let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
         if known().any(|known| known == wanted) {
             return true;
+        }
+        // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.
+        if !self.tree.is_whole() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
+            return false;
         }
         let named = match self.tree.shown(name.at) {
             Some(shown) => format!("no {what} is named `{shown}`"),
@@ -97,11 +120,35 @@ impl Checker<'_> {
         };
         let hint = match nearest(wanted, known()) {
             Some(near) => format!("did you mean `{}`?", printable(near)),
-            None if known().next().is_none() => format!("there is no `{section}` in this file"),
+            None if known().next().is_none() => match self.tree.files() {
+                [_] => format!("there is no `{section}` in this file"),
+                _ => format!("there is no `{section}` in any file"),
+            },
             None => format!("known: {}", known().map(printable).collect::<Vec<_>>().join(", ")),
         };
         self.error_with(name.at, "dangling-reference", named, hint);
         false
+    }
+
+    /// Says of every name under `section` that stands there in an earlier file too.
+    pub(in crate::config) fn no_name_twice(&mut self, section: &'static str) {
+        let mut first: HashMap<&str, NodeId> = HashMap::new();
+        let mut twice = Vec::new();
+        for target in self.tree.sections(section) {
+            for (name, at) in self.tree.entries(target) {
+                match first.entry(name) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(at)),
+                    Entry::Occupied(known) => {
+                        let problem = format!("`{}` is in `{section}` of another file already", printable(name));
+                        let hint = format!("the other one is in {}", self.tree.whereabouts(*known.get(), at));
+                        twice.push((at, problem, hint));
+                    }
+                }
+            }
+        }
+        for (at, problem, hint) in twice {
+            self.error_with(at, "duplicate-name", problem, hint);
+        }
     }
 
     /// Says of every entry of a list that stood there before. `what` is the plural.
@@ -114,9 +161,10 @@ impl Checker<'_> {
         }
     }
 
-    /// A path of the file, made absolute or relative to where the process stands: it was written relative to the file.
-    pub(in crate::config) fn resolve(&self, path: &Path) -> PathBuf {
-        match self.file.parent() {
+    /// The path that was written at `at`, made absolute or relative to where the process stands: it was written relative
+    /// to the folder of its file.
+    pub(in crate::config) fn resolve(&self, at: NodeId, path: &Path) -> PathBuf {
+        match self.tree.file_of(at).parent() {
             Some(folder) => folder.join(path),
             None => path.to_owned(),
         }
@@ -124,7 +172,7 @@ impl Checker<'_> {
 
     /// The resolved path of a file that must be there.
     pub(in crate::config) fn existing_file(&mut self, path: &Text<PathBuf>) -> PathBuf {
-        let resolved = self.resolve(path.get());
+        let resolved = self.resolve(path.at, path.get());
         if !resolved.is_file() {
             let problem = self.with_value(path.at, "there is no such file");
             self.error_with(

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration? Every mistake at once, each with its place, what is wrong and what to do.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -49,7 +50,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Every mistake of one file, in the order of the file. Never empty.
+/// Every mistake of a configuration, in the order of its files and of each file's lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -57,12 +58,16 @@ pub struct ConfigErrors(Vec<ConfigError>);
 pub(in crate::config) const ERRORS_MAX: usize = 100;
 
 impl ConfigErrors {
-    /// `Err` when there are any, sorted by position.
-    pub(in crate::config) fn or_ok(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+    /// `Err` when there are any, sorted by position; files stand in the order of `files`.
+    pub(in crate::config) fn or_ok(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());
         }
-        errors.sort_by(|a, b| (a.place, &a.path, &a.problem).cmp(&(b.place, &b.path, &b.problem)));
+        let order: HashMap<&PathBuf, usize> = files.iter().enumerate().map(|(at, file)| (file, at)).collect();
+        errors.sort_by(|a, b| {
+            let place = |error: &ConfigError| (order.get(&error.file).copied(), error.place);
+            (place(a), &a.path, &a.problem).cmp(&(place(b), &b.path, &b.problem))
+        });
         errors.dedup();
         errors.truncate(ERRORS_MAX);
         Err(Self(errors))

@@ -192,7 +192,7 @@ fn refuse_second(urls: &[(IssuerUrl, NodeId)], url: &Text<IssuerUrl>, checker: &
         return;
     };
     let problem = checker.with_value(url.at, "another issuer has this URL already");
-    let hint = format!("the other one is in line {}", checker.tree.place(first).line);
+    let hint = format!("the other one is in {}", checker.tree.whereabouts(first, url.at));
     checker.error_with(url.at, "duplicate-issuer", problem, hint);
 }
 

@@ -83,7 +83,7 @@ pub(in crate::config) fn refuse_shared(
         return;
     };
     let problem = checker.with_value(at, "another listener has this address already");
-    let hint = format!("the other one is in line {}", checker.tree.place(other.at).line);
+    let hint = format!("the other one is in {}", checker.tree.whereabouts(other.at, at));
     checker.error_with(at, "shared-address", problem, hint);
 }
 

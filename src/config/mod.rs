@@ -7,6 +7,8 @@ mod tree;
 
 mod read;
 
+mod include;
+
 mod check;
 
 pub mod error;
@@ -36,6 +38,7 @@ pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::Place;
+pub use include::Includes;
 pub use issuer::Issuer;
 pub use issuer::KeySource;
 pub use limit::Limit;
@@ -48,6 +51,7 @@ pub use observe::Observe;
 pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
+pub use schema::included_schema;
 pub use schema::schema;
 pub use text::parse_duration;
 pub use upstream::Endpoint;
@@ -57,6 +61,7 @@ pub use upstream::UpstreamKind;
 use crate::config::check::Checker;
 use crate::config::read::At;
 use crate::config::read::Named;
+use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
 use crate::config::read::Texts;
@@ -69,8 +74,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
+use std::path::PathBuf;
 
 /// A whole configuration, every value typed and every name resolved: `Snapshot::compile` has nothing left to refuse.
 #[derive(Clone, Debug)]
@@ -100,6 +105,9 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Keygate configuration")]
 struct Mirror {
+    /// Files that hold further issuers, limits, upstreams and routes: paths or globs such as `routes.d/*.yaml`, relative to
+    /// the folder of this file.
+    include: Option<OneOrMany<Text<include::Glob>>>,
     /// Where connections come in. Required.
     #[schemars(required)]
     listeners: Option<Vec<At<listener::Mirror>>>,
@@ -116,46 +124,27 @@ struct Mirror {
     /// Failed authentications per source address; `off` for none. Default `60/min` with a burst of 20.
     failed_authentication: Option<At<OrWord<limit::FailedMirror, limit::Off>>>,
     rate_limit_headers: Option<limit::HeadersMirror>,
-    /// Where requests go, by a name of your choice. Required.
-    #[schemars(required)]
+    /// Where requests go, by a name of your choice. Required, here or in an included file.
     upstreams: Option<Named<Name, upstream::Mirror>>,
-    /// Which requests, what they must carry, where they go. Required.
-    #[schemars(required)]
+    /// Which requests, what they must carry, where they go. Required, here or in an included file.
     routes: Option<Vec<At<route::Mirror>>>,
 }
 
-/// Reads and checks a configuration file; `${NAME}` comes from the environment of this process.
+/// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
 ///
 /// # Errors
-/// Every mistake in it at once, or that the file cannot be read.
+/// Every mistake in them at once, or that the file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = file_text(path)?;
-    parse(&text, path, &|name| std::env::var(name).ok())
+    load_noting(path, &mut |_, _| {})
 }
 
-/// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
-/// relative to; `env` says what `${NAME}` stands for. Reads the files that secrets refer to, and looks whether those
-/// with key material are there.
+/// The same. `note` is told what is included and which files that are, before they are read, so that a change after that
+/// is seen as one; not called where nothing is included.
 ///
 /// # Errors
-/// Every mistake in it at once, in the order of the file.
-pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-    let mut errors = Vec::new();
-    let Some(tree) = Tree::parse(text, file, env, &mut errors) else {
-        return Err(refused(errors));
-    };
-    let mut checker = Checker { tree, errors, file };
-    let config = read::<Mirror>(&mut checker).and_then(|mirror| typed(mirror, &mut checker));
-    ConfigErrors::or_ok(checker.errors)?;
-    Ok(config.expect("a configuration without mistakes is whole"))
-}
-
-fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
-    ConfigErrors::or_ok(errors).expect_err("a text that is no tree has left an error")
-}
-
-fn file_text(path: &Path) -> Result<String, ConfigErrors> {
-    let error = |code: &'static str, problem: String| {
+/// Those of [`load`].
+pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> Result<Config, ConfigErrors> {
+    let text = include::text(path, FILE_BYTES_MAX).map_err(|(code, problem)| {
         refused(vec![ConfigError {
             code,
             file: path.to_owned(),
@@ -164,15 +153,68 @@ fn file_text(path: &Path) -> Result<String, ConfigErrors> {
             problem,
             hint: None,
         }])
-    };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|source| error("unreadable-file", format!("cannot be read: {source}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(error("file-too-big", "a configuration is at most 1 MiB".to_owned()));
+    })?;
+    whole(&text, path, &|name| std::env::var(name).ok(), note).map(|(config, _)| config)
+}
+
+/// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
+/// relative to; `env` says what `${NAME}` stands for. Reads the files that it includes and that secrets refer to, and
+/// looks whether those with key material are there.
+///
+/// # Errors
+/// Every mistake in it at once, in the order of the files.
+pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+    whole(text, file, env, &mut |_, _| {}).map(|(config, _)| config)
+}
+
+/// The configuration, and the tree that knows where each part of it stands.
+fn whole(
+    text: &str,
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    note: &mut dyn FnMut(&Includes, &[PathBuf]),
+) -> Result<(Config, Tree), ConfigErrors> {
+    let (mut tree, mut errors) = (Tree::default(), Vec::new());
+    let main = tree.add_file(file.to_owned());
+    if tree.parse(text, main, env, &mut errors).is_none() {
+        return Err(refused(errors));
     }
-    String::from_utf8(bytes).map_err(|_| error("not-utf8", "not UTF-8 text".to_owned()))
+    let mut checker = Checker { tree, errors, env };
+    let config = read::<Mirror>(ROOT, &mut checker).and_then(|mut mirror| {
+        for part in include::read_all(mirror.include.take(), &mut checker, note) {
+            mirror.add(part);
+        }
+        typed(mirror, &mut checker)
+    });
+    ConfigErrors::or_ok(checker.errors, checker.tree.files())?;
+    Ok((config.expect("a configuration without mistakes is whole"), checker.tree))
+}
+
+fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
+    ConfigErrors::or_ok(errors, &[]).expect_err("a text that is no tree has left an error")
+}
+
+impl Mirror {
+    /// Adds what an included file has.
+    fn add(&mut self, part: include::Mirror) {
+        fn named<K, V>(whole: &mut Option<Named<K, V>>, part: Option<Named<K, V>>) {
+            if let Some(Named(part)) = part {
+                whole.get_or_insert(Named(Vec::new())).0.extend(part);
+            }
+        }
+        let include::Mirror {
+            issuers,
+            limits,
+            upstreams,
+            routes,
+        } = part;
+        named(&mut self.issuers, issuers);
+        named(&mut self.limits, limits);
+        named(&mut self.upstreams, upstreams);
+        if let Some(routes) = routes {
+            self.routes.get_or_insert_default().extend(routes);
+        }
+    }
 }
 
 fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
@@ -182,9 +224,8 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         mirror.listeners,
         "such as `listeners: [{ address: \"127.0.0.1:8080\" }]`",
     );
-    let upstreams = checker.need(ROOT, "upstreams", mirror.upstreams, "where requests go");
-    let routes = checker.need(
-        ROOT,
+    let upstreams = checker.need_section("upstreams", mirror.upstreams, "where requests go");
+    let routes = checker.need_section(
         "routes",
         mirror.routes,
         "which requests, what they must carry, where they go",

@@ -37,10 +37,10 @@ fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
     let at = checker.tree.entry(second.at, "match").unwrap_or(second.at);
     let first_at = checker.tree.entry(first.at, "match").unwrap_or(first.at);
     let problem = format!(
-        "route `{}` matches requests that route `{}` (line {}) matches too",
+        "route `{}` matches requests that route `{}` ({}) matches too",
         second.route.name,
         first.route.name,
-        checker.tree.place(first_at).line,
+        checker.tree.whereabouts(first_at, at),
     );
     let shown = |placed: &Placed| printable(placed.route.path.as_str());
     let hint = format!(

@@ -5,9 +5,9 @@
 
 use crate::config::check::Checker;
 use crate::config::error::ERRORS_MAX;
+use crate::config::include::MAIN_FILE_ONLY;
 use crate::config::text::FromText;
 use crate::config::tree::NodeId;
-use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
 use crate::config::tree::Value;
 use crate::config::tree::printable;
@@ -23,21 +23,21 @@ use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Reads the whole tree. `None` when the root itself is of no use; `checker` has the mistakes.
-pub(in crate::config) fn read<T: DeserializeOwned>(checker: &mut Checker<'_>) -> Option<T> {
+/// Reads the file at `root`. `None` when the root itself is of no use; `checker` has the mistakes.
+pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
     // Each turn cuts one node at least, so this ends; the bound keeps it from being quadratic.
     while checker.errors.len() < ERRORS_MAX {
         let error = match T::deserialize(NodeReader {
             tree: &checker.tree,
-            id: ROOT,
+            id: root,
         }) {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
-        let at = error.at.unwrap_or(ROOT);
+        let at = error.at.unwrap_or(root);
         error.mistake.report(at, checker);
         checker.tree.cut(at);
-        if at == ROOT {
+        if at == root {
             return None;
         }
     }
@@ -77,7 +77,6 @@ const NOT_YET: &[&str] = &[
     "tls",
     "plans",
     "discovery",
-    "include",
     "introspection",
     "health",
     "token_endpoint",
@@ -92,6 +91,17 @@ const NOT_YET: &[&str] = &[
 impl Mistake {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
         match self {
+            Self::UnknownKey { key, .. } if key == "include" && checker.tree.is_top_of_included(at) => {
+                let hint = "name the file in the `include` of the main file";
+                checker.error_with(at, "nested-include", "an included file includes no further ones", hint);
+            }
+            Self::UnknownKey { key, known }
+                if MAIN_FILE_ONLY.contains(&key.as_str()) && checker.tree.is_top_of_included(at) =>
+            {
+                let problem = format!("`{key}` is for the main file");
+                let hint = format!("move it there; an included file has {}", known.join(", "));
+                checker.error_with(at, "only-in-main-file", problem, hint);
+            }
             Self::UnknownKey { key, known } => {
                 let problem = format!("unknown key `{}`", printable(&key));
                 let hint = if let Some(near) = nearest(&key, known.iter().copied()) {

@@ -9,7 +9,6 @@ use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Word;
 use crate::config::tree::NodeId;
-use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use crate::model::scope::Scope;
 use http::Method;
@@ -287,7 +286,7 @@ pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'
         };
         if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
             let problem = checker.with_value(name.at, "another route has this name already");
-            let hint = format!("the other one is in line {}", checker.tree.place(first).line);
+            let hint = format!("the other one is in {}", checker.tree.whereabouts(first, name.at));
             checker.error_with(name.at, "duplicate-name", problem, hint);
         }
         names.push((name.get().clone(), name.at));
@@ -423,14 +422,15 @@ fn issuers(written: Option<Texts<Name>>, accept: &[Accept], at: NodeId, checker:
     if !accept.contains(&Accept::Jwt) {
         return Vec::new();
     }
-    let Some(all) = checker.tree.entry(ROOT, "issuers") else {
+    if checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
         let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
         let hint = "add one under `issuers`, or accept only `api_key`";
         checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
         return Vec::new();
-    };
+    }
     // In the order of their names, so that reordering the file changes nothing.
-    let mut names: Vec<Name> = checker.tree.keys(all).filter_map(|name| name.parse().ok()).collect();
+    let keys = checker.tree.sections("issuers").flat_map(|all| checker.tree.keys(all));
+    let mut names: Vec<Name> = keys.filter_map(|name| name.parse().ok()).collect();
     names.sort_unstable();
     names
 }

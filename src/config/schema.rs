@@ -1,6 +1,7 @@
 //! What may a configuration file say, for editors? A JSON Schema, from the mirrors that read the file.
 
 use crate::config::Mirror;
+use crate::config::include;
 use crate::config::read::At;
 use crate::config::read::Named;
 use crate::config::read::OneOrMany;
@@ -18,7 +19,7 @@ use schemars::transform::transform_subschemas;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The JSON Schema (draft 2020-12) of the configuration file.
+/// The JSON Schema (draft 2020-12) of a configuration's main file.
 ///
 /// It knows keys, types and the shapes of texts. What it cannot say (references, overlaps, files that must exist) only
 /// `load` finds.
@@ -26,6 +27,17 @@ pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<Mirror>();
+    Strict.transform(&mut schema);
+    let somewhere = serde_json::json!([{ "required": ["upstreams", "routes"] }, { "required": ["include"] }]);
+    schema.insert("anyOf".to_owned(), somewhere);
+    schema.to_value()
+}
+
+/// The JSON Schema of a file that the main file includes.
+pub fn included_schema() -> Value {
+    let mut schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<include::Mirror>();
     Strict.transform(&mut schema);
     schema.to_value()
 }

@@ -1,4 +1,5 @@
-//! What does the YAML say, and where? Text to a tree whose every node knows its key path, line and column.
+//! What does the YAML say, and where? Texts to one tree, a root a file, whose every node knows its file, key path, line and
+//! column.
 //!
 //! One parser gives both values and positions, so the two cannot disagree. What YAML offers and a configuration does not
 //! need is refused here: tags, a second document, keys that are not text, values without quotes over several lines,
@@ -16,21 +17,27 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::path::Path;
+use std::path::PathBuf;
 use zeroize::Zeroize;
 
-/// A file over 1 MiB is refused unread: 10 000 routes need about half of it.
+/// All files together; more is refused unread: 10 000 routes need about half of it.
 pub(in crate::config) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Our own keys need 7.
 const DEPTH_MAX: usize = 64;
-/// Nodes of the whole tree, those an alias repeats included; stops an anchor bomb (S149).
+/// Nodes of the whole tree, all files together, those an alias repeats included; stops an anchor bomb (S149).
 const NODES_MAX: usize = 250_000;
-/// Bytes of text and keys that aliases may repeat; a long text named often is a bomb too.
+/// Bytes of text and keys that aliases may repeat in one file; a long text named often is a bomb too.
 const REPEATED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) struct NodeId(pub(in crate::config) u32);
 
+/// Of the main file, which is parsed first.
 pub(in crate::config) const ROOT: NodeId = NodeId(0);
+
+/// One of the files of a tree, in the order in which they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct FileId(u16);
 
 #[derive(Clone, Debug)]
 pub(in crate::config) enum Value {
@@ -52,6 +59,7 @@ enum Step {
 #[derive(Debug)]
 struct Node {
     parent: Option<(NodeId, Step)>,
+    file: FileId,
     place: Place,
     value: Value,
     /// Holds a value from the environment, which no error may print.
@@ -62,8 +70,16 @@ struct Node {
     cut: Cell<bool>,
 }
 
+#[derive(Default)]
 pub(in crate::config) struct Tree {
     nodes: Vec<Node>,
+    files: Vec<PathBuf>,
+    /// Of each file that is YAML.
+    roots: Vec<NodeId>,
+    /// Read so far.
+    bytes: u64,
+    /// A file is not here that should be.
+    partial: bool,
 }
 
 impl Drop for Tree {
@@ -78,17 +94,29 @@ impl Drop for Tree {
 }
 
 impl Tree {
-    /// Parses `text`. Mistakes go to `errors`; what they touch is cut out of the tree.
+    /// Adds a file, so that errors about it stand in the order of the files.
+    pub(in crate::config) fn add_file(&mut self, path: PathBuf) -> FileId {
+        let file = FileId(u16::try_from(self.files.len()).expect("fewer files are included"));
+        self.files.push(path);
+        file
+    }
+
+    /// Parses `text`, which `file` holds. Mistakes go to `errors`; what they touch is cut out of the tree.
     ///
     /// `None` when the text is no YAML document at all, or one that is too deep or too big: then `errors` says why.
     pub(in crate::config) fn parse(
+        &mut self,
         text: &str,
-        file: &Path,
+        file: FileId,
         env: &dyn Fn(&str) -> Option<String>,
         errors: &mut Vec<ConfigError>,
-    ) -> Option<Self> {
+    ) -> Option<NodeId> {
+        self.bytes = self.bytes.saturating_add(text.len() as u64);
+        let first = self.nodes.len();
+        let too_big = self.bytes > FILE_BYTES_MAX;
         let mut builder = Builder {
-            tree: Self { nodes: Vec::new() },
+            tree: self,
+            first,
             stack: Vec::new(),
             anchors: HashMap::new(),
             repeated_bytes: 0,
@@ -96,24 +124,70 @@ impl Tree {
             env,
             errors,
         };
-        let read = match text.len() as u64 > FILE_BYTES_MAX {
-            true => Err(builder.error(
-                "file-too-big",
-                Place { line: 1, column: 1 },
-                "a configuration is at most 1 MiB",
-            )),
+        let read = match too_big {
+            true => Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES)),
             false => builder.run(text),
         };
         match read {
             Ok(()) => {
                 builder.refuse_empty();
-                Some(builder.tree)
+                let root = node_id(first);
+                self.roots.push(root);
+                Some(root)
             }
             Err(error) => {
                 builder.errors.push(*error);
                 None
             }
         }
+    }
+
+    /// How many bytes the next file may have.
+    pub(in crate::config) fn bytes_left(&self) -> u64 {
+        FILE_BYTES_MAX.saturating_sub(self.bytes)
+    }
+
+    pub(in crate::config) fn file(&self, file: FileId) -> &Path {
+        &self.files[usize::from(file.0)]
+    }
+
+    /// Every file, in the order in which they were added.
+    pub(in crate::config) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Whether every file could be read, so that what is not here is nowhere.
+    pub(in crate::config) fn is_whole(&self) -> bool {
+        !self.partial && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
+    }
+
+    pub(in crate::config) fn lacks_a_file(&mut self) {
+        self.partial = true;
+    }
+
+    /// Whether `id` is an entry at the top of an included file.
+    pub(in crate::config) fn is_top_of_included(&self, id: NodeId) -> bool {
+        let is_included = |root| root != ROOT && self.roots.contains(&root);
+        matches!(self.node(id).parent, Some((parent, _)) if is_included(parent))
+    }
+
+    /// The file that a node stands in.
+    pub(in crate::config) fn file_of(&self, id: NodeId) -> &Path {
+        self.file(self.node(id).file)
+    }
+
+    /// Where `id` is, as a reader at `from` is told: `line 3`, or `routes.d/a.yaml:3` where that is another file.
+    pub(in crate::config) fn whereabouts(&self, id: NodeId, from: NodeId) -> String {
+        let (node, from) = (self.node(id), self.node(from));
+        match node.file == from.file {
+            true => format!("line {}", node.place.line),
+            false => format!("{}:{}", self.file(node.file).display(), node.place.line),
+        }
+    }
+
+    /// The entry `key` at the top of each file that has one, in the order of the files.
+    pub(in crate::config) fn sections<'t>(&'t self, key: &'t str) -> impl Iterator<Item = NodeId> + 't {
+        self.roots.iter().filter_map(move |&root| self.entry(root, key))
     }
 
     fn node(&self, id: NodeId) -> &Node {
@@ -154,11 +228,16 @@ impl Tree {
 
     /// The keys of a map, cut ones included: they were written, so a reference to them does not dangle.
     pub(in crate::config) fn keys(&self, map: NodeId) -> impl Iterator<Item = &str> {
+        self.entries(map).map(|(key, _)| key)
+    }
+
+    /// The entries of a map, cut ones included; none of anything else.
+    pub(in crate::config) fn entries(&self, map: NodeId) -> impl Iterator<Item = (&str, NodeId)> {
         let entries: &[(String, NodeId)] = match self.value(map) {
             Value::Map(entries) => entries,
             _ => &[],
         };
-        entries.iter().map(|(key, _)| key.as_str())
+        entries.iter().map(|(key, id)| (key.as_str(), *id))
     }
 
     /// `routes[2].upstream`; empty for the root.
@@ -226,13 +305,15 @@ struct Open {
 }
 
 struct Builder<'a> {
-    tree: Tree,
+    tree: &'a mut Tree,
+    /// Number of this file's first node, its root.
+    first: usize,
     stack: Vec<Open>,
     /// Anchors whose node is complete.
     anchors: HashMap<usize, NodeId>,
     /// Bytes that aliases have repeated.
     repeated_bytes: usize,
-    file: &'a Path,
+    file: FileId,
     env: &'a dyn Fn(&str) -> Option<String>,
     errors: &'a mut Vec<ConfigError>,
 }
@@ -269,7 +350,7 @@ impl Builder<'_> {
                 Event::Alias(anchor) => self.alias(anchor, span)?,
             }
         }
-        if self.tree.nodes.is_empty() {
+        if self.tree.nodes.len() == self.first {
             return Err(self.error("empty-file", Place { line: 1, column: 1 }, "the file says nothing"));
         }
         Ok(())
@@ -286,7 +367,7 @@ impl Builder<'_> {
         });
         Box::new(ConfigError {
             code,
-            file: self.file.to_owned(),
+            file: self.tree.file(self.file).to_owned(),
             place: Some(place),
             path: path.unwrap_or_default(),
             problem: problem.into(),
@@ -499,9 +580,10 @@ impl Builder<'_> {
         if self.tree.nodes.len() >= NODES_MAX {
             return Err(self.too_big(span));
         }
-        let id = NodeId(u32::try_from(self.tree.nodes.len()).expect("NODES_MAX fits"));
+        let id = node_id(self.tree.nodes.len());
         self.tree.nodes.push(Node {
             parent,
+            file: self.file,
             place: place_of_node,
             value,
             expanded: false,
@@ -549,7 +631,7 @@ impl Builder<'_> {
     fn error_at(&self, id: NodeId, code: &'static str, problem: impl Into<String>) -> ConfigError {
         ConfigError {
             code,
-            file: self.file.to_owned(),
+            file: self.tree.file(self.file).to_owned(),
             place: Some(self.tree.place(id)),
             path: self.tree.path(id),
             problem: problem.into(),
@@ -559,8 +641,8 @@ impl Builder<'_> {
 
     /// Refuses values that are empty, because a list that lost its last entry must not mean "anyone" (S036).
     fn refuse_empty(&mut self) {
-        for index in 0..self.tree.nodes.len() {
-            let id = NodeId(u32::try_from(index).expect("NODES_MAX fits"));
+        for index in self.first..self.tree.nodes.len() {
+            let id = node_id(index);
             let (code, problem, hint) = match self.tree.value(id) {
                 Value::Null => ("empty-value", "has no value", "write one, or remove the key"),
                 Value::List(items) if items.is_empty() => (
@@ -586,6 +668,13 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// What a configuration may have in bytes, for whoever wrote more.
+pub(in crate::config) const TOO_MANY_BYTES: &str = "a configuration is at most 1 MiB, all files together";
+
+fn node_id(index: usize) -> NodeId {
+    NodeId(u32::try_from(index).expect("NODES_MAX fits"))
 }
 
 fn place(marker: Marker) -> Place {

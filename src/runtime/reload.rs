@@ -3,6 +3,7 @@
 use crate::config;
 use crate::config::Config;
 use crate::config::ConfigErrors;
+use crate::config::Includes;
 use crate::config::KeySource;
 use crate::jose::jwks::Jwks;
 use crate::model::api_key::DigestScheme;
@@ -72,7 +73,8 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// `files` are those that were read, and those that would have been, where an error came first.
 fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     files.config.add([path.to_owned()]);
-    let config = config::load(path).map_err(LoadError::Config)?;
+    let mut note = |includes: &Includes, matched: &[PathBuf]| files.config.include(includes, matched);
+    let config = config::load_noting(path, &mut note).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
         if let KeySource::Pem(paths) = &issuer.keys {
             files.config.add(paths.clone());

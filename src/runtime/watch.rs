@@ -3,6 +3,7 @@
 //! Looking is chosen over being told: editors replace files, Kubernetes swaps a symbolic link two folders up, and network
 //! file systems tell nobody; a fingerprint sees all of these, and costs one system call a look.
 
+use crate::config::Includes;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -28,7 +29,19 @@ fn fingerprint(path: &Path) -> Option<Fingerprint> {
 
 /// A set of files and how they looked last.
 #[derive(Debug, Default)]
-pub struct Watched(Vec<(PathBuf, Option<Fingerprint>)>);
+pub struct Watched {
+    files: Vec<(PathBuf, Option<Fingerprint>)>,
+    included: Option<Included>,
+}
+
+/// Which files are included: that one comes or goes is a change too.
+#[derive(Debug)]
+struct Included {
+    includes: Includes,
+    last: Vec<PathBuf>,
+    /// What the look before saw, where files were missing.
+    fewer: Option<Vec<PathBuf>>,
+}
 
 impl Watched {
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -40,14 +53,25 @@ impl Watched {
     /// Watches `paths` as well. How they look now counts as the last time.
     pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let looks = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
-        self.0.extend(looks);
+        self.files.extend(looks);
+    }
+
+    /// Watches what `includes` matches as well, which is `matched` now.
+    pub fn include(&mut self, includes: &Includes, matched: &[PathBuf]) {
+        self.add(matched.to_vec());
+        self.included = Some(Included {
+            includes: includes.clone(),
+            last: matched.to_vec(),
+            fewer: None,
+        });
     }
 
     /// Whether one of them looks different from the last time; that look counts as the last from then on. A file that
-    /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment.
+    /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment. An included one
+    /// that is gone for two looks is a change.
     pub fn changed(&mut self) -> bool {
-        let mut changed = false;
-        for (path, last) in &mut self.0 {
+        let mut changed = self.included.as_mut().is_some_and(Included::changed);
+        for (path, last) in &mut self.files {
             let look = fingerprint(path);
             if look.is_some() && look != *last {
                 *last = look;
@@ -55,6 +79,24 @@ impl Watched {
             }
         }
         changed
+    }
+}
+
+impl Included {
+    fn changed(&mut self) -> bool {
+        let files = self.includes.files();
+        if files == self.last {
+            self.fewer = None;
+            return false;
+        }
+        let only_fewer = files.iter().all(|file| self.last.contains(file));
+        if only_fewer && self.fewer.as_ref() != Some(&files) {
+            self.fewer = Some(files);
+            return false;
+        }
+        self.last = files;
+        self.fewer = None;
+        true
     }
 }
 

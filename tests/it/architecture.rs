@@ -111,7 +111,7 @@ const STAGES: [(&str, &[&str]); 18] = [
 
 /// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
 /// empty text is everywhere.
-const HOMES: [(&str, &[&str]); 44] = [
+const HOMES: [(&str, &[&str]); 45] = [
     (
         "pingora",
         &[
@@ -164,6 +164,7 @@ const HOMES: [(&str, &[&str]); 44] = [
     ("serde_yaml", &["store/"]),
     ("saphyr_parser", &["store/keys_file/yaml.rs", "config/tree.rs"]),
     ("schemars", &["config/"]),
+    ("glob", &["config/include.rs"]),
     ("strsim", &["config/read.rs"]),
     ("prometheus", &["observe/"]),
     ("tracing_subscriber", &["observe/log.rs"]),

@@ -14,3 +14,4 @@ mod panics;
 mod operate;
 mod cli;
 mod answers;
+mod include;

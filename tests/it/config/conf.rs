@@ -15,8 +15,10 @@ fn conf_files() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            if path.is_dir() && path.extension().is_none_or(|extension| extension != "d") {
                 folders.push(path);
+            } else if path.is_dir() {
+                // What the file beside it includes.
             } else if !not_configurations.iter().any(|name| path.ends_with(name)) {
                 files.push(path);
             }
@@ -56,6 +58,30 @@ fn every_file_in_conf_is_as_the_schema_says() {
             .collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
     }
+}
+
+/// Included files are checked in an editor as they are, without the file that includes them.
+#[test]
+fn every_included_file_in_conf_is_as_its_schema_says() {
+    let schema = config::included_schema();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut seen = 0;
+    for entry in std::fs::read_dir("conf/examples/several-files.d").unwrap() {
+        let path = entry.unwrap().path();
+        let instance = json(&path);
+        assert!(validator.is_valid(&instance), "{}", path.display());
+        for (key, value) in [
+            ("listeners", serde_json::json!([{ "address": "127.0.0.1:1" }])),
+            ("rotues", true.into()),
+        ] {
+            let mut wrong = instance.clone();
+            wrong[key] = value;
+            assert!(!validator.is_valid(&wrong), "{key}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 2);
 }
 
 #[test]
