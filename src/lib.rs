@@ -22,5 +22,6 @@ pub mod config;
 pub mod observe;
 pub mod proxy;
 pub mod store;
+pub mod compare;
 pub mod runtime;
 pub mod cli;

@@ -29,6 +29,9 @@ pub enum Command {
     Check {
         /// The configuration, such as conf/keygate.yaml
         file: PathBuf,
+        /// The configuration before; prints every route that asks for less than there
+        #[arg(long, value_name = "OLD")]
+        diff: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = SCHEMA_HELP)]
@@ -51,7 +54,14 @@ finishes the requests under way and stops. Logs go to stderr, access records to 
 const CHECK_HELP: &str = "\
 Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names
 are read as well.
-  keygate check conf/keygate.yaml";
+  keygate check conf/keygate.yaml
+
+With --diff, exits with 3 when a request that OLD refused, or asked more of, may pass with less now:
+a route became public or accepts more; its issuers, scopes or limits were widened; it was removed,
+narrowed or shadowed, and its requests fall to a weaker one. Order and names do not count. A new
+route that asks for a credential is no finding, a new public one is. Of OLD only the configuration
+and what it includes is read, so it may come out of a version history:
+  git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
 
 const SCHEMA_HELP: &str = "\
 Example:

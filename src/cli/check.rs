@@ -1,26 +1,74 @@
-//! `keygate check`: is this configuration good? Prints every mistake; exit code 0 or 1.
+//! `keygate check`: is this configuration good, and does it ask for as much as the one before? Prints every mistake, and
+//! every route that asks for less; exit code 0, 1 or 3.
 
+use crate::compare;
+use crate::compare::Side;
+use crate::compare::Weaker;
+use crate::config;
+use crate::config::Files;
 use crate::runtime::reload;
+use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Loads the configuration at `path` and the key files it names, as `keygate run` would. A good one is said on `out`, the mistakes of a bad one on `err`, and what is good is
-/// exit code 0, what is bad is 1.
-pub fn check(path: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+/// A good configuration that asks for less than the one before.
+const WEAKER: u8 = 3;
+
+/// Loads the configuration at `path` and the key files it names, as `keygate run` would. A good one is said on `out`, the
+/// mistakes of a bad one on `err`; then, where there is an `old` one, what asks for less than there on `out`. What is good
+/// is exit code 0, what is bad is 1, what is weaker is 3.
+pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     // A closed pipe changes nothing about the answer, which is the exit code.
     match reload::load(path) {
         Ok(loaded) => {
             let routes = loaded.config.routes.len();
             let plural = if routes == 1 { "" } else { "s" };
             let _ = writeln!(out, "{}: good, {routes} route{plural}", path.display());
-            ExitCode::SUCCESS
+            old.map_or(ExitCode::SUCCESS, |old| diff(old, path, out, err))
         }
         Err(error) => {
             let _ = writeln!(err, "{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    match weaker(old, new) {
+        Ok(findings) if findings.is_empty() => {
+            let _ = writeln!(out, "nothing asks for less than in {}", old.display());
+            ExitCode::SUCCESS
+        }
+        Ok(findings) => {
+            for finding in &findings {
+                let _ = writeln!(out, "{finding}");
+            }
+            let _ = writeln!(out, "{} weaker than in {}", findings.len(), old.display());
+            ExitCode::from(WEAKER)
+        }
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn weaker(old: &Path, new: &Path) -> Result<Vec<Weaker>, Box<dyn Error>> {
+    let (before, before_origins) = config::load_placed(old, Files::MayBeAbsent)?;
+    let (now, now_origins) = config::load_placed(new, Files::MustBeThere)?;
+    let none = Path::new("");
+    let before = Side {
+        config: &before,
+        origins: &before_origins,
+        folder: old.parent().unwrap_or(none),
+    };
+    let now = Side {
+        config: &now,
+        origins: &now_origins,
+        folder: new.parent().unwrap_or(none),
+    };
+    Ok(compare::weaker(before, now)?)
 }
 
 #[cfg(test)]
@@ -34,7 +82,7 @@ mod tests {
         let check = |text: &str, code: ExitCode, out_has: &str, err_has: &str| {
             std::fs::write(&path, text).unwrap();
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            assert_eq!(check(&path, &mut out, &mut err), code);
+            assert_eq!(check(&path, None, &mut out, &mut err), code);
             let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
             assert!(out.contains(out_has) && out.is_empty() == out_has.is_empty(), "{out}");
             assert!(err.contains(err_has) && err.is_empty() == err_has.is_empty(), "{err}");

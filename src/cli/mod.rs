@@ -16,12 +16,16 @@ use std::io::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood.
+/// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood; 3 of `check`:
+/// good, and weaker than before.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
-        Command::Check { file } => return check::check(&file, &mut std::io::stdout(), &mut std::io::stderr()),
+        Command::Check { file, diff } => {
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            return check::check(&file, diff.as_deref(), &mut out, &mut err);
+        }
         Command::Schema(asked) => print(&schema::schema(asked.included)),
         Command::Keys(keys) => run::keys(&keys),
         Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),

@@ -20,6 +20,16 @@ pub(in crate::config) struct Checker<'a> {
     pub errors: Vec<ConfigError>,
     /// What `${NAME}` stands for.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub files: Files,
+}
+
+/// Whether the files with keys and secrets, which a configuration names, are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// What is not there is a mistake.
+    MustBeThere,
+    /// For a configuration that is only compared.
+    MayBeAbsent,
 }
 
 impl Checker<'_> {
@@ -173,7 +183,7 @@ impl Checker<'_> {
     /// The resolved path of a file that must be there.
     pub(in crate::config) fn existing_file(&mut self, path: &Text<PathBuf>) -> PathBuf {
         let resolved = self.resolve(path.at, path.get());
-        if !resolved.is_file() {
+        if self.files == Files::MustBeThere && !resolved.is_file() {
             let problem = self.with_value(path.at, "there is no such file");
             self.error_with(
                 path.at,

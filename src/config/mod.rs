@@ -9,6 +9,8 @@ mod read;
 
 mod include;
 
+mod origin;
+
 mod check;
 
 pub mod error;
@@ -34,6 +36,7 @@ mod tests;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use check::Files;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
@@ -48,6 +51,8 @@ pub use listener::Listener;
 pub use listener::RequestLimits;
 pub use observe::LogFormat;
 pub use observe::Observe;
+pub use origin::Origin;
+pub use origin::Origins;
 pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
@@ -144,7 +149,27 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Those of [`load`].
 pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> Result<Config, ConfigErrors> {
-    let text = include::text(path, FILE_BYTES_MAX).map_err(|(code, problem)| {
+    let text = text(path)?;
+    whole(&text, path, &from_environment, Files::MustBeThere, note).map(|(config, _)| config)
+}
+
+/// The same, with the lines that its parts stand in. With [`Files::MayBeAbsent`] it is enough to have the configuration
+/// itself, as for one out of a version history: keys and secrets beside it are not looked for.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_placed(path: &Path, files: Files) -> Result<(Config, Origins), ConfigErrors> {
+    let text = text(path)?;
+    let (config, tree) = whole(&text, path, &from_environment, files, &mut |_, _| {})?;
+    Ok((config, Origins::of(&tree)))
+}
+
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn text(path: &Path) -> Result<String, ConfigErrors> {
+    include::text(path, FILE_BYTES_MAX).map_err(|(code, problem)| {
         refused(vec![ConfigError {
             code,
             file: path.to_owned(),
@@ -153,8 +178,7 @@ pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> 
             problem,
             hint: None,
         }])
-    })?;
-    whole(&text, path, &|name| std::env::var(name).ok(), note).map(|(config, _)| config)
+    })
 }
 
 /// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
@@ -164,7 +188,7 @@ pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> 
 /// # Errors
 /// Every mistake in it at once, in the order of the files.
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-    whole(text, file, env, &mut |_, _| {}).map(|(config, _)| config)
+    whole(text, file, env, Files::MustBeThere, &mut |_, _| {}).map(|(config, _)| config)
 }
 
 /// The configuration, and the tree that knows where each part of it stands.
@@ -172,6 +196,7 @@ fn whole(
     text: &str,
     file: &Path,
     env: &dyn Fn(&str) -> Option<String>,
+    files: Files,
     note: &mut dyn FnMut(&Includes, &[PathBuf]),
 ) -> Result<(Config, Tree), ConfigErrors> {
     let (mut tree, mut errors) = (Tree::default(), Vec::new());
@@ -179,7 +204,12 @@ fn whole(
     if tree.parse(text, main, env, &mut errors).is_none() {
         return Err(refused(errors));
     }
-    let mut checker = Checker { tree, errors, env };
+    let mut checker = Checker {
+        tree,
+        errors,
+        env,
+        files,
+    };
     let config = read::<Mirror>(ROOT, &mut checker).and_then(|mut mirror| {
         for part in include::read_all(mirror.include.take(), &mut checker, note) {
             mirror.add(part);

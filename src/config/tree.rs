@@ -231,6 +231,11 @@ impl Tree {
         self.entries(map).map(|(key, _)| key)
     }
 
+    /// Every section of every file, by its name.
+    pub(in crate::config) fn sections_of_all(&self) -> impl Iterator<Item = (&str, NodeId)> {
+        self.roots.iter().flat_map(|&root| self.entries(root))
+    }
+
     /// The entries of a map, cut ones included; none of anything else.
     pub(in crate::config) fn entries(&self, map: NodeId) -> impl Iterator<Item = (&str, NodeId)> {
         let entries: &[(String, NodeId)] = match self.value(map) {

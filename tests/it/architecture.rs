@@ -7,16 +7,21 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 9] = [
+const MODULES: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
     ("observe", &["model"]),
     ("store", &["model"]),
     ("proxy", &["model", "jose", "config", "observe"]),
+    // `proxy` for the gate's own way of choosing a route.
+    ("compare", &["model", "config", "proxy"]),
     ("runtime", &["model", "jose", "config", "store", "observe", "proxy"]),
     // `jose` signs development tokens, `store` writes the keys file while nothing runs, `observe` sets up the log.
-    ("cli", &["model", "config", "runtime", "jose", "store", "observe"]),
+    (
+        "cli",
+        &["model", "config", "compare", "runtime", "jose", "store", "observe"],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -178,7 +183,10 @@ const HOMES: [(&str, &[&str]); 45] = [
     ("mimalloc", &["main.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     ("url", &["model/issuer.rs", "config/", "proxy/fetch/"]),
-    ("ipnet", &["model/", "config/", "store/", "proxy/", "cli/keys.rs"]),
+    (
+        "ipnet",
+        &["model/", "config/", "store/", "compare/", "proxy/", "cli/keys.rs"],
+    ),
     ("bytes", &["proxy/"]),
     // Vocabulary.
     ("http", &[""]),

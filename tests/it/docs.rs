@@ -55,9 +55,9 @@ fn every_command_in_the_readme_is_run_by_a_test() {
                     .unwrap();
                 assert!(checked.success(), "{script}");
             }
-            ["keygate", "check", file] => {
-                let checked = Command::new(env!("CARGO_BIN_EXE_keygate"))
-                    .args(["check", file])
+            ["keygate", "check", ..] => {
+                let checked = Command::new(crate::support::program())
+                    .args(&words[1..])
                     .current_dir(ROOT)
                     .output()
                     .unwrap();

@@ -15,3 +15,4 @@ mod operate;
 mod cli;
 mod answers;
 mod include;
+mod diff;

@@ -1,0 +1,93 @@
+//! What became weaker, in words, with both places.
+
+use crate::config::Origin;
+use crate::config::Route;
+use crate::model::names::Name;
+use std::fmt;
+
+/// One requirement that became weaker, and the routes it is about.
+///
+/// Prints as `routes: what: was …, is …` and, on an indented line of its own, both places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weaker {
+    /// As they are called now; empty where it is about every request. With a request as an example where it was another
+    /// route's before.
+    pub routes: Vec<String>,
+    /// Which requirement, as the file calls it: `scopes`, `issuer main: clock_skew`.
+    pub what: String,
+    pub was: String,
+    pub is: String,
+    pub old: Origin,
+    pub new: Origin,
+}
+
+impl fmt::Display for Weaker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let routes = match self.routes.as_slice() {
+            [] => "every route".to_owned(),
+            routes => routes.join(", "),
+        };
+        write!(out, "{routes}: {}: was {}, is {}", self.what, self.was, self.is)?;
+        write!(out, "\n    was in {}, is in {}", self.old, self.new)
+    }
+}
+
+/// Findings, with what is said of several routes said once.
+#[derive(Default)]
+pub(in crate::compare) struct Findings(Vec<Weaker>);
+
+impl Findings {
+    /// `moved` names the route whose requests these were before, and one of them.
+    pub(in crate::compare) fn add(&mut self, route: &Route, moved: Option<(Name, &str)>, mut weaker: Weaker) {
+        let name = match moved {
+            None => route.name.to_string(),
+            Some((before, example)) => format!("{} (requests of {before} before, such as `{example}`)", route.name),
+        };
+        weaker.routes = Vec::new();
+        let same = self.0.iter_mut().find(|known| {
+            !known.routes.is_empty()
+                && (&known.what, &known.was, &known.is, &known.old, &known.new)
+                    == (&weaker.what, &weaker.was, &weaker.is, &weaker.old, &weaker.new)
+        });
+        match same {
+            Some(known) if known.routes.contains(&name) => {}
+            Some(known) => known.routes.push(name),
+            None => {
+                weaker.routes.push(name);
+                self.0.push(weaker);
+            }
+        }
+    }
+
+    /// About every request.
+    pub(in crate::compare) fn add_whole(&mut self, weaker: Weaker) {
+        self.0.push(weaker);
+    }
+
+    pub(in crate::compare) fn into_list(self) -> Vec<Weaker> {
+        self.0
+    }
+}
+
+/// A list as people read it: sorted, or `nothing`.
+pub(in crate::compare) fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.sort();
+    match items.is_empty() {
+        true => "nothing".to_owned(),
+        false => format!("[{}]", items.join(", ")),
+    }
+}
+
+/// A duration as the file writes it.
+pub(in crate::compare) fn duration(duration: std::time::Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    match units
+        .into_iter()
+        .find(|(each, _)| millis > 0 && millis.is_multiple_of(*each))
+    {
+        Some((each, unit)) => format!("{}{unit}", millis / each),
+        None => format!("{millis}ms"),
+    }
+}

@@ -1,0 +1,213 @@
+//! Which tokens of an issuer count, and which counted before?
+
+use crate::compare::Weaker;
+use crate::compare::finding::duration;
+use crate::compare::finding::listed;
+use crate::compare::route::Placed;
+use crate::config::Issuer;
+use crate::config::KeySource;
+use crate::config::issuer::JwksUrl;
+use std::path::Path;
+use std::time::Duration;
+
+/// Calls `found` with everything that lets tokens of one issuer pass on `now` that did not on `before`.
+pub(in crate::compare) fn compare(
+    (before, was): (Placed<'_>, &Issuer),
+    (now, is): (Placed<'_>, &Issuer),
+    found: &mut dyn FnMut(Weaker),
+) {
+    let Issuer {
+        name: _,
+        // What makes it the same issuer.
+        issuer: _,
+        keys,
+        audiences: _,
+        algorithms,
+        types,
+        clock_skew,
+        max_lifetime,
+        required_claims,
+        scope_claims,
+        client_id_claims,
+        organization_claim,
+    } = is;
+    compare_audiences((before, was), (now, is), found);
+    let mut report = |key: &str, old: String, new: String| {
+        let place = |placed: Placed<'_>, issuer: &Issuer| {
+            placed.side.origins.find(["issuers", issuer.name.as_str(), key]).clone()
+        };
+        found(Weaker {
+            routes: Vec::new(),
+            what: format!("issuer {}: {key}", is.name),
+            was: old,
+            is: new,
+            old: place(before, was),
+            new: place(now, is),
+        });
+    };
+    compare_keys((before.side.folder, &was.keys), (now.side.folder, keys), &mut report);
+    if algorithms.iter().any(|algorithm| !was.algorithms.contains(algorithm)) {
+        report("algorithms", listed(&was.algorithms), listed(algorithms));
+    }
+    let typ = |types: &[String]| listed(types.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }));
+    let has = |list: &[String], typ: &str| list.iter().any(|known| known.eq_ignore_ascii_case(typ));
+    if types.iter().any(|typ| !has(&was.types, typ)) {
+        report("types", typ(&was.types), typ(types));
+    }
+    for (key, old, new) in [
+        ("clock_skew", was.clock_skew, *clock_skew),
+        ("max_lifetime", was.max_lifetime, *max_lifetime),
+    ] {
+        if new > old {
+            report(key, duration(old), duration(new));
+        }
+    }
+    let claims = |list: &[(String, Vec<String>)]| {
+        listed(list.iter().map(|(name, values)| format!("{name}: {}", listed(values))))
+    };
+    let kept = |(name, allowed): &(String, Vec<String>)| {
+        let same = required_claims.iter().filter(|(other, _)| other == name);
+        same.into_iter()
+            .any(|(_, values)| values.iter().all(|value| allowed.contains(value)))
+    };
+    if !was.required_claims.iter().all(kept) {
+        report("required_claims", claims(&was.required_claims), claims(required_claims));
+    }
+    // The first claim that is there counts, so a list cut short at its end reads no other claim than before.
+    let reads_others = |old: &[String], new: &[String]| !old.starts_with(new);
+    for (key, old, new) in [
+        ("scope_claims", &was.scope_claims, scope_claims),
+        ("client_id_claims", &was.client_id_claims, client_id_claims),
+    ] {
+        if reads_others(old, new) {
+            report(key, old.join(", "), new.join(", "));
+        }
+    }
+    if was.organization_claim != *organization_claim {
+        report(
+            "organization_claim",
+            was.organization_claim.clone(),
+            organization_claim.clone(),
+        );
+    }
+}
+
+/// Those of the route, or of the issuer where the route names none.
+fn compare_audiences(
+    (before, was): (Placed<'_>, &Issuer),
+    (now, is): (Placed<'_>, &Issuer),
+    found: &mut dyn FnMut(Weaker),
+) {
+    let old = before.route.audiences.as_ref().or(was.audiences.as_ref());
+    let new = now.route.audiences.as_ref().or(is.audiences.as_ref());
+    let wider = match (old, new) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => new.iter().any(|audience| !old.contains(audience)),
+    };
+    if !wider {
+        return;
+    }
+    let words = |audiences: Option<&Vec<String>>| audiences.map_or_else(|| "any".to_owned(), listed);
+    let place = |placed: Placed<'_>, issuer: &Issuer| match placed.route.audiences {
+        Some(_) => ["routes".to_owned(), placed.route.name.to_string()],
+        None => ["issuers".to_owned(), issuer.name.to_string()],
+    };
+    let origin = |placed: Placed<'_>, issuer: &Issuer| {
+        let [section, name] = place(placed, issuer);
+        placed.side.origins.find([&section, &name, "audiences"]).clone()
+    };
+    found(Weaker {
+        routes: Vec::new(),
+        what: format!("audiences of issuer {}", is.name),
+        was: words(old),
+        is: words(new),
+        old: origin(before, was),
+        new: origin(now, is),
+    });
+}
+
+/// Keys of another place are other keys: whose tokens they verify is not known here.
+fn compare_keys(
+    (old_folder, old): (&Path, &KeySource),
+    (folder, new): (&Path, &KeySource),
+    report: &mut dyn FnMut(&str, String, String),
+) {
+    let below = |folder: &Path, path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    match (old, new) {
+        (KeySource::Url(old), KeySource::Url(new)) => compare_urls((old_folder, old), (folder, new), report),
+        (KeySource::Pem(old), KeySource::Pem(new)) => {
+            let old: Vec<String> = old.iter().map(|path| below(old_folder, path)).collect();
+            let new: Vec<String> = new.iter().map(|path| below(folder, path)).collect();
+            if new.iter().any(|path| !old.contains(path)) {
+                report("public_key_files", listed(old), listed(new));
+            }
+        }
+        (KeySource::File(old), KeySource::File(new)) if below(old_folder, old) == below(folder, new) => {}
+        (old, new) => {
+            let words = |folder: &Path, keys: &KeySource| match keys {
+                KeySource::Pem(paths) => ("public_key_files", listed(paths.iter().map(|path| below(folder, path)))),
+                KeySource::File(path) => ("jwks_file", below(folder, path)),
+                KeySource::Url(url) => ("jwks_url", url.url.to_string()),
+            };
+            let ((before, was), (key, is)) = (words(old_folder, old), words(folder, new));
+            report(key, format!("{before}: {was}"), format!("{key}: {is}"));
+        }
+    }
+}
+
+fn compare_urls(
+    (old_folder, old): (&Path, &JwksUrl),
+    (folder, new): (&Path, &JwksUrl),
+    report: &mut dyn FnMut(&str, String, String),
+) {
+    let JwksUrl {
+        url,
+        allow_http,
+        allow_private_addresses,
+        ca_file,
+        // TLS goes through it, and without TLS `allow_http` is the finding.
+        proxy: _,
+        min_refresh,
+        max_refresh,
+        // How soon a new key is known, not how long an old one is believed.
+        cooldown: _,
+        wait: _,
+        max_stale,
+        timeout: _,
+    } = new;
+    if *url != old.url {
+        report("jwks_url", old.url.to_string(), url.to_string());
+    }
+    for (key, was, is) in [
+        ("allow_http", old.allow_http, *allow_http),
+        (
+            "allow_private_addresses",
+            old.allow_private_addresses,
+            *allow_private_addresses,
+        ),
+    ] {
+        if is && !was {
+            report(key, "false".to_owned(), "true".to_owned());
+        }
+    }
+    let words = |folder: &Path, file: &Option<std::path::PathBuf>| match file {
+        Some(path) => path.strip_prefix(folder).unwrap_or(path).display().to_string(),
+        None => "the system's".to_owned(),
+    };
+    let (was, is) = (words(old_folder, &old.ca_file), words(folder, ca_file));
+    if was != is {
+        report("ca_file", was, is);
+    }
+    // How long a withdrawn key is believed.
+    let longer: [(&str, Duration, Duration); 3] = [
+        ("min_refresh", old.min_refresh, *min_refresh),
+        ("max_refresh", old.max_refresh, *max_refresh),
+        ("max_stale", old.max_stale, *max_stale),
+    ];
+    for (key, was, is) in longer {
+        if is > was {
+            report(key, duration(was), duration(is));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How often may a caller come, and how often before?
+
+use crate::compare::Weaker;
+use crate::compare::finding::duration;
+use crate::compare::finding::listed;
+use crate::compare::route::Placed;
+use crate::config::Limit;
+use crate::config::LimitBy;
+use crate::model::plan::Quota;
+use std::time::Duration;
+
+/// Calls `found` with every limit of `before` that nothing on `now` holds at least as strictly.
+pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+    let new: Vec<&Limit> = now.limits().collect();
+    for limit in before.limits() {
+        if new.iter().any(|other| holds(limit, other)) {
+            continue;
+        }
+        let mut weaker = before.weaker(now, "limits", words(limit), "gone".to_owned());
+        weaker.what = format!("limit {}", limit.name);
+        if let Some(same) = new.iter().find(|other| other.name == limit.name) {
+            let place = |placed: Placed<'_>, limit: &Limit| {
+                placed.side.origins.find(["limits", limit.name.as_str(), ""]).clone()
+            };
+            weaker.is = words(same);
+            weaker.old = place(before, limit);
+            weaker.new = place(now, same);
+        }
+        found(weaker);
+    }
+}
+
+/// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
+fn holds(old: &Limit, new: &Limit) -> bool {
+    let Limit { name: _, by, quota } = new;
+    by.iter().all(|word| old.by.contains(word)) && at_most(quota, &old.quota)
+}
+
+/// Whether `quota` admits no more than `bound`, whatever the pace.
+pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
+    let Quota {
+        requests,
+        period,
+        burst,
+    } = quota;
+    let rate = |requests: u32, period: Duration| u128::from(requests) * period.as_nanos();
+    rate(requests.get(), bound.period) <= rate(bound.requests.get(), *period) && *burst <= bound.burst
+}
+
+fn words(limit: &Limit) -> String {
+    let by = listed(limit.by.iter().copied().map(by_word));
+    format!("{}, by {by}", quota_words(&limit.quota))
+}
+
+pub(in crate::compare) fn quota_words(quota: &Quota) -> String {
+    let unit = match quota.period.as_secs() {
+        1 => "s".to_owned(),
+        60 => "min".to_owned(),
+        3_600 => "hour".to_owned(),
+        86_400 => "day".to_owned(),
+        2_592_000 => "month".to_owned(),
+        _ => duration(quota.period),
+    };
+    format!("{}/{unit}, burst {}", quota.requests, quota.burst)
+}
+
+fn by_word(by: LimitBy) -> &'static str {
+    match by {
+        LimitBy::Credential => "credential",
+        LimitBy::Client => "client",
+        LimitBy::Subject => "subject",
+        LimitBy::Organization => "organization",
+        LimitBy::Ip => "ip",
+        LimitBy::Route => "route",
+    }
+}

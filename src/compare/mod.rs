@@ -1,0 +1,97 @@
+//! Which routes ask for less than before? Two configurations, compared by the requests they decide.
+//!
+//! `requests` finds one request of each kind that the two sides may decide differently, and which route decides it on
+//! either side; `route`, `issuer`, `limit` and `whole` compare what the two ask. Each takes the configuration's types apart
+//! field by field, so that a new field cannot be forgotten here.
+
+mod finding;
+mod requests;
+mod whole;
+mod route;
+mod issuer;
+mod limit;
+
+pub use finding::Weaker;
+
+use crate::compare::finding::Findings;
+use crate::config::Config;
+use crate::config::Origins;
+use crate::config::Route;
+use crate::proxy::accept::matcher::MatcherError;
+use std::path::Path;
+
+/// One configuration and where its parts stand.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    pub config: &'a Config,
+    pub origins: &'a Origins,
+    /// The folder of its main file; paths are compared as they are below it.
+    pub folder: &'a Path,
+}
+
+/// Everything that asks for less in `new` than in `old`: some request that `old` refused, or asked more of, may pass with
+/// less now. In the order of `new`'s routes.
+///
+/// What is new and asks for a credential is not among it; what is new and public is. Bounds on size and time are not
+/// requirements and are not compared.
+///
+/// # Errors
+/// Two routes of one side that nothing tells apart; `config::load` finds them first.
+pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError> {
+    let mut findings = Findings::default();
+    whole::compare(old, new, &mut findings);
+    for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
+        let after = &new.config.routes[pair.new];
+        match pair.old.map(|index| &old.config.routes[index]) {
+            Some(before) => compare_routes(old, before, new, after, &pair.example, &mut findings),
+            None => unserved_before(old, new, after, &pair.example, &mut findings),
+        }
+    }
+    Ok(findings.into_list())
+}
+
+fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
+    let moved = (before.name != after.name).then(|| (before.name.clone(), example));
+    route::compare(
+        route::Placed {
+            side: old,
+            route: before,
+        },
+        route::Placed {
+            side: new,
+            route: after,
+        },
+        &mut |weaker| {
+            findings.add(after, moved.clone(), weaker);
+        },
+    );
+}
+
+/// A request that nothing served before: no weakening where a new route asks for a credential, but one where everybody may
+/// come, and where a route that was there reaches further.
+fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
+    let there = old.config.routes.iter().any(|route| route.name == after.name);
+    let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
+    let (key, what) = match (after.public, there) {
+        (true, _) => ("public", "public"),
+        (false, true) => ("match", "match"),
+        (false, false) => return,
+    };
+    let was = there.then(|| old.origins.find(["routes", after.name.as_str(), key]).clone());
+    findings.add(
+        after,
+        None,
+        Weaker {
+            routes: Vec::new(),
+            what: what.to_owned(),
+            was: format!("`{example}` not served"),
+            is: if after.public {
+                "open to everybody".to_owned()
+            } else {
+                "served".to_owned()
+            },
+            old: was.unwrap_or_else(|| old.origins.find(["routes", "", ""]).clone()),
+            new: place(key),
+        },
+    );
+}

@@ -1,0 +1,181 @@
+//! Which requests may two configurations decide differently? One of each kind, and who decides it on either side.
+//!
+//! Let a request be decided by route P before and by N now. Make every segment of its path that is a wildcard in both a
+//! word that no pattern has: fewer patterns match then, P and N still among them, and each side goes on choosing the most
+//! specific, so P and N still decide. The same holds of its host. It is therefore enough to try, for each P and N, the
+//! hosts that either names, a host that nobody names, the paths in which P and N meet with such words in place of
+//! wildcards, and the methods that either takes; the gate's own matcher says who decides.
+
+use crate::config::PathPattern;
+use crate::config::Route;
+use crate::config::route::HostPattern;
+use crate::proxy::accept::Lookup;
+use crate::proxy::accept::Matcher;
+use crate::proxy::accept::hygiene::REGISTERED_METHODS;
+use crate::proxy::accept::matcher::MatcherError;
+use crate::proxy::accept::matcher::Pattern;
+use http::Method;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+/// Who decides requests of one kind before and now, by their numbers.
+pub(in crate::compare) struct Pair {
+    /// `None`: nobody served them.
+    pub old: Option<usize>,
+    pub new: usize,
+    /// One of them: `GET api.example.com/v1/orders/any`.
+    pub example: String,
+}
+
+/// Every pair there is, each once, by the number of the new route.
+pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair>, MatcherError> {
+    let (before, after) = (matcher(old)?, matcher(new)?);
+    let universe = Universe::of(old.iter().chain(new));
+    let olds: Vec<Vec<Segment<'_>>> = old.iter().map(|route| segments(&route.path)).collect();
+    let mut found: Vec<Pair> = Vec::new();
+    let mut seen: HashMap<(usize, Option<usize>), ()> = HashMap::new();
+    for (number, route) in new.iter().enumerate() {
+        let own = segments(&route.path);
+        let rivals = old
+            .iter()
+            .zip(&olds)
+            .map(|(rival, segments)| (rival, segments.as_slice()));
+        for (rival, rival_segments) in rivals.chain([(route, own.as_slice())]) {
+            for path in universe.meet(&own, rival_segments) {
+                for (host, method) in universe.hosts_and_methods(route, rival) {
+                    if decides(&after, &host, &path, &method) != Some(number) {
+                        continue;
+                    }
+                    let decided = decides(&before, &host, &path, &method);
+                    if seen.insert((number, decided), ()).is_none() {
+                        found.push(Pair {
+                            old: decided,
+                            new: number,
+                            example: format!("{method} {host}{path}"),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn matcher(routes: &[Route]) -> Result<Matcher<usize>, MatcherError> {
+    Matcher::compile(routes.iter().enumerate().map(|(number, route)| {
+        let pattern = Pattern {
+            hosts: &route.hosts,
+            path: &route.path,
+            methods: &route.methods,
+        };
+        (pattern, number)
+    }))
+}
+
+/// Near misses count as what they are near to: a request less that is refused, and none more.
+fn decides(matcher: &Matcher<usize>, host: &str, path: &str, method: &Method) -> Option<usize> {
+    match matcher.find(host, path, method, |_, _| true) {
+        Lookup::Found(&number) => Some(number),
+        Lookup::NearMiss | Lookup::MethodNotAllowed(_) | Lookup::NotFound => None,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment<'p> {
+    Literal(&'p str),
+    Any,
+    Rest,
+}
+
+fn segments(path: &PathPattern) -> Vec<Segment<'_>> {
+    let segments = path.as_str().split('/').skip(1);
+    segments
+        .map(|segment| match segment.strip_prefix('{') {
+            Some(inner) if inner.starts_with('*') => Segment::Rest,
+            Some(_) => Segment::Any,
+            None => Segment::Literal(segment),
+        })
+        .collect()
+}
+
+/// Words that no pattern has, and the depth that none reaches.
+struct Universe {
+    word: String,
+    depth: usize,
+}
+
+impl Universe {
+    fn of<'r>(routes: impl Iterator<Item = &'r Route>) -> Self {
+        let (mut texts, mut depth) = (String::new(), 1);
+        for route in routes {
+            depth = depth.max(route.path.as_str().matches('/').count() + 1);
+            texts.push_str(route.path.as_str());
+            for host in &route.hosts {
+                match host {
+                    HostPattern::Any => {}
+                    HostPattern::Exact(name) | HostPattern::Suffix(name) => texts.push_str(name),
+                }
+                texts.push(' ');
+            }
+        }
+        let texts = texts.to_ascii_lowercase();
+        let mut word = "any".to_owned();
+        while texts.contains(&word) {
+            word.push('z');
+        }
+        Self { word, depth }
+    }
+
+    /// Paths that both patterns match, one of each length.
+    fn meet(&self, one: &[Segment<'_>], other: &[Segment<'_>]) -> Vec<String> {
+        let rest = |segments: &[Segment<'_>]| segments.last() == Some(&Segment::Rest);
+        let lengths = match (rest(one), rest(other)) {
+            (false, false) if one.len() == other.len() => one.len()..=one.len(),
+            (true, false) if other.len() >= one.len() => other.len()..=other.len(),
+            (false, true) if one.len() >= other.len() => one.len()..=one.len(),
+            (true, true) => one.len().max(other.len())..=self.depth.max(one.len()).max(other.len()),
+            _ => return Vec::new(),
+        };
+        let at = |segments: &[Segment<'_>], index: usize| match segments.get(index) {
+            Some(Segment::Literal(text)) => Some((*text).to_owned()),
+            Some(Segment::Any | Segment::Rest) | None => None,
+        };
+        lengths
+            .filter_map(|length| {
+                let mut path = String::new();
+                for index in 0..length {
+                    let segment = match (at(one, index), at(other, index)) {
+                        (Some(one), Some(other)) if one != other => return None,
+                        (Some(text), _) | (None, Some(text)) => text,
+                        (None, None) => self.word.clone(),
+                    };
+                    path.push('/');
+                    path.push_str(&segment);
+                }
+                Some(path)
+            })
+            .collect()
+    }
+
+    fn hosts_and_methods(&self, one: &Route, other: &Route) -> Vec<(String, Method)> {
+        let host = |host: &HostPattern| match host {
+            HostPattern::Any => self.word.clone(),
+            HostPattern::Exact(name) => name.clone(),
+            HostPattern::Suffix(name) => format!("{}.{name}", self.word),
+        };
+        let hosts: BTreeSet<String> = one.hosts.iter().chain(&other.hosts).map(host).collect();
+        let mut methods: Vec<Method> = one.methods.iter().chain(&other.methods).cloned().collect();
+        // An unlisted method may go elsewhere than a listed one, and HEAD goes where GET goes unless it is listed.
+        methods.extend(REGISTERED_METHODS);
+        let mut distinct: Vec<Method> = Vec::new();
+        for method in methods {
+            if !distinct.contains(&method) {
+                distinct.push(method);
+            }
+        }
+        let pairs = hosts
+            .iter()
+            .flat_map(|host| distinct.iter().map(|method| (host.clone(), method.clone())));
+        pairs.collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! What holds for every request, and what held before?
+
+use crate::compare::Side;
+use crate::compare::Weaker;
+use crate::compare::finding::Findings;
+use crate::compare::finding::listed;
+use crate::compare::limit;
+use crate::config::ApiKeys;
+use crate::config::Config;
+use std::path::Path;
+
+pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut Findings) {
+    let Config {
+        // Where connections come in, what they may cost, and what is said about them, asks nothing of a caller.
+        listeners: _,
+        requests: _,
+        admin: _,
+        observe: _,
+        trusted_proxies,
+        api_keys,
+        failed_authentication,
+        rate_limit_headers: _,
+        // Compared route by route.
+        issuers: _,
+        limits: _,
+        upstreams: _,
+        routes: _,
+    } = new.config;
+    let mut report = |path: [&str; 2], was: String, is: String| {
+        let [section, key] = path;
+        findings.add_whole(Weaker {
+            routes: Vec::new(),
+            what: path.join(if key.is_empty() { "" } else { "." }),
+            was,
+            is,
+            old: old.origins.find([section, key, ""]).clone(),
+            new: new.origins.find([section, key, ""]).clone(),
+        });
+    };
+    let before = &old.config.trusted_proxies;
+    let believed = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
+    if !trusted_proxies.iter().all(believed) {
+        report(["trusted_proxies", ""], listed(before), listed(trusted_proxies));
+    }
+    let off = || "off".to_owned();
+    match (&old.config.failed_authentication, failed_authentication) {
+        (Some(was), None) => report(["failed_authentication", ""], limit::quota_words(was), off()),
+        (Some(was), Some(is)) if !limit::at_most(is, was) => {
+            report(
+                ["failed_authentication", ""],
+                limit::quota_words(was),
+                limit::quota_words(is),
+            );
+        }
+        (None, _) | (Some(_), Some(_)) => {}
+    }
+    compare_api_keys((old.folder, &old.config.api_keys), (new.folder, api_keys), &mut report);
+}
+
+fn compare_api_keys(
+    (old_folder, old): (&Path, &ApiKeys),
+    (folder, new): (&Path, &ApiKeys),
+    report: &mut dyn FnMut([&str; 2], String, String),
+) {
+    let ApiKeys {
+        // Another header or prefix asks for another text, not for less.
+        header: _,
+        prefix: _,
+        pepper,
+        file,
+    } = new;
+    if old.pepper.is_some() && pepper.is_none() {
+        report(["api_keys", "pepper"], "set".to_owned(), "not set".to_owned());
+    }
+    let below = |folder: &Path, file: &Option<std::path::PathBuf>| {
+        let file = file.as_ref().map(|file| file.strip_prefix(folder).unwrap_or(file));
+        file.map(|file| file.display().to_string())
+    };
+    if let (Some(was), Some(is)) = (below(old_folder, &old.file), below(folder, file))
+        && was != is
+    {
+        report(["api_keys", "file"], was, is);
+    }
+}

@@ -1,0 +1,150 @@
+//! What `keygate check --diff` says about two configurations: `tests/data/diff/base.yaml` and each file beside it. What is
+//! said stands in a `.txt` of the same name; `UPDATE_GOLDEN=1` writes it anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+const BASE: &str = "base.yaml";
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/diff")
+}
+
+/// Exit code, and what is said.
+fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
+    let output = Command::new(crate::support::program())
+        .args(["check", new, "--diff", old])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert!(!err.contains("panicked"), "{err}");
+    (output.status.code().expect("it ends by itself"), out + &err)
+}
+
+/// A folder with what the configurations name, and every configuration there is.
+fn folder() -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let key = keygate::jose::sign::SigningKey::generate_es256().unwrap();
+    put("a.pem", &key.public_pem());
+    put("b.pem", &key.public_pem());
+    put(
+        "set.json",
+        &serde_json::json!({ "keys": [key.public_jwk()] }).to_string(),
+    );
+    put("ca.pem", &std::fs::read_to_string("conf/dev-ca.pem").unwrap());
+    put("pepper.txt", "a pepper");
+    put("keys.yaml", "keys: []\n");
+    put("other.yaml", "keys: []\n");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(data()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".yaml") {
+            put(&name, &std::fs::read_to_string(&path).unwrap());
+            names.push(name);
+        }
+    }
+    names.sort();
+    names.retain(|name| name != BASE);
+    (folder, names)
+}
+
+#[test]
+fn everything_weaker_is_said_as_it_is_kept_in_the_golden_files() {
+    let (folder, names) = folder();
+    let mut wrong = String::new();
+    for name in &names {
+        let (code, said) = check(folder.path(), name, BASE);
+        let said = format!("exit {code}\n{said}");
+        let golden = data().join(name).with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &said).unwrap();
+        } else if said != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{said}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(names.len() >= 20, "{names:?}");
+}
+
+/// What was weakened is strengthened on the way back, so each change is seen from one side alone.
+#[test]
+fn what_is_only_weaker_is_silent_the_other_way() {
+    let (folder, _) = folder();
+    for name in [
+        "scopes-removed-or-widened",
+        "route-became-public",
+        "failed-authentication-raised",
+        "route-accepts-more",
+    ] {
+        let name = format!("{name}.yaml");
+        assert_eq!(check(folder.path(), &name, BASE).0, 3, "{name}");
+        let (code, said) = check(folder.path(), BASE, &name);
+        assert_eq!(code, 0, "{name}: {said}");
+        assert!(
+            said.ends_with("nothing asks for less than in ") || said.contains("nothing asks for less than in"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_is_never_weaker_than_itself() {
+    let (folder, names) = folder();
+    for name in names.iter().map(String::as_str).chain([BASE]) {
+        let (code, said) = check(folder.path(), name, name);
+        assert_eq!(code, 0, "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_one_before_is_compared_without_the_files_it_names() {
+    let (folder, _) = folder();
+    let old = tempfile::tempdir().unwrap();
+    let base = std::fs::read_to_string(data().join(BASE)).unwrap();
+    let path = old.path().join("old.yaml");
+    std::fs::write(&path, base).unwrap();
+    let (code, said) = check(folder.path(), BASE, path.to_str().unwrap());
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = check(folder.path(), "scopes-removed-or-widened.yaml", path.to_str().unwrap());
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains(&format!("was in {}:", path.display())), "{said}");
+}
+
+#[test]
+fn a_bad_configuration_on_either_side_is_1_and_says_which() {
+    let (folder, _) = folder();
+    std::fs::write(folder.path().join("bad.yaml"), "routes: 1\n").unwrap();
+    for (new, old) in [("bad.yaml", BASE), (BASE, "bad.yaml"), (BASE, "absent.yaml")] {
+        let (code, said) = check(folder.path(), new, old);
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("bad.yaml:1") || said.contains("absent.yaml: cannot be read"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn parts_in_included_files_are_compared_and_named_by_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = "include: ['%.d/*.yaml']\nlisteners: [{ address: '127.0.0.1:8080' }]\nupstreams: { echo: { builtin: echo } }\n\
+                issuers: { main: { issuer: 'https://a.example', audiences: any, jwks_url: 'https://a.example/jwks' } }\n";
+    let route = "routes:\n  - name: a\n    match: { path: /a }\n    accept: [jwt]\n    scopes: { all: [read] }\n    upstream: echo\n";
+    let files = BTreeMap::from([("old", route.to_owned()), ("new", route.replace("read]", "write]"))]);
+    for (side, route) in &files {
+        std::fs::create_dir(folder.path().join(format!("{side}.d"))).unwrap();
+        std::fs::write(folder.path().join(format!("{side}.yaml")), main.replace('%', side)).unwrap();
+        std::fs::write(folder.path().join(format!("{side}.d/a.yaml")), route).unwrap();
+    }
+    let (code, said) = check(folder.path(), "new.yaml", "old.yaml");
+    assert_eq!(code, 3, "{said}");
+    let expected = "a: scopes: was all of [read], is all of [write]\n    was in old.d/a.yaml:5, is in new.d/a.yaml:5\n";
+    assert!(said.contains(expected), "{said}");
+}
