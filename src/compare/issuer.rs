@@ -6,7 +6,9 @@ use crate::compare::finding::listed;
 use crate::compare::route::Placed;
 use crate::config::Issuer;
 use crate::config::KeySource;
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::Dial;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
 use std::path::Path;
 use std::time::Duration;
 
@@ -135,7 +137,7 @@ fn compare_keys(
 ) {
     let below = |folder: &Path, path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
     match (old, new) {
-        (KeySource::Url(old), KeySource::Url(new)) => compare_urls((old_folder, old), (folder, new), report),
+        (KeySource::Remote(old), KeySource::Remote(new)) => compare_remote((old_folder, old), (folder, new), report),
         (KeySource::Pem(old), KeySource::Pem(new)) => {
             let old: Vec<String> = old.iter().map(|path| below(old_folder, path)).collect();
             let new: Vec<String> = new.iter().map(|path| below(folder, path)).collect();
@@ -148,7 +150,7 @@ fn compare_keys(
             let words = |folder: &Path, keys: &KeySource| match keys {
                 KeySource::Pem(paths) => ("public_key_files", listed(paths.iter().map(|path| below(folder, path)))),
                 KeySource::File(path) => ("jwks_file", below(folder, path)),
-                KeySource::Url(url) => ("jwks_url", url.url.to_string()),
+                KeySource::Remote(remote) => place(&remote.at),
             };
             let ((before, was), (key, is)) = (words(old_folder, old), words(folder, new));
             report(key, format!("{before}: {was}"), format!("{key}: {is}"));
@@ -156,34 +158,48 @@ fn compare_keys(
     }
 }
 
-fn compare_urls(
-    (old_folder, old): (&Path, &JwksUrl),
-    (folder, new): (&Path, &JwksUrl),
+/// Who says where the keys are, and what is said. Of discovery it is the issuer, whose forms are all its own.
+fn place(at: &KeysAt) -> (&'static str, String) {
+    match at {
+        KeysAt::JwksUrl(url) => ("jwks_url", url.to_string()),
+        KeysAt::Discovery(discovery) => ("discovery", discovery.issuer.to_string()),
+    }
+}
+
+fn compare_remote(
+    (old_folder, old): (&Path, &RemoteKeys),
+    (folder, new): (&Path, &RemoteKeys),
     report: &mut dyn FnMut(&str, String, String),
 ) {
-    let JwksUrl {
-        url,
-        allow_http,
-        allow_private_addresses,
-        ca_file,
-        // TLS goes through it, and without TLS `allow_http` is the finding.
-        proxy: _,
+    let RemoteKeys {
+        at,
+        dial,
         min_refresh,
         max_refresh,
         // How soon a new key is known, not how long an old one is believed.
         cooldown: _,
         wait: _,
         max_stale,
-        timeout: _,
     } = new;
-    if *url != old.url {
-        report("jwks_url", old.url.to_string(), url.to_string());
+    let Dial {
+        allow_http,
+        allow_private_addresses,
+        ca_file,
+        // TLS goes through it, and without TLS `allow_http` is the finding.
+        proxy: _,
+        timeout: _,
+    } = dial;
+    let ((before, was), (key, is)) = (place(&old.at), place(at));
+    if before != key {
+        report(key, format!("{before}: {was}"), format!("{key}: {is}"));
+    } else if was != is {
+        report(key, was, is);
     }
     for (key, was, is) in [
-        ("allow_http", old.allow_http, *allow_http),
+        ("allow_http", old.dial.allow_http, *allow_http),
         (
             "allow_private_addresses",
-            old.allow_private_addresses,
+            old.dial.allow_private_addresses,
             *allow_private_addresses,
         ),
     ] {
@@ -195,7 +211,7 @@ fn compare_urls(
         Some(path) => path.strip_prefix(folder).unwrap_or(path).display().to_string(),
         None => "the system's".to_owned(),
     };
-    let (was, is) = (words(old_folder, &old.ca_file), words(folder, ca_file));
+    let (was, is) = (words(old_folder, &old.dial.ca_file), words(folder, ca_file));
     if was != is {
         report("ca_file", was, is);
     }

@@ -16,6 +16,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         requests: _,
         admin: _,
         observe: _,
+        state_dir: _,
         trusted_proxies,
         api_keys,
         failed_authentication,

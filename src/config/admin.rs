@@ -1,8 +1,12 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`. Never a data listener.
+//! The admin listener: `/metrics`, `/livez`, `/readyz` and the admin API. Never a data listener.
 
+use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::text::SecretText;
+use crate::config::tree::NodeId;
+use crate::model::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -10,9 +14,11 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub address: SocketAddr,
+    /// Who has it may use the admin API. Without it nobody may.
+    pub token: Option<Secret<Vec<u8>>>,
 }
 
-/// The admin listener: `/metrics`, `/livez`, `/readyz`. Without this section there is none.
+/// The admin listener: `/metrics`, `/livez`, `/readyz` and the admin API. Without this section there is none.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Admin")]
@@ -20,7 +26,14 @@ pub(in crate::config) struct Mirror {
     /// Address and port, such as `127.0.0.1:9090`. Never one of a listener. Required.
     #[schemars(required)]
     address: Option<Text<SocketAddr>>,
+    /// Bearer token of the admin API (`/admin/v1/…`, `keygate issuers`): `${NAME}` or `file:path`, 32 characters at
+    /// least. Without it the admin API is off.
+    token: Option<Text<SecretText>>,
 }
+
+/// Shorter ones could be guessed, and whoever has it governs the gate.
+const TOKEN_CHARS_MIN: usize = 32;
+const TOKEN_CHARS_MAX: usize = 1024;
 
 /// The admin listener and where its address stands.
 pub(in crate::config) fn typed(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
@@ -29,11 +42,35 @@ pub(in crate::config) fn typed(mirror: At<Mirror>, checker: &mut Checker<'_>) ->
         "address",
         mirror.value.address,
         "such as `address: 127.0.0.1:9090`",
-    )?;
+    );
+    let token = mirror.value.token.and_then(|token| {
+        let at = token.at;
+        secret(at, token.take(), checker).filter(|token| check_token(at, token, checker))
+    });
+    let address = address?;
     Some(At {
         at: address.at,
         value: Admin {
             address: address.take(),
+            token,
         },
     })
+}
+
+/// What a client can send as it is: `token68` (RFC 9110 section 11.2), long enough.
+fn check_token(at: NodeId, token: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> bool {
+    let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let problem = match token.expose() {
+        token if !token.iter().all(is_token68) => "a token has only letters, digits and `-._~+/=`",
+        token if token.len() < TOKEN_CHARS_MIN => "a token has 32 characters at least",
+        token if token.len() > TOKEN_CHARS_MAX => "a token has 1024 characters at most",
+        _ => return true,
+    };
+    checker.error_with(
+        at,
+        "admin-token",
+        problem,
+        "such as the output of `openssl rand -hex 32`",
+    );
+    false
 }

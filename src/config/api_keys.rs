@@ -66,7 +66,7 @@ pub(in crate::config) fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Api
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// What a secret stands for; a reference that gives nothing is an error, never an empty secret (S076).
-fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
+pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
     let text = written.0.expose();
     // Only where the file says so: a variable must not be able to name a file.
     let Some(path) = text

@@ -46,12 +46,13 @@ pub(in crate::config) struct Mirror {
 }
 
 /// What only the main file says: there is one of each, and who looks for it looks there.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 9] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 10] = [
     "include",
     "listeners",
     "admin",
     "log",
     "requests",
+    "state_dir",
     "trusted_proxies",
     "api_keys",
     "failed_authentication",

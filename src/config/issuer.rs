@@ -2,6 +2,8 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::discovery::Asked;
+use crate::config::discovery::Discovery;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Named;
@@ -59,22 +61,14 @@ pub enum KeySource {
     /// A JWK set in a file, read again when it changes.
     File(PathBuf),
     /// A JWK set behind a URL.
-    Url(Box<JwksUrl>),
+    Remote(Box<RemoteKeys>),
 }
 
-/// `issuers.<name>.jwks_url` and the keys beside it that say how it is fetched.
+/// Where a JWK set behind a URL is, and the keys beside it that say how and when it is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwksUrl {
-    pub url: url::Url,
-    /// Allows `http:`. Default false.
-    pub allow_http: bool,
-    /// Allows addresses that are private, loopback, link-local or otherwise not public; checked on the address that is
-    /// dialled. Default false.
-    pub allow_private_addresses: bool,
-    /// PEM certificates trusted instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// An HTTP proxy for the fetches.
-    pub proxy: Option<url::Url>,
+pub struct RemoteKeys {
+    pub at: KeysAt,
+    pub dial: Dial,
     /// Lower bound of the refresh interval that Cache-Control can ask for. Default 1 min.
     pub min_refresh: Duration,
     /// Upper bound of it. Default 1 h.
@@ -85,7 +79,42 @@ pub struct JwksUrl {
     pub wait: Duration,
     /// How long the last good set serves while fetches fail. Default 24 h.
     pub max_stale: Duration,
-    /// The whole of one fetch. Default 5 s.
+}
+
+impl RemoteKeys {
+    /// Whether keys that were fetched as `other` says would be believed if fetched as this says. When they are fetched,
+    /// and how long they serve, is another matter.
+    pub fn trusts_like(&self, other: &Self) -> bool {
+        let reach = |keys: &Self| Dial {
+            timeout: Duration::ZERO,
+            ..keys.dial.clone()
+        };
+        self.at == other.at && reach(self) == reach(other)
+    }
+}
+
+/// Who says where the set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAt {
+    /// The configuration: `issuers.<name>.jwks_url`.
+    JwksUrl(Url),
+    /// The issuer: `issuers.<name>.discovery`.
+    Discovery(Discovery),
+}
+
+/// How an issuer's servers may be reached, for whatever is asked of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Allows `http:`. Default false.
+    pub allow_http: bool,
+    /// Allows addresses that are private, loopback, link-local or otherwise not public; checked on the address that is
+    /// dialled. Default false.
+    pub allow_private_addresses: bool,
+    /// PEM certificates trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// An HTTP proxy for the requests.
+    pub proxy: Option<Url>,
+    /// The whole of it: for keys, the discovery document included. Default 5 s.
     pub timeout: Duration,
 }
 
@@ -116,13 +145,18 @@ pub(in crate::config) struct Mirror {
     client_id_claims: Option<Texts<Word>>,
     /// Claim that the organization is read from. Default `org`.
     organization_claim: Option<Text<Word>>,
-    /// PEM public keys, one a file. Exactly one of this, `jwks_file` and `jwks_url`.
+    /// PEM public keys, one a file. Exactly one of this, `jwks_file`, `jwks_url` and `discovery`.
     public_key_files: Option<Texts<PathBuf>>,
     /// A JWK set in a file, read again when it changes.
     jwks_file: Option<Text<PathBuf>>,
-    /// A JWK set behind a URL. The keys below say how it is fetched, and stand only beside it.
+    /// A JWK set behind a URL.
     jwks_url: Option<Text<Url>>,
-    /// Allows `http:` in `jwks_url`. Default false.
+    /// The issuer's own document says where its JWK set is: `oauth-authorization-server` (RFC 8414),
+    /// `openid-configuration` (OpenID Connect), or `true` to try both in this order. Default false.
+    ///
+    /// The keys below say how keys are fetched, and stand only beside this or `jwks_url`.
+    discovery: Option<At<Asked>>,
+    /// Allows `http:` where keys are fetched. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
     allow_private_addresses: Option<bool>,
@@ -140,7 +174,7 @@ pub(in crate::config) struct Mirror {
     wait: Option<Text<Duration>>,
     /// How long the last good set serves while fetches fail. Default `24h`.
     max_stale: Option<Text<Duration>>,
-    /// The whole of one fetch. Default `5s`.
+    /// The whole of one fetch, discovery included. Default `5s`.
     timeout: Option<Text<Timeout>>,
 }
 
@@ -156,7 +190,7 @@ impl crate::config::read::Word for Any {
 /// More would make tokens outlive their expiry by minutes; a clock that is further off needs repair.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
 
-/// Keys that mean nothing without `jwks_url`.
+/// Keys that mean nothing without `jwks_url` or `discovery`.
 const FETCH_KEYS: [&str; 10] = [
     "allow_http",
     "allow_private_addresses",
@@ -269,16 +303,20 @@ fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<
     }
 }
 
-/// Where the keys are: exactly one of three.
+/// Where the keys are: exactly one of four.
 fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
-    let sources = ["jwks_url", "jwks_file", "public_key_files"];
+    let sources = ["discovery", "jwks_url", "jwks_file", "public_key_files"];
+    let off = mirror
+        .discovery
+        .as_ref()
+        .is_some_and(|discovery| discovery.value == Asked::Off);
     let written: Vec<&str> = sources
         .into_iter()
-        .filter(|key| checker.tree.entry(at, key).is_some())
+        .filter(|key| checker.tree.entry(at, key).is_some() && !(off && *key == "discovery"))
         .collect();
     match written.as_slice() {
         [] => {
-            let hint = "one of `jwks_url`, `jwks_file` and `public_key_files`";
+            let hint = "one of `discovery: true`, `jwks_url`, `jwks_file` and `public_key_files`";
             checker.error_with(at, "missing-key", "nothing says where its keys are", hint);
             return None;
         }
@@ -289,10 +327,10 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
             return None;
         }
     }
-    if !written.contains(&"jwks_url") {
+    if !(written.contains(&"jwks_url") || written.contains(&"discovery")) {
         for key in FETCH_KEYS {
             if let Some(entry) = checker.tree.entry(at, key) {
-                let problem = format!("`{key}` means nothing without `jwks_url`");
+                let problem = format!("`{key}` means nothing without `jwks_url` or `discovery`");
                 checker.error(entry, "only-with-jwks-url", problem);
             }
         }
@@ -305,17 +343,31 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
     if let Some(file) = mirror.jwks_file.take() {
         return Some(KeySource::File(checker.existing_file(&file)));
     }
-    jwks_url(mirror, checker).map(|url| KeySource::Url(Box::new(url)))
+    let at = keys_at(mirror, checker)?;
+    Some(KeySource::Remote(Box::new(remote_keys(at, mirror, checker))))
 }
 
-fn jwks_url(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksUrl> {
-    let url = mirror.jwks_url.take()?;
+fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
     let allow_http = mirror.allow_http.unwrap_or(false);
-    if url.get().scheme() == "http" && !allow_http {
-        let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
-        let hint = "use https, or say `allow_http: true` beside it";
-        checker.error_with(url.at, "plain-http", problem, hint);
+    let hint = "use https, or say `allow_http: true` beside it";
+    if let Some(url) = mirror.jwks_url.take() {
+        if url.get().scheme() == "http" && !allow_http {
+            let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
+            checker.error_with(url.at, "plain-http", problem, hint);
+        }
+        return Some(KeysAt::JwksUrl(url.take()));
     }
+    let asked = mirror.discovery.take()?;
+    // Without an issuer there is nothing to discover it from; that is said where the issuer is missed.
+    let issuer = mirror.issuer.as_ref()?;
+    if issuer.get().to_url().scheme() == "http" && !allow_http {
+        let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
+        checker.error_with(issuer.at, "plain-http", problem, hint);
+    }
+    asked.value.of(issuer.get()).map(KeysAt::Discovery)
+}
+
+fn remote_keys(at: KeysAt, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {
     let secs = Duration::from_secs;
     let min_at = mirror.min_refresh.as_ref().map(|min| min.at);
     let max_at = mirror.max_refresh.as_ref().map(|max| max.at);
@@ -327,17 +379,19 @@ fn jwks_url(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksUrl> {
         let hint = "the defaults are `1m` and `1h`";
         checker.error_with(at, "bounds-swapped", "`min_refresh` is more than `max_refresh`", hint);
     }
-    Some(JwksUrl {
-        url: url.take(),
-        allow_http,
-        allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
-        ca_file: mirror.ca_file.take().map(|file| checker.existing_file(&file)),
-        proxy: mirror.proxy.take().map(Text::take),
+    RemoteKeys {
+        at,
+        dial: Dial {
+            allow_http: mirror.allow_http.unwrap_or(false),
+            allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
+            ca_file: mirror.ca_file.take().map(|file| checker.existing_file(&file)),
+            proxy: mirror.proxy.take().map(Text::take),
+            timeout: timeout(mirror.timeout.take(), secs(5)),
+        },
         min_refresh,
         max_refresh,
         cooldown: timeout(mirror.cooldown.take(), secs(30)),
         wait: mirror.wait.take().map_or(Duration::from_millis(500), Text::take),
         max_stale: mirror.max_stale.take().map_or(secs(86_400), Text::take),
-        timeout: timeout(mirror.timeout.take(), secs(5)),
-    })
+    }
 }

@@ -20,6 +20,7 @@ mod text;
 pub mod admin;
 pub mod api_keys;
 pub mod cors;
+pub mod discovery;
 pub mod issuer;
 pub mod limit;
 pub mod listener;
@@ -42,8 +43,11 @@ pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::Place;
 pub use include::Includes;
+pub use issuer::Dial;
 pub use issuer::Issuer;
 pub use issuer::KeySource;
+pub use issuer::KeysAt;
+pub use issuer::RemoteKeys;
 pub use limit::Limit;
 pub use limit::LimitBy;
 pub use limit::RateLimitHeaders;
@@ -90,6 +94,8 @@ pub struct Config {
     pub requests: RequestLimits,
     pub admin: Option<Admin>,
     pub observe: Observe,
+    /// Folder in which Keygate keeps what it learned: `state_dir`, else the first of `$STATE_DIRECTORY`.
+    pub state_dir: Option<PathBuf>,
     /// Whose `X-Forwarded-*`, `Forwarded` and client address are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub issuers: BTreeMap<Name, Issuer>,
@@ -118,6 +124,9 @@ struct Mirror {
     listeners: Option<Vec<At<listener::Mirror>>>,
     admin: Option<At<admin::Mirror>>,
     log: Option<observe::Mirror>,
+    /// Folder in which Keygate keeps what it learned, such as issuers' last good keys; made when it is not there.
+    /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
+    state_dir: Option<Text<PathBuf>>,
     requests: Option<listener::LimitsMirror>,
     /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
     trusted_proxies: Option<Texts<IpNet>>,
@@ -279,6 +288,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         requests: listener::typed_limits(mirror.requests.unwrap_or_default(), checker),
         admin: admin.map(|admin| admin.value),
         observe: observe::typed(mirror.log.unwrap_or_default()),
+        state_dir: state_dir(mirror.state_dir, checker),
         trusted_proxies: trusted_proxies(mirror.trusted_proxies, checker),
         issuers: issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), checker),
         api_keys,
@@ -305,6 +315,26 @@ fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> 
         }
     }
     written.into_iter().map(Text::take).collect()
+}
+
+/// The folder that is written, else the one that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
+fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let Some(written) = written else {
+        let list = (checker.env)("STATE_DIRECTORY")?;
+        let first = list.split(':').next().map(PathBuf::from);
+        return first.filter(|path| path.is_absolute());
+    };
+    let path = checker.resolve(written.at, written.get());
+    if path.exists() && !path.is_dir() {
+        let problem = checker.with_value(written.at, "this is not a folder");
+        checker.error_with(
+            written.at,
+            "not-a-folder",
+            problem,
+            "files with names of their own are kept in it",
+        );
+    }
+    Some(path)
 }
 
 /// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.

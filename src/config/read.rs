@@ -76,7 +76,6 @@ enum Mistake {
 const NOT_YET: &[&str] = &[
     "tls",
     "plans",
-    "discovery",
     "introspection",
     "health",
     "token_endpoint",

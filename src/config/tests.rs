@@ -94,15 +94,13 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
     assert_eq!(all.failed_authentication, least.failed_authentication);
     assert_eq!(all.rate_limit_headers, least.rate_limit_headers);
     let (full, bare) = (&all.issuers["main"], &least.issuers["main"]);
-    let (KeySource::Url(full_url), KeySource::Url(bare_url)) = (&full.keys, &bare.keys) else {
+    let (KeySource::Remote(full_keys), KeySource::Remote(bare_keys)) = (&full.keys, &bare.keys) else {
         panic!("both fetch their keys");
     };
-    let full_url = Box::new(issuer::JwksUrl {
-        ca_file: None,
-        proxy: None,
-        ..(**full_url).clone()
-    });
-    assert_eq!(full_url, *bare_url);
+    let mut full_keys = full_keys.clone();
+    full_keys.dial.ca_file = None;
+    full_keys.dial.proxy = None;
+    assert_eq!(full_keys, *bare_keys);
     let full = Issuer {
         keys: bare.keys.clone(),
         required_claims: Vec::new(),

@@ -9,10 +9,12 @@ mod handles;
 pub use handles::AnswerLabel;
 pub use handles::CredentialLabel;
 pub use handles::FetchResult;
+pub use handles::IssuerGauges;
 pub use handles::IssuerMetrics;
 pub use handles::LimitMetrics;
 pub use handles::Open;
 pub use handles::RouteMetrics;
+pub use handles::StateMetrics;
 pub use handles::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
@@ -111,6 +113,11 @@ pub struct Metrics {
     issuer_key_fetches: IntCounterVec,
     issuer_keys: IntGaugeVec,
     issuer_keys_skipped: IntGaugeVec,
+    issuer_keys_from_disk: IntGaugeVec,
+    issuer_last_success: GaugeVec,
+    issuer_next_fetch: GaugeVec,
+    issuer_consecutive_failures: IntGaugeVec,
+    state_write_failures: IntCounter,
     api_keys: IntGaugeVec,
     limit_decisions: IntCounterVec,
     limit_buckets: IntGaugeVec,
@@ -198,7 +205,7 @@ impl Metrics {
             ),
             issuer_key_fetches: make.counters(
                 "keygate_issuer_key_fetches_total",
-                "Attempts to fetch an issuer's keys by result (success, rejected, failure).",
+                "Attempts to fetch an issuer's keys by result (success, rejected, private_parts, failure).",
                 &["issuer", "result"],
             ),
             issuer_keys: make.gauges("keygate_issuer_keys", "Usable keys of an issuer.", "issuer"),
@@ -206,6 +213,30 @@ impl Metrics {
                 "keygate_issuer_keys_skipped",
                 "Keys in an issuer's set that cannot be used.",
                 "issuer",
+            ),
+            issuer_keys_from_disk: make.gauges(
+                "keygate_issuer_keys_from_disk",
+                "Whether the keys in use were kept by a process before and not confirmed since.",
+                "issuer",
+            ),
+            issuer_last_success: make.float_gauges(
+                "keygate_issuer_keys_last_success_timestamp_seconds",
+                "When the keys in use were last fetched or confirmed; 0 before the first time.",
+                "issuer",
+            ),
+            issuer_next_fetch: make.float_gauges(
+                "keygate_issuer_next_fetch_timestamp_seconds",
+                "When an issuer's keys are fetched next; 0 while that is not planned.",
+                "issuer",
+            ),
+            issuer_consecutive_failures: make.gauges(
+                "keygate_issuer_consecutive_failures",
+                "Attempts to fetch an issuer's keys that failed since the last good one.",
+                "issuer",
+            ),
+            state_write_failures: make.counter(
+                "keygate_state_write_failures_total",
+                "Attempts to keep something in state_dir that failed.",
             ),
             api_keys: make.gauges(
                 "keygate_api_keys",
@@ -285,10 +316,19 @@ impl Metrics {
             keys_age: self.issuer_keys_age.with_label_values(&[name]),
             keys: self.issuer_keys.with_label_values(&[name]),
             keys_skipped: self.issuer_keys_skipped.with_label_values(&[name]),
+            keys_from_disk: self.issuer_keys_from_disk.with_label_values(&[name]),
+            last_success: self.issuer_last_success.with_label_values(&[name]),
+            next_fetch: self.issuer_next_fetch.with_label_values(&[name]),
+            consecutive_failures: self.issuer_consecutive_failures.with_label_values(&[name]),
             fetch_successes: fetches("success"),
             fetch_rejections: fetches("rejected"),
+            fetch_private_parts: fetches("private_parts"),
             fetch_failures: fetches("failure"),
         }
+    }
+
+    pub fn state(&self) -> StateMetrics {
+        StateMetrics(self.state_write_failures.clone())
     }
 
     pub fn limit(&self, name: &str) -> LimitMetrics {
@@ -359,6 +399,10 @@ impl Metrics {
         forget(&self.issuer_key_fetches, "issuer", &names.issuers);
         forget(&self.issuer_keys, "issuer", &names.issuers);
         forget(&self.issuer_keys_skipped, "issuer", &names.issuers);
+        forget(&self.issuer_keys_from_disk, "issuer", &names.issuers);
+        forget(&self.issuer_last_success, "issuer", &names.issuers);
+        forget(&self.issuer_next_fetch, "issuer", &names.issuers);
+        forget(&self.issuer_consecutive_failures, "issuer", &names.issuers);
         forget(&self.limit_decisions, "limit", &names.limits);
         forget(&self.limit_buckets, "limit", &names.limits);
     }

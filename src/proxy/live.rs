@@ -1,6 +1,7 @@
 //! What outlives a reload: issuers' key sets, buckets, endpoints, verified tokens, API keys.
 
 use crate::config;
+use crate::config::KeySource;
 use crate::config::UpstreamKind;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
@@ -62,9 +63,19 @@ impl Live {
         match issuers.get(&settings.name) {
             Some(state) if state.settings() == settings => Arc::clone(state),
             before => {
-                let same_source = before.filter(|state| state.settings().keys == settings.keys);
-                let keys = match same_source {
-                    Some(state) => Arc::clone(state.keys()),
+                let keys = match before {
+                    Some(state) if state.settings().keys == settings.keys => Arc::clone(state.keys()),
+                    Some(state) => {
+                        let keys = IssuerKeys::new(&settings.keys);
+                        // Other intervals, same place: what it published is as good as before.
+                        if let (KeySource::Remote(old), KeySource::Remote(new)) =
+                            (&state.settings().keys, &settings.keys)
+                            && new.trusts_like(old)
+                        {
+                            keys.take_over(state.keys());
+                        }
+                        Arc::new(keys)
+                    }
                     None => Arc::new(IssuerKeys::new(&settings.keys)),
                 };
                 let state = Arc::new(IssuerState::new(settings.clone(), keys));

@@ -3,8 +3,10 @@
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::metrics::ApiKeyCounts;
+use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
+use crate::proxy::authenticate::jwks_cache::Origin;
 use crate::proxy::respond::ROWS;
 use crate::proxy::service::Gate;
 use std::sync::Arc;
@@ -55,14 +57,16 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
         }
         for issuer in &gate.snapshot().issuers {
             let health = issuer.keys().health(now);
-            let (usable, skipped, age) = match &health.keys {
-                Some(keys) => {
-                    let age = now.tick.saturating_since(keys.confirmed.tick);
-                    (keys.jwks.len(), keys.jwks.skipped().len(), Some(age))
-                }
-                None => (0, 0, None),
-            };
-            metrics.issuer(issuer.name().as_str()).set_keys(usable, skipped, age);
+            let keys = health.keys.as_ref();
+            metrics.issuer(issuer.name().as_str()).set(IssuerGauges {
+                usable: keys.map_or(0, |keys| keys.jwks.len()),
+                skipped: keys.map_or(0, |keys| keys.jwks.skipped().len()),
+                age: keys.map(|keys| keys.age(now)),
+                from_disk: keys.is_some_and(|keys| keys.origin == Origin::Disk),
+                last_success: keys.map(|keys| keys.confirmed),
+                next_fetch: health.next_fetch,
+                consecutive_failures: health.consecutive_failures,
+            });
         }
         metrics.set_api_keys(count(&live.directory, now.wall));
     }));

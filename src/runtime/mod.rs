@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod echo;
 pub mod assemble;
+pub mod kept;
 pub mod reload;
 pub mod watch;
 pub mod serve;

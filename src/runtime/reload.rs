@@ -18,11 +18,15 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::fetch::file;
+use crate::proxy::fetch::kept::Keeper;
+use crate::proxy::fetch::kept::KeptKeys;
 use crate::proxy::fetch::source;
 use crate::proxy::fetch::source::SourceError;
 use crate::proxy::live::Live;
 use crate::proxy::service::Gate;
 use crate::proxy::snapshot::Snapshot;
+use crate::runtime::kept;
 use crate::runtime::watch::Watched;
 use crate::store::keys_file;
 use crate::store::keys_file::KeysFileError;
@@ -89,11 +93,11 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
         };
         match &issuer.keys {
             KeySource::Pem(paths) => {
-                pems.insert(name.clone(), source::read_pems(paths).map_err(failed)?);
+                pems.insert(name.clone(), file::read_pems(paths).map_err(failed)?);
             }
             // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
-            KeySource::File(path) => drop(source::read_set(path).map_err(failed)?),
-            KeySource::Url(_) => {}
+            KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
+            KeySource::Remote(_) => {}
         }
     }
     let keys = read_keys(&config)?;
@@ -141,14 +145,23 @@ pub struct Reloader {
     files: Files,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
+    /// Where issuers' keys are kept over a restart.
+    kept: Option<Arc<KeptKeys>>,
     /// The background work of each issuer, by the issuer's unique number.
     issuers: BTreeMap<u64, AbortHandle>,
 }
 
 impl Reloader {
     /// Takes over a gate that runs on `loaded`, and starts the issuers' background work.
-    pub fn new(path: PathBuf, loaded: Loaded, gate: Arc<Gate>, readiness: Arc<Readiness>) -> Self {
+    pub fn new(
+        path: PathBuf,
+        loaded: Loaded,
+        gate: Arc<Gate>,
+        readiness: Arc<Readiness>,
+        kept: Option<Arc<KeptKeys>>,
+    ) -> Self {
         let mut reloader = Self {
+            kept,
             path,
             gate,
             readiness,
@@ -184,6 +197,10 @@ impl Reloader {
         let mut files = Files::default();
         let compiled = load_noting(&self.path, &mut files).and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, self.generation + 1, now)?;
+            // An issuer that is new here may be an old one under its old name.
+            if let Some(kept) = &self.kept {
+                kept::restore(&snapshot, kept, now);
+            }
             Ok((loaded, snapshot))
         });
         match compiled {
@@ -256,7 +273,7 @@ impl Reloader {
         for (uid, issuer) in in_use {
             self.issuers
                 .entry(uid)
-                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness));
+                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept.as_ref()));
         }
         let names: Vec<String> = self.config.issuers.keys().map(condition).collect();
         self.readiness
@@ -269,6 +286,7 @@ impl Reloader {
             ("listeners", before.listeners != new.listeners),
             ("admin", before.admin != new.admin),
             ("log", before.observe != new.observe),
+            ("state_dir", before.state_dir != new.state_dir),
         ];
         for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "This part of the configuration takes effect after a restart");
@@ -304,9 +322,15 @@ fn condition(issuer: &Name) -> String {
     format!("{CONDITION_PREFIX}{issuer}")
 }
 
-fn follow_issuer(issuer: &Arc<IssuerState>, gate: &Arc<Gate>, readiness: &Arc<Readiness>) -> AbortHandle {
+fn follow_issuer(
+    issuer: &Arc<IssuerState>,
+    gate: &Arc<Gate>,
+    readiness: &Arc<Readiness>,
+    kept: Option<&Arc<KeptKeys>>,
+) -> AbortHandle {
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuer(issuer.name().as_str());
+    let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state()));
     let name = condition(issuer.name());
     if issuer.keys().is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
@@ -323,10 +347,10 @@ fn follow_issuer(issuer: &Arc<IssuerState>, gate: &Arc<Gate>, readiness: &Arc<Re
         let keys = Arc::clone(issuer.keys());
         match issuer.settings().keys {
             KeySource::Pem(_) => watch.await,
-            KeySource::File(_) | KeySource::Url(_) => {
+            KeySource::File(_) | KeySource::Remote(_) => {
                 tokio::join!(
                     watch,
-                    source::run(issuer.settings().clone(), keys, clock, metrics, stop)
+                    source::run(issuer.settings().clone(), keys, clock, metrics, keeper, stop)
                 );
             }
         }

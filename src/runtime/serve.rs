@@ -23,6 +23,7 @@ use crate::runtime::admin;
 use crate::runtime::admin::Admin;
 use crate::runtime::assemble;
 use crate::runtime::echo;
+use crate::runtime::kept;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
 use crate::runtime::reload::Reloader;
@@ -136,6 +137,10 @@ pub fn serve(
     let echo_address = echo.local_addr().map_err(StartError::Echo)?;
     let live = Arc::new(Live::new(Arc::clone(&metrics), echo_address));
     let snapshot = reload::install(&mut loaded, &live, 1, now)?;
+    let kept = kept::open(&loaded.config, &metrics);
+    if let Some(kept) = &kept {
+        kept::restore(&snapshot, kept, now);
+    }
     metrics.config_reloaded(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let access = AccessLog::start(std::io::stdout(), format, metrics.access_records_dropped.clone())
@@ -154,7 +159,7 @@ pub fn serve(
         let _inside = background.enter();
         let signals = Signals::install().map_err(StartError::Signals)?;
         // Before anybody can ask `/readyz`: until it has named the issuers, nothing says that their keys are missing.
-        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness));
+        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness), kept);
         (signals, reloader)
     };
     // Both outlive the drain: probes ask while requests end, and requests to the echo upstream are requests.

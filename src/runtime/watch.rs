@@ -4,27 +4,13 @@
 //! file systems tell nobody; a fingerprint sees all of these, and costs one system call a look.
 
 use crate::config::Includes;
+use crate::proxy::fetch::file::Fingerprint;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::SystemTime;
-
-/// What changes when a file's content does, without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Fingerprint {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
-    use std::os::unix::fs::MetadataExt;
     // Follows symbolic links: what counts is the file that would be read.
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Fingerprint {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-        inode: metadata.ino(),
-    })
+    std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
 }
 
 /// A set of files and how they looked last.

@@ -2,9 +2,11 @@
 //!
 //! Each is made once for a name; counting is then an atomic addition, without a look-up by text.
 
+use crate::model::clock::Timestamp;
 use crate::observe::metrics::NONE;
 use crate::observe::metrics::OTHER;
 use crate::observe::metrics::count;
+use crate::observe::metrics::seconds;
 use http::Method;
 use prometheus::Gauge;
 use prometheus::Histogram;
@@ -70,6 +72,8 @@ pub enum FetchResult {
     Success,
     /// An answer came that changes nothing: too big, no usable key, not a key set.
     Rejected,
+    /// The answer holds private keys: whoever reads it can sign as the issuer. It changes nothing here.
+    PrivateParts,
     /// No answer came: network, TLS, time, status.
     Failure,
 }
@@ -198,9 +202,28 @@ pub struct IssuerMetrics {
     pub(super) keys_age: Gauge,
     pub(super) keys: IntGauge,
     pub(super) keys_skipped: IntGauge,
+    pub(super) keys_from_disk: IntGauge,
+    pub(super) last_success: Gauge,
+    pub(super) next_fetch: Gauge,
+    pub(super) consecutive_failures: IntGauge,
     pub(super) fetch_successes: IntCounter,
     pub(super) fetch_rejections: IntCounter,
+    pub(super) fetch_private_parts: IntCounter,
     pub(super) fetch_failures: IntCounter,
+}
+
+/// An issuer's keys at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IssuerGauges {
+    pub usable: usize,
+    pub skipped: usize,
+    /// `None` while there are no keys; the gauge then reads as infinitely old, so that an alert on age fires.
+    pub age: Option<Duration>,
+    /// A process before this one fetched them, and none of its successors has yet.
+    pub from_disk: bool,
+    pub last_success: Option<Timestamp>,
+    pub next_fetch: Option<Timestamp>,
+    pub consecutive_failures: u32,
 }
 
 impl IssuerMetrics {
@@ -208,15 +231,30 @@ impl IssuerMetrics {
         match result {
             FetchResult::Success => self.fetch_successes.inc(),
             FetchResult::Rejected => self.fetch_rejections.inc(),
+            FetchResult::PrivateParts => self.fetch_private_parts.inc(),
             FetchResult::Failure => self.fetch_failures.inc(),
         }
     }
 
-    /// `age` is `None` while there are no keys; the gauge then reads as infinitely old, so that an alert on age fires.
-    pub fn set_keys(&self, usable: usize, skipped: usize, age: Option<Duration>) {
-        self.keys.set(count(usable));
-        self.keys_skipped.set(count(skipped));
-        self.keys_age.set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+    pub fn set(&self, gauges: IssuerGauges) {
+        self.keys.set(count(gauges.usable));
+        self.keys_skipped.set(count(gauges.skipped));
+        self.keys_from_disk.set(gauges.from_disk.into());
+        let age = gauges.age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+        self.keys_age.set(age);
+        self.last_success.set(gauges.last_success.map_or(0.0, seconds));
+        self.next_fetch.set(gauges.next_fetch.map_or(0.0, seconds));
+        self.consecutive_failures.set(gauges.consecutive_failures.into());
+    }
+}
+
+/// What keeping state on disk counts in.
+#[derive(Clone, Debug)]
+pub struct StateMetrics(pub(super) IntCounter);
+
+impl StateMetrics {
+    pub fn write_failed(&self) {
+        self.0.inc();
     }
 }
 

@@ -27,7 +27,15 @@ fn full() -> Metrics {
     route.denied(CredentialLabel::None, "no_credential");
     metrics.upstream("orders").answered(Duration::from_millis(2));
     metrics.issuer("main").fetched(FetchResult::Success);
-    metrics.issuer("main").set_keys(2, 1, Some(Duration::from_secs(9)));
+    metrics.issuer("main").set(IssuerGauges {
+        usable: 2,
+        skipped: 1,
+        age: Some(Duration::from_secs(9)),
+        from_disk: true,
+        last_success: Some(Timestamp::from_unix_secs(1000)),
+        next_fetch: Some(Timestamp::from_unix_secs(2000)),
+        consecutive_failures: 3,
+    });
     metrics.limit("per-key").allowed();
     metrics.set_api_keys(ApiKeyCounts::default());
     metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
@@ -263,7 +271,7 @@ fn a_failed_reload_leaves_the_time_of_the_last_good_one() {
 #[test]
 fn an_issuer_without_keys_reads_as_infinitely_stale() {
     let metrics = metrics();
-    metrics.issuer("main").set_keys(0, 0, None);
+    metrics.issuer("main").set(IssuerGauges::default());
     let age = "keygate_issuer_keys_age_seconds";
     check(&metrics, age, &[&format!("{age}{{issuer=\"main\"}} inf")]);
     assert_eq!(promtool(&["check", "metrics"], &metrics.text()), (true, String::new()));

@@ -32,10 +32,31 @@ pub struct KeySet {
     pub jwks: Arc<Jwks>,
     /// Rises whenever the set is replaced by a different one.
     pub generation: u64,
-    /// When this content was last confirmed by a good fetch.
-    pub confirmed: Now,
+    /// When this content was last confirmed by a good fetch, in this process or one before it.
+    pub confirmed: Timestamp,
+    /// How it came into this process.
+    pub origin: Origin,
+    /// How old the confirmation was at `put`: the monotonic clock begins with the process, the age of a kept set before.
+    age_when_put: Duration,
+    put: Tick,
     /// SHA-256 of the text the set was read from: says whether the next one is different.
     fingerprint: [u8; 32],
+}
+
+/// How a set came into this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was fetched, or confirmed by a fetch; or read from the operator's files.
+    Source,
+    /// It was kept on disk by a process before this one, and no fetch has confirmed it since.
+    Disk,
+}
+
+impl KeySet {
+    /// How long ago it was confirmed. Goes on over restarts, and a wall clock that is set back renews nothing.
+    pub fn age(&self, now: Now) -> Duration {
+        self.age_when_put.saturating_add(now.tick.saturating_since(self.put))
+    }
 }
 
 /// Why there are no keys to verify with. The request is answered 503: Keygate cannot tell (S050).
@@ -75,6 +96,10 @@ pub struct IssuerHealth {
     pub fetches_ok: u64,
     /// Attempts since the process started that did not.
     pub fetches_failed: u64,
+    /// Where the last good fetch found the set.
+    pub fetched_from: Option<Arc<str>>,
+    /// From when on the set is too old to be used; `None` where that never happens, and without a set.
+    pub usable_until: Option<Timestamp>,
 }
 
 /// One issuer's keys and what is known about fetching them. Outlives a reload, as long as the issuer's [`KeySource`]
@@ -121,12 +146,13 @@ struct State {
     consecutive_failures: u32,
     fetches_ok: u64,
     fetches_failed: u64,
+    fetched_from: Option<Arc<str>>,
 }
 
 impl IssuerKeys {
     pub fn new(source: &KeySource) -> Self {
         let rules = match source {
-            KeySource::Url(url) => Rules::Remote {
+            KeySource::Remote(url) => Rules::Remote {
                 cooldown: url.cooldown,
                 wait: url.wait,
                 max_stale: url.max_stale,
@@ -154,7 +180,7 @@ impl IssuerKeys {
     pub fn current(&self, now: Now) -> Result<Arc<KeySet>, NoKeys> {
         let set = self.set.load_full().ok_or(NoKeys::NeverLoaded)?;
         if let Rules::Remote { max_stale, .. } = self.rules {
-            let age = now.tick.saturating_since(set.confirmed.tick);
+            let age = set.age(now);
             if age > max_stale {
                 return Err(NoKeys::TooStale { age });
             }
@@ -235,6 +261,39 @@ impl IssuerKeys {
         let _ = finished.wait_for(|_| self.is_loaded()).await;
     }
 
+    /// Puts a set in place that a process before this one kept, `age` after it was confirmed, unless there is one. It
+    /// serves like any other while the first fetch is under way, and only as long as it would have without the restart.
+    pub fn restore(&self, text: &[u8], jwks: Jwks, confirmed: Timestamp, age: Duration, now: Now) {
+        if !self.is_loaded() {
+            let kept = (confirmed, Origin::Disk, age);
+            self.replace(text, jwks, kept, now.tick);
+        }
+    }
+
+    /// Takes over the set of `before`, which came from the same place, and what is known about its age.
+    pub fn take_over(&self, before: &Self) {
+        let good = before.state().last_good_started;
+        self.set.store(before.set.load_full());
+        self.state().last_good_started = good;
+    }
+
+    /// Has the fetcher start an attempt now, whatever the cooldown says, and returns its number for
+    /// [`Self::wait_for_attempt`]. While one is under way it is that one's. For operators, not for requests.
+    pub fn demand(&self) -> u64 {
+        let mut state = self.state();
+        if state.in_flight {
+            return state.started;
+        }
+        state.asked = true;
+        self.wake.notify_one();
+        state.started.saturating_add(1)
+    }
+
+    /// Whether attempt number `attempt` has finished.
+    pub fn has_finished(&self, attempt: u64) -> bool {
+        *self.finished.borrow() >= attempt
+    }
+
     /// For the fetcher: returns when a request has asked for newer keys.
     pub async fn asked(&self) {
         loop {
@@ -280,6 +339,12 @@ impl IssuerKeys {
     pub fn health(&self, now: Now) -> IssuerHealth {
         let usable = self.current(now).map(drop);
         let keys = self.set.load_full();
+        let usable_until = match (&self.rules, &keys) {
+            (Rules::Remote { max_stale, .. }, Some(keys)) => {
+                Some(now.wall.saturating_sub(keys.age(now)).saturating_add(*max_stale))
+            }
+            (Rules::Remote { .. }, None) | (Rules::Local, _) => None,
+        };
         let state = self.state();
         IssuerHealth {
             keys,
@@ -290,11 +355,19 @@ impl IssuerKeys {
             consecutive_failures: state.consecutive_failures,
             fetches_ok: state.fetches_ok,
             fetches_failed: state.fetches_failed,
+            fetched_from: state.fetched_from.clone(),
+            usable_until,
         }
     }
 
     /// Puts `jwks` in place, and says whether it differs from what was there.
-    fn replace(&self, text: &[u8], jwks: Jwks, now: Now) -> (Arc<KeySet>, bool) {
+    fn replace(
+        &self,
+        text: &[u8],
+        jwks: Jwks,
+        (confirmed, origin, age_when_put): (Timestamp, Origin, Duration),
+        put: Tick,
+    ) -> (Arc<KeySet>, bool) {
         let fingerprint = sha256(&[text]);
         let old = self.set.load_full();
         let same = old.filter(|old| old.fingerprint == fingerprint);
@@ -309,7 +382,10 @@ impl IssuerKeys {
         let set = Arc::new(KeySet {
             jwks,
             generation,
-            confirmed: now,
+            confirmed,
+            origin,
+            age_when_put,
+            put,
             fingerprint,
         });
         self.set.store(Some(Arc::clone(&set)));
@@ -358,10 +434,26 @@ pub struct Success {
     pub failures_before: u32,
 }
 
+/// What a failed attempt was one more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How many attempts have now failed since the last good one.
+    pub in_a_row: u32,
+    /// The one before failed too, with the same words.
+    pub same_as_before: bool,
+}
+
 impl Attempt<'_> {
+    /// Notes where the set was found.
+    pub fn from(self, place: &str) -> Self {
+        self.keys.state().fetched_from = Some(place.into());
+        self
+    }
+
     /// `text` is what `jwks` was read from.
     pub fn succeed(self, text: &[u8], jwks: Jwks, now: Now) -> Success {
-        let (keys, changed) = self.keys.replace(text, jwks, now);
+        let fresh = (now.wall, Origin::Source, Duration::ZERO);
+        let (keys, changed) = self.keys.replace(text, jwks, fresh, now.tick);
         let mut state = self.keys.state();
         state.last_good_started = Some(self.started);
         state.last_error = None;
@@ -375,20 +467,23 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nothing changes but the account of failures: the last good set is kept. Returns how many attempts have now failed
-    /// in a row.
-    pub fn fail(self, error: &str) -> u32 {
+    /// Nothing changes but the account of failures: the last good set is kept.
+    pub fn fail(self, error: &str) -> Failure {
         self.note_failure(error)
     }
 
-    fn note_failure(&self, error: &str) -> u32 {
+    fn note_failure(&self, error: &str) -> Failure {
         let mut state = self.keys.state();
+        let same_as_before = state.last_error.as_deref() == Some(error);
         state.last_error = Some(error.into());
         state.fetches_failed = state.fetches_failed.saturating_add(1);
         state.consecutive_failures = state.consecutive_failures.saturating_add(1);
-        let failures = state.consecutive_failures;
+        let in_a_row = state.consecutive_failures;
         self.finish(state);
-        failures
+        Failure {
+            in_a_row,
+            same_as_before,
+        }
     }
 
     fn finish(&self, mut state: MutexGuard<'_, State>) {

@@ -1,6 +1,6 @@
 //! How is an issuer's server spoken to? Only where its configuration allows, by our own TLS and resolver, without redirects.
 
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::Dial;
 use crate::proxy::fetch::address::AddressError;
 use crate::proxy::fetch::address::Reach;
 use crate::proxy::fetch::address::Resolver;
@@ -33,14 +33,14 @@ pub struct Target<'a> {
     pub proxy: Option<&'a Url>,
 }
 
-impl<'a> From<&'a JwksUrl> for Target<'a> {
-    fn from(source: &'a JwksUrl) -> Self {
+impl<'a> Target<'a> {
+    pub fn new(url: &'a Url, dial: &'a Dial) -> Self {
         Self {
-            url: &source.url,
-            allow_http: source.allow_http,
-            allow_private_addresses: source.allow_private_addresses,
-            ca_file: source.ca_file.as_deref(),
-            proxy: source.proxy.as_ref(),
+            url,
+            allow_http: dial.allow_http,
+            allow_private_addresses: dial.allow_private_addresses,
+            ca_file: dial.ca_file.as_deref(),
+            proxy: dial.proxy.as_ref(),
         }
     }
 }

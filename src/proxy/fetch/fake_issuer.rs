@@ -1,6 +1,8 @@
 //! What does an issuer that misbehaves look like? A raw server on loopback that answers as it is told and counts.
 
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::Dial;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
 use rcgen::BasicConstraints;
 use rcgen::Certificate;
 use rcgen::CertificateParams;
@@ -45,19 +47,21 @@ pub fn set_of(keys: &[String]) -> String {
 }
 
 /// The defaults of the configuration, for `url`, allowed to reach loopback over plain HTTP.
-pub fn jwks_url(url: &str) -> JwksUrl {
-    JwksUrl {
-        url: url.parse().unwrap(),
-        allow_http: true,
-        allow_private_addresses: true,
-        ca_file: None,
-        proxy: None,
+pub fn jwks_url(url: &str) -> RemoteKeys {
+    RemoteKeys {
+        at: KeysAt::JwksUrl(url.parse().unwrap()),
+        dial: Dial {
+            allow_http: true,
+            allow_private_addresses: true,
+            ca_file: None,
+            proxy: None,
+            timeout: Duration::from_secs(5),
+        },
         min_refresh: Duration::from_secs(60),
         max_refresh: Duration::from_secs(3600),
         cooldown: Duration::from_secs(30),
         wait: Duration::from_secs(10),
         max_stale: Duration::from_secs(24 * 3600),
-        timeout: Duration::from_secs(5),
     }
 }
 

@@ -1,6 +1,6 @@
-//! How is a key set brought from its URL? One bounded GET; whatever goes wrong with it changes nothing.
+//! How is a document of an issuer brought from its URL? One bounded GET; whatever goes wrong with it changes nothing.
 
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::Dial;
 use crate::jose::jwks::Jwks;
 use crate::proxy::fetch::client::FetchError;
 use crate::proxy::fetch::client::Target;
@@ -11,33 +11,50 @@ use crate::proxy::fetch::client::client;
 use crate::proxy::fetch::client::request_error;
 use crate::proxy::fetch::schedule::Freshness;
 use http::header::ACCEPT;
+use url::Url;
 
-/// What an issuer answered: at most [`Jwks::BYTES_MAX`] bytes, not yet read as a key set.
+/// What an issuer answered: at most [`Jwks::BYTES_MAX`] bytes, not yet read.
 #[derive(Debug)]
 pub struct Fetched {
     pub body: Vec<u8>,
     pub freshness: Freshness,
 }
 
-/// Gets the document behind `source.url`. The whole of it, name look-up and body included, takes at most
-/// `source.timeout` (S048).
+/// What is asked for. What comes is read whatever its type says: many issuers say `text/plain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Jwks,
+    Metadata,
+}
+
+impl Wanted {
+    const fn accept(self) -> &'static str {
+        match self {
+            Self::Jwks => "application/json, application/jwk-set+json",
+            Self::Metadata => "application/json",
+        }
+    }
+}
+
+/// Gets the document behind `url`. The whole of it, name look-up and body included, takes at most `dial.timeout` (S048).
 ///
 /// # Errors
 /// Whatever keeps the answer from being a 200 of at most [`Jwks::BYTES_MAX`] bytes.
-pub async fn fetch(source: &JwksUrl) -> Result<Fetched, FetchError> {
-    check_url(source.into())?;
-    let timeout = source.timeout;
-    let bounded = tokio::time::timeout(timeout, get(source.into())).await;
+pub async fn fetch(url: &Url, dial: &Dial, wanted: Wanted) -> Result<Fetched, FetchError> {
+    let target = Target::new(url, dial);
+    check_url(target)?;
+    let timeout = dial.timeout;
+    let bounded = tokio::time::timeout(timeout, get(target, wanted)).await;
     bounded.unwrap_or(Err(FetchError::TimedOut { timeout }))
 }
 
-async fn get(target: Target<'_>) -> Result<Fetched, FetchError> {
+async fn get(target: Target<'_>, wanted: Wanted) -> Result<Fetched, FetchError> {
     // A new client for each fetch: fetches are minutes apart, so no connection is worth keeping, the name is resolved and
     // checked each time, and replaced certificates of the authorities are noticed.
     let request = client(target, 0)
         .await?
         .get(target.url.clone())
-        .header(ACCEPT, "application/json, application/jwk-set+json");
+        .header(ACCEPT, wanted.accept());
     let response = request.send().await.map_err(request_error)?;
     check_head(response.status(), response.headers(), target.url)?;
     let freshness = Freshness::of(response.headers());

@@ -2,7 +2,10 @@
 
 pub mod address;
 pub mod client;
+pub mod discovery;
+pub mod file;
 pub mod jwks;
+pub mod kept;
 pub mod resolve;
 pub mod schedule;
 pub mod source;

@@ -1,6 +1,6 @@
 //! When is an issuer's key set fetched next?
 
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::RemoteKeys;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header::AGE;
@@ -77,7 +77,7 @@ fn delta_seconds(text: &str) -> Option<Duration> {
 
 /// The pause after a success: what the issuer asks for, between `min_refresh` and `max_refresh`, spread by up to a tenth
 /// either way within these bounds. `random` is in 0..1.
-pub fn after_success(source: &JwksUrl, freshness: Freshness, random: f64) -> Duration {
+pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> Duration {
     let asked = match freshness {
         Freshness::Silent => SILENT,
         Freshness::None => Duration::ZERO,
@@ -99,7 +99,7 @@ pub enum Loaded {
 
 /// The pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s … at most 30 s until a set was
 /// loaded, at most `min_refresh` afterwards, when it is also never below `cooldown`. Spread by up to a tenth upwards.
-pub fn after_failure(source: &JwksUrl, loaded: Loaded, failures: u32, random: f64) -> Duration {
+pub fn after_failure(source: &RemoteKeys, loaded: Loaded, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let backoff = FIRST_RETRY.saturating_mul(1 << doublings);
     let pause = match loaded {
@@ -206,7 +206,7 @@ mod tests {
         let mut source = jwks_url("https://issuer.example/");
         source.cooldown = secs(30);
         source.min_refresh = secs(60);
-        let pauses = |source: &JwksUrl| -> Vec<_> {
+        let pauses = |source: &RemoteKeys| -> Vec<_> {
             (1..=8)
                 .map(|n| after_failure(source, Loaded::Once, n, 0.0).as_secs())
                 .collect()

@@ -1,8 +1,9 @@
 //! Who keeps an issuer's keys up to date? One background task per issuer, so that there is one fetch at a time.
 
 use crate::config::issuer::Issuer;
-use crate::config::issuer::JwksUrl;
 use crate::config::issuer::KeySource;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
 use crate::jose::jwks::Jwks;
 use crate::jose::jwks::JwksError;
 use crate::model::clock::Clock;
@@ -10,32 +11,37 @@ use crate::model::names::Name;
 use crate::observe::metrics::FetchResult;
 use crate::observe::metrics::IssuerMetrics;
 use crate::proxy::authenticate::jwks_cache::Attempt;
+use crate::proxy::authenticate::jwks_cache::Failure;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
+use crate::proxy::authenticate::jwks_cache::KeySet;
 use crate::proxy::fetch::client::FetchError;
+use crate::proxy::fetch::discovery;
+use crate::proxy::fetch::discovery::DiscoveryError;
+use crate::proxy::fetch::file;
+use crate::proxy::fetch::jwks::Wanted;
 use crate::proxy::fetch::jwks::fetch;
+use crate::proxy::fetch::kept::Keeper;
 use crate::proxy::fetch::schedule::Freshness;
 use crate::proxy::fetch::schedule::Loaded;
 use crate::proxy::fetch::schedule::after_failure;
 use crate::proxy::fetch::schedule::after_success;
 use std::error::Error;
-use std::fs::Metadata;
 use std::io;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// How often a file is looked at.
-const POLL: Duration = Duration::from_secs(1);
+use url::Url;
 
 /// Why an attempt brought no usable key set.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    #[error("the issuer does not say where its keys are")]
+    Discovery(#[source] DiscoveryError),
     #[error("fetching the issuer's keys failed")]
     Fetch(#[source] FetchError),
+    #[error("no whole answer within {} ms, discovery included", timeout.as_millis())]
+    TimedOut { timeout: Duration },
     #[error("{} cannot be read", path.display())]
     File {
         path: PathBuf,
@@ -52,22 +58,42 @@ pub enum SourceError {
     Keys(#[source] JwksError),
 }
 
+impl SourceError {
+    /// Under which word the attempt is counted.
+    fn result(&self) -> FetchResult {
+        match self {
+            Self::Keys(JwksError::PrivateParts) => FetchResult::PrivateParts,
+            Self::Keys(_) => FetchResult::Rejected,
+            Self::Discovery(error) if error.is_about_a_document() => FetchResult::Rejected,
+            Self::Discovery(_)
+            | Self::Fetch(_)
+            | Self::TimedOut { .. }
+            | Self::File { .. }
+            | Self::NotAFile { .. }
+            | Self::FileTooLong { .. }
+            | Self::Interrupted(_) => FetchResult::Failure,
+        }
+    }
+}
+
 /// Keeps `keys` up to date from where `issuer` says they are, until `stop` holds `true` or its sender is gone. For PEM
-/// files, which are read once, returns after reading them.
+/// files, which are read once, returns at once.
 ///
 /// `keys` must have been made for `issuer.keys`. Run one of these per issuer: that is what makes fetches single. When
-/// `keys` comes from before a reload, it fetches when the next fetch was due, not at once.
+/// `keys` comes from before a reload, it fetches when the next fetch was due, not at once. What is fetched is handed to
+/// `keeper`, where there is one.
 pub async fn run(
     issuer: Issuer,
     keys: Arc<IssuerKeys>,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
+    keeper: Option<Keeper>,
     mut stop: watch::Receiver<bool>,
 ) {
     let work = async {
         match &issuer.keys {
-            KeySource::Url(source) => follow_url(&issuer.name, source, &keys, &*clock, &metrics).await,
-            KeySource::File(path) => follow_file(&issuer.name, path, &keys, &*clock).await,
+            KeySource::Remote(source) => follow_remote(&issuer.name, source, &keys, &*clock, &metrics, keeper).await,
+            KeySource::File(path) => file::follow(&issuer.name, path, &keys, &*clock).await,
             // Part of the configuration: read with it, and watched with it.
             KeySource::Pem(_) => {}
         }
@@ -79,7 +105,15 @@ pub async fn run(
     }
 }
 
-async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dyn Clock, metrics: &IssuerMetrics) {
+async fn follow_remote(
+    name: &Name,
+    source: &RemoteKeys,
+    keys: &IssuerKeys,
+    clock: &dyn Clock,
+    metrics: &IssuerMetrics,
+    mut keeper: Option<Keeper>,
+) {
+    let mut finder = Finder::default();
     loop {
         let due = tokio::time::sleep(keys.next_fetch_in(clock.now()));
         tokio::select! {
@@ -87,17 +121,30 @@ async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dy
             () = keys.asked() => {}
         }
         let attempt = keys.start_attempt(clock.now());
-        let outcome = fetch_set(source).await;
-        metrics.fetched(match &outcome {
-            Ok(_) => FetchResult::Success,
-            Err(SourceError::Keys(_)) => FetchResult::Rejected,
-            Err(_) => FetchResult::Failure,
-        });
+        let timeout = source.dial.timeout;
+        let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut finder)).await;
+        let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
+        metrics.fetched(
+            outcome
+                .as_ref()
+                .map_or_else(SourceError::result, |_| FetchResult::Success),
+        );
         let random = random();
         let pause = match outcome {
-            Ok((body, jwks, freshness)) => {
-                succeeded(name, attempt, &body, jwks, clock);
-                after_success(source, freshness, random)
+            Ok(set) => {
+                if finder.found.as_ref() != Some(&set.from) {
+                    // Where discovery leads to is news; a URL of the configuration is not.
+                    if let KeysAt::Discovery(_) = source.at {
+                        tracing::info!(issuer = name.as_str(), jwks_uri = %set.from, "Issuer keys discovered");
+                    }
+                    finder.found = Some(set.from.clone());
+                }
+                let attempt = attempt.from(set.from.as_str());
+                let in_place = succeeded(name, attempt, &set.body, set.jwks, clock);
+                if let Some(keeper) = &mut keeper {
+                    keeper.keep(name, &set.body, in_place, clock.now()).await;
+                }
+                after_success(source, set.freshness, random)
             }
             Err(error) => {
                 let failures = failed(name, attempt, &error);
@@ -109,10 +156,41 @@ async fn follow_url(name: &Name, source: &JwksUrl, keys: &IssuerKeys, clock: &dy
     }
 }
 
-async fn fetch_set(source: &JwksUrl) -> Result<(Vec<u8>, Jwks, Freshness), SourceError> {
-    let fetched = fetch(source).await.map_err(SourceError::Fetch)?;
+/// What finding the set has taught.
+#[derive(Debug, Default)]
+struct Finder {
+    /// Which of the issuer's documents was good last: asked first, so that a refresh costs one request and not two.
+    document: usize,
+    /// Where the last good set came from.
+    found: Option<Url>,
+}
+
+/// A good set and where it came from.
+struct FetchedSet {
+    from: Url,
+    body: Vec<u8>,
+    jwks: Jwks,
+    freshness: Freshness,
+}
+
+/// The document is read again each time: an issuer that moves its keys says so there and nowhere else.
+async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSet, SourceError> {
+    let url = match &source.at {
+        KeysAt::JwksUrl(url) => url.clone(),
+        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut finder.document)
+            .await
+            .map_err(SourceError::Discovery)?,
+    };
+    let fetched = fetch(&url, &source.dial, Wanted::Jwks)
+        .await
+        .map_err(SourceError::Fetch)?;
     let jwks = Jwks::parse(&fetched.body).map_err(SourceError::Keys)?;
-    Ok((fetched.body, jwks, fetched.freshness))
+    Ok(FetchedSet {
+        from: url,
+        body: fetched.body,
+        jwks,
+        freshness: fetched.freshness,
+    })
 }
 
 /// In 0..1; without randomness the middle, which only means that replicas do not drift apart.
@@ -124,117 +202,14 @@ fn random() -> f64 {
     }
 }
 
-async fn follow_file(name: &Name, path: &Path, keys: &IssuerKeys, clock: &dyn Clock) {
-    let mut file = KeyFile::new(path);
-    loop {
-        file.poll(name, keys, clock).await;
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// A JWK set in a file, and what it looked like when it was last read.
-#[derive(Debug)]
-pub(crate) struct KeyFile<'a> {
-    path: &'a Path,
-    /// `None` before the first look.
-    seen: Option<Result<Fingerprint, io::ErrorKind>>,
-}
-
-/// What changes when a file is written or replaced, also when its content keeps its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Fingerprint {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            // Also moves with the permissions, so a file that becomes readable is read.
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-impl<'a> KeyFile<'a> {
-    pub(crate) fn new(path: &'a Path) -> Self {
-        Self { path, seen: None }
-    }
-
-    /// Reads the file if it changed since the last look.
-    pub(crate) async fn poll(&mut self, name: &Name, keys: &IssuerKeys, clock: &dyn Clock) {
-        // Taken before the content: a write in between shows at the next look.
-        let metadata = tokio::fs::metadata(self.path).await;
-        let seen = metadata.as_ref().map(Fingerprint::of).map_err(io::Error::kind);
-        if self.seen == Some(seen) {
-            return;
-        }
-        self.seen = Some(seen);
-        let attempt = keys.start_attempt(clock.now());
-        // Off the runtime: a network file system may take its time.
-        let path = self.path.to_owned();
-        let read = tokio::task::spawn_blocking(move || read_set(&path)).await;
-        match read.unwrap_or_else(|error| Err(SourceError::Interrupted(error))) {
-            Ok((text, jwks)) => succeeded(name, attempt, &text, jwks, clock),
-            Err(error) => {
-                failed(name, attempt, &error);
-            }
-        }
-    }
-}
-
-/// Reads a JWK set.
-///
-/// # Errors
-/// A file that cannot be read, is too long, or holds no usable set.
-pub fn read_set(path: &Path) -> Result<(Vec<u8>, Jwks), SourceError> {
-    let text = read_bounded(path)?;
-    let jwks = Jwks::parse(&text).map_err(SourceError::Keys)?;
-    Ok((text, jwks))
-}
-
-/// Reads PEM public keys. All or nothing: with one file missing, tokens would be refused that the operator meant to
-/// accept, and 401 would be the wrong answer to them.
-///
-/// # Errors
-/// A file that cannot be read, is too long, or is not exactly one public key.
-pub fn read_pems(paths: &[PathBuf]) -> Result<(Vec<u8>, Jwks), SourceError> {
-    let pems = paths
-        .iter()
-        .map(|path| read_bounded(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let jwks = Jwks::from_pems(&pems).map_err(SourceError::Keys)?;
-    Ok((pems.concat(), jwks))
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let unreadable = |source| SourceError::File {
-        path: path.to_owned(),
-        source,
-    };
-    // Opening a named pipe would wait for its writer, without end.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(SourceError::NotAFile { path: path.to_owned() });
-    }
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = Vec::new();
-    let mut bounded = file.take(Jwks::BYTES_MAX as u64 + 1);
-    bounded.read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() > Jwks::BYTES_MAX {
-        return Err(SourceError::FileTooLong { path: path.to_owned() });
-    }
-    Ok(text)
-}
-
-/// Notes a good attempt; logs it when something changed.
-fn succeeded(name: &Name, attempt: Attempt<'_>, text: &[u8], jwks: Jwks, clock: &dyn Clock) {
+/// Notes a good attempt; logs it when something changed. Returns the set that is in place now.
+pub(in crate::proxy::fetch) fn succeeded(
+    name: &Name,
+    attempt: Attempt<'_>,
+    text: &[u8],
+    jwks: Jwks,
+    clock: &dyn Clock,
+) -> Arc<KeySet> {
     let success = attempt.succeed(text, jwks, clock.now());
     let (issuer, generation) = (name.as_str(), success.keys.generation);
     if success.changed {
@@ -250,23 +225,35 @@ fn succeeded(name: &Name, attempt: Attempt<'_>, text: &[u8], jwks: Jwks, clock: 
             "Issuer keys fetched again"
         );
     }
+    success.keys
 }
 
 /// Notes a bad attempt; the first in a row is a warning, the others are counted. Returns how many there were in a row.
-fn failed(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
+pub(in crate::proxy::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
+    let published = error.result() == FetchResult::PrivateParts;
     let error = chain(error);
-    let failures = attempt.fail(&error);
-    if failures == 1 {
+    let Failure {
+        in_a_row,
+        same_as_before,
+    } = attempt.fail(&error);
+    if published && !same_as_before {
+        // Whoever read the set can sign as the issuer: this is not about a fetch, and cannot wait.
+        tracing::error!(
+            issuer = name.as_str(),
+            error,
+            "Issuer publishes private keys; its key set is refused"
+        );
+    } else if in_a_row == 1 {
         tracing::warn!(issuer = name.as_str(), error, "Issuer keys cannot be fetched");
     } else {
         tracing::debug!(
             issuer = name.as_str(),
-            failures,
+            failures = in_a_row,
             error,
             "Issuer keys still cannot be fetched"
         );
     }
-    failures
+    in_a_row
 }
 
 /// An error and its causes in one line.

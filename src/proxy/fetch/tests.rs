@@ -1,8 +1,9 @@
 //! What happens when an issuer misbehaves? Real sockets on loopback, real certificates.
 
 use crate::config::issuer::Issuer;
-use crate::config::issuer::JwksUrl;
 use crate::config::issuer::KeySource;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
 use crate::jose::jwks::Jwks;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
@@ -24,21 +25,34 @@ use crate::proxy::fetch::fake_issuer::ec_jwk;
 use crate::proxy::fetch::fake_issuer::jwks_url;
 use crate::proxy::fetch::fake_issuer::rsa_jwk;
 use crate::proxy::fetch::fake_issuer::set_of;
-use crate::proxy::fetch::jwks::fetch;
+use crate::proxy::fetch::file::KeyFile;
+use crate::proxy::fetch::file::read_pems;
+use crate::proxy::fetch::jwks::Fetched;
+use crate::proxy::fetch::jwks::Wanted;
 use crate::proxy::fetch::schedule::Freshness;
-use crate::proxy::fetch::source::KeyFile;
-use crate::proxy::fetch::source::read_pems;
 use crate::proxy::fetch::source::run;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Gets the set behind the URL of `source`.
+async fn fetch(source: &RemoteKeys) -> Result<Fetched, FetchError> {
+    let KeysAt::JwksUrl(url) = &source.at else {
+        panic!("{:?}", source.at);
+    };
+    crate::proxy::fetch::jwks::fetch(url, &source.dial, Wanted::Jwks).await
+}
+
 fn rsa_set() -> String {
     set_of(&[rsa_jwk()])
 }
 
-fn issuer(keys: KeySource) -> Issuer {
+pub fn metrics() -> Metrics {
+    Metrics::new(&NO_REASONS, Timestamp::default())
+}
+
+pub fn issuer(keys: KeySource) -> Issuer {
     Issuer {
         name: "fake".parse().unwrap(),
         issuer: "https://issuer.example".parse().unwrap(),
@@ -86,6 +100,7 @@ impl Running {
             Arc::clone(&keys),
             Arc::<ManualClock>::clone(&clock),
             Metrics::new(&NO_REASONS, clock.now().wall).issuer("main"),
+            None,
             stopped,
         ));
         Self {
@@ -96,8 +111,8 @@ impl Running {
         }
     }
 
-    fn url(source: JwksUrl) -> Self {
-        Self::start(KeySource::Url(Box::new(source)))
+    fn url(source: RemoteKeys) -> Self {
+        Self::start(KeySource::Remote(Box::new(source)))
     }
 
     /// Returns when attempt number `attempt` has finished, and says so if it does not.
@@ -237,21 +252,21 @@ async fn s043_a_kid_missed_while_the_issuer_was_down_is_found_afterwards() {
 async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let mut source = jwks_url(&fake.url());
-    source.allow_http = false;
+    source.dial.allow_http = false;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
-    source.url = "ftp://issuer.example/jwks".parse().unwrap();
-    source.allow_http = true;
+    source.at = KeysAt::JwksUrl("ftp://issuer.example/jwks".parse().unwrap());
+    source.dial.allow_http = true;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
     assert_eq!(fake.connections(), 0);
 }
 
 /// A source for a TLS issuer that trusts `authority` alone.
-fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> JwksUrl {
+fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> RemoteKeys {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.certificate.pem()).unwrap();
     let mut source = jwks_url(url);
-    source.allow_http = false;
-    source.ca_file = Some(path);
+    source.dial.allow_http = false;
+    source.dial.ca_file = Some(path);
     source
 }
 
@@ -305,11 +320,11 @@ async fn s047_the_system_does_not_trust_a_strangers_certificate() {
 async fn a_ca_file_that_is_missing_or_empty_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut source = jwks_url("https://localhost:1/jwks");
-    source.ca_file = Some(folder.path().join("absent.pem"));
+    source.dial.ca_file = Some(folder.path().join("absent.pem"));
     assert!(matches!(fetch(&source).await, Err(FetchError::CaFile { path, .. }) if path.ends_with("absent.pem")));
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "no certificate in here").unwrap();
-    source.ca_file = Some(empty);
+    source.dial.ca_file = Some(empty);
     assert!(matches!(fetch(&source).await, Err(FetchError::CaFileEmpty { path }) if path.ends_with("empty.pem")));
 }
 
@@ -322,7 +337,7 @@ async fn s048_an_endless_body_is_cut_at_its_size_whatever_its_length_claims() {
     ] {
         let fake = FakeIssuer::start(Reply::Endless(header)).await;
         let mut source = jwks_url(&fake.url());
-        source.timeout = Duration::from_secs(60);
+        source.dial.timeout = Duration::from_secs(60);
         let outcome = fetch(&source).await;
         // The last length is refused by the HTTP library already.
         assert!(
@@ -355,7 +370,7 @@ async fn s048_dripping_and_hanging_end_with_the_total_time() {
     for reply in [Reply::Drip, Reply::Hang] {
         let fake = FakeIssuer::start(reply.clone()).await;
         let mut source = jwks_url(&fake.url());
-        source.timeout = Duration::from_millis(200);
+        source.dial.timeout = Duration::from_millis(200);
         let outcome = tokio::time::timeout(Duration::from_secs(10), fetch(&source))
             .await
             .unwrap();
@@ -417,7 +432,7 @@ async fn s046_private_addresses_are_refused_by_literal_and_by_name() {
     let port = fake.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "2130706433", "localhost"] {
         let mut source = jwks_url(&format!("http://{host}:{port}/jwks"));
-        source.allow_private_addresses = false;
+        source.dial.allow_private_addresses = false;
         let outcome = fetch(&source).await;
         let refused = matches!(outcome, Err(FetchError::Address(AddressError::NotPublic { .. })));
         assert!(refused, "{host}: {outcome:?}");
@@ -430,8 +445,8 @@ async fn s046_private_addresses_are_refused_by_literal_and_by_name() {
 async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_checked() {
     let proxy = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let mut source = jwks_url("http://issuer.invalid/jwks");
-    source.allow_private_addresses = false;
-    source.proxy = Some(format!("http://localhost:{}", proxy.address.port()).parse().unwrap());
+    source.dial.allow_private_addresses = false;
+    source.dial.proxy = Some(format!("http://localhost:{}", proxy.address.port()).parse().unwrap());
     assert!(fetch(&source).await.is_ok());
     assert!(
         proxy
@@ -440,7 +455,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
         "{}",
         proxy.last_head()
     );
-    source.url = "http://169.254.169.254/jwks".parse().unwrap();
+    source.at = KeysAt::JwksUrl("http://169.254.169.254/jwks".parse().unwrap());
     assert!(matches!(fetch(&source).await, Err(FetchError::Address(_))));
     assert_eq!(proxy.requests(), 1);
 }
@@ -448,7 +463,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
 #[tokio::test]
 async fn errors_do_not_repeat_the_url() {
     let mut source = jwks_url("http://127.0.0.1:1/jwks?code=hunter2");
-    source.timeout = Duration::from_secs(2);
+    source.dial.timeout = Duration::from_secs(2);
     let running = Running::url(source);
     running.attempt(1).await;
     let error = running.keys.health(running.clock.now()).last_error.unwrap();
@@ -518,7 +533,7 @@ async fn a_stopped_fetcher_leaves_nobody_waiting() {
 #[tokio::test]
 async fn a_reload_does_not_fetch_again_what_is_not_due() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let source = KeySource::Url(Box::new(jwks_url(&fake.url())));
+    let source = KeySource::Remote(Box::new(jwks_url(&fake.url())));
     let first = Running::start(source.clone());
     first.attempt(1).await;
     tokio::task::yield_now().await;

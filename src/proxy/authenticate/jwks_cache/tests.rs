@@ -1,7 +1,9 @@
 //! What the cache answers, from memory and a given `now` alone.
 
 use super::*;
-use crate::config::issuer::JwksUrl;
+use crate::config::issuer::Dial;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use std::path::PathBuf;
@@ -23,18 +25,20 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            keys: IssuerKeys::new(&KeySource::Url(Box::new(JwksUrl {
-                url: "https://issuer.example/jwks".parse().unwrap(),
-                allow_http: false,
-                allow_private_addresses: false,
-                ca_file: None,
-                proxy: None,
+            keys: IssuerKeys::new(&KeySource::Remote(Box::new(RemoteKeys {
+                at: KeysAt::JwksUrl("https://issuer.example/jwks".parse().unwrap()),
+                dial: Dial {
+                    allow_http: false,
+                    allow_private_addresses: false,
+                    ca_file: None,
+                    proxy: None,
+                    timeout: Duration::from_secs(5),
+                },
                 min_refresh: MIN_REFRESH,
                 max_refresh: Duration::from_secs(3600),
                 cooldown: COOLDOWN,
                 wait: Duration::from_millis(500),
                 max_stale: MAX_STALE,
-                timeout: Duration::from_secs(5),
             }))),
             clock: ManualClock::at(Timestamp::from_unix_secs(1_000_000)),
         }
@@ -61,7 +65,7 @@ impl Fixture {
     }
 
     fn bad(&self) -> u32 {
-        self.keys.start_attempt(self.now()).fail("connection refused")
+        self.keys.start_attempt(self.now()).fail("connection refused").in_a_row
     }
 
     fn current(&self) -> Arc<KeySet> {
@@ -137,10 +141,7 @@ fn s042_a_failure_keeps_the_set_and_is_counted() {
     );
     assert_eq!(health.last_error.as_deref(), Some("connection refused"));
     assert_eq!(health.last_attempt, Some(fixture.now().wall));
-    assert_eq!(
-        health.keys.unwrap().confirmed.wall,
-        Timestamp::from_unix_secs(1_000_000)
-    );
+    assert_eq!(health.keys.unwrap().confirmed, Timestamp::from_unix_secs(1_000_000));
 
     assert_eq!(fixture.good(&[RSA]).failures_before, 2);
     let health = fixture.keys.health(fixture.now());
@@ -169,7 +170,10 @@ fn the_generation_rises_exactly_when_the_set_differs() {
     let again = fixture.current();
     assert_eq!(again.generation, first.generation);
     assert!(Arc::ptr_eq(&again.jwks, &first.jwks));
-    assert_eq!(again.confirmed, fixture.now());
+    assert_eq!(
+        (again.confirmed, again.age(fixture.now())),
+        (fixture.now().wall, Duration::ZERO)
+    );
     assert!(fixture.good(&[RSA, EC]).changed);
     assert!(fixture.current().generation > first.generation);
     assert!(fixture.good(&[RSA]).changed);
@@ -389,4 +393,99 @@ async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
     fixture.good(&[RSA]);
     let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.asked()).await;
     assert!(second.is_err());
+}
+
+const RSA_SET: &str = "the text of the set; only its hash counts here";
+
+/// A process that begins with a set another one had kept, confirmed `age` before.
+fn restored(age: Duration) -> Fixture {
+    let fixture = Fixture::new();
+    let jwks = || Jwks::parse(format!(r#"{{"keys":[{RSA}]}}"#).as_bytes()).unwrap();
+    let now = fixture.now();
+    let confirmed = now.wall.saturating_sub(age);
+    fixture.keys.restore(RSA_SET.as_bytes(), jwks(), confirmed, age, now);
+    fixture
+}
+
+#[test]
+fn a_restart_does_not_make_a_set_younger() {
+    let half = MAX_STALE / 2;
+    let fixture = restored(half);
+    assert_eq!(fixture.current().age(fixture.now()), half);
+    assert_eq!(fixture.current().origin, Origin::Disk);
+    fixture.clock.advance(MAX_STALE - half);
+    assert_eq!(fixture.key_ids(), ["old"]);
+    fixture.clock.advance(TICK);
+    let age = MAX_STALE + TICK;
+    assert_eq!(
+        fixture.keys.current(fixture.now()).unwrap_err(),
+        NoKeys::TooStale { age }
+    );
+    // However often, and with a wall clock that somebody sets back.
+    let fixture = restored(MAX_STALE);
+    assert_eq!(fixture.key_ids(), ["old"]);
+    fixture.clock.set_wall(Timestamp::from_unix_secs(5));
+    fixture.clock.advance(TICK);
+    assert!(fixture.keys.current(fixture.now()).is_err());
+}
+
+#[test]
+fn a_fetch_that_confirms_a_kept_set_makes_it_one_of_this_process() {
+    let fixture = restored(MAX_STALE);
+    let generation = fixture.current().generation;
+    let attempt = fixture.keys.start_attempt(fixture.now());
+    let jwks = Jwks::parse(format!(r#"{{"keys":[{RSA}]}}"#).as_bytes()).unwrap();
+    let success = attempt.succeed(RSA_SET.as_bytes(), jwks, fixture.now());
+    assert!(!success.changed);
+    let now = fixture.current();
+    assert_eq!(
+        (now.generation, now.origin, now.age(fixture.now())),
+        (generation, Origin::Source, Duration::ZERO)
+    );
+    // A set that is there already is never replaced by an older one.
+    let jwks = Jwks::parse(format!(r#"{{"keys":[{EC}]}}"#).as_bytes()).unwrap();
+    fixture
+        .keys
+        .restore(b"other", jwks, Timestamp::from_unix_secs(1), MAX_STALE, fixture.now());
+    assert_eq!(fixture.key_ids(), ["old"]);
+}
+
+#[test]
+fn an_unknown_kid_asks_for_a_fetch_although_a_kept_set_serves() {
+    let fixture = restored(Duration::from_secs(60));
+    fixture.asks_for("new", 1);
+    fixture.bad();
+    assert!(matches!(fixture.unknown("new"), UnknownKid::CannotTell { .. }));
+    assert_eq!(fixture.key_ids(), ["old"]);
+}
+
+#[test]
+fn health_says_until_when_the_set_serves() {
+    let fixture = restored(Duration::from_secs(100));
+    let health = fixture.keys.health(fixture.now());
+    let left = MAX_STALE - Duration::from_secs(100);
+    assert_eq!(health.usable_until, Some(fixture.now().wall.saturating_add(left)));
+    assert_eq!(Fixture::new().keys.health(fixture.now()).usable_until, None);
+}
+
+#[test]
+fn an_operator_demands_an_attempt_whatever_the_cooldown_says_and_shares_one_under_way() {
+    let fixture = Fixture::loaded();
+    assert_eq!(fixture.keys.demand(), 2);
+    assert!(!fixture.keys.has_finished(2));
+    let attempt = fixture.keys.start_attempt(fixture.now());
+    assert_eq!(fixture.keys.demand(), 2, "that one is under way");
+    fixture.finish(attempt, &[EC]);
+    assert!(fixture.keys.has_finished(2));
+    assert_eq!(fixture.keys.demand(), 3);
+}
+
+#[test]
+fn another_interval_keeps_the_set_and_its_age() {
+    let fixture = restored(Duration::from_secs(100));
+    let after = Fixture::new();
+    after.keys.take_over(&fixture.keys);
+    assert_eq!(after.key_ids(), ["old"]);
+    assert_eq!(after.current().age(fixture.now()), Duration::from_secs(100));
+    assert_eq!(after.keys.next_fetch_in(after.now()), Duration::ZERO);
 }

@@ -1,0 +1,61 @@
+//! What did processes before this one leave for it? Issuers' last good keys, put in place before anything listens.
+
+use crate::config::Config;
+use crate::config::KeySource;
+use crate::model::clock::Now;
+use crate::observe::log::ErrorChain;
+use crate::observe::metrics::Metrics;
+use crate::proxy::fetch::kept::KeptError;
+use crate::proxy::fetch::kept::KeptKeys;
+use crate::proxy::snapshot::Snapshot;
+use std::sync::Arc;
+
+/// The folder that a configuration names, where it can be used. Without one the gate serves all the same: what is kept
+/// is for the day on which an issuer is down at the wrong moment.
+pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
+    let Some(folder) = &config.state_dir else {
+        let remote = |issuer: &crate::config::Issuer| matches!(issuer.keys, KeySource::Remote(_));
+        if config.issuers.values().any(remote) {
+            tracing::info!(
+                "Issuers' keys are not kept over a restart: set `state_dir`, or `StateDirectory=` in the systemd unit"
+            );
+        }
+        return None;
+    };
+    match KeptKeys::open(folder) {
+        Ok(kept) => Some(Arc::new(kept)),
+        Err(error) => {
+            metrics.state().write_failed();
+            tracing::error!(error = %ErrorChain(&error), "State folder cannot be used; nothing is kept over a restart");
+            None
+        }
+    }
+}
+
+/// Puts what was kept in place for each issuer that has no keys yet. Reads files: for start and reload.
+pub fn restore(snapshot: &Snapshot, kept: &KeptKeys, now: Now) {
+    for issuer in snapshot.issuers.iter().filter(|issuer| !issuer.keys().is_loaded()) {
+        let name = issuer.name().as_str();
+        match kept.load(issuer.settings(), now.wall) {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let (keys, age_secs) = (found.jwks.len(), found.age.as_secs());
+                issuer
+                    .keys()
+                    .restore(&found.text, found.jwks, found.confirmed, found.age, now);
+                tracing::info!(
+                    issuer = name,
+                    keys,
+                    age_secs,
+                    "Issuer keys taken from disk until they are fetched"
+                );
+            }
+            Err(error @ (KeptError::TooOld { .. } | KeptError::OtherSource { .. })) => {
+                tracing::info!(issuer = name, error = %ErrorChain(&error), "Issuer keys on disk are not used");
+            }
+            Err(error) => {
+                tracing::warn!(issuer = name, error = %ErrorChain(&error), "Issuer keys on disk cannot be used");
+            }
+        }
+    }
+}
