@@ -6,6 +6,7 @@ use crate::compare::finding::listed;
 use crate::compare::route::Placed;
 use crate::config::Issuer;
 use crate::config::KeySource;
+use crate::config::Mode;
 use crate::config::issuer::Dial;
 use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
@@ -32,6 +33,11 @@ pub(in crate::compare) fn compare(
         scope_claims,
         client_id_claims,
         organization_claim,
+        // What upstreams are told asks nothing of who is told of.
+        claim_headers: _,
+        mode,
+        // Follows from the rules.
+        claim_facts: _,
     } = is;
     compare_audiences((before, was), (now, is), found);
     let mut report = |key: &str, old: String, new: String| {
@@ -84,6 +90,9 @@ pub(in crate::compare) fn compare(
         if reads_others(old, new) {
             report(key, old.join(", "), new.join(", "));
         }
+    }
+    if *mode == Mode::Shadow && was.mode == Mode::Enforce {
+        report("mode", "enforce".to_owned(), "shadow".to_owned());
     }
     if was.organization_claim != *organization_claim {
         report(

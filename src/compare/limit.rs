@@ -6,6 +6,7 @@ use crate::compare::finding::listed;
 use crate::compare::route::Placed;
 use crate::config::Limit;
 use crate::config::LimitBy;
+use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
     let new: Vec<&Limit> = now.limits().collect();
     for limit in before.limits() {
-        if new.iter().any(|other| holds(limit, other)) {
+        if limit.mode == Mode::Shadow || new.iter().any(|other| holds(limit, other)) {
             continue;
         }
         let mut weaker = before.weaker(now, "limits", words(limit), "gone".to_owned());
@@ -32,8 +33,13 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
 
 /// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
 fn holds(old: &Limit, new: &Limit) -> bool {
-    let Limit { name: _, by, quota } = new;
-    by.iter().all(|word| old.by.contains(word)) && at_most(quota, &old.quota)
+    let Limit {
+        name: _,
+        by,
+        quota,
+        mode,
+    } = new;
+    *mode == Mode::Enforce && by.iter().all(|word| old.by.contains(word)) && at_most(quota, &old.quota)
 }
 
 /// Whether `quota` admits no more than `bound`, whatever the pace.
@@ -49,7 +55,11 @@ pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
 
 fn words(limit: &Limit) -> String {
     let by = listed(limit.by.iter().copied().map(by_word));
-    format!("{}, by {by}", quota_words(&limit.quota))
+    let counted = match limit.mode {
+        Mode::Enforce => "",
+        Mode::Shadow => ", only counted",
+    };
+    format!("{}, by {by}{counted}", quota_words(&limit.quota))
 }
 
 pub(in crate::compare) fn quota_words(quota: &Quota) -> String {

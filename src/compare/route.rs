@@ -5,11 +5,11 @@ use crate::compare::Weaker;
 use crate::compare::finding::listed;
 use crate::compare::issuer;
 use crate::compare::limit;
+use crate::compare::rules;
 use crate::config::Accept;
 use crate::config::Issuer;
 use crate::config::Limit;
 use crate::config::Route;
-use crate::model::scope::Scope;
 
 /// A route of one side.
 #[derive(Clone, Copy)]
@@ -64,8 +64,8 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         public,
         issuers: _,
         audiences: _,
-        scopes_all,
-        scopes_any,
+        // Compared by `rules`, method by method.
+        rules: _,
         limits: _,
         // Where a request goes asks nothing of it.
         upstream: _,
@@ -112,13 +112,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         let words = |list: &[Accept]| listed(list.iter().copied().map(accept_word));
         report("accept", words(&was.accept), words(accept));
     }
-    if !implies((scopes_all, scopes_any), (&was.scopes_all, &was.scopes_any)) {
-        report(
-            "scopes",
-            scopes(&was.scopes_all, &was.scopes_any),
-            scopes(scopes_all, scopes_any),
-        );
-    }
+    rules::compare(before, now, found);
     if accept.contains(&Accept::Jwt) && was.accept.contains(&Accept::Jwt) {
         compare_issuers(before, now, found);
     }
@@ -146,85 +140,5 @@ fn accept_word(kind: Accept) -> &'static str {
     match kind {
         Accept::Jwt => "jwt",
         Accept::ApiKey => "api_key",
-    }
-}
-
-type Scopes<'a> = (&'a [Scope], &'a [Scope]);
-
-/// Whether whoever meets `now` meets `before`. Each is all of the first and one of the second, where there are any.
-fn implies(now: (&Vec<Scope>, &Vec<Scope>), before: (&Vec<Scope>, &Vec<Scope>)) -> bool {
-    let (all, any): Scopes<'_> = (now.0, now.1);
-    // One alternative is no alternative.
-    let needed = |scope: &Scope| all.contains(scope) || matches!(any, [only] if only == scope);
-    let one_of = before.1;
-    let every = before.0.iter().all(needed);
-    let some = one_of.is_empty()
-        || one_of.iter().any(needed)
-        || (!any.is_empty() && any.iter().all(|scope| one_of.contains(scope)));
-    every && some
-}
-
-fn scopes(all: &[Scope], any: &[Scope]) -> String {
-    match (all, any) {
-        ([], []) => "nothing".to_owned(),
-        (all, []) => format!("all of {}", listed(all)),
-        ([], any) => format!("any of {}", listed(any)),
-        (all, any) => format!("all of {} and any of {}", listed(all), listed(any)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn set(list: &str) -> Vec<Scope> {
-        list.split_whitespace().map(|scope| scope.parse().unwrap()).collect()
-    }
-
-    #[track_caller]
-    fn check(now: (&str, &str), before: (&str, &str), expected: bool) {
-        let found = implies((&set(now.0), &set(now.1)), (&set(before.0), &set(before.1)));
-        assert_eq!(found, expected, "{now:?} after {before:?}");
-    }
-
-    #[test]
-    fn a_requirement_is_kept_when_whoever_meets_the_new_one_meets_the_old() {
-        check(("a", ""), ("a", ""), true);
-        check(("b a", ""), ("a b", ""), true);
-        check(("a b", ""), ("a", ""), true);
-        check(("a", ""), ("a b", ""), false);
-        check(("", ""), ("a", ""), false);
-        check(("", ""), ("", "a"), false);
-        check(("", "a"), ("a", ""), true);
-        check(("a", ""), ("", "a b"), true);
-        check(("", "a b"), ("", "b a"), true);
-        check(("", "a b"), ("", "a b c"), true);
-        check(("", "a b c"), ("", "a b"), false);
-        check(("", "a b"), ("a", ""), false);
-        check(("c", "a"), ("", "a b"), true);
-    }
-
-    proptest! {
-        /// Against every set of scopes there is.
-        #[test]
-        fn implication_is_that_of_all_sets(now_all in "([a-c] ){0,2}", now_any in "([a-c] ){0,3}", old_all in "([a-c] ){0,2}", old_any in "([a-c] ){0,3}") {
-            let (now, old) = ((set(&now_all), set(&now_any)), (set(&old_all), set(&old_any)));
-            let met = |(all, any): &(Vec<Scope>, Vec<Scope>), granted: &[Scope]| {
-                all.iter().all(|scope| granted.contains(scope)) && (any.is_empty() || any.iter().any(|scope| granted.contains(scope)))
-            };
-            let subsets = (0..8_u8).map(|bits| {
-                let scopes = ["a", "b", "c"].into_iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
-                scopes.map(|(_, scope)| scope.parse::<Scope>().unwrap()).collect::<Vec<_>>()
-            });
-            let kept = subsets.into_iter().all(|granted| !met(&now, &granted) || met(&old, &granted));
-            let claimed = implies((&now.0, &now.1), (&old.0, &old.1));
-            // Never says kept where it is not; a repeated alternative may make it say weaker once too often.
-            prop_assert!(kept || !claimed, "{now:?} {old:?}");
-            let distinct = |list: &[Scope]| list.iter().enumerate().all(|(at, scope)| !list[..at].contains(scope));
-            if distinct(&now.1) && !now.1.iter().any(|scope| now.0.contains(scope)) {
-                prop_assert_eq!(claimed, kept, "{:?} {:?}", now, old);
-            }
-        }
     }
 }

@@ -46,7 +46,7 @@ pub(in crate::config) struct Mirror {
 }
 
 /// What only the main file says: there is one of each, and who looks for it looks there.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 10] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 11] = [
     "include",
     "listeners",
     "admin",
@@ -57,6 +57,7 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 10] = [
     "api_keys",
     "failed_authentication",
     "rate_limit_headers",
+    "defaults",
 ];
 
 /// One entry of `include`: a path, relative to the folder of the main file, in which `*` and `?` stand for characters of

@@ -11,13 +11,22 @@ use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::route::Route;
+use crate::config::rule::Mode;
+use crate::config::rule::Rule;
 use crate::config::text::Timeout;
 use crate::config::text::TokenType;
 use crate::config::text::Word;
 use crate::config::tree::NodeId;
+use crate::config::tree::printable;
+use crate::config::upstream::is_reserved_header;
 use crate::model::algorithm::Algorithm;
+use crate::model::claim::ClaimFact;
+use crate::model::claim::ClaimPointer;
 use crate::model::issuer::IssuerUrl;
 use crate::model::names::Name;
+use http::HeaderName;
+use http::header;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -51,6 +60,20 @@ pub struct Issuer {
     pub client_id_claims: Vec<String>,
     /// Claim the organization is read from. Default `org`.
     pub organization_claim: String,
+    /// Claims that upstreams are told, each in its own header. No two of one issuer share a header.
+    pub claim_headers: Vec<(ClaimPointer, HeaderName)>,
+    /// Default `Enforce`.
+    pub mode: Mode,
+    /// What the rules of routes that take these tokens ask about claims: sorted, each once. Part of the issuer, so that a
+    /// token that was read under other rules is read again.
+    pub claim_facts: Vec<ClaimFact>,
+}
+
+impl Issuer {
+    /// The headers that upstreams are told claims in.
+    pub fn claim_header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.claim_headers.iter().map(|(_, name)| name)
+    }
 }
 
 /// Where an issuer's keys come from.
@@ -145,6 +168,13 @@ pub(in crate::config) struct Mirror {
     client_id_claims: Option<Texts<Word>>,
     /// Claim that the organization is read from. Default `org`.
     organization_claim: Option<Text<Word>>,
+    /// By JSON pointer (RFC 6901) the header that tells upstreams the claim: a text, a number, true or false, or an array
+    /// of these with commas between, percent-encoded so that no value can split. Anything else is not sent. What clients
+    /// send under such a name is dropped on every route.
+    claim_headers: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    /// `shadow` lets a request through, without identity, whose token names this issuer and is not good, and counts it
+    /// (`outcome="would_deny"`). Anybody can name an issuer, so its routes are open. Default `enforce`.
+    mode: Option<Mode>,
     /// PEM public keys, one a file. Exactly one of this, `jwks_file`, `jwks_url` and `discovery`.
     public_key_files: Option<Texts<PathBuf>>,
     /// A JWK set in a file, read again when it changes.
@@ -204,7 +234,11 @@ const FETCH_KEYS: [&str; 10] = [
     "timeout",
 ];
 
-pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Issuer> {
+pub(in crate::config) fn typed(
+    mirrors: Named<Name, Mirror>,
+    api_key_header: &HeaderName,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Issuer> {
     let mut issuers = BTreeMap::new();
     let mut urls: Vec<(IssuerUrl, NodeId)> = Vec::new();
     for (name, At { value: mut mirror, at }) in mirrors.0 {
@@ -213,7 +247,8 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
             urls.push((url.get().clone(), url.at));
         }
         let keys = keys(&mut mirror, at, checker);
-        if let Some(issuer) = issuer(name.clone(), keys, mirror, at, checker) {
+        let headers = claim_headers(mirror.claim_headers.take(), api_key_header, checker);
+        if let Some(issuer) = issuer(name.clone(), keys, headers, mirror, at, checker) {
             issuers.insert(name, issuer);
         }
     }
@@ -233,6 +268,7 @@ fn refuse_second(urls: &[(IssuerUrl, NodeId)], url: &Text<IssuerUrl>, checker: &
 fn issuer(
     name: Name,
     keys: Option<KeySource>,
+    claim_headers: Vec<(ClaimPointer, HeaderName)>,
     mirror: Mirror,
     at: NodeId,
     checker: &mut Checker<'_>,
@@ -283,7 +319,105 @@ fn issuer(
         organization_claim: mirror
             .organization_claim
             .map_or_else(|| "org".to_owned(), |claim| claim.take().0),
+        claim_headers,
+        mode: mirror.mode.unwrap_or_default(),
+        claim_facts: Vec::new(),
     })
+}
+
+/// Tells each issuer what is asked about its claims, by the rules of the routes that take its tokens.
+pub(in crate::config) fn note_claim_facts<'r>(
+    issuers: &mut BTreeMap<Name, Issuer>,
+    routes: impl Iterator<Item = &'r Route>,
+) {
+    for route in routes {
+        let asked: Vec<ClaimFact> = route.rules.iter().flat_map(Rule::claim_facts).collect();
+        for name in &route.issuers {
+            if let Some(issuer) = issuers.get_mut(name) {
+                issuer.claim_facts.extend_from_slice(&asked);
+            }
+        }
+    }
+    for issuer in issuers.values_mut() {
+        issuer.claim_facts.sort_unstable();
+        issuer.claim_facts.dedup();
+    }
+}
+
+fn claim_headers(
+    written: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    api_key_header: &HeaderName,
+    checker: &mut Checker<'_>,
+) -> Vec<(ClaimPointer, HeaderName)> {
+    let mut headers: Vec<(ClaimPointer, HeaderName)> = Vec::new();
+    for (pointer, name) in written.map(|headers| headers.0).unwrap_or_default() {
+        let At { value: name, at } = name.value;
+        if !may_carry_a_claim(&name.0) || name.0 == *api_key_header {
+            let problem = checker.with_value(at, "this header means something else and cannot carry a claim");
+            checker.error_with(
+                at,
+                "reserved-header",
+                problem,
+                "a name of your own, such as `x-user-email`",
+            );
+        }
+        if let Some((other, _)) = headers.iter().find(|(_, known)| *known == name.0) {
+            let problem = checker.with_value(at, "another claim of this issuer goes into this header already");
+            let hint = format!("the other one is `{}`", printable(other.as_str()));
+            checker.error_with(at, "duplicate-entry", problem, hint);
+        }
+        headers.push((pointer, name.0));
+    }
+    headers
+}
+
+/// Whether nothing else is said under this name: what clients send under the name of a claim is dropped on every route.
+fn may_carry_a_claim(name: &HeaderName) -> bool {
+    const STANDARD: [HeaderName; 18] = [
+        header::AGE,
+        header::ALLOW,
+        header::ALT_SVC,
+        header::CACHE_CONTROL,
+        header::DATE,
+        header::DNT,
+        header::EXPECT,
+        header::FROM,
+        header::LINK,
+        header::LOCATION,
+        header::MAX_FORWARDS,
+        header::ORIGIN,
+        header::PRAGMA,
+        header::RANGE,
+        header::REFERER,
+        header::USER_AGENT,
+        header::VARY,
+        header::VIA,
+    ];
+    // Preconditions, what browsers say of themselves, where a request came from, what it is meant to be instead, traces.
+    const FAMILIES: [&str; 19] = [
+        "accept",
+        "access-control-",
+        "content-",
+        "if-",
+        "proxy-",
+        "sec-",
+        "grpc-",
+        "x-forwarded",
+        "x-original-",
+        "x-rewrite-",
+        "x-http-method",
+        "x-method-",
+        "x-real-ip",
+        "x-client-",
+        "x-cluster-client-",
+        "true-client-",
+        "x-request-",
+        "x-ratelimit-",
+        "trace",
+    ];
+    !is_reserved_header(name)
+        && !STANDARD.contains(name)
+        && !FAMILIES.iter().any(|family| name.as_str().starts_with(family))
 }
 
 /// The values of a list that was written without doubles.

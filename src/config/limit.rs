@@ -7,6 +7,7 @@ use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
 use crate::config::read::Word;
+use crate::config::rule::Mode;
 use crate::config::text::Rate;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
@@ -24,6 +25,8 @@ pub struct Limit {
     /// What shares one bucket. Never empty; several are counted as a combination.
     pub by: Vec<LimitBy>,
     pub quota: Quota,
+    /// Default `Enforce`.
+    pub mode: Mode,
 }
 
 /// What a bucket belongs to. Unproved text is not among them.
@@ -62,18 +65,22 @@ pub(in crate::config) struct Mirror {
     quota: Option<Text<Rate>>,
     /// How many at once. Default: the number of the quota, as its reader expects who counts per period.
     burst: Option<At<NonZeroU32>>,
+    /// `shadow` counts what the limit would refuse (`outcome="would_deny"`), refuses nothing and tells clients nothing.
+    /// Default `enforce`.
+    mode: Option<Mode>,
 }
 
 pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Limit> {
     let mut limits = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
         let by = checker.need(at, "by", mirror.by, "such as `by: credential`");
+        let mode = mirror.mode.unwrap_or_default();
         let quota = quota(mirror.quota, mirror.burst, at, checker);
         let by: Vec<LimitBy> = by.map(|by| distinct(by.0, checker)).unwrap_or_default();
         let Some(quota) = quota else {
             continue;
         };
-        limits.insert(name.clone(), Limit { name, by, quota });
+        limits.insert(name.clone(), Limit { name, by, quota, mode });
     }
     limits
 }

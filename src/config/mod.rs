@@ -26,7 +26,10 @@ pub mod limit;
 pub mod listener;
 pub mod observe;
 pub mod route;
+pub mod rule;
 pub mod upstream;
+
+mod defaults;
 
 mod overlap;
 
@@ -60,6 +63,9 @@ pub use origin::Origins;
 pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
+pub use rule::Condition;
+pub use rule::Mode;
+pub use rule::Rule;
 pub use schema::included_schema;
 pub use schema::schema;
 pub use text::parse_duration;
@@ -79,6 +85,7 @@ use crate::config::tree::FILE_BYTES_MAX;
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
 use crate::model::names::Name;
+use http::HeaderName;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -140,6 +147,8 @@ struct Mirror {
     rate_limit_headers: Option<limit::HeadersMirror>,
     /// Where requests go, by a name of your choice. Required, here or in an included file.
     upstreams: Option<Named<Name, upstream::Mirror>>,
+    /// What every route inherits. Only in the main file.
+    defaults: Option<At<defaults::Mirror>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
     routes: Option<Vec<At<route::Mirror>>>,
 }
@@ -276,13 +285,22 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     }
     let api_keys = api_keys::typed(mirror.api_keys.unwrap_or_default(), checker);
     let limits = limit::typed(mirror.limits.unwrap_or(Named(Vec::new())), checker);
-    let upstreams = upstream::typed(upstreams.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
-    let routes = route::typed(routes.unwrap_or_default(), checker);
+    let mut issuers = issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
+    let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
+    let upstreams = upstream::typed(
+        upstreams.unwrap_or(Named(Vec::new())),
+        &api_keys.header,
+        &claim_headers,
+        checker,
+    );
+    let defaults = defaults::typed(mirror.defaults, checker);
+    let routes = route::typed(routes.unwrap_or_default(), &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
     for placed in &routes {
         check_api_key_file(placed, &api_keys, checker);
         check_public_limits(placed, &limits, checker);
     }
+    issuer::note_claim_facts(&mut issuers, routes.iter().map(|placed| &placed.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         requests: listener::typed_limits(mirror.requests.unwrap_or_default(), checker),
@@ -290,7 +308,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         observe: observe::typed(mirror.log.unwrap_or_default()),
         state_dir: state_dir(mirror.state_dir, checker),
         trusted_proxies: trusted_proxies(mirror.trusted_proxies, checker),
-        issuers: issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), checker),
+        issuers,
         api_keys,
         limits,
         failed_authentication: limit::typed_failed(mirror.failed_authentication, checker),
@@ -357,7 +375,8 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
     if !placed.route.public {
         return;
     }
-    for (name, &at) in placed.route.limits.iter().zip(&placed.limits_at) {
+    for (name, at) in &placed.own_limits {
+        let at = *at;
         let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
         if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
             let problem = checker.with_value(at, "counts by who was proved, and this route is public");

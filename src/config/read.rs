@@ -80,11 +80,7 @@ const NOT_YET: &[&str] = &[
     "health",
     "token_endpoint",
     "store",
-    "mode",
     "identity_token",
-    "clients",
-    "subjects",
-    "organizations",
 ];
 
 impl Mistake {

@@ -3,19 +3,31 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::cors;
+use crate::config::defaults;
+use crate::config::defaults::Defaults;
+use crate::config::limit::Limit;
 use crate::config::read::At;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::rule;
+use crate::config::rule::Asked;
+use crate::config::rule::CONDITION_KEYS;
+use crate::config::rule::ClaimsMirror;
+use crate::config::rule::RULES_MAX;
+use crate::config::rule::Rule;
+use crate::config::rule::ScopesMirror;
+use crate::config::rule::TOKEN_KEYS;
 use crate::config::text::Word;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
-use crate::model::scope::Scope;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// One entry of `routes`.
+/// One entry of `routes`, with what it inherits from `defaults`: nothing after this knows that there are defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub name: Name,
@@ -30,10 +42,9 @@ pub struct Route {
     pub issuers: Vec<Name>,
     /// Replaces the issuers' audiences on this route.
     pub audiences: Option<Vec<String>>,
-    /// Every one of these is needed.
-    pub scopes_all: Vec<Scope>,
-    /// One of these is needed, where there are any.
-    pub scopes_any: Vec<Scope>,
+    /// All of them must hold: the defaults' and the route's own. At most 64. Empty on a public route.
+    pub rules: Vec<Rule>,
+    /// The defaults' and the route's own.
     pub limits: Vec<Name>,
     pub upstream: Name,
     /// Cut off the front of the path before it is forwarded; matches whole segments. Starts with `/`, does not end
@@ -56,6 +67,15 @@ pub struct Route {
 pub enum Accept {
     Jwt,
     ApiKey,
+}
+
+impl fmt::Display for Accept {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+        })
+    }
 }
 
 /// Lower case, without port.
@@ -202,17 +222,27 @@ pub(in crate::config) struct Mirror {
     /// Which requests. Required.
     #[schemars(required)]
     r#match: Option<At<MatchMirror>>,
-    /// Credential types that count. This or `public: true`.
+    /// Credential types that count. This, the defaults' or `public: true`.
     accept: Option<At<Vec<At<Accept>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
     public: Option<At<bool>>,
-    /// Whose tokens count. Default: those of every issuer, where `accept` has `jwt`.
+    /// Whose tokens count. Default: the defaults', or those of every issuer, where `accept` has `jwt`.
     issuers: Option<Texts<Name>>,
     /// Replaces the issuers' audiences on this route.
     audiences: Option<Texts<Word>>,
     /// What the credential must be allowed to do.
     scopes: Option<ScopesMirror>,
-    /// Names of limits that hold here.
+    /// The client must be one of these; of an API key, the one in the keys file.
+    clients: Option<Texts<Word>>,
+    /// The token's subject must be one of these. No API key has one.
+    subjects: Option<Texts<Word>>,
+    /// The organization must be one of these; of an API key, the one in the keys file.
+    organizations: Option<Texts<Word>>,
+    /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
+    claims: Option<ClaimsMirror>,
+    /// Further rules, each for some methods or for all; every one must hold.
+    rules: Option<At<Vec<At<rule::Mirror>>>>,
+    /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
     /// Name of the upstream that requests go to. Required.
     #[schemars(required)]
@@ -243,17 +273,6 @@ pub(in crate::config) struct MatchMirror {
     methods: Option<Texts<Method>>,
 }
 
-/// What the credential must be allowed to do.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Scopes")]
-pub(in crate::config) struct ScopesMirror {
-    /// Every one of these.
-    all: Option<Texts<Scope>>,
-    /// One of these.
-    any: Option<Texts<Scope>>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum QueryCredentials {
@@ -274,11 +293,16 @@ enum Oddity {
 pub(in crate::config) struct Placed {
     pub route: Route,
     pub at: NodeId,
-    /// Of each entry of `Route::limits`.
-    pub limits_at: Vec<NodeId>,
+    /// The limits that the route itself names.
+    pub own_limits: Vec<(Name, NodeId)>,
 }
 
-pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<Placed> {
+pub(in crate::config) fn typed(
+    mirrors: Vec<At<Mirror>>,
+    defaults: &Defaults,
+    limits: &BTreeMap<Name, Limit>,
+    checker: &mut Checker<'_>,
+) -> Vec<Placed> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
     for mirror in &mirrors {
         let Some(name) = &mirror.value.name else {
@@ -293,15 +317,22 @@ pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'
     }
     mirrors
         .into_iter()
-        .filter_map(|mirror| route(mirror, checker))
+        .filter_map(|mirror| route(mirror, defaults, limits, checker))
         .collect()
 }
 
-fn route(At { value: mirror, at }: At<Mirror>, checker: &mut Checker<'_>) -> Option<Placed> {
+fn route(
+    At { value: mirror, at }: At<Mirror>,
+    defaults: &Defaults,
+    known_limits: &BTreeMap<Name, Limit>,
+    checker: &mut Checker<'_>,
+) -> Option<Placed> {
     check_openness(&mirror, at, checker);
-    let accept = accepted(mirror.accept, checker);
-    check_jwt_keys(&accept, at, checker);
-    let issuers = issuers(mirror.issuers, &accept, at, checker);
+    let public = mirror.public.as_ref().is_some_and(|public| public.value);
+    let accept = accepted(mirror.accept, public, defaults, checker);
+    let more = rule::typed(mirror.rules, checker);
+    check_jwt_keys(&accept, &more, at, defaults, checker);
+    let issuers = issuers(mirror.issuers, &accept, at, defaults, checker);
     let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
     let matched = checker.need(
         at,
@@ -318,31 +349,35 @@ fn route(At { value: mirror, at }: At<Mirror>, checker: &mut Checker<'_>) -> Opt
         checker.refer("limits", "limit", limit);
     }
     checker.no_doubles(&limits);
-    let (scopes_all, scopes_any) = match mirror.scopes {
-        Some(scopes) => (distinct(scopes.all, checker), distinct(scopes.any, checker)),
-        None => (Vec::new(), Vec::new()),
+    let asked = Asked {
+        scopes: mirror.scopes,
+        clients: mirror.clients,
+        subjects: mirror.subjects,
+        organizations: mirror.organizations,
+        claims: mirror.claims,
     };
-    let audiences = mirror.audiences.map(|audiences| distinct(Some(audiences), checker));
+    let base = rule::base(asked, checker);
+    let audiences = audiences(mirror.audiences, &accept, defaults, checker);
     let (hosts, path, methods) = matching(matched?, checker)?;
     let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
+    let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
     Some(Placed {
         at,
-        limits_at: limits.iter().map(|limit| limit.at).collect(),
+        own_limits: limits.iter().map(|limit| (limit.get().clone(), limit.at)).collect(),
         route: Route {
             name: name?.take(),
             hosts,
             path,
             methods,
             accept,
-            public: mirror.public.is_some_and(|public| public.value),
+            public,
             issuers,
-            audiences: audiences.map(|words| words.into_iter().map(|word| word.0).collect()),
-            scopes_all,
-            scopes_any,
-            limits: values(limits),
+            audiences,
+            rules,
+            limits: defaults::united_limits(defaults, &values(limits), public, known_limits),
             upstream: upstream?.take(),
             strip_prefix,
             forward_credential: mirror.forward_credential.unwrap_or(false),
@@ -359,7 +394,8 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     let accept = checker.tree.entry(at, "accept");
     match &mirror.public {
         Some(public) if public.value => {
-            for key in ["accept", "issuers", "audiences", "scopes", "forward_credential"] {
+            let keys = ["accept", "issuers", "audiences", "rules", "forward_credential"];
+            for key in keys.into_iter().chain(CONDITION_KEYS) {
                 if let Some(entry) = checker.tree.entry(at, key) {
                     let problem = format!("`{key}` beside `public: true`: the route is open or it asks, not both");
                     checker.error_with(entry, "public-and-protected", problem, "remove one of the two");
@@ -369,6 +405,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
         Some(_) | None if accept.is_some() => {}
         // `public` was there and was no yes or no; that has been said.
         None if checker.tree.entry(at, "public").is_some() => {}
+        Some(_) | None if defaults::has("accept", checker) => {}
         Some(_) | None => {
             let hint = "`accept: [jwt]`, `accept: [api_key]` or both; `public: true` lets everybody through";
             checker.error_with(at, "no-credential", "nothing says which credentials count", hint);
@@ -376,9 +413,24 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     }
 }
 
-fn accepted(written: Option<At<Vec<At<Accept>>>>, checker: &mut Checker<'_>) -> Vec<Accept> {
+fn accepted(
+    written: Option<At<Vec<At<Accept>>>>,
+    public: bool,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Accept> {
+    let Some(written) = written else {
+        let inherited = defaults.accept.as_ref().filter(|_| !public);
+        return inherited.map(|accept| accept.list.clone()).unwrap_or_default();
+    };
+    let own: Vec<(NodeId, Accept)> = written.value.iter().map(|item| (item.at, item.value)).collect();
+    defaults::refuse_wider("accept", &own, defaults.accept.as_ref(), checker);
+    distinct_accept(written.value, checker)
+}
+
+pub(in crate::config) fn distinct_accept(written: Vec<At<Accept>>, checker: &mut Checker<'_>) -> Vec<Accept> {
     let mut accept = Vec::new();
-    for item in written.map(|list| list.value).unwrap_or_default() {
+    for item in written {
         if accept.contains(&item.value) {
             let problem = checker.with_value(item.at, "is in this list twice");
             checker.error(item.at, "duplicate-entry", problem);
@@ -398,21 +450,118 @@ fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
 }
 
 /// Keys that only say something about tokens, on a route that takes none.
-fn check_jwt_keys(accept: &[Accept], at: NodeId, checker: &mut Checker<'_>) {
+///
+/// No API key has a subject or claims, so with `subjects` or `claims` such a route would refuse everybody: that protects,
+/// and is no policy that anybody means.
+fn check_jwt_keys(
+    accept: &[Accept],
+    rules: &[rule::Placed],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) {
     if accept.contains(&Accept::Jwt) || !accept.contains(&Accept::ApiKey) {
         return;
     }
-    for key in ["issuers", "audiences"] {
-        if let Some(entry) = checker.tree.entry(at, key) {
+    let in_rules = rules.iter().flat_map(|rule| TOKEN_KEYS.map(|key| (rule.at, key)));
+    for (map, key) in ["issuers", "audiences"]
+        .into_iter()
+        .chain(TOKEN_KEYS)
+        .map(|key| (at, key))
+        .chain(in_rules)
+    {
+        if let Some(entry) = checker.tree.entry(map, key) {
             let problem = format!("`{key}` is about tokens, and this route does not accept `jwt`");
             checker.error(entry, "only-with-jwt", problem);
         }
     }
+    if let Some((key, inherited)) = defaults.asks_for_token {
+        let here = checker.tree.entry(at, "accept").unwrap_or(at);
+        let whereabouts = checker.tree.whereabouts(inherited, here);
+        let problem = format!("no API key can meet `defaults.{key}` ({whereabouts}), and this route accepts no tokens");
+        checker.error(here, "only-with-jwt", problem);
+    }
+}
+
+/// In place of the issuers' audiences: the route's own, which the defaults must have, or the defaults'.
+fn audiences(
+    written: Option<Texts<Word>>,
+    accept: &[Accept],
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Option<Vec<String>> {
+    let Some(written) = written else {
+        let inherited = defaults.audiences.as_ref().filter(|_| accept.contains(&Accept::Jwt));
+        return inherited.map(|audiences| audiences.list.clone());
+    };
+    let own: Vec<(NodeId, String)> = written
+        .value
+        .iter()
+        .map(|word| (word.at, word.get().0.clone()))
+        .collect();
+    defaults::refuse_wider("audiences", &own, defaults.audiences.as_ref(), checker);
+    Some(
+        distinct(Some(written), checker)
+            .into_iter()
+            .map(|word| word.0)
+            .collect(),
+    )
+}
+
+/// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
+fn rules(
+    base: Option<Rule>,
+    more: Vec<rule::Placed>,
+    accept: &[Accept],
+    methods: &[Method],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Rule> {
+    // The methods a route without a list is for; see `accept`.
+    let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+    let may_come = |method: &Method| match methods {
+        [] => usual.contains(&method.as_str()),
+        listed => listed.contains(method) || (*method == Method::HEAD && listed.contains(&Method::GET)),
+    };
+    for placed in &more {
+        let written = &placed.rule.methods;
+        if !written.is_empty() && !written.iter().any(may_come) {
+            let place = checker.tree.entry(placed.at, "methods").unwrap_or(placed.at);
+            let problem = "the route takes none of these methods, so the rule would never be asked";
+            checker.error_with(place, "rule-never-asked", problem, "see `match.methods` of the route");
+        }
+    }
+    if accept.is_empty() {
+        // Public, or reported as neither public nor protected.
+        return Vec::new();
+    }
+    let rules: Vec<Rule> = defaults
+        .rules
+        .iter()
+        .cloned()
+        .chain(base)
+        .chain(more.into_iter().map(|placed| placed.rule))
+        .collect();
+    if rules.len() > RULES_MAX {
+        let place = checker.tree.entry(at, "rules").unwrap_or(at);
+        let problem = format!("{} rules hold here, those of the defaults among them", rules.len());
+        checker.error_with(place, "too-many-rules", problem, format!("at most {RULES_MAX} do"));
+    }
+    rules
 }
 
 /// Whose tokens count: those that are named, or all of them.
-fn issuers(written: Option<Texts<Name>>, accept: &[Accept], at: NodeId, checker: &mut Checker<'_>) -> Vec<Name> {
+fn issuers(
+    written: Option<Texts<Name>>,
+    accept: &[Accept],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Name> {
     if let Some(written) = written {
+        let own: Vec<(NodeId, Name)> = written.value.iter().map(|name| (name.at, name.get().clone())).collect();
+        defaults::refuse_wider("issuers", &own, defaults.issuers.as_ref(), checker);
         for issuer in &written.value {
             checker.refer("issuers", "issuer", issuer);
         }
@@ -421,6 +570,9 @@ fn issuers(written: Option<Texts<Name>>, accept: &[Accept], at: NodeId, checker:
     }
     if !accept.contains(&Accept::Jwt) {
         return Vec::new();
+    }
+    if let Some(inherited) = &defaults.issuers {
+        return inherited.list.clone();
     }
     if checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
         let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);

@@ -104,6 +104,8 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
     let full = Issuer {
         keys: bare.keys.clone(),
         required_claims: Vec::new(),
+        claim_headers: Vec::new(),
+        claim_facts: Vec::new(),
         ..full.clone()
     };
     assert_eq!(full, *bare);

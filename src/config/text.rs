@@ -4,6 +4,8 @@ use crate::config::route::HostPattern;
 use crate::config::route::PathPattern;
 use crate::config::upstream::Endpoint;
 use crate::model::algorithm::Algorithm;
+use crate::model::claim::ClaimPointer;
+use crate::model::claim::ClaimPointerError;
 use crate::model::issuer::IssuerUrl;
 use crate::model::names::Name;
 use crate::model::scope::Scope;
@@ -382,6 +384,27 @@ impl FromText for Algorithm {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
             .map_err(|error: crate::model::algorithm::UnknownAlgorithm| error.to_string())
+    }
+}
+
+impl FromText for ClaimPointer {
+    const WHAT: &'static str = "a JSON pointer such as `/department` or `/realm_access/roles`";
+    const PATTERN: &'static str = "(/([^~/]|~[01])+)+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| match error {
+            ClaimPointerError::NoLeadingSlash if !text.is_empty() => {
+                let name = text.replace('~', "~0").replace('/', "~1");
+                format!(
+                    "{error}\nthe claim of this name is `/{}`",
+                    crate::config::tree::printable(&name)
+                )
+            }
+            ClaimPointerError::NoLeadingSlash
+            | ClaimPointerError::Escape
+            | ClaimPointerError::NoName
+            | ClaimPointerError::Control => error.to_string(),
+        })
     }
 }
 

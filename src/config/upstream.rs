@@ -93,11 +93,12 @@ enum Builtin {
 pub(in crate::config) fn typed(
     mirrors: Named<Name, Mirror>,
     api_key_header: &HeaderName,
+    claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Upstream> {
     let mut upstreams = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
-        if let Some(upstream) = upstream(name.clone(), mirror, at, api_key_header, checker) {
+        if let Some(upstream) = upstream(name.clone(), mirror, at, api_key_header, claim_headers, checker) {
             upstreams.insert(name, upstream);
         }
     }
@@ -109,12 +110,13 @@ fn upstream(
     mirror: Mirror,
     at: NodeId,
     api_key_header: &HeaderName,
+    claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) -> Option<Upstream> {
     let kind = kind(mirror.endpoints, mirror.builtin, at, checker);
     let set = mirror.set_headers.map(|set| set.0).unwrap_or_default();
     let remove = mirror.remove_headers.map(|remove| remove.value).unwrap_or_default();
-    check_headers(&set, &remove, api_key_header, checker);
+    check_headers(&set, &remove, api_key_header, claim_headers, checker);
     if let Some(attempts) = &mirror.connect_attempts
         && attempts.value.get() > CONNECT_ATTEMPTS_MAX
     {
@@ -196,13 +198,17 @@ fn check_headers(
     set: &[(HeaderName, At<Text<HeaderValue>>)],
     remove: &[Text<HeaderName>],
     api_key_header: &HeaderName,
+    claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) {
     checker.no_doubles(remove);
     for (index, (name, value)) in set.iter().enumerate() {
-        if is_reserved_header(name) || name == api_key_header {
+        let tells_a_claim = claim_headers.contains(&name);
+        if is_reserved_header(name) || name == api_key_header || tells_a_claim {
             let hint = if *name == http::header::HOST {
                 "use `host`"
+            } else if tells_a_claim {
+                "an issuer's `claim_headers` has it, and upstreams believe what it says"
             } else {
                 "Keygate itself decides about credentials, identity and framing"
             };
@@ -223,7 +229,7 @@ fn check_headers(
     }
     for removed in remove {
         let name = removed.get();
-        if is_framing_header(name) || name.as_str().starts_with("x-keygate-") {
+        if is_framing_header(name) || name.as_str().starts_with("x-keygate-") || claim_headers.contains(&name) {
             let problem = checker.with_value(removed.at, "cannot be removed");
             let hint = "Keygate itself decides about identity and framing";
             checker.error_with(removed.at, "reserved-header", problem, hint);

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod secret;
 pub mod names;
 pub mod scope;
+pub mod claim;
 pub mod issuer;
 pub mod algorithm;
 pub mod plan;

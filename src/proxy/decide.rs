@@ -126,7 +126,7 @@ pub fn decide(
         trail.principal = Some(principal.clone());
 
         enter(live, Stage::Authorize);
-        authorize::authorize(&principal, &route.requirement)?
+        authorize::authorize(&principal, &route.requirement, inbound.method())?.0
     };
 
     // Refused before it is read, and before it costs its client anything.
@@ -149,7 +149,7 @@ pub fn decide(
 }
 
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other);
+    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, inbound.method());
     match snapshot
         .matcher
         .find(inbound.host(), inbound.path(), inbound.method(), same)
@@ -169,7 +169,7 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
 /// browser hides a 429 from its page.
 fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<OwnAnswer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other);
+    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, &preflight.method);
     let found = snapshot
         .matcher
         .find(inbound.host(), inbound.path(), &preflight.method, same);

@@ -4,7 +4,7 @@ use crate::proxy::accept::AcceptError;
 use crate::proxy::accept::HeadError;
 use crate::proxy::answer::CorsError;
 use crate::proxy::authenticate::Refusal;
-use crate::proxy::authorize::InsufficientScope;
+use crate::proxy::authorize::Forbidden;
 use crate::proxy::intake::IntakeError;
 use crate::proxy::limit::Spent;
 use http::Method;
@@ -37,7 +37,8 @@ pub enum Denial {
         retry_after: Duration,
     },
     KeysUnavailable,
-    InsufficientScope,
+    /// Whose credential it is may not do this.
+    Forbidden(Forbidden),
     LimitSpent(Spent),
     NoEndpoint,
     ConnectFailed,
@@ -70,7 +71,7 @@ impl Denial {
             Self::Authentication(refusal) => refusal.reason(),
             Self::TooManyFailures { .. } => "too_many_failures",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::InsufficientScope => "insufficient_scope",
+            Self::Forbidden(forbidden) => forbidden.reason(),
             Self::LimitSpent(_) => "limit_spent",
             Self::NoEndpoint => "no_endpoint",
             Self::ConnectFailed => "connect_failed",
@@ -98,11 +99,6 @@ denial_from! {
     AcceptError => Accept,
     CorsError => Cors,
     IntakeError => Intake,
+    Forbidden => Forbidden,
     Spent => LimitSpent,
-}
-
-impl From<InsufficientScope> for Denial {
-    fn from(_: InsufficientScope) -> Self {
-        Self::InsufficientScope
-    }
 }

@@ -11,6 +11,7 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
+use crate::model::scope::ScopeSet;
 use crate::proxy::accept::hygiene::REGISTERED_METHODS;
 use crate::proxy::denial::Denial;
 use crate::proxy::snapshot::Route;
@@ -68,7 +69,7 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
     headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     headers.extend(
-        challenges(row, asked)
+        challenges(row, denial, asked)
             .into_iter()
             .map(|value| (header::WWW_AUTHENTICATE, value)),
     );
@@ -114,10 +115,8 @@ fn problem(row: &Row, denial: &Denial, asked: &Asked<'_>) -> String {
     if let Some(error) = row.error {
         let _ = write!(body, r#","error":"{error}","error_description":"{detail}""#);
     }
-    if matches!(denial, Denial::InsufficientScope)
-        && let Some(route) = asked.route
-    {
-        let scope = serde_json::Value::from(route.requirement.needed().to_string());
+    if let Some(needed) = needed(denial, asked) {
+        let scope = serde_json::Value::from(needed.to_string());
         let _ = write!(body, r#","scope":{scope}"#);
     }
     if let Denial::LimitSpent(spent) = denial {
@@ -125,6 +124,16 @@ fn problem(row: &Row, denial: &Denial, asked: &Asked<'_>) -> String {
     }
     body.push_str("}\n");
     body
+}
+
+/// The scopes that were missing, where more scopes are all that is missing.
+fn needed(denial: &Denial, asked: &Asked<'_>) -> Option<ScopeSet> {
+    match (denial, asked.route) {
+        (Denial::Forbidden(forbidden), Some(route)) if forbidden.is_about_scope() => {
+            Some(route.requirement.needed(*forbidden))
+        }
+        _ => None,
+    }
 }
 
 /// The row's detail, with the name of the header that API keys travel in.
@@ -136,7 +145,7 @@ fn detail<'r>(row: &'r Row, asked: &Asked<'_>) -> Cow<'r, str> {
 }
 
 /// One challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
-fn challenges(row: &Row, asked: &Asked<'_>) -> Vec<HeaderValue> {
+fn challenges(row: &Row, denial: &Denial, asked: &Asked<'_>) -> Vec<HeaderValue> {
     let Some(route) = asked.route else {
         return Vec::new();
     };
@@ -158,7 +167,7 @@ fn challenges(row: &Row, asked: &Asked<'_>) -> Vec<HeaderValue> {
                 parameters,
                 r#", error="insufficient_scope", error_description="{}", scope="{}""#,
                 row.detail,
-                route.requirement.needed()
+                needed(denial, asked).unwrap_or_default()
             );
         }
     }

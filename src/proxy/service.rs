@@ -285,7 +285,11 @@ impl ProxyHttp for Service {
             request_id: ctx.request_id.as_ref(),
             trace: ctx.trace.as_ref(),
         };
-        headers::prepare(request, permit, &ctx.snapshot.api_key_header, &origin)?;
+        let own = headers::Own {
+            api_key_header: &ctx.snapshot.api_key_header,
+            claim_headers: &ctx.snapshot.claim_headers,
+        };
+        headers::prepare(request, permit, own, &origin)?;
         if let Some(chosen) = &ctx.chosen {
             headers::name_a_host(request, chosen.address)?;
         }

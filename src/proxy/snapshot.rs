@@ -26,6 +26,7 @@ use crate::proxy::live::Live;
 use crate::proxy::upstream::Upstream;
 use arc_swap::ArcSwap;
 use http::HeaderName;
+use http::Method;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub api_key_header: HeaderName,
     /// What `accept` goes by: methods that some route lists, the header that must not be aliased.
     pub accept: Rules,
+    /// In which upstreams are told claims, by whatever issuer; each once.
+    pub claim_headers: Box<[HeaderName]>,
     pub api_keys: ApiKeyAuthenticator,
     pub failures: Option<FailureLimit>,
     pub rate_limit_headers: config::RateLimitHeaders,
@@ -72,8 +75,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether `other` protects as `self` does: a request that could be read as either may then go to either (S091).
-    pub fn protects_like(&self, other: &Self) -> bool {
+    /// Whether `other` protects requests with `method` as `self` does: a request that could be read as either may then go to either (S091).
+    pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
         let names = |route: &Self| {
             route
                 .issuers
@@ -94,7 +97,7 @@ impl Route {
             && self.accepts_api_key == other.accepts_api_key
             && names(self) == names(other)
             && self.audiences == other.audiences
-            && self.requirement == other.requirement
+            && self.requirement.asks_like(&other.requirement, method)
             && limits(self) == limits(other)
             // Whose pages may read the answer.
             && self.cors == other.cors
@@ -135,12 +138,15 @@ impl Snapshot {
             };
             (pattern, Arc::clone(route))
         }))?;
+        let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
         Ok(Self {
             generation,
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
-            accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned()),
+            accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned())
+                .with_claim_headers(claim_headers.iter()),
+            claim_headers,
             api_keys: ApiKeyAuthenticator::new(
                 Arc::clone(&live.directory),
                 Digester::new(config.api_keys.pepper.as_ref()),
@@ -206,6 +212,16 @@ impl Route {
             upstream_metrics: live.metrics.upstream(route.upstream.as_str()),
         }
     }
+}
+
+fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
+        }
+    }
+    distinct.into()
 }
 
 fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {

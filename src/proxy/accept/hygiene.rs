@@ -29,6 +29,8 @@ const PROTECTED_PREFIXES: [&str; 2] = [IDENTITY_HEADER_PREFIX, "x-forwarded-"];
 #[derive(Clone, Debug)]
 pub struct Rules {
     api_key_header: HeaderName,
+    /// Upstreams are told who calls in these too.
+    claim_headers: Vec<HeaderName>,
     /// Beyond the registered ones, listed by some route.
     methods: Vec<Method>,
 }
@@ -38,8 +40,16 @@ impl Rules {
     pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
         Self {
             api_key_header,
+            claim_headers: Vec::new(),
             methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
         }
+    }
+
+    /// With headers that upstreams are told claims in, protected like Keygate's own.
+    #[must_use]
+    pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
+        self.claim_headers.extend(names.into_iter().cloned());
+        self
     }
 }
 
@@ -73,17 +83,14 @@ pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), 
     }
     check_framing(headers)?;
     // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable.
-    if headers
-        .keys()
-        .any(|name| is_alias(name.as_str(), &rules.api_key_header))
-    {
+    if headers.keys().any(|name| is_alias(name.as_str(), rules)) {
         return Err(AcceptError::HeaderAlias);
     }
     // S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
-        if options.any(|option| is_protected(option, &rules.api_key_header)) {
+        if options.any(|option| is_protected(option, rules)) {
             return Err(AcceptError::ConnectionNomination);
         }
     }
@@ -127,21 +134,22 @@ fn check_framing(headers: &HeaderMap) -> Result<(), AcceptError> {
 }
 
 /// Whether `name` becomes a protected name when `-` and `_` are one, and is not that name.
-fn is_alias(name: &str, api_key_header: &HeaderName) -> bool {
-    if name == api_key_header.as_str() {
+fn is_alias(name: &str, rules: &Rules) -> bool {
+    if name == rules.api_key_header.as_str() {
         false
     } else if name.contains('_') {
-        is_protected(name, api_key_header)
+        is_protected(name, rules)
     } else {
-        folds_to(name, api_key_header.as_str())
+        folds_to(name, rules.api_key_header.as_str())
     }
 }
 
-fn is_protected(name: &str, api_key_header: &HeaderName) -> bool {
+fn is_protected(name: &str, rules: &Rules) -> bool {
     let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
     PROTECTED.iter().any(|protected| folds_to(name, protected))
         || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
-        || folds_to(name, api_key_header.as_str())
+        || folds_to(name, rules.api_key_header.as_str())
+        || rules.claim_headers.iter().any(|header| folds_to(name, header.as_str()))
 }
 
 /// Equal but for case and for `_` in place of `-`.
@@ -238,6 +246,26 @@ mod tests {
             &[("x-forwarded-for", "1"), ("authorization", "a"), ("host", "a")],
             Ok(()),
         );
+    }
+
+    #[test]
+    fn s080_s081_headers_of_claims_have_no_aliases_and_are_never_nominated() {
+        let names = [
+            HeaderName::from_static("x-user-email"),
+            HeaderName::from_static("remote-user"),
+        ];
+        let rules = rules().with_claim_headers(&names);
+        for bad in ["x_user_email", "X-User_Email", "Remote_User"] {
+            check_headers(&rules, &[(bad, "1")], Err(AcceptError::HeaderAlias));
+            check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
+        // The name itself is dropped on the way to the upstream, and no mistake.
+        for good in ["x-user-email", "X-User-Email", "x_user", "x_user_emails"] {
+            check_headers(&rules, &[(good, "1")], Ok(()));
+        }
+        for bad in ["x-user-email", "close, Remote-User"] {
+            check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
     }
 
     #[test]

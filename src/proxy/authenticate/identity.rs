@@ -4,6 +4,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
+use crate::proxy::authenticate::PickedClaims;
 use http::HeaderValue;
 use siphasher::sip128::Hasher128;
 use siphasher::sip128::SipHasher13;
@@ -37,6 +38,8 @@ pub struct TokenIdentity {
     pub scopes: ScopeSet,
     /// Members of `aud`.
     pub audiences: Vec<String>,
+    /// What rules ask about and upstreams are told; see [`crate::proxy::authenticate::ClaimPicks`].
+    pub claims: PickedClaims,
     pub expires_at: Timestamp,
     /// `expires_at` and the issuer's skew: the last instant at which the token counts.
     pub usable_until: Timestamp,
@@ -68,6 +71,8 @@ pub struct Identity {
     pub audiences: Box<[Box<str>]>,
     /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
     pub usable_until: Option<Timestamp>,
+    /// What rules ask about and upstreams are told; an API key has no claims.
+    pub claims: PickedClaims,
     /// What reaches the upstream.
     pub headers: IdentityHeaders,
     pub buckets: BucketKeys,
@@ -127,6 +132,7 @@ impl Identity {
             scopes: token.scopes,
             audiences: token.audiences.into_iter().map(Into::into).collect(),
             usable_until: Some(token.usable_until),
+            claims: token.claims,
             headers,
             buckets,
         }
@@ -167,6 +173,7 @@ impl Identity {
             scopes: key.scopes,
             audiences: Box::default(),
             usable_until: key.expires_at,
+            claims: PickedClaims::default(),
             headers,
             buckets,
         }

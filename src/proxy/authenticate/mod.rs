@@ -1,6 +1,7 @@
 //! Whose credential it is; gives [`Principal`].
 
 pub mod identity;
+pub mod picked;
 pub mod token;
 pub mod verified;
 pub mod issuer;
@@ -15,6 +16,8 @@ pub use identity::IdentityHeaders;
 pub use identity::TokenIdentity;
 pub use identity::bucket_key;
 pub use identity::header_value;
+pub use picked::ClaimPicks;
+pub use picked::PickedClaims;
 
 use crate::model::clock::Now;
 use crate::proxy::authenticate::api_key::ApiKeyError;

@@ -14,6 +14,7 @@ use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
+use crate::proxy::authenticate::ClaimPicks;
 use crate::proxy::authenticate::TokenIdentity;
 use claims::Claims;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct TokenRules {
     scope_claims: Box<[String]>,
     client_id_claims: Box<[String]>,
     organization_claim: String,
+    picks: ClaimPicks,
 }
 
 /// Whether a token must say whom it is for.
@@ -66,6 +68,7 @@ impl TokenRules {
             scope_claims: issuer.scope_claims.clone().into(),
             client_id_claims: issuer.client_id_claims.clone().into(),
             organization_claim: issuer.organization_claim.clone(),
+            picks: ClaimPicks::compile(issuer),
         }
     }
 
@@ -205,6 +208,7 @@ impl<'a> ParsedToken<'a> {
             token_id: self.claims.name("jti")?,
             scopes: self.claims.scopes(&rules.scope_claims)?,
             audiences,
+            claims: self.claims.picked(&rules.picks)?,
             expires_at,
             usable_until: rules.usable_until(expires_at),
         })

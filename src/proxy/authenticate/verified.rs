@@ -116,10 +116,10 @@ const FIXED_WEIGHT: u64 = 1024;
 const USUAL_WEIGHT: u64 = 2 * 1024 + FIXED_WEIGHT;
 
 impl Weighter<TokenText, Remembered> for TokenWeight {
-    fn weight(&self, token: &TokenText, _: &Remembered) -> u64 {
+    fn weight(&self, token: &TokenText, remembered: &Remembered) -> u64 {
         // The text itself, and what was read from it: claims are three quarters of their base64url, and stand twice, as
         // texts and as header values.
-        FIXED_WEIGHT + 5 * (token.0.expose().len() as u64) / 2
+        FIXED_WEIGHT + 5 * (token.0.expose().len() as u64) / 2 + remembered.identity.claims.bytes() as u64
     }
 }
 

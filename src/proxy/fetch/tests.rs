@@ -66,6 +66,9 @@ pub fn issuer(keys: KeySource) -> Issuer {
         scope_claims: vec!["scope".to_owned()],
         client_id_claims: vec!["client_id".to_owned()],
         organization_claim: "org".to_owned(),
+        claim_headers: Vec::new(),
+        mode: crate::config::Mode::Enforce,
+        claim_facts: Vec::new(),
     }
 }
 

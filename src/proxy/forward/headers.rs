@@ -68,22 +68,25 @@ pub struct Origin<'r> {
     pub trace: Option<&'r TraceContext>,
 }
 
+/// Names that the configuration makes Keygate's own.
+#[derive(Clone, Copy)]
+pub struct Own<'r> {
+    pub api_key_header: &'r HeaderName,
+    /// A client's copies are dropped on every route, like those of [`IDENTITY_PREFIX`].
+    pub claim_headers: &'r [HeaderName],
+}
+
 /// Rewrites `request`, the copy that goes to the upstream.
 ///
 /// # Errors
 /// None that input can cause: every value is made of bytes that a header may hold.
-pub fn prepare(
-    request: &mut RequestHeader,
-    permit: &Permit,
-    api_key_header: &HeaderName,
-    origin: &Origin<'_>,
-) -> pingora::Result<()> {
+pub fn prepare(request: &mut RequestHeader, permit: &Permit, own: Own<'_>, origin: &Origin<'_>) -> pingora::Result<()> {
     let route = permit.route();
     if !route.forward_credential {
         request.remove_header(&header::AUTHORIZATION);
-        request.remove_header(api_key_header);
+        request.remove_header(own.api_key_header);
     }
-    remove_unbelieved(request, origin.trusted);
+    remove_unbelieved(request, own.claim_headers, origin.trusted);
     say_origin(request, origin)?;
     if let Some(principal) = permit.principal() {
         say_identity(request, principal.identity())?;
@@ -163,7 +166,7 @@ pub fn say_cors(response: &mut ResponseHeader, cors: &Cors, request: &HeaderMap)
     Ok(())
 }
 
-fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {
+fn remove_unbelieved(request: &mut RequestHeader, claim_headers: &[HeaderName], trusted: bool) {
     // CGI, WSGI and PHP read `_` and `-` in a name alike (S080).
     let unbelieved = |name: &str| {
         let name: &str = &if name.contains('_') {
@@ -180,7 +183,7 @@ fn remove_unbelieved(request: &mut RequestHeader, trusted: bool) {
     let names: Vec<HeaderName> = request
         .headers
         .keys()
-        .filter(|name| unbelieved(name.as_str()))
+        .filter(|name| unbelieved(name.as_str()) || claim_headers.contains(name))
         .cloned()
         .collect();
     for name in names {
@@ -238,6 +241,9 @@ fn say_identity(request: &mut RequestHeader, identity: &Identity) -> pingora::Re
         if let Some(value) = value {
             request.insert_header(name, value.clone())?;
         }
+    }
+    for (name, value) in identity.claims.headers() {
+        request.insert_header(name.clone(), value.clone())?;
     }
     Ok(())
 }

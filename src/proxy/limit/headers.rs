@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::config::Limit;
     use crate::config::LimitBy;
+    use crate::config::Mode;
     use crate::model::clock::Tick;
     use crate::model::plan::Quota;
     use crate::proxy::limit::CompiledLimit;
@@ -103,6 +104,7 @@ mod tests {
                 period,
                 burst: NonZeroU32::new(burst).unwrap(),
             },
+            mode: Mode::Enforce,
         };
         CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Mode;
 use crate::model::plan::Quota;
 use crate::proxy::authenticate::ApiKeyIdentity;
 use crate::proxy::authenticate::TokenIdentity;
@@ -13,6 +14,7 @@ fn limit(name: &str, by: &[LimitBy], requests: u32, secs: u64, burst: u32) -> Li
             period: Duration::from_secs(secs),
             burst: NonZeroU32::new(burst).unwrap(),
         },
+        mode: Mode::Enforce,
     }
 }
 

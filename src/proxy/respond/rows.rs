@@ -164,6 +164,10 @@ pub const ROWS: &[Row] = &[
     r("keys_unavailable", 503, "keys-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     // Whether it may, and now.
     r("insufficient_scope", 403, "insufficient-scope", "Insufficient scope", "The credential lacks a scope that this resource needs; see `scope`.", Some("insufficient_scope"), Challenge::Scope, false),
+    r("client_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
+    r("subject_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
+    r("organization_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
+    r("claim_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("limit_spent", 429, "limit-spent", "Limit spent", "Too many requests; try again after the time in Retry-After.", None, Challenge::None, false),
     // Forwarding.
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),

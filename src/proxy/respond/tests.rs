@@ -16,6 +16,7 @@ use crate::proxy::answer::CorsError;
 use crate::proxy::authenticate::Refusal;
 use crate::proxy::authenticate::api_key::ApiKeyError;
 use crate::proxy::authenticate::token::TokenError;
+use crate::proxy::authorize::Forbidden;
 use crate::proxy::intake::IntakeError;
 use crate::proxy::limit;
 use crate::proxy::limit::CompiledLimit;
@@ -142,6 +143,7 @@ fn spent() -> Spent {
             period: Duration::from_secs(3600),
             burst: std::num::NonZeroU32::MIN,
         },
+        mode: config::Mode::Enforce,
     };
     let limits = [CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))];
     let now = SystemClock::new().now().tick;
@@ -171,7 +173,8 @@ fn denials() -> Vec<Denial> {
         D::CredentialMissing => D::CredentialMissing, D::Intake(_) => D::Intake(IntakeError::InQuery),
         D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
         D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
-        D::KeysUnavailable => D::KeysUnavailable, D::InsufficientScope => D::InsufficientScope,
+        D::KeysUnavailable => D::KeysUnavailable,
+        D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
         D::LimitSpent(_) => D::LimitSpent(spent()), D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
         D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
         D::UpstreamFailed => D::UpstreamFailed, D::ClientGone => D::ClientGone, D::Panicked => D::Panicked,
@@ -183,9 +186,11 @@ fn denials() -> Vec<Denial> {
         CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
     );
     let refusals = refusals().into_iter().map(D::Authentication);
+    let forbidden = Forbidden::each().into_iter().map(D::Forbidden);
     heads
         .chain(accepts)
         .chain(intakes)
+        .chain(forbidden)
         .chain(refusals)
         .chain(cors.into_iter().map(D::Cors))
         .chain(others)
@@ -319,7 +324,7 @@ fn grpc_clients_get_their_status_as_well() {
     let snapshot = snapshot();
     for (denial, expected) in [
         (Denial::CredentialMissing, "16"),
-        (Denial::InsufficientScope, "7"),
+        (Denial::Forbidden(Forbidden::each()[4]), "7"),
         (Denial::NoRoute, "12"),
         (Denial::LimitSpent(spent()), "8"),
         (Denial::KeysUnavailable, "14"),

@@ -80,6 +80,18 @@ struct Gates {
     second: SigningKey,
 }
 
+/// Rules that nobody meets.
+fn one_rule_a_method() -> String {
+    let rule = |method, condition| format!("  - {{ methods: [{method}], {condition} }}\n");
+    let rules = [
+        rule("GET", "clients: [nobody]"),
+        rule("PUT", "subjects: [nobody]"),
+        rule("POST", "organizations: [nobody]"),
+        rule("DELETE", "claims: { \"/department\": nothing }"),
+    ];
+    format!("rules:\n{}", rules.concat())
+}
+
 impl Gates {
     fn start() -> Self {
         let second = SigningKey::generate_es256().unwrap();
@@ -139,6 +151,10 @@ impl Gates {
                     &format!("endpoints: [\"{}\"]\nconnect_attempts: 1", closed_port()),
                 )
                 .upstream_with("nameless", "endpoints: [\"nobody.invalid:80\"]")
+                .route(
+                    "ruled",
+                    &format!("{}\n{}", protected("ruled", "[jwt, api_key]"), one_rule_a_method()),
+                )
                 .route("broken", &open("broken", "up"))
                 .route("slow", &open("slow", "impatient"))
                 .route("closed", &open("closed", "closed"))
@@ -299,6 +315,7 @@ impl Gates {
             get_with("/cors", &fields).replacen("GET", "OPTIONS", 1)
         };
         let odd_bytes = "Authorization: Bearer x y\r\n";
+        let ruled = |method| get_with("/ruled/a", &format!("x-api-key: {key}\r\n")).replacen("GET", method, 1);
         let texts = [
             ("refused_by_parser", get_with("/open/a", "Connection: x forwarded\r\n")),
             ("path_invalid_escape", get_with("/open/%zz", "")),
@@ -362,6 +379,10 @@ impl Gates {
                 "insufficient_scope",
                 get_with("/scoped/a", &format!("x-api-key: {key}\r\n")),
             ),
+            ("client_not_allowed", ruled("GET")),
+            ("subject_not_allowed", ruled("PUT")),
+            ("organization_not_allowed", ruled("POST")),
+            ("claim_not_allowed", ruled("DELETE")),
             ("no_endpoint", get_with("/nameless/a", "")),
             ("connect_failed", get_with("/closed/a", "")),
             ("upstream_timeout", get_with("/slow/a", "")),

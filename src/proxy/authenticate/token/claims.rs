@@ -3,6 +3,8 @@
 use crate::model::clock::Timestamp;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
+use crate::proxy::authenticate::ClaimPicks;
+use crate::proxy::authenticate::PickedClaims;
 use crate::proxy::authenticate::token::TokenError;
 use serde_json::Map;
 use serde_json::Value;
@@ -91,6 +93,11 @@ impl Claims {
                 .ok_or_else(|| invalid(name)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(invalid(name)),
         }
+    }
+
+    /// What rules ask about and upstreams are told.
+    pub fn picked(&self, picks: &ClaimPicks) -> Result<PickedClaims, TokenError> {
+        picks.pick(&self.0).map_err(|too_long| invalid(too_long.0.as_str()))
     }
 
     /// The claim must be one of `allowed`, or an array of strings that holds one.

@@ -39,6 +39,9 @@ fn config() -> config::Issuer {
         scope_claims: texts(&["scope", "scp", "permissions", "roles"]),
         client_id_claims: texts(&["client_id", "azp"]),
         organization_claim: "org".to_owned(),
+        claim_headers: Vec::new(),
+        mode: config::Mode::Enforce,
+        claim_facts: Vec::new(),
     }
 }
 

@@ -1,0 +1,293 @@
+//! What do a route's rules ask of whoever was proved, and what did those before them ask?
+
+use crate::compare::Weaker;
+use crate::compare::finding::listed;
+use crate::compare::route::Placed;
+use crate::config::Condition;
+use crate::config::Mode;
+use crate::config::Route;
+use crate::config::Rule;
+use crate::model::claim::ClaimPointer;
+use crate::model::claim::ClaimValue;
+use crate::model::scope::Scope;
+use http::Method;
+use std::collections::BTreeSet;
+
+/// Calls `found` with each kind of condition that whoever meets `now`'s rules may fail in `before`'s, and for which methods.
+pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+    let methods = methods(before.route, now.route);
+    let asked: Vec<(Asked<'_>, Asked<'_>)> = methods
+        .iter()
+        .map(|method| (Asked::of(before.route, method), Asked::of(now.route, method)))
+        .collect();
+    for kind in Kind::ALL {
+        let mut told: Vec<(String, String, Vec<&Method>)> = Vec::new();
+        for (method, (old, new)) in methods.iter().zip(&asked) {
+            if new.keeps(old, kind) {
+                continue;
+            }
+            let (was, is) = (old.words(kind), new.words(kind));
+            match told.iter_mut().find(|(known, now, _)| (known, now) == (&was, &is)) {
+                Some((_, _, methods)) => methods.push(method),
+                None => told.push((was, is, vec![method])),
+            }
+        }
+        for (was, is, weaker) in told {
+            let mut finding = before.weaker(now, kind.key(), was, is);
+            if weaker.len() < methods.len() {
+                let names: Vec<&str> = weaker.iter().map(|method| method.as_str()).collect();
+                finding.what = format!("{} for {}", kind.key(), names.join(", "));
+            }
+            found(finding);
+        }
+    }
+}
+
+/// Those that both routes may get and some rule tells apart, with one that stands for all others.
+fn methods(before: &Route, now: &Route) -> Vec<Method> {
+    let served = |route: &Route, method: &Method| {
+        route.methods.is_empty()
+            || route.methods.contains(method)
+            || (*method == Method::HEAD && route.methods.contains(&Method::GET))
+    };
+    let usual = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ];
+    let mut methods: Vec<Method> = Vec::new();
+    for method in usual.iter().chain(&before.methods).chain(&now.methods) {
+        if served(before, method) && served(now, method) && !methods.contains(method) {
+            methods.push(method.clone());
+        }
+    }
+    methods
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Scopes,
+    Clients,
+    Subjects,
+    Organizations,
+    Claims,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Scopes,
+        Self::Clients,
+        Self::Subjects,
+        Self::Organizations,
+        Self::Claims,
+    ];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Scopes => "scopes",
+            Self::Clients => "clients",
+            Self::Subjects => "subjects",
+            Self::Organizations => "organizations",
+            Self::Claims => "claims",
+        }
+    }
+}
+
+/// Everything that the enforced rules for one method ask, taken together.
+#[derive(Default)]
+struct Asked<'a> {
+    all: BTreeSet<&'a Scope>,
+    /// One of each.
+    any: Vec<&'a [Scope]>,
+    clients: Vec<&'a [String]>,
+    subjects: Vec<&'a [String]>,
+    organizations: Vec<&'a [String]>,
+    claims: Vec<(&'a ClaimPointer, &'a [ClaimValue])>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(route: &'a Route, method: &Method) -> Self {
+        let mut asked = Self::default();
+        for rule in route.rules.iter().filter(|rule| rule.is_for(method)) {
+            let Rule {
+                name: _,
+                mode,
+                methods: _,
+                conditions,
+            } = rule;
+            if *mode == Mode::Enforce {
+                conditions.iter().for_each(|condition| asked.add(condition));
+            }
+        }
+        asked
+    }
+
+    fn add(&mut self, condition: &'a Condition) {
+        match condition {
+            Condition::ScopesAll(scopes) => self.all.extend(scopes),
+            Condition::ScopesAny(scopes) => self.any.push(scopes),
+            Condition::Clients(names) => self.clients.push(names),
+            Condition::Subjects(names) => self.subjects.push(names),
+            Condition::Organizations(names) => self.organizations.push(names),
+            Condition::Claim(pointer, values) => self.claims.push((pointer, values)),
+        }
+    }
+
+    /// Whether whoever meets `self` meets what `before` asks of this kind.
+    fn keeps(&self, before: &Self, kind: Kind) -> bool {
+        match kind {
+            Kind::Scopes => self.keeps_scopes(before),
+            Kind::Clients => keeps_names(&self.clients, &before.clients),
+            Kind::Subjects => keeps_names(&self.subjects, &before.subjects),
+            Kind::Organizations => keeps_names(&self.organizations, &before.organizations),
+            Kind::Claims => before.claims.iter().all(|(pointer, allowed)| {
+                let mut same = self.claims.iter().filter(|(other, _)| other == pointer);
+                same.any(|(_, values)| values.iter().all(|value| allowed.contains(value)))
+            }),
+        }
+    }
+
+    fn keeps_scopes(&self, before: &Self) -> bool {
+        // One alternative is no alternative.
+        let needed = |scope: &Scope| {
+            self.all.contains(scope) || self.any.iter().any(|any| matches!(any, [only] if only == scope))
+        };
+        let within = |one_of: &[Scope]| {
+            let narrower = |any: &&[Scope]| !any.is_empty() && any.iter().all(|scope| one_of.contains(scope));
+            self.any.iter().any(narrower)
+        };
+        before.all.iter().all(|scope| needed(scope))
+            && before
+                .any
+                .iter()
+                .all(|one_of| one_of.iter().any(needed) || within(one_of))
+    }
+
+    fn words(&self, kind: Kind) -> String {
+        let names = |lists: &[&[String]]| joined(lists.iter().map(|list| format!("one of {}", listed(*list))));
+        match kind {
+            Kind::Scopes => {
+                let all = (!self.all.is_empty()).then(|| format!("all of {}", listed(&self.all)));
+                let any = self.any.iter().map(|any| format!("any of {}", listed(*any)));
+                joined(all.into_iter().chain(any))
+            }
+            Kind::Clients => names(&self.clients),
+            Kind::Subjects => names(&self.subjects),
+            Kind::Organizations => names(&self.organizations),
+            Kind::Claims => {
+                let claim =
+                    |(pointer, values): &(&ClaimPointer, &[ClaimValue])| format!("{pointer} {}", listed(*values));
+                joined(self.claims.iter().map(claim))
+            }
+        }
+    }
+}
+
+/// Whether each list of `before` has a list among `now`'s with nobody else in it.
+fn keeps_names(now: &[&[String]], before: &[&[String]]) -> bool {
+    let narrower = |allowed: &[String]| now.iter().any(|list| list.iter().all(|name| allowed.contains(name)));
+    before.iter().all(|allowed| narrower(allowed))
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<String> = parts.collect();
+    match parts.is_empty() {
+        true => "nothing".to_owned(),
+        false => parts.join(" and "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(list: &str) -> Vec<Scope> {
+        list.split_whitespace().map(|scope| scope.parse().unwrap()).collect()
+    }
+
+    /// All of the first list, one of the second where there is any.
+    fn keeps(now: (&str, &str), before: (&str, &str)) -> bool {
+        let scopes = |(all, any): (&str, &str)| (set(all), set(any));
+        let (now, before) = (scopes(now), scopes(before));
+        asked(&now).keeps(&asked(&before), Kind::Scopes)
+    }
+
+    fn asked((all, any): &(Vec<Scope>, Vec<Scope>)) -> Asked<'_> {
+        Asked {
+            all: all.iter().collect(),
+            any: if any.is_empty() { Vec::new() } else { vec![any] },
+            ..Asked::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(now: (&str, &str), before: (&str, &str), expected: bool) {
+        assert_eq!(keeps(now, before), expected, "{now:?} after {before:?}");
+    }
+
+    #[test]
+    fn a_requirement_is_kept_when_whoever_meets_the_new_one_meets_the_old() {
+        check(("a", ""), ("a", ""), true);
+        check(("b a", ""), ("a b", ""), true);
+        check(("a b", ""), ("a", ""), true);
+        check(("a", ""), ("a b", ""), false);
+        check(("", ""), ("a", ""), false);
+        check(("", ""), ("", "a"), false);
+        check(("", "a"), ("a", ""), true);
+        check(("a", ""), ("", "a b"), true);
+        check(("", "a b"), ("", "b a"), true);
+        check(("", "a b"), ("", "a b c"), true);
+        check(("", "a b c"), ("", "a b"), false);
+        check(("", "a b"), ("a", ""), false);
+        check(("c", "a"), ("", "a b"), true);
+    }
+
+    #[test]
+    fn names_and_claims_are_kept_by_lists_with_nobody_else_in_them() {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (ab, a, c) = (list("a b"), list("a"), list("c"));
+        assert!(keeps_names(&[&a], &[&ab]) && keeps_names(&[&ab, &c], &[&ab]) && keeps_names(&[&a], &[]));
+        assert!(!keeps_names(&[&ab], &[&a]) && !keeps_names(&[], &[&a]) && !keeps_names(&[&c], &[&a]));
+        let (pointer, other) = ("/a".parse().unwrap(), "/b".parse().unwrap());
+        let (one, two) = (
+            [ClaimValue::Integer(1)],
+            [ClaimValue::Integer(1), ClaimValue::Bool(true)],
+        );
+        let asked = |pointer, values| Asked {
+            claims: vec![(pointer, values)],
+            ..Asked::default()
+        };
+        assert!(asked(&pointer, &one[..]).keeps(&asked(&pointer, &two[..]), Kind::Claims));
+        assert!(!asked(&pointer, &two[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
+        assert!(!asked(&other, &one[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
+        assert!(!Asked::default().keeps(&asked(&pointer, &one[..]), Kind::Claims));
+    }
+
+    proptest! {
+        /// Against every set of scopes there is.
+        #[test]
+        fn implication_is_that_of_all_sets(now_all in "([a-c] ){0,2}", now_any in "([a-c] ){0,3}", old_all in "([a-c] ){0,2}", old_any in "([a-c] ){0,3}") {
+            let (now, old) = ((set(&now_all), set(&now_any)), (set(&old_all), set(&old_any)));
+            let met = |(all, any): &(Vec<Scope>, Vec<Scope>), granted: &[Scope]| {
+                all.iter().all(|scope| granted.contains(scope)) && (any.is_empty() || any.iter().any(|scope| granted.contains(scope)))
+            };
+            let subsets = (0..8_u8).map(|bits| {
+                let scopes = ["a", "b", "c"].into_iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
+                scopes.map(|(_, scope)| scope.parse::<Scope>().unwrap()).collect::<Vec<_>>()
+            });
+            let kept = subsets.into_iter().all(|granted| !met(&now, &granted) || met(&old, &granted));
+            let claimed = asked(&now).keeps(&asked(&old), Kind::Scopes);
+            // Never says kept where it is not; a repeated alternative may make it say weaker once too often.
+            prop_assert!(kept || !claimed, "{now:?} {old:?}");
+            let distinct = |list: &[Scope]| list.iter().enumerate().all(|(at, scope)| !list[..at].contains(scope));
+            if distinct(&now.1) && !now.1.iter().any(|scope| now.0.contains(scope)) {
+                prop_assert_eq!(claimed, kept, "{:?} {:?}", now, old);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What does every route inherit? A route adds to it and narrows it; only `public: true` leaves it.
+
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::limit::Limit;
+use crate::config::limit::LimitBy;
+use crate::config::read::At;
+use crate::config::read::Texts;
+use crate::config::route::Accept;
+use crate::config::route::distinct_accept;
+use crate::config::rule;
+use crate::config::rule::Asked;
+use crate::config::rule::ClaimsMirror;
+use crate::config::rule::Rule;
+use crate::config::rule::ScopesMirror;
+use crate::config::rule::TOKEN_KEYS;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
+use crate::model::names::Name;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What every route starts from. A route may narrow `accept`, `issuers` and `audiences`, and adds its own rules and
+/// limits to these; it cannot drop any. `public: true` leaves all of it but the limits that count by `ip` or `route`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Defaults")]
+pub(in crate::config) struct Mirror {
+    /// Credential types that count where a route does not say.
+    accept: Option<At<Vec<At<Accept>>>>,
+    /// Whose tokens count where a route does not say.
+    issuers: Option<Texts<Name>>,
+    /// In place of the issuers' audiences, where a route does not say.
+    audiences: Option<Texts<Word>>,
+    /// What every credential must be allowed to do.
+    scopes: Option<ScopesMirror>,
+    /// The client must be one of these; of an API key, the one in the keys file.
+    clients: Option<Texts<Word>>,
+    /// The token's subject must be one of these. No API key has one.
+    subjects: Option<Texts<Word>>,
+    /// The organization must be one of these; of an API key, the one in the keys file.
+    organizations: Option<Texts<Word>>,
+    /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
+    claims: Option<ClaimsMirror>,
+    /// Further rules, each for some methods or for all.
+    rules: Option<At<Vec<At<rule::Mirror>>>>,
+    /// Names of limits that hold on every route.
+    limits: Option<Texts<Name>>,
+}
+
+/// A list that a route may narrow.
+pub(in crate::config) struct Whole<T> {
+    pub list: Vec<T>,
+    pub at: NodeId,
+}
+
+#[derive(Default)]
+pub(in crate::config) struct Defaults {
+    pub accept: Option<Whole<Accept>>,
+    pub issuers: Option<Whole<Name>>,
+    pub audiences: Option<Whole<String>>,
+    /// The one of the conditions beside `rules` first.
+    pub rules: Vec<Rule>,
+    /// Where something stands that only a token can meet, and its key.
+    pub asks_for_token: Option<(&'static str, NodeId)>,
+    pub limits: Vec<Name>,
+}
+
+pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checker<'_>) -> Defaults {
+    let Some(At { value: mirror, at }) = written else {
+        return Defaults::default();
+    };
+    if let Some(issuers) = &mirror.issuers {
+        for issuer in &issuers.value {
+            checker.refer("issuers", "issuer", issuer);
+        }
+        checker.no_doubles(&issuers.value);
+    }
+    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    for limit in &limits {
+        checker.refer("limits", "limit", limit);
+    }
+    checker.no_doubles(&limits);
+    if let Some(audiences) = &mirror.audiences {
+        checker.no_doubles(&audiences.value);
+    }
+    let asked = Asked {
+        scopes: mirror.scopes,
+        clients: mirror.clients,
+        subjects: mirror.subjects,
+        organizations: mirror.organizations,
+        claims: mirror.claims,
+    };
+    let base = rule::base(asked, checker);
+    let more = rule::typed(mirror.rules, checker);
+    let for_every_method = more.iter().filter(|placed| placed.rule.methods.is_empty());
+    let asks_for_token = std::iter::once(at)
+        .chain(for_every_method.map(|placed| placed.at))
+        .flat_map(|map| TOKEN_KEYS.map(|key| (map, key)))
+        .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
+    let accept = mirror.accept.map(|accept| Whole {
+        at: accept.at,
+        list: distinct_accept(accept.value, checker),
+    });
+    Defaults {
+        accept,
+        issuers: whole(mirror.issuers, |name| name),
+        audiences: whole(mirror.audiences, |word| word.0),
+        rules: base
+            .into_iter()
+            .chain(more.into_iter().map(|placed| placed.rule))
+            .collect(),
+        asks_for_token,
+        limits: values(limits),
+    }
+}
+
+fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<Whole<U>> {
+    written.map(|list| Whole {
+        at: list.at,
+        list: values(list.value).into_iter().map(typed).collect(),
+    })
+}
+
+/// Whether `key` of the defaults is there, well written or not.
+pub(in crate::config) fn has(key: &str, checker: &Checker<'_>) -> bool {
+    let section = checker.tree.entry(ROOT, "defaults");
+    section.is_some_and(|section| checker.tree.entry(section, key).is_some())
+}
+
+/// Says of every entry of a route's own list that the defaults do not have it (S100).
+pub(in crate::config) fn refuse_wider<T: PartialEq>(
+    key: &str,
+    own: &[(NodeId, T)],
+    default: Option<&Whole<T>>,
+    checker: &mut Checker<'_>,
+) {
+    let Some(default) = default else { return };
+    for (at, _) in own.iter().filter(|(_, item)| !default.list.contains(item)) {
+        let whereabouts = checker.tree.whereabouts(default.at, *at);
+        let problem = checker.with_value(*at, &format!("`defaults.{key}` ({whereabouts}) does not have it"));
+        let hint = "a route narrows the defaults and never widens them";
+        checker.error_with(*at, "wider-than-defaults", problem, hint);
+    }
+}
+
+/// The limits of a route: the default ones and its own. A public route keeps those of the defaults that count without a
+/// principal.
+pub(in crate::config) fn united_limits(
+    defaults: &Defaults,
+    own: &[Name],
+    public: bool,
+    limits: &BTreeMap<Name, Limit>,
+) -> Vec<Name> {
+    let counts_here = |name: &&Name| {
+        let anonymous = |by: &LimitBy| matches!(by, LimitBy::Ip | LimitBy::Route);
+        !public || limits.get(*name).is_some_and(|limit| limit.by.iter().all(anonymous))
+    };
+    let mut united: Vec<Name> = defaults.limits.iter().filter(counts_here).cloned().collect();
+    for name in own {
+        if !united.contains(name) {
+            united.push(name.clone());
+        }
+    }
+    united
+}

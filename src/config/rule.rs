@@ -1,0 +1,348 @@
+//! What must hold of whoever was proved? Conditions, and the rules that join them, each for some methods or for all.
+
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OneOrMany;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::model::claim::ClaimFact;
+use crate::model::claim::ClaimPointer;
+use crate::model::claim::ClaimValue;
+use crate::model::names::Name;
+use crate::model::scope::Scope;
+use http::Method;
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+use serde::Deserialize;
+use serde::de;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Whether a rule, a limit or an issuer refuses, or only counts what it would have refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    Shadow,
+}
+
+/// What must hold of a principal for a request with one of `methods`. All of a rule's conditions, and all rules of a
+/// route, must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub name: Option<Name>,
+    pub mode: Mode,
+    /// Empty: every method. GET brings HEAD with it.
+    pub methods: Vec<Method>,
+    /// Never empty.
+    pub conditions: Vec<Condition>,
+}
+
+/// One thing that must hold. What is absent meets none of them, and an empty list could be met by nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The client is one of these.
+    Clients(Vec<String>),
+    /// The token's subject is one of these.
+    Subjects(Vec<String>),
+    /// The organization is one of these.
+    Organizations(Vec<String>),
+    /// The claim is one of these values, or an array that holds one.
+    Claim(ClaimPointer, Vec<ClaimValue>),
+    /// Every one of these scopes.
+    ScopesAll(Vec<Scope>),
+    /// One of these scopes.
+    ScopesAny(Vec<Scope>),
+}
+
+impl Rule {
+    /// Whether the rule has a say in requests with `method`.
+    pub fn is_for(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            // RFC 9110 section 9.3.2: HEAD tells what GET would.
+            || (method == Method::HEAD && self.methods.contains(&Method::GET))
+    }
+}
+
+impl Rule {
+    /// Everything the rule asks about claims.
+    pub fn claim_facts(&self) -> impl Iterator<Item = ClaimFact> {
+        let facts = |condition: &Condition| match condition {
+            Condition::Claim(pointer, allowed) => {
+                let fact = |value: &ClaimValue| ClaimFact {
+                    pointer: pointer.clone(),
+                    value: value.clone(),
+                };
+                allowed.iter().map(fact).collect()
+            }
+            Condition::Clients(_)
+            | Condition::Subjects(_)
+            | Condition::Organizations(_)
+            | Condition::ScopesAll(_)
+            | Condition::ScopesAny(_) => Vec::new(),
+        };
+        self.conditions.iter().flat_map(facts)
+    }
+}
+
+/// More on one route is a policy that nobody reads any more.
+pub(in crate::config) const RULES_MAX: usize = 64;
+
+/// A rule: what must hold, for which methods.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rule")]
+pub(in crate::config) struct Mirror {
+    /// Stands in the access record when the rule refuses, or would. Default: none.
+    name: Option<Text<Name>>,
+    /// `shadow` counts what the rule would refuse (`outcome="would_deny"`) and refuses nothing. Default `enforce`.
+    mode: Option<Mode>,
+    /// Requests the rule is for. Default: every method. GET brings HEAD with it.
+    methods: Option<Texts<Method>>,
+    /// What the credential must be allowed to do.
+    scopes: Option<ScopesMirror>,
+    /// The client must be one of these; of an API key, the one in the keys file.
+    clients: Option<Texts<Word>>,
+    /// The token's subject must be one of these. No API key has one.
+    subjects: Option<Texts<Word>>,
+    /// The organization must be one of these; of an API key, the one in the keys file.
+    organizations: Option<Texts<Word>>,
+    /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
+    claims: Option<ClaimsMirror>,
+}
+
+/// By JSON pointer, the values that are good.
+pub(in crate::config) type ClaimsMirror = Named<ClaimPointer, OneOrMany<At<ValueMirror>>>;
+
+/// What the credential must be allowed to do.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Scopes")]
+pub(in crate::config) struct ScopesMirror {
+    /// Every one of these.
+    all: Option<Texts<Scope>>,
+    /// One of these.
+    any: Option<Texts<Scope>>,
+}
+
+/// A text, a whole number, or true or false.
+#[derive(Debug)]
+pub(in crate::config) struct ValueMirror(ClaimValue);
+
+impl<'de> Deserialize<'de> for ValueMirror {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Value;
+
+        impl de::Visitor<'_> for Value {
+            type Value = ValueMirror;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a text, a whole number, or true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<ValueMirror, E> {
+                Ok(ValueMirror(ClaimValue::Bool(yes)))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ValueMirror, E> {
+                match number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
+                    true => Ok(ValueMirror(ClaimValue::Integer(number))),
+                    false => Err(E::custom(
+                        "beyond 9007199254740991 two readers of JSON may see different numbers\nhave the issuer send it as a text",
+                    )),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ValueMirror, E> {
+                self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<ValueMirror, E> {
+                Err(E::custom(
+                    "two readers of JSON may see different fractions\ncompare with a whole number or a text",
+                ))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueMirror, E> {
+                use crate::config::text::FromText;
+                Word::from_text(text)
+                    .map(|word| ValueMirror(ClaimValue::Text(word.0.into())))
+                    .map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Value)
+    }
+}
+
+impl JsonSchema for ValueMirror {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "claim value".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let max = ClaimValue::INTEGER_MAX;
+        json_schema!({ "type": ["string", "integer", "boolean"], "minLength": 1, "minimum": -max, "maximum": max })
+    }
+}
+
+/// The keys that conditions are written under, in a rule, in a route and in the defaults.
+pub(in crate::config) const CONDITION_KEYS: [&str; 5] = ["scopes", "clients", "subjects", "organizations", "claims"];
+
+/// Conditions that only a token can meet.
+pub(in crate::config) const TOKEN_KEYS: [&str; 2] = ["subjects", "claims"];
+
+/// What is written under [`CONDITION_KEYS`].
+#[derive(Default)]
+pub(in crate::config) struct Asked {
+    pub scopes: Option<ScopesMirror>,
+    pub clients: Option<Texts<Word>>,
+    pub subjects: Option<Texts<Word>>,
+    pub organizations: Option<Texts<Word>>,
+    pub claims: Option<ClaimsMirror>,
+}
+
+impl Asked {
+    /// In the order in which a failure is told: a scope can be asked for, so it comes last.
+    pub(in crate::config) fn typed(self, checker: &mut Checker<'_>) -> Vec<Condition> {
+        let mut conditions = Vec::new();
+        let mut names = |written: Option<Texts<Word>>, condition: fn(Vec<String>) -> Condition| {
+            if let Some(written) = written {
+                checker.no_doubles(&written.value);
+                let names = values(written.value).into_iter().map(|word| word.0);
+                conditions.push(condition(names.collect()));
+            }
+        };
+        names(self.clients, Condition::Clients);
+        names(self.subjects, Condition::Subjects);
+        names(self.organizations, Condition::Organizations);
+        for (pointer, allowed) in self.claims.map(|claims| claims.0).unwrap_or_default() {
+            conditions.push(Condition::Claim(pointer, distinct(allowed.value.0, checker)));
+        }
+        let (all, any) = self.scopes.map_or((None, None), |scopes| (scopes.all, scopes.any));
+        let mut scopes = |written: Option<Texts<Scope>>, condition: fn(Vec<Scope>) -> Condition| {
+            if let Some(written) = written {
+                checker.no_doubles(&written.value);
+                conditions.push(condition(values(written.value)));
+            }
+        };
+        scopes(all, Condition::ScopesAll);
+        scopes(any, Condition::ScopesAny);
+        conditions
+    }
+}
+
+fn distinct(written: Vec<At<ValueMirror>>, checker: &mut Checker<'_>) -> Vec<ClaimValue> {
+    let mut distinct = Vec::new();
+    for At { value, at } in written {
+        if distinct.contains(&value.0) {
+            let problem = checker.with_value(at, "is in this list twice");
+            checker.error(at, "duplicate-entry", problem);
+        }
+        distinct.push(value.0);
+    }
+    distinct
+}
+
+/// The rule that a route's or the defaults' own keys make; `None` where they ask nothing.
+pub(in crate::config) fn base(asked: Asked, checker: &mut Checker<'_>) -> Option<Rule> {
+    let conditions = asked.typed(checker);
+    (!conditions.is_empty()).then_some(Rule {
+        name: None,
+        mode: Mode::Enforce,
+        methods: Vec::new(),
+        conditions,
+    })
+}
+
+/// A rule and where it stands.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct Placed {
+    pub rule: Rule,
+    pub at: NodeId,
+}
+
+pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<Placed> {
+    let mut rules: Vec<Placed> = Vec::new();
+    for At { value: mirror, at } in written.map(|rules| rules.value).unwrap_or_default() {
+        if let Some(name) = &mirror.name
+            && rules.iter().any(|known| known.rule.name.as_ref() == Some(name.get()))
+        {
+            let problem = checker.with_value(name.at, "another rule here has this name already");
+            checker.error_with(
+                name.at,
+                "duplicate-name",
+                problem,
+                "records tell rules apart by their names",
+            );
+        }
+        let methods = mirror.methods.map(|methods| {
+            checker.no_doubles(&methods.value);
+            values(methods.value)
+        });
+        let asked = Asked {
+            scopes: mirror.scopes,
+            clients: mirror.clients,
+            subjects: mirror.subjects,
+            organizations: mirror.organizations,
+            claims: mirror.claims,
+        };
+        let conditions = asked.typed(checker);
+        // What was written and refused has been reported as that.
+        let written = |key: &&str| checker.tree.entry(at, key).is_some();
+        if conditions.is_empty() && !CONDITION_KEYS.iter().any(written) {
+            let hint = format!(
+                "one or more of {}",
+                CONDITION_KEYS.map(|key| format!("`{key}`")).join(", ")
+            );
+            checker.error_with(
+                at,
+                "rule-asks-nothing",
+                "the rule asks for nothing, and nobody fails it",
+                hint,
+            );
+        }
+        rules.push(Placed {
+            at,
+            rule: Rule {
+                name: mirror.name.map(Text::take),
+                mode: mirror.mode.unwrap_or_default(),
+                methods: methods.unwrap_or_default(),
+                conditions,
+            },
+        });
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s099_a_rule_for_get_is_one_for_head_and_for_nothing_else() {
+        let rule = |methods: &[Method]| Rule {
+            name: None,
+            mode: Mode::Enforce,
+            methods: methods.to_vec(),
+            conditions: vec![Condition::Clients(vec!["a".to_owned()])],
+        };
+        let get = rule(&[Method::GET]);
+        assert!(get.is_for(&Method::GET) && get.is_for(&Method::HEAD));
+        assert!(!get.is_for(&Method::POST) && !get.is_for(&Method::from_bytes(b"get").unwrap()));
+        assert!(!rule(&[Method::HEAD]).is_for(&Method::GET));
+        assert!(rule(&[]).is_for(&Method::from_bytes(b"PURGE").unwrap()));
+    }
+}
