@@ -63,6 +63,23 @@ fn allowing_a_remembered_token_allocates_nothing() {
 }
 
 #[test]
+fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
+    let fixture = Fixture::with_keys(1);
+    let token = fixture.fresh_token("orders:read");
+    let ruled = |path| {
+        request(Ask {
+            token: Some(&token),
+            ..ask(path)
+        })
+    };
+    assert_eq!(allocations(&fixture, &ruled("/v1/ruled"), None), 0);
+    assert_eq!(
+        allocations(&fixture, &ruled("/v1/forbidden"), Some("claim_not_allowed")),
+        0
+    );
+}
+
+#[test]
 fn a_public_route_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     assert_eq!(allocations(&fixture, &request(ask("/v1/open")), None), 0);

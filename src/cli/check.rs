@@ -17,14 +17,23 @@ const WEAKER: u8 = 3;
 
 /// Loads the configuration at `path` and the key files it names, as `keygate run` would. A good one is said on `out`, the
 /// mistakes of a bad one on `err`; then, where there is an `old` one, what asks for less than there on `out`. What is good
-/// is exit code 0, what is bad is 1, what is weaker is 3.
+/// is exit code 0, what is bad is 1, what is weaker is 3. A good one may come with warnings on `err`: what in it protects less
+/// than it looks.
 pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     // A closed pipe changes nothing about the answer, which is the exit code.
     match reload::load(path) {
         Ok(loaded) => {
             let routes = loaded.config.routes.len();
             let plural = if routes == 1 { "" } else { "s" };
-            let _ = writeln!(out, "{}: good, {routes} route{plural}", path.display());
+            for warning in &loaded.config.warnings {
+                let _ = writeln!(err, "{warning}");
+            }
+            let warnings = match loaded.config.warnings.len() {
+                0 => String::new(),
+                1 => ", 1 warning".to_owned(),
+                count => format!(", {count} warnings"),
+            };
+            let _ = writeln!(out, "{}: good, {routes} route{plural}{warnings}", path.display());
             old.map_or(ExitCode::SUCCESS, |old| diff(old, path, out, err))
         }
         Err(error) => {

@@ -10,6 +10,7 @@ use crate::config::Accept;
 use crate::config::Issuer;
 use crate::config::Limit;
 use crate::config::Route;
+use crate::config::TwoCredentials;
 
 /// A route of one side.
 #[derive(Clone, Copy)]
@@ -73,6 +74,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         // Whose pages may read an answer asks nothing of who sends the request, and a preflight is never forwarded.
         cors: _,
         forward_credential,
+        two_credentials,
         reject_query_credentials,
         allow_encoded_slash,
         allow_empty_segments,
@@ -107,6 +109,9 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     let mut report = |key: &str, was: String, is: String| found(before.weaker(now, key, was, is));
     if *forward_credential && !was.forward_credential {
         report("forward_credential", "false".to_owned(), "true".to_owned());
+    }
+    if *two_credentials == TwoCredentials::Report && was.two_credentials == TwoCredentials::Refuse {
+        report("two_credentials", "refuse".to_owned(), "report".to_owned());
     }
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
         let words = |list: &[Accept]| listed(list.iter().copied().map(accept_word));

@@ -26,6 +26,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         limits: _,
         upstreams: _,
         routes: _,
+        warnings: _,
     } = new.config;
     let mut report = |path: [&str; 2], was: String, is: String| {
         let [section, key] = path;

@@ -1,6 +1,7 @@
 //! Who collects the mistakes between mirror and type? The checker, which knows where every value stands.
 
 use crate::config::error::ConfigError;
+use crate::config::error::ConfigWarning;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
+    pub warnings: Vec<ConfigWarning>,
     /// What `${NAME}` stands for.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub files: Files,
@@ -40,14 +42,19 @@ impl Checker<'_> {
         problem: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.errors.push(ConfigError {
+        let mistake = self.at(at, code, problem.into(), hint);
+        self.errors.push(mistake);
+    }
+
+    fn at(&self, at: NodeId, code: &'static str, problem: String, hint: Option<String>) -> ConfigError {
+        ConfigError {
             code,
             file: self.tree.file_of(at).to_owned(),
             place: Some(self.tree.place(at)),
             path: self.tree.path(at),
-            problem: problem.into(),
+            problem,
             hint,
-        });
+        }
     }
 
     /// About a file that could not be read into the tree.
@@ -74,6 +81,18 @@ impl Checker<'_> {
         hint: impl Into<String>,
     ) {
         self.push(at, code, problem, Some(hint.into()));
+    }
+
+    /// Says something that does not make the configuration bad.
+    pub(in crate::config) fn warn(
+        &mut self,
+        at: NodeId,
+        code: &'static str,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let warning = self.at(at, code, problem.into(), Some(hint.into()));
+        self.warnings.push(ConfigWarning(warning));
     }
 
     /// `problem` with the value in front of it, unless that came from the environment.

@@ -50,6 +50,21 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// Something in a good configuration that somebody should know: it protects less than it looks. Prints like a mistake,
+/// with `warning:` before what is the matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigWarning(pub ConfigError);
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warning = ConfigError {
+            problem: format!("warning: {}", self.0.problem),
+            ..self.0.clone()
+        };
+        warning.fmt(out)
+    }
+}
+
 /// Every mistake of a configuration, in the order of its files and of each file's lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);

@@ -8,6 +8,7 @@ use crate::config::read::OrWord;
 use crate::config::read::Text;
 use crate::config::read::Word;
 use crate::config::rule::Mode;
+use crate::config::rule::warn_of_shadow;
 use crate::config::text::Rate;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
@@ -75,6 +76,9 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
     for (name, At { value: mirror, at }) in mirrors.0 {
         let by = checker.need(at, "by", mirror.by, "such as `by: credential`");
         let mode = mirror.mode.unwrap_or_default();
+        if mode == Mode::Shadow {
+            warn_of_shadow("the limit", at, checker);
+        }
         let quota = quota(mirror.quota, mirror.burst, at, checker);
         let by: Vec<LimitBy> = by.map(|by| distinct(by.0, checker)).unwrap_or_default();
         let Some(quota) = quota else {

@@ -33,6 +33,8 @@ mod defaults;
 
 mod overlap;
 
+mod shadow;
+
 mod schema;
 
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub use check::Files;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
+pub use error::ConfigWarning;
 pub use error::Place;
 pub use include::Includes;
 pub use issuer::Dial;
@@ -63,6 +66,7 @@ pub use origin::Origins;
 pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
+pub use route::TwoCredentials;
 pub use rule::Condition;
 pub use rule::Mode;
 pub use rule::Rule;
@@ -113,6 +117,8 @@ pub struct Config {
     pub rate_limit_headers: RateLimitHeaders,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub routes: Vec<Route>,
+    /// What is good and should be known, in the order of the file.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 /// The configuration of Keygate, a gateway that lets a request through only when it carries exactly one good credential.
@@ -225,6 +231,7 @@ fn whole(
     let mut checker = Checker {
         tree,
         errors,
+        warnings: Vec::new(),
         env,
         files,
     };
@@ -235,7 +242,13 @@ fn whole(
         typed(mirror, &mut checker)
     });
     ConfigErrors::or_ok(checker.errors, checker.tree.files())?;
-    Ok((config.expect("a configuration without mistakes is whole"), checker.tree))
+    let mut config = config.expect("a configuration without mistakes is whole");
+    config.warnings = checker.warnings;
+    let order = |file: &PathBuf| checker.tree.files().iter().position(|known| known == file);
+    config
+        .warnings
+        .sort_by_key(|ConfigWarning(warning)| (order(&warning.file), warning.place));
+    Ok((config, checker.tree))
 }
 
 fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
@@ -299,6 +312,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     for placed in &routes {
         check_api_key_file(placed, &api_keys, checker);
         check_public_limits(placed, &limits, checker);
+        shadow::check(placed, &issuers, &limits, checker);
     }
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|placed| &placed.route));
     Some(Config {
@@ -315,6 +329,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         rate_limit_headers: limit::typed_headers(mirror.rate_limit_headers.unwrap_or_default()),
         upstreams,
         routes: routes.into_iter().map(|placed| placed.route).collect(),
+        warnings: Vec::new(),
     })
 }
 

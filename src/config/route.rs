@@ -52,6 +52,7 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// The credential reaches the upstream. Default false.
     pub forward_credential: bool,
+    pub two_credentials: TwoCredentials,
     /// `access_token`, `api_key` … in the query are answered with 400. Default true.
     pub reject_query_credentials: bool,
     /// `%2F` in the path is accepted and forwarded as it is.
@@ -251,6 +252,9 @@ pub(in crate::config) struct Mirror {
     strip_prefix: Option<Text<PathPattern>>,
     /// Whether the credential reaches the upstream. Default false.
     forward_credential: Option<bool>,
+    /// A request with both `Authorization` and an API key: `refuse` answers 400. `report` counts it, uses the bearer token
+    /// and drops the key, for one migration. Default `refuse`.
+    two_credentials: Option<At<TwoCredentials>>,
     /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`.
     query_credentials: Option<QueryCredentials>,
     /// Forms of a path that are refused otherwise, because two readers may take them differently.
@@ -271,6 +275,16 @@ pub(in crate::config) struct MatchMirror {
     path: Option<Text<PathPattern>>,
     /// Default: every method of RFC 9110.
     methods: Option<Texts<Method>>,
+}
+
+/// What becomes of a request with both `Authorization` and an API key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TwoCredentials {
+    #[default]
+    Refuse,
+    /// The bearer token is used, the key is dropped, and it is counted. Only where each of them is well-formed.
+    Report,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -361,6 +375,7 @@ fn route(
     let (hosts, path, methods) = matching(matched?, checker)?;
     let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
+    let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
     let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
@@ -381,6 +396,7 @@ fn route(
             upstream: upstream?.take(),
             strip_prefix,
             forward_credential: mirror.forward_credential.unwrap_or(false),
+            two_credentials,
             reject_query_credentials: mirror.query_credentials != Some(QueryCredentials::Ignore),
             allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
             allow_empty_segments: allow.contains(&Oddity::EmptySegments),
@@ -394,7 +410,14 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     let accept = checker.tree.entry(at, "accept");
     match &mirror.public {
         Some(public) if public.value => {
-            let keys = ["accept", "issuers", "audiences", "rules", "forward_credential"];
+            let keys = [
+                "accept",
+                "issuers",
+                "audiences",
+                "rules",
+                "forward_credential",
+                "two_credentials",
+            ];
             for key in keys.into_iter().chain(CONDITION_KEYS) {
                 if let Some(entry) = checker.tree.entry(at, key) {
                     let problem = format!("`{key}` beside `public: true`: the route is open or it asks, not both");
@@ -439,6 +462,29 @@ pub(in crate::config) fn distinct_accept(written: Vec<At<Accept>>, checker: &mut
         }
     }
     accept
+}
+
+/// Two credentials that are reported need one that is used, which is the token.
+fn two_credentials(
+    written: Option<At<TwoCredentials>>,
+    accept: &[Accept],
+    checker: &mut Checker<'_>,
+) -> TwoCredentials {
+    let Some(At { value, at }) = written else {
+        return TwoCredentials::default();
+    };
+    if value == TwoCredentials::Report && !accept.is_empty() {
+        if accept.contains(&Accept::Jwt) {
+            let problem = "requests with two credentials pass here: the bearer token counts, the API key is dropped";
+            let hint =
+                "for one migration: watch keygate_two_credentials_reported_total until it rests, then remove this";
+            checker.warn(at, "two-credentials-pass", problem, hint);
+        } else {
+            let problem = "of two credentials the token is used, and this route does not accept `jwt`";
+            checker.error(at, "only-with-jwt", problem);
+        }
+    }
+    value
 }
 
 /// Whether a text was written in a list that no reader refused.

@@ -314,17 +314,33 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
                 hint,
             );
         }
+        let mode = mirror.mode.unwrap_or_default();
+        if mode == Mode::Shadow {
+            warn_of_shadow("the rule", at, checker);
+        }
         rules.push(Placed {
             at,
             rule: Rule {
                 name: mirror.name.map(Text::take),
-                mode: mirror.mode.unwrap_or_default(),
+                mode,
                 methods: methods.unwrap_or_default(),
                 conditions,
             },
         });
     }
     rules
+}
+
+/// Says of `what`, the map at `at`, that it refuses nobody.
+pub(in crate::config) fn warn_of_shadow(what: &str, at: NodeId, checker: &mut Checker<'_>) {
+    let place = checker.tree.entry(at, "mode").unwrap_or(at);
+    let hint = "watch keygate_decisions_total{outcome=\"would_deny\"}; `mode: enforce` makes it refuse";
+    checker.warn(
+        place,
+        "refuses-nobody",
+        format!("{what} is only tried out and refuses nobody"),
+        hint,
+    );
 }
 
 #[cfg(test)]

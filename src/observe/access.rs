@@ -65,6 +65,12 @@ pub struct AccessRecord<'a> {
     pub decision: Decision,
     /// Of a closed set, the same word as in metrics.
     pub reason: Option<&'static str>,
+    /// The rule that refused it, where it has a name.
+    pub rule: Option<&'a str>,
+    /// What would have refused it, were it not in shadow mode: a word of the set of `reason`.
+    pub would_deny: Option<&'static str>,
+    /// The rule, limit or issuer that it is, where it has a name.
+    pub would_deny_by: Option<&'a str>,
     pub credential_type: Option<&'static str>,
     pub subject: Option<&'a str>,
     pub client_id: Option<&'a str>,
@@ -140,6 +146,9 @@ impl<'a> AccessRecord<'a> {
         for (name, value) in [
             ("decision", Some(self.decision.as_str())),
             ("reason", self.reason),
+            ("rule", self.rule),
+            ("would_deny", self.would_deny),
+            ("would_deny_by", self.would_deny_by),
             ("credential_type", self.credential_type),
             ("subject", self.subject),
             ("client_id", self.client_id),

@@ -102,6 +102,7 @@ pub struct Metrics {
     denial_reasons: Arc<[&'static str]>,
     requests: IntCounterVec,
     decisions: IntCounterVec,
+    two_credentials_reported: IntCounterVec,
     request_duration: HistogramVec,
     upstream_duration: HistogramVec,
     upstream_connect_failures: IntCounterVec,
@@ -147,8 +148,13 @@ impl Metrics {
         );
         let decisions = make.counters(
             "keygate_decisions_total",
-            "Decisions by route, credential type, outcome (allow, deny; answer for what the gate answers itself) and reason.",
+            "Decisions by route, credential type, outcome (allow, deny; would_deny for what is let through by shadow mode alone; answer for what the gate answers itself) and reason.",
             &["route", "credential_type", "outcome", "reason"],
+        );
+        let two_credentials_reported = make.counters(
+            "keygate_two_credentials_reported_total",
+            "Requests with two credentials on routes that report them in place of refusing.",
+            &["route"],
         );
         let request_duration = make.histograms(
             "keygate_request_duration_seconds",
@@ -161,6 +167,7 @@ impl Metrics {
             &denial_reasons,
             &requests,
             &decisions,
+            &two_credentials_reported,
             &request_duration,
         ));
         let metrics = Self {
@@ -168,6 +175,7 @@ impl Metrics {
             denial_reasons,
             requests,
             decisions,
+            two_credentials_reported,
             request_duration,
             no_route,
             upstream_duration: make.histograms(
@@ -245,7 +253,7 @@ impl Metrics {
             ),
             limit_decisions: make.counters(
                 "keygate_limit_decisions_total",
-                "Requests that a limit let through or refused, by outcome (allow, deny).",
+                "Requests that a limit let through or refused, by outcome (allow, deny, would_deny); would_deny was allowed.",
                 &["limit", "outcome"],
             ),
             limit_buckets: make.gauges("keygate_limit_buckets", "Buckets a limit keeps in memory.", "limit"),
@@ -294,6 +302,7 @@ impl Metrics {
             &self.denial_reasons,
             &self.requests,
             &self.decisions,
+            &self.two_credentials_reported,
             &self.request_duration,
         ))
     }
@@ -335,6 +344,7 @@ impl Metrics {
         LimitMetrics {
             allowed: self.limit_decisions.with_label_values(&[name, "allow"]),
             denied: self.limit_decisions.with_label_values(&[name, "deny"]),
+            would_denied: self.limit_decisions.with_label_values(&[name, "would_deny"]),
             buckets: self.limit_buckets.with_label_values(&[name]),
         }
     }
@@ -392,6 +402,7 @@ impl Metrics {
         routes.insert(NO_ROUTE);
         forget(&self.requests, "route", &routes);
         forget(&self.decisions, "route", &routes);
+        forget(&self.two_credentials_reported, "route", &routes);
         forget(&self.request_duration, "route", &routes);
         forget(&self.upstream_duration, "upstream", &names.upstreams);
         forget(&self.upstream_connect_failures, "upstream", &names.upstreams);

@@ -1,6 +1,9 @@
 //! May this request pass? The stages in order, and nothing else: memory in, answer out, `now` as an argument.
 
+use crate::config::Mode;
+use crate::config::TwoCredentials;
 use crate::model::clock::Now;
+use crate::model::names::Name;
 use crate::proxy::accept::Inbound;
 use crate::proxy::accept::Lookup;
 use crate::proxy::accept::Oddities;
@@ -16,6 +19,7 @@ use crate::proxy::authorize::Entitlement;
 use crate::proxy::denial::Denial;
 use crate::proxy::intake;
 use crate::proxy::intake::Credential;
+use crate::proxy::intake::Field;
 use crate::proxy::limit;
 use crate::proxy::limit::Admission;
 use crate::proxy::limit::Subject;
@@ -29,13 +33,14 @@ use std::sync::Arc;
 /// ```compile_fail,E0451
 /// use keygate::proxy::decide::Permit;
 /// fn forge(route: std::sync::Arc<keygate::proxy::snapshot::Route>, entitlement: keygate::proxy::authorize::Entitlement) -> Permit {
-///     Permit { route, entitlement, admission: None }
+///     Permit { route, entitlement, admission: None, forwarded: None }
 /// }
 /// ```
 pub struct Permit {
     route: Arc<Route>,
     entitlement: Entitlement,
     admission: Admission,
+    forwarded: Option<Field>,
 }
 
 impl Permit {
@@ -45,6 +50,16 @@ impl Permit {
 
     pub fn principal(&self) -> Option<&Principal> {
         self.entitlement.principal()
+    }
+
+    /// Whether `Authorization` goes on to the upstream.
+    pub fn forwards_authorization(&self) -> bool {
+        self.forwarded == Some(Field::Authorization)
+    }
+
+    /// Whether the API key goes on to the upstream. Of two credentials that are reported, the key does not.
+    pub fn forwards_api_key(&self) -> bool {
+        self.forwarded == Some(Field::ApiKey)
     }
 
     /// What is left of the limits.
@@ -75,6 +90,32 @@ pub struct Trail {
     pub principal: Option<Principal>,
     /// What kind of credential was shown, before it was proved.
     pub credential_type: Option<authenticate::CredentialType>,
+    /// The first thing that would have refused the request, had it not been told only to count.
+    pub would_deny: Option<WouldDeny>,
+    /// Two credentials came, and the route reports that in place of refusing it.
+    pub reported_two_credentials: bool,
+    /// The limit in shadow mode that would have refused.
+    pub spent_in_shadow: Option<Name>,
+    /// A need of an issuer in shadow mode was said before. It has been met since, or cannot be.
+    needed: bool,
+}
+
+/// What would have refused a request, were it not in shadow mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WouldDeny {
+    /// Of the same closed set as [`Denial::reason`].
+    pub reason: &'static str,
+    /// The rule, limit or issuer, where it has a name.
+    pub by: Option<Name>,
+}
+
+impl Trail {
+    fn would_deny(&mut self, reason: &'static str, by: Option<&Name>) {
+        self.would_deny.get_or_insert_with(|| WouldDeny {
+            reason,
+            by: by.cloned(),
+        });
+    }
 }
 
 /// The stages, as a test's probe sees them.
@@ -103,17 +144,31 @@ pub fn decide(
     trail: &mut Trail,
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
-    // Two credentials are refused before anything is looked up, the route included.
-    intake::at_most_one(inbound.headers(), &snapshot.api_key_header)?;
-    if let Some(answered) = preflight(snapshot, inbound, trail) {
+    let two = intake::at_most_one(inbound.headers(), &snapshot.api_key_header);
+    if two.is_ok()
+        && let Some(answered) = preflight(snapshot, inbound, trail)
+    {
         return Err(answered.map_or_else(Stop::Denied, Stop::Answered));
     }
-    let route = find_route(snapshot, inbound)?;
+    let route = match (two, find_route(snapshot, inbound)) {
+        (Ok(()), found) => found?,
+        (Err(_), Ok(route)) if route.intake.two_credentials == TwoCredentials::Report => route,
+        // Anywhere else nothing is said of where they came to, and nothing of them is looked up.
+        (Err(two), _) => return Err(two.into()),
+    };
     trail.route = Some(Arc::clone(&route));
     hygiene::allowed(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
     let credential = intake::credential(inbound, &route.intake)?;
+    if let Err(two) = two {
+        trail.reported_two_credentials = true;
+        trail.would_deny(two.reason(), None);
+    }
+    let forwarded = credential
+        .as_ref()
+        .map(Credential::field)
+        .filter(|_| route.forward_credential);
     let entitlement = if route.public {
         authorize::public()
     } else {
@@ -121,12 +176,21 @@ pub fn decide(
         trail.credential_type = Some(credential_type(&credential));
 
         enter(live, Stage::Authenticate);
-        let principal = authenticate::authenticate(&credential, &route, snapshot, live, inbound.undisputed_ip(), now)
-            .map_err(|failure| failed(failure, snapshot, inbound, now))?;
-        trail.principal = Some(principal.clone());
-
-        enter(live, Stage::Authorize);
-        authorize::authorize(&principal, &route.requirement, inbound.method())?.0
+        match authenticate::authenticate(&credential, &route, snapshot, live, inbound.undisputed_ip(), now) {
+            Ok(principal) => {
+                trail.principal = Some(principal.clone());
+                enter(live, Stage::Authorize);
+                let (entitlement, shadow) = authorize::authorize(&principal, &route.requirement, inbound.method())?;
+                if let Some(forbidden) = shadow {
+                    trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
+                }
+                entitlement
+            }
+            Err(failure) => match tried_out(&credential, &route) {
+                Some(issuer) => unproved(failure, issuer, trail)?,
+                None => return Err(failed(failure, snapshot, inbound, now)),
+            },
+        }
     };
 
     // Refused before it is read, and before it costs its client anything.
@@ -141,11 +205,40 @@ pub fn decide(
         route: &route.name,
     };
     let admission = limit::spend(&route.limits, subject, now.tick)?;
+    // What these say, no client is told: they do not hold.
+    if let Err(spent) = limit::spend(&route.shadow_limits, subject, now.tick) {
+        trail.would_deny(spent.reason(), Some(&spent.facts().limit));
+        trail.spent_in_shadow = Some(spent.facts().limit.clone());
+    }
     Ok(Permit {
         route,
         entitlement,
         admission,
+        forwarded,
     })
+}
+
+/// The issuer in shadow mode that `credential`, which is not good, names.
+fn tried_out<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
+    match route.issuers_mode {
+        Mode::Enforce => None,
+        Mode::Shadow => authenticate::named_issuer(credential, route),
+    }
+}
+
+/// What becomes of a credential that is not good, of an issuer in shadow mode: its request goes on without a principal,
+/// also where the issuer's keys are not there to judge it by.
+fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
+    let reason = match failure {
+        Failure::Needs(need) if !trail.needed => {
+            trail.needed = true;
+            return Err(Stop::Needs(need));
+        }
+        Failure::Needs(_) | Failure::CannotTell => Denial::KeysUnavailable.reason(),
+        Failure::Refused(refusal) => refusal.reason(),
+    };
+    trail.would_deny(reason, Some(issuer));
+    Ok(authorize::unproved())
 }
 
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {

@@ -1,5 +1,6 @@
 //! What a request leaves behind: one access record and its counts, however it ended.
 
+use crate::model::names::Name;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
 use crate::observe::metrics::CredentialLabel;
@@ -32,11 +33,17 @@ impl Gate {
         metrics.request(&ctx.request.method, status, duration);
         let shown = credential_label(ctx.trail.credential_type);
         match (&ctx.permit, &ctx.denial, ctx.answered) {
-            (Some(_), _, _) => metrics.allowed(shown),
+            (Some(_), _, _) => match &ctx.trail.would_deny {
+                Some(would_deny) => metrics.would_denied(shown, would_deny.reason),
+                None => metrics.allowed(shown),
+            },
             (None, Some(denial), _) => metrics.denied(shown, denial.reason()),
             (None, None, Some(answer)) => metrics.answered(answer),
             // None of them: a panic outside of deciding, or a connection that ended in between.
             (None, None, None) => metrics.denied(shown, Denial::Panicked.reason()),
+        }
+        if ctx.trail.reported_two_credentials {
+            metrics.two_credentials_reported();
         }
         count_limits(ctx);
         let upstream_duration = ctx
@@ -113,6 +120,11 @@ fn record_of<'c>(
         Some(Denial::LimitSpent(spent)) => Some(spent.facts().limit.as_str()),
         _ => None,
     };
+    let rule = match (&ctx.denial, &ctx.trail.route) {
+        (Some(Denial::Forbidden(forbidden)), Some(route)) => route.requirement.rule_name(*forbidden),
+        _ => None,
+    };
+    let would_deny = ctx.trail.would_deny.as_ref();
     AccessRecord {
         time: ctx.started.wall,
         request_id: ctx.request_id.as_ref().map_or("", RequestId::as_str),
@@ -126,6 +138,11 @@ fn record_of<'c>(
         status,
         decision,
         reason,
+        rule: rule.map(Name::as_str),
+        would_deny: would_deny.map(|would_deny| would_deny.reason),
+        would_deny_by: would_deny
+            .and_then(|would_deny| would_deny.by.as_ref())
+            .map(Name::as_str),
         credential_type: ctx.trail.credential_type.map(CredentialType::as_str),
         subject: identity.and_then(|identity| identity.subject.as_deref()),
         client_id: identity.and_then(|identity| identity.client_id.as_deref()),
@@ -149,11 +166,20 @@ fn record_of<'c>(
     }
 }
 
-/// Counts what the route's limits said: all of them let a permitted request through; of a refused one, only the limit
+/// Counts what the route's limits said: those in shadow mode, and of the others all of them let a permitted request through; of a refused one, only the limit
 /// that refused it is known to have been asked.
 fn count_limits(ctx: &Context) {
     if let Some(permit) = &ctx.permit {
-        permit.route().limit_metrics.iter().for_each(LimitMetrics::allowed);
+        let route = permit.route();
+        route.limit_metrics.iter().for_each(LimitMetrics::allowed);
+        for (limit, metrics) in route.shadow_limits.iter().zip(&route.shadow_limit_metrics) {
+            match &ctx.trail.spent_in_shadow {
+                None => metrics.allowed(),
+                Some(spent) if spent == limit.name() => metrics.would_denied(),
+                // What the other ones would have said is not known.
+                Some(_) => {}
+            }
+        }
     } else if let (Some(route), Some(Denial::LimitSpent(spent))) = (&ctx.trail.route, &ctx.denial) {
         let limits = route.limits.iter().zip(&route.limit_metrics);
         for (_, metrics) in limits.filter(|(limit, _)| limit.name() == &spent.facts().limit) {

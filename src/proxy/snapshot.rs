@@ -3,6 +3,7 @@
 use crate::config;
 use crate::config::Accept;
 use crate::config::Config;
+use crate::config::Mode;
 use crate::model::api_key::Digester;
 use crate::model::names::Name;
 use crate::observe::metrics::LimitMetrics;
@@ -59,10 +60,14 @@ pub struct Route {
     pub accepts_jwt: bool,
     pub accepts_api_key: bool,
     pub issuers: Box<[Arc<IssuerState>]>,
+    /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
+    pub issuers_mode: Mode,
     /// In place of the issuers' audiences.
     pub audiences: Option<Box<[String]>>,
     pub requirement: Requirement,
     pub limits: Box<[CompiledLimit]>,
+    /// Those that only count.
+    pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
@@ -72,6 +77,8 @@ pub struct Route {
     pub upstream_metrics: UpstreamMetrics,
     /// In the order of `limits`.
     pub limit_metrics: Box<[LimitMetrics]>,
+    /// In the order of `shadow_limits`.
+    pub shadow_limit_metrics: Box<[LimitMetrics]>,
 }
 
 impl Route {
@@ -91,6 +98,7 @@ impl Route {
                 .iter()
                 .map(|limit| limit.name().clone())
                 .collect::<BTreeSet<_>>()
+            // Those in shadow mode refuse nothing, so they protect nothing either.
         };
         self.public == other.public
             && self.accepts_jwt == other.accepts_jwt
@@ -98,6 +106,7 @@ impl Route {
             && names(self) == names(other)
             && self.audiences == other.audiences
             && self.requirement.asks_like(&other.requirement, method)
+            && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
             // Whose pages may read the answer.
             && self.cors == other.cors
@@ -174,6 +183,17 @@ impl Route {
         live: &Live,
     ) -> Self {
         let known = "config::load resolved every name that a route uses";
+        let limits_in = |mode| {
+            let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
+            route.limits.iter().filter(is_in)
+        };
+        let compiled = |mode| {
+            limits_in(mode)
+                .map(|name| limits.get(name).expect(known).clone())
+                .collect()
+        };
+        let counted = |mode| limits_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+        let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -184,13 +204,15 @@ impl Route {
                 .iter()
                 .map(|name| Arc::clone(issuers.get(name).expect(known)))
                 .collect(),
+            issuers_mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
+                Mode::Shadow
+            } else {
+                Mode::Enforce
+            },
             audiences: route.audiences.clone().map(Into::into),
             requirement: Requirement::compile(route),
-            limits: route
-                .limits
-                .iter()
-                .map(|name| limits.get(name).expect(known).clone())
-                .collect(),
+            limits: compiled(Mode::Enforce),
+            shadow_limits: compiled(Mode::Shadow),
             upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
             strip_prefix: route.strip_prefix.as_deref().map(Into::into),
             forward_credential: route.forward_credential,
@@ -204,11 +226,8 @@ impl Route {
                 .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys.header)),
             intake: intake_rules(route, config),
             metrics: live.metrics.route(route.name.as_str()),
-            limit_metrics: route
-                .limits
-                .iter()
-                .map(|name| live.metrics.limit(name.as_str()))
-                .collect(),
+            limit_metrics: counted(Mode::Enforce),
+            shadow_limit_metrics: counted(Mode::Shadow),
             upstream_metrics: live.metrics.upstream(route.upstream.as_str()),
         }
     }
@@ -238,6 +257,7 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
         } else {
             QueryCredentials::Ignore
         },
+        two_credentials: route.two_credentials,
     }
 }
 

@@ -206,6 +206,7 @@ impl Reloader {
         match compiled {
             Ok((loaded, snapshot)) => {
                 self.warn_of_what_needs_a_restart(&loaded.config);
+                say_warnings(&loaded.config);
                 self.generation += 1;
                 let routes = snapshot.routes.len();
                 self.gate.current.publish(snapshot);
@@ -299,6 +300,21 @@ impl Drop for Reloader {
         for task in self.issuers.values() {
             task.abort();
         }
+    }
+}
+
+/// Puts into the log what `keygate check` would warn of.
+pub fn say_warnings(config: &Config) {
+    for warning in &config.warnings {
+        let warning = &warning.0;
+        tracing::warn!(
+            code = warning.code,
+            file = %warning.file.display(),
+            path = %warning.path,
+            line = warning.place.map(|place| place.line),
+            warning = %warning.problem,
+            "The configuration protects less than it looks"
+        );
     }
 }
 

@@ -103,6 +103,7 @@ pub fn serve(
     threads: usize,
     started: impl FnOnce(&Bound),
 ) -> Result<(), StartError> {
+    reload::say_warnings(&loaded.config);
     let format = log_format(loaded.config.observe.format);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let now = clock.now();

@@ -9,6 +9,7 @@ mod front;
 mod tokens;
 mod issuer_keys;
 mod forward;
+mod policy;
 mod streams;
 mod panics;
 mod operate;

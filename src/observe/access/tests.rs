@@ -79,6 +79,9 @@ fn every_field_is_written() {
         query: Some("q=1"),
         route: Some("orders"),
         decision: Decision::Allow,
+        rule: Some("writers"),
+        would_deny: Some("limit_spent"),
+        would_deny_by: Some("tried"),
         credential_type: Some("jwt"),
         subject: Some("alice"),
         client_id: Some("app"),
@@ -94,11 +97,14 @@ fn every_field_is_written() {
         ..record()
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 27);
+    assert_eq!(read.len(), 30);
     for (key, value) in [
         ("query", "q=1"),
         ("route", "orders"),
         ("decision", "allow"),
+        ("rule", "writers"),
+        ("would_deny", "limit_spent"),
+        ("would_deny_by", "tried"),
         ("credential_type", "jwt"),
         ("subject", "alice"),
         ("client_id", "app"),

@@ -85,14 +85,19 @@ pub struct RouteMetrics {
     denial_reasons: Arc<[&'static str]>,
     request_family: IntCounterVec,
     decision_family: IntCounterVec,
+    reported_family: IntCounterVec,
     duration_family: HistogramVec,
     requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
     allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
     answered: [OnceLock<IntCounter>; AnswerLabel::ALL.len()],
     /// By credential type, then by place in `denial_reasons`; the last is [`OTHER`].
-    denied: [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()],
+    denied: ByReason,
+    would_denied: ByReason,
+    reported: OnceLock<IntCounter>,
     duration: OnceLock<Histogram>,
 }
+
+type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
 
 impl RouteMetrics {
     pub(super) fn new(
@@ -100,19 +105,24 @@ impl RouteMetrics {
         denial_reasons: &Arc<[&'static str]>,
         requests: &IntCounterVec,
         decisions: &IntCounterVec,
+        reported: &IntCounterVec,
         durations: &HistogramVec,
     ) -> Self {
-        let denied = || (0..=denial_reasons.len()).map(|_| OnceLock::new()).collect();
+        let by_reason =
+            || -> ByReason { std::array::from_fn(|_| (0..=denial_reasons.len()).map(|_| OnceLock::new()).collect()) };
         Self {
             route: route.into(),
             denial_reasons: denial_reasons.clone(),
             request_family: requests.clone(),
             decision_family: decisions.clone(),
+            reported_family: reported.clone(),
             duration_family: durations.clone(),
             requests: Default::default(),
             allowed: Default::default(),
             answered: Default::default(),
-            denied: [denied(), denied(), denied()],
+            denied: by_reason(),
+            would_denied: by_reason(),
+            reported: OnceLock::new(),
             duration: OnceLock::new(),
         }
     }
@@ -150,10 +160,26 @@ impl RouteMetrics {
 
     /// `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word counts as `other`.
     pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+        self.by_reason(&self.denied, credential, "deny", reason);
+    }
+
+    /// The same words for what was let through and would not have been, were everything enforced.
+    pub fn would_denied(&self, credential: CredentialLabel, reason: &'static str) {
+        self.by_reason(&self.would_denied, credential, "would_deny", reason);
+    }
+
+    /// Two credentials came, and the route reports that.
+    pub fn two_credentials_reported(&self) {
+        self.reported
+            .get_or_init(|| self.reported_family.with_label_values(&[&*self.route]))
+            .inc();
+    }
+
+    fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
         let known = self.denial_reasons.iter().position(|known| *known == reason);
         let place = known.unwrap_or(self.denial_reasons.len());
-        self.denied[credential as usize][place]
-            .get_or_init(|| self.decision(credential, "deny", known.map_or(OTHER, |_| reason)))
+        counters[credential as usize][place]
+            .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
             .inc();
     }
 
@@ -263,6 +289,7 @@ impl StateMetrics {
 pub struct LimitMetrics {
     pub(super) allowed: IntCounter,
     pub(super) denied: IntCounter,
+    pub(super) would_denied: IntCounter,
     pub(super) buckets: IntGauge,
 }
 
@@ -273,6 +300,10 @@ impl LimitMetrics {
 
     pub fn denied(&self) {
         self.denied.inc();
+    }
+
+    pub fn would_denied(&self) {
+        self.would_denied.inc();
     }
 
     pub fn set_buckets(&self, buckets: usize) {

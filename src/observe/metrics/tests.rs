@@ -25,6 +25,7 @@ fn full() -> Metrics {
     route.request(&Method::GET, Some(200), Duration::from_millis(3));
     route.allowed(CredentialLabel::Jwt);
     route.denied(CredentialLabel::None, "no_credential");
+    route.two_credentials_reported();
     metrics.upstream("orders").answered(Duration::from_millis(2));
     metrics.issuer("main").fetched(FetchResult::Success);
     metrics.issuer("main").set(IssuerGauges {

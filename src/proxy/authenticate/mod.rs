@@ -20,6 +20,7 @@ pub use picked::ClaimPicks;
 pub use picked::PickedClaims;
 
 use crate::model::clock::Now;
+use crate::model::names::Name;
 use crate::proxy::authenticate::api_key::ApiKeyError;
 use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authenticate::jwks_cache::UnknownKid;
@@ -116,6 +117,17 @@ pub fn authenticate(
         Credential::Bearer(token) => bearer(token, route, live, now)?,
     };
     Ok(Principal { identity })
+}
+
+/// The issuer of the route that `credential` names, whether or not it is good.
+pub fn named_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
+    let Credential::Bearer(token) = credential else {
+        return None;
+    };
+    let parsed = ParsedToken::parse(token).ok()?;
+    let mut issuers = route.issuers.iter();
+    let named = issuers.find(|issuer| issuer.settings().issuer.as_str() == parsed.issuer());
+    named.map(|issuer| issuer.name())
 }
 
 /// A JWT: from memory when it was verified before, under the same issuer configuration and the same keys; else by its

@@ -82,8 +82,10 @@ pub struct Own<'r> {
 /// None that input can cause: every value is made of bytes that a header may hold.
 pub fn prepare(request: &mut RequestHeader, permit: &Permit, own: Own<'_>, origin: &Origin<'_>) -> pingora::Result<()> {
     let route = permit.route();
-    if !route.forward_credential {
+    if !permit.forwards_authorization() {
         request.remove_header(&header::AUTHORIZATION);
+    }
+    if !permit.forwards_api_key() {
         request.remove_header(own.api_key_header);
     }
     remove_unbelieved(request, own.claim_headers, origin.trusted);

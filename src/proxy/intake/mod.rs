@@ -7,6 +7,7 @@ mod query;
 pub use query::redact_query;
 
 use crate::config::Accept;
+use crate::config::TwoCredentials;
 use crate::proxy::accept::Inbound;
 use http::HeaderMap;
 use http::HeaderName;
@@ -22,6 +23,22 @@ pub enum Credential<'r> {
     Bearer(&'r str),
     /// Visible ASCII without comma.
     ApiKey(&'r str),
+}
+
+/// Which header field a credential came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Authorization,
+    ApiKey,
+}
+
+impl Credential<'_> {
+    pub const fn field(&self) -> Field {
+        match self {
+            Self::Bearer(_) => Field::Authorization,
+            Self::ApiKey(_) => Field::ApiKey,
+        }
+    }
 }
 
 /// Says which type it is, never what it holds.
@@ -42,6 +59,7 @@ pub struct IntakeRules {
     /// Bytes of a token or a key.
     pub credential_bytes_max: usize,
     pub query_credentials: QueryCredentials,
+    pub two_credentials: TwoCredentials,
 }
 
 /// Whether the route asks for a credential.
@@ -121,7 +139,11 @@ pub fn at_most_one(headers: &HeaderMap, api_key_header: &HeaderName) -> Result<(
 /// two header fields come first, so that nothing about either of them shows in the answer (S003).
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     let headers = inbound.headers();
-    at_most_one(headers, &rules.api_key_header)?;
+    match rules.two_credentials {
+        TwoCredentials::Refuse => at_most_one(headers, &rules.api_key_header)?,
+        // Below, once it is known that each of them is well-formed.
+        TwoCredentials::Report => {}
+    }
     no_leak(inbound, rules)?;
     let Openness::Protected(accepted) = &rules.openness else {
         return Ok(None);
@@ -130,7 +152,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     let authorization = only(headers.get_all(AUTHORIZATION), IntakeError::AuthorizationRepeated)?;
     let key = only(headers.get_all(&rules.api_key_header), IntakeError::ApiKeyRepeated)?;
     let (credential, accept) = match (authorization, key) {
-        (Some(_), Some(_)) => return Err(IntakeError::TwoCredentials),
+        (Some(value), Some(key)) => (reported(value, key, rules)?, Accept::Jwt),
         (Some(value), None) => (Credential::Bearer(bearer::parse(value, bytes_max)?), Accept::Jwt),
         (None, Some(value)) => (Credential::ApiKey(api_key::parse(value, bytes_max)?), Accept::ApiKey),
         (None, None) => return Ok(None),
@@ -150,6 +172,24 @@ pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeE
     match rules.query_credentials == QueryCredentials::Reject && in_query() {
         true => Err(IntakeError::InQuery),
         false => Ok(()),
+    }
+}
+
+/// Of two credentials on a route that reports them, the bearer token. The key is never looked at again. What is not two
+/// good ones by their looks was never let through by the upstreams that this route is migrated from.
+fn reported<'r>(
+    authorization: &'r HeaderValue,
+    key: &HeaderValue,
+    rules: &IntakeRules,
+) -> Result<Credential<'r>, IntakeError> {
+    let bytes_max = rules.credential_bytes_max;
+    match (
+        rules.two_credentials,
+        bearer::parse(authorization, bytes_max),
+        api_key::parse(key, bytes_max),
+    ) {
+        (TwoCredentials::Report, Ok(token), Ok(_)) => Ok(Credential::Bearer(token)),
+        (TwoCredentials::Refuse | TwoCredentials::Report, _, _) => Err(IntakeError::TwoCredentials),
     }
 }
 

@@ -15,6 +15,7 @@ fn rules(accepted: &[Accept]) -> IntakeRules {
         openness: Openness::Protected(accepted.to_vec()),
         credential_bytes_max: 64,
         query_credentials: QueryCredentials::Reject,
+        two_credentials: TwoCredentials::Refuse,
     }
 }
 
@@ -71,6 +72,45 @@ fn check_key(value: &[u8], expected: Result<&str, IntakeError>) {
         &[("x-api-key", value)],
         expected.map(|key| Some(Credential::ApiKey(key))),
     );
+}
+
+#[test]
+fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() {
+    let report = IntakeRules {
+        two_credentials: TwoCredentials::Report,
+        ..both()
+    };
+    let check = |fields: &[(&str, &[u8])], expected| check_at("/", &report, fields, expected);
+    let token = ("authorization", &b"Bearer a.b.c"[..]);
+    let key = ("x-api-key", &b"k"[..]);
+    check(&[token, key], Ok(Some(Credential::Bearer("a.b.c"))));
+    check(&[token], Ok(Some(Credential::Bearer("a.b.c"))));
+    check(&[key], Ok(Some(Credential::ApiKey("k"))));
+    check(&[], Ok(None));
+    for authorization in [
+        &b""[..],
+        b"Bearer",
+        b"Bearer a b",
+        b"Basic dTpw",
+        b"Bearer a, Bearer b",
+        b"\xff",
+    ] {
+        check(
+            &[("authorization", authorization), key],
+            Err(IntakeError::TwoCredentials),
+        );
+    }
+    for bad in [&b""[..], b"a b", b"k,k", b"\xff", &[b'k'; 65]] {
+        check(&[token, ("x-api-key", bad)], Err(IntakeError::TwoCredentials));
+    }
+    check(&[token, key, key], Err(IntakeError::ApiKeyRepeated));
+    check(&[token, token, key], Err(IntakeError::AuthorizationRepeated));
+    check_at("/?api_key=k", &report, &[token, key], Err(IntakeError::InQuery));
+    let keys_only = IntakeRules {
+        openness: Openness::Protected(vec![Accept::ApiKey]),
+        ..report.clone()
+    };
+    check_at("/", &keys_only, &[token, key], Err(IntakeError::TypeNotAccepted));
 }
 
 #[test]

@@ -30,9 +30,25 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
+/// Good configurations that come with warnings.
+fn warning_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir("tests/data/config/warnings")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
 /// What is said about `input`, and with which codes.
 fn said(input: &str) -> (String, BTreeSet<&'static str>) {
     match config::parse(input, Path::new("keygate.yaml"), &env) {
+        Ok(config) if !config.warnings.is_empty() => {
+            let codes: BTreeSet<&str> = config.warnings.iter().map(|warning| warning.0.code).collect();
+            let lines: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+            let list: Vec<&str> = codes.iter().copied().collect();
+            (format!("{}\ngood\ncodes: {}", lines.join("\n"), list.join(", ")), codes)
+        }
         Ok(_) => ("good".to_owned(), BTreeSet::new()),
         Err(errors) => {
             let codes: BTreeSet<&str> = errors.iter().map(|error| error.code).collect();
@@ -45,7 +61,7 @@ fn said(input: &str) -> (String, BTreeSet<&'static str>) {
 #[test]
 fn every_mistake_is_said_as_written_down() {
     let mut wrong = Vec::new();
-    for path in golden_files() {
+    for path in golden_files().into_iter().chain(warning_files()) {
         let file = std::fs::read_to_string(&path).unwrap();
         let (input, expected) = file.split_once(RULE).unwrap_or((&file, ""));
         let (said, _) = said(input);
@@ -63,15 +79,24 @@ fn no_mistake_file_is_good_and_none_says_a_secret() {
     for path in golden_files() {
         let file = std::fs::read_to_string(&path).unwrap();
         let (said, codes) = said(file.split_once(RULE).unwrap().0);
-        assert!(!codes.is_empty(), "{}", path.display());
+        assert!(!codes.is_empty() && !said.contains("\ngood\n"), "{}", path.display());
         assert!(!said.contains("hunter2"), "{}: {said}", path.display());
+    }
+}
+
+#[test]
+fn what_is_only_warned_of_is_good() {
+    for path in warning_files() {
+        let file = std::fs::read_to_string(&path).unwrap();
+        let (said, _) = said(file.split_once(RULE).unwrap().0);
+        assert!(said.contains("\ngood\n"), "{}: {said}", path.display());
     }
 }
 
 #[test]
 fn the_schema_refuses_what_is_broken_in_structure() {
     let validator = jsonschema::validator_for(&config::schema()).unwrap();
-    for path in golden_files() {
+    for path in golden_files().into_iter().chain(warning_files()) {
         let file = std::fs::read_to_string(&path).unwrap();
         let input = file.split_once(RULE).unwrap().0;
         let instance = serde_yaml::from_str::<serde_json::Value>(input);
@@ -94,6 +119,7 @@ fn the_schema_refuses_what_is_broken_in_structure() {
 fn every_code_has_a_golden_file() {
     let shown: BTreeSet<&str> = golden_files()
         .iter()
+        .chain(&warning_files())
         .flat_map(|path| {
             let file = std::fs::read_to_string(path).unwrap();
             said(file.split_once(RULE).unwrap().0).1

@@ -1,0 +1,73 @@
+//! What comes of an issuer that is only tried out? Its routes are open, so nothing on them may look as if they were not.
+
+use crate::config::Issuer;
+use crate::config::check::Checker;
+use crate::config::limit::Limit;
+use crate::config::limit::LimitBy;
+use crate::config::route::Accept;
+use crate::config::route::Placed;
+use crate::config::rule::CONDITION_KEYS;
+use crate::config::rule::Mode;
+use crate::config::tree::NodeId;
+use crate::model::names::Name;
+use std::collections::BTreeMap;
+
+/// Refuses, on a route that takes tokens of an issuer in shadow mode, whatever needs a principal: anybody can name that
+/// issuer and then has none. Warns of the route.
+pub(in crate::config) fn check(
+    placed: &Placed,
+    issuers: &BTreeMap<Name, Issuer>,
+    limits: &BTreeMap<Name, Limit>,
+    checker: &mut Checker<'_>,
+) {
+    let route = &placed.route;
+    let is_tried_out = |name: &&Name| issuers.get(*name).is_some_and(|issuer| issuer.mode == Mode::Shadow);
+    let Some(tried_out) = route.issuers.iter().find(is_tried_out) else {
+        return;
+    };
+    let because = format!("`issuers.{tried_out}` is only tried out (`mode: shadow`), so this route is open");
+    let tree = &checker.tree;
+    let place = |keys: &[&str]| -> NodeId {
+        let mut written = keys.iter().filter_map(|key| tree.entry(placed.at, key));
+        written.next().unwrap_or(placed.at)
+    };
+    let mut refused: Vec<(NodeId, String, &str)> = Vec::new();
+    if route.accept.contains(&Accept::ApiKey) {
+        let what = format!("{because}, and an API key would prove nothing on it");
+        refused.push((place(&["accept"]), what, "give the API keys a route of their own"));
+    }
+    if let Some(enforcing) = route.issuers.iter().find(|name| !is_tried_out(name)) {
+        let what = format!("{because}, and `{enforcing}` would refuse nobody on it");
+        refused.push((
+            place(&["issuers", "accept"]),
+            what,
+            "give each of the issuers a route of its own",
+        ));
+    }
+    if route.rules.iter().any(|rule| rule.mode == Mode::Enforce) {
+        let keys: Vec<&str> = CONDITION_KEYS.into_iter().chain(["rules"]).collect();
+        let what = format!("{because}, and a rule would refuse nobody but who shows a good token");
+        let hint = "write it under `rules`, with `mode: shadow`, until the issuer's mode is `enforce`";
+        refused.push((place(&keys), what, hint));
+    }
+    for name in &route.limits {
+        let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
+        if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
+            let own = placed.own_limits.iter().find(|(own, _)| own == name);
+            let what = format!("{because}, and `limits.{name}` counts by who was proved");
+            refused.push((
+                own.map_or(placed.at, |(_, at)| *at),
+                what,
+                "count by `ip` or `route` here",
+            ));
+        }
+    }
+    let at = place(&["issuers", "accept"]);
+    for (at, problem, hint) in refused {
+        checker.error_with(at, "shadow-issuer-opens-route", problem, hint);
+    }
+    let hint = format!(
+        "watch keygate_decisions_total{{outcome=\"would_deny\"}}; `mode: enforce` in `issuers.{tried_out}` closes it"
+    );
+    checker.warn(at, "open-route", because, hint);
+}

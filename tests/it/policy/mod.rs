@@ -1,0 +1,508 @@
+//! May whoever was proved do this? Rules, defaults, what is only tried out, and what upstreams are told of claims.
+
+mod inherited;
+mod shadow;
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::ReceivedRequest;
+use crate::support::Response;
+use crate::support::issuer;
+use crate::support::issuer::claims_with;
+use crate::support::issuer::identity_yaml;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use serde_json::Value;
+use serde_json::json;
+use std::time::Instant;
+
+/// A gate before an upstream, and credentials that it knows.
+struct Gate {
+    binary: Binary,
+    upstream: FakeUpstream,
+    signer: SigningKey,
+    /// Of the client `shop` of the organization `acme`, with the scope `orders:read`.
+    key: String,
+    /// Of nobody, with the same scope.
+    bare_key: String,
+}
+
+impl Gate {
+    /// With an issuer `main`, an upstream `up`, and what `more` adds.
+    #[track_caller]
+    fn start(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        Self::start_issuer("", more)
+    }
+
+    /// With `issuer_yaml` more in the issuer.
+    #[track_caller]
+    fn start_issuer(issuer_yaml: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let upstream = FakeUpstream::start();
+        let yaml = yaml(&upstream, issuer_yaml, more);
+        let (key, entry) = api_key("client: shop\norganization: acme");
+        let (bare_key, bare_entry) = api_key("");
+        let keys = format!("keys:\n{entry}{bare_entry}");
+        let pem = include_str!("../../data/jose/p256.public.pem");
+        let binary = Binary::start_with(&yaml, &[("issuer.pem", pem), ("keys.yaml", &keys)]);
+        binary.wait_ready();
+        Self {
+            binary,
+            upstream,
+            signer: issuer::key(Algorithm::Es256),
+            key,
+            bare_key,
+        }
+    }
+
+    fn token(&self, change: Value) -> String {
+        issuer::token(&self.signer, &claims_with(change))
+    }
+
+    fn bearer(&self, change: Value) -> String {
+        format!("Authorization: Bearer {}\r\n", self.token(change))
+    }
+
+    fn api_key(&self) -> String {
+        format!("x-api-key: {}\r\n", self.key)
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
+        let mut client = RawClient::connect(self.binary.data());
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: gate.test\r\nConnection: close\r\n{fields}\r\n"
+        ));
+        match method {
+            "HEAD" => client.receive_to_head(),
+            _ => client.receive(),
+        }
+    }
+
+    /// The status, and the reason in the access record where there is one.
+    #[track_caller]
+    fn said(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
+        let answer = self.ask(method, target, fields);
+        let record = self.record(&answer);
+        (answer.status, record["reason"].as_str().map(str::to_owned))
+    }
+
+    #[track_caller]
+    fn allows(&self, method: &str, target: &str, fields: &str) -> ReceivedRequest {
+        let before = self.upstream.received().len();
+        assert_eq!(
+            self.said(method, target, fields),
+            (200, None),
+            "{method} {target} {fields}"
+        );
+        self.upstream.received().swap_remove(before)
+    }
+
+    #[track_caller]
+    fn refuses(&self, method: &str, target: &str, fields: &str, status: u16, reason: &str) {
+        let before = self.upstream.received().len();
+        let said = self.said(method, target, fields);
+        assert_eq!(said, (status, Some(reason.to_owned())), "{method} {target} {fields}");
+        assert_eq!(self.upstream.received().len(), before, "{method} {target} {fields}");
+    }
+
+    /// The access record of an answered request, once it is written.
+    #[track_caller]
+    fn record(&self, answer: &Response) -> Value {
+        let id = answer.header("x-request-id").expect("every answer has one").to_owned();
+        let deadline = Instant::now() + PATIENCE;
+        self.binary.wait_for_output(&id);
+        loop {
+            let records = self.binary.access_records();
+            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
+                return record;
+            }
+            assert!(Instant::now() < deadline, "no record of {id}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[track_caller]
+    fn decisions(&self, route: &str, credential: &str, outcome: &str, reason: &str) -> f64 {
+        self.binary.metric(&format!(
+            "keygate_decisions_total{{credential_type=\"{credential}\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"}}"
+        ))
+    }
+}
+
+fn yaml(upstream: &FakeUpstream, issuer_yaml: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> String {
+    let main = format!("{}\npublic_key_files: [issuer.pem]\n{issuer_yaml}", identity_yaml());
+    let builder = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }")
+        .top("failed_authentication: off")
+        .issuer("main", &main)
+        .upstream("up", upstream.address());
+    more(builder).yaml()
+}
+
+/// A new key, and its entry in a keys file.
+fn api_key(more: &str) -> (String, String) {
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let digest = Digester::new(None).digest(key.expose()).to_hex();
+    let mut entry = format!(
+        "  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: live\n",
+        key.id()
+    );
+    entry.push_str("    scopes: [orders:read]\n    created_at: 2026-01-01T00:00:00Z\n    expires_at: never\n");
+    for line in more.lines() {
+        entry.push_str(&format!("    {line}\n"));
+    }
+    (key.expose().to_owned(), entry)
+}
+
+/// A route under `/{name}`.
+fn protected(name: &str, accept: &str, more: &str) -> String {
+    format!("match: {{ path: \"/{name}\" }}\naccept: {accept}\n{more}\nupstream: up")
+}
+
+#[test]
+fn s035_names_and_scopes_are_whole_tokens() {
+    let gate = Gate::start(|gate| {
+        gate.route("scoped", &protected("scoped", "[jwt]", "scopes: { all: [read] }"))
+            .route("clients", &protected("clients", "[jwt]", "clients: [shop]"))
+            .route("subjects", &protected("subjects", "[jwt]", "subjects: [alice]"))
+            .route(
+                "organizations",
+                &protected("organizations", "[jwt]", "organizations: [acme]"),
+            )
+            .route(
+                "claims",
+                &protected("claims", "[jwt]", "claims: { \"/department\": sales }"),
+            )
+    });
+    for scope in ["read:all", "Read", "xread", "rea"] {
+        let answer = gate.ask("GET", "/scoped", &gate.bearer(json!({ "scope": scope })));
+        assert_eq!(
+            (answer.status, &answer.json()["scope"]),
+            (403, &json!("read")),
+            "{scope}"
+        );
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(
+            challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"read\""),
+            "{challenge}"
+        );
+    }
+    gate.allows("GET", "/scoped", &gate.bearer(json!({ "scope": "other read" })));
+    for (path, claim, good, reason) in [
+        ("/clients", "client_id", "shop", "client_not_allowed"),
+        ("/subjects", "sub", "alice", "subject_not_allowed"),
+        ("/organizations", "org", "acme", "organization_not_allowed"),
+        ("/claims", "department", "sales", "claim_not_allowed"),
+    ] {
+        gate.allows("GET", path, &gate.bearer(json!({ (claim): good })));
+        let upper = good.to_uppercase();
+        for bad in [
+            json!(upper),
+            json!(format!("{good}s")),
+            json!(format!("{good} ")),
+            json!(good[1..]),
+            json!(null),
+        ] {
+            gate.refuses("GET", path, &gate.bearer(json!({ (claim): bad })), 403, reason);
+        }
+        let answer = gate.ask("GET", path, &gate.bearer(json!({ (claim): "other" })));
+        assert_eq!(answer.json()["type"], "urn:keygate:problem:not-allowed");
+        assert!(
+            !answer.text().contains(good) && !answer.text().contains(claim),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[test]
+fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
+    let rules = "rules:\n  - { methods: [GET], scopes: { all: [read] } }\n\
+                 \x20 - { name: writers, methods: [POST, DELETE], clients: [shop] }\n\
+                 \x20 - { methods: [DELETE], scopes: { all: [delete] } }";
+    let gate = Gate::start(|gate| {
+        gate.route(
+            "api",
+            &protected("api", "[jwt]", &format!("scopes: {{ any: [use, all] }}\n{rules}")),
+        )
+    });
+    let with = |scope: &str, client: &str| gate.bearer(json!({ "scope": scope, "client_id": client }));
+    for method in ["GET", "HEAD"] {
+        gate.allows(method, "/api", &with("use read", "any"));
+        gate.refuses(method, "/api", &with("use", "shop"), 403, "insufficient_scope");
+        gate.refuses(method, "/api", &with("read", "shop"), 403, "insufficient_scope");
+    }
+    gate.allows("POST", "/api", &with("use", "shop"));
+    gate.refuses(
+        "POST",
+        "/api",
+        &with("use read delete", "other"),
+        403,
+        "client_not_allowed",
+    );
+    gate.refuses("DELETE", "/api", &with("use", "shop"), 403, "insufficient_scope");
+    gate.allows("DELETE", "/api", &with("all delete", "shop"));
+    gate.allows("PATCH", "/api", &with("use", "other"));
+    for method in ["get", "Delete", "PROPFIND"] {
+        gate.refuses(method, "/api", &with("use", "shop"), 400, "method_unknown");
+    }
+    // What it would take, and only where it would help.
+    let needed = |method: &str, fields: &str| gate.ask(method, "/api", fields).json()["scope"].clone();
+    assert_eq!(needed("DELETE", &with("x", "shop")), "all delete use");
+    assert_eq!(needed("GET", &with("use", "shop")), "read");
+    assert_eq!(needed("DELETE", &with("x", "other")), Value::Null);
+    let record = gate.record(&gate.ask("POST", "/api", &with("use", "other")));
+    assert_eq!(record["rule"], "writers");
+}
+
+#[test]
+fn s152_absence_never_grants_to_tokens_or_keys() {
+    let gate = Gate::start(|gate| {
+        let both = |name: &str, more: &str| protected(name, "[jwt, api_key]", more);
+        gate.route("clients", &both("clients", "clients: [shop]"))
+            .route("organizations", &both("organizations", "organizations: [acme]"))
+            .route("subjects", &both("subjects", "subjects: [alice, shop]"))
+            .route("yes", &both("yes", "claims: { \"/deep/mfa\": true }"))
+            .route("no", &both("no", "claims: { \"/banned\": false }"))
+            .route("level", &both("level", "claims: { \"/level\": [2, 3] }"))
+    });
+    gate.allows("GET", "/clients", &gate.api_key());
+    gate.allows("GET", "/organizations", &gate.api_key());
+    let bare = format!("x-api-key: {}\r\n", gate.bare_key);
+    gate.refuses("GET", "/clients", &bare, 403, "client_not_allowed");
+    gate.refuses("GET", "/organizations", &bare, 403, "organization_not_allowed");
+    for fields in [&bare, &gate.api_key()] {
+        gate.refuses("GET", "/subjects", fields, 403, "subject_not_allowed");
+        for path in ["/yes", "/no", "/level"] {
+            gate.refuses("GET", path, fields, 403, "claim_not_allowed");
+        }
+    }
+    let nobody = json!({ "sub": null, "client_id": null, "scope": null });
+    for (path, reason) in [
+        ("/clients", "client_not_allowed"),
+        ("/organizations", "organization_not_allowed"),
+        ("/subjects", "subject_not_allowed"),
+        ("/yes", "claim_not_allowed"),
+        ("/no", "claim_not_allowed"),
+        ("/level", "claim_not_allowed"),
+    ] {
+        gate.refuses("GET", path, &gate.bearer(nobody.clone()), 403, reason);
+    }
+    for (path, claims) in [
+        ("/yes", json!({ "deep": { "mfa": true } })),
+        ("/no", json!({ "banned": false })),
+        ("/level", json!({ "level": 2 })),
+        ("/level", json!({ "level": ["x", 3] })),
+    ] {
+        gate.allows("GET", path, &gate.bearer(claims));
+    }
+    for (path, claims) in [
+        ("/yes", json!({ "deep": { "mfa": "true" } })),
+        ("/yes", json!({ "deep": { "mfa": 1 } })),
+        ("/yes", json!({ "deep.mfa": true, "mfa": true })),
+        ("/yes", json!({ "deep": [{ "mfa": true }] })),
+        ("/no", json!({ "banned": 0 })),
+        ("/no", json!({ "banned": [] })),
+        ("/level", json!({ "level": "2" })),
+        ("/level", json!({ "level": 2.0 })),
+        ("/level", json!({ "level": 4 })),
+        ("/level", json!({ "level": { "2": 2 } })),
+    ] {
+        gate.refuses("GET", path, &gate.bearer(claims), 403, "claim_not_allowed");
+    }
+}
+
+#[test]
+fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
+    let gate = Gate::start(|gate| gate.route("api", &protected("api", "[api_key]", "clients: [shop]")));
+    gate.allows("GET", "/api", &gate.api_key());
+    let keys = gate.binary.folder().join("keys.yaml");
+    let text = std::fs::read_to_string(&keys).unwrap();
+    let (of_shop, others) = text.split_once("organization: acme\n").unwrap();
+    assert!(of_shop.contains("client: shop") && !others.contains("client:"));
+    let (new, bare) = (
+        gate.binary.folder().join("new"),
+        format!("x-api-key: {}\r\n", gate.bare_key),
+    );
+    std::fs::write(&new, format!("keys:\n{others}")).unwrap();
+    std::fs::rename(&new, &keys).unwrap();
+    gate.binary.wait_for_output("API keys reloaded");
+    gate.refuses("GET", "/api", &gate.api_key(), 401, "api_key_unknown");
+    gate.refuses("GET", "/api", &bare, 403, "client_not_allowed");
+    gate.refuses("GET", "/api", "", 401, "credential_missing");
+    std::fs::write(&new, "keys: []\n").unwrap();
+    std::fs::rename(&new, &keys).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while gate.ask("GET", "/api", &bare).status != 401 {
+        assert!(Instant::now() < deadline, "the empty file is not read");
+    }
+    gate.refuses("GET", "/api", "", 401, "credential_missing");
+}
+
+#[test]
+fn s097_options_that_is_no_preflight_is_authenticated_and_under_the_rules() {
+    let gate = Gate::start(|gate| {
+        let rules = "rules: [{ methods: [OPTIONS], scopes: { all: [\"options\"] } }]";
+        gate.route("api", &protected("api", "[jwt]", rules))
+    });
+    for fields in [
+        "",
+        "Origin: https://app.test\r\n",
+        "Access-Control-Request-Method: GET\r\n",
+    ] {
+        gate.refuses("OPTIONS", "/api", fields, 401, "credential_missing");
+        let bearer = gate.bearer(json!({}));
+        gate.refuses(
+            "OPTIONS",
+            "/api",
+            &format!("{fields}{bearer}"),
+            403,
+            "insufficient_scope",
+        );
+        let bearer = gate.bearer(json!({ "scope": "options" }));
+        gate.allows("OPTIONS", "/api", &format!("{fields}{bearer}"));
+    }
+}
+
+#[test]
+fn s084_no_rule_reads_a_header_of_the_request() {
+    let gate = Gate::start_issuer("claim_headers: { \"/role\": x-user-role }", |gate| {
+        gate.route(
+            "api",
+            &protected("api", "[jwt]", "claims: { \"/role\": admin }\norganizations: [acme]"),
+        )
+    });
+    let claimed = "x-user-role: user\r\nx-user-role: admin\r\nrole: admin\r\nx-keygate-organization: acme\r\n";
+    let user = gate.bearer(json!({ "role": "user", "org": "acme" }));
+    gate.refuses("GET", "/api", &format!("{claimed}{user}"), 403, "claim_not_allowed");
+    let admin = gate.bearer(json!({ "role": "admin", "org": "acme" }));
+    let received = gate.allows("GET", "/api", &format!("x-user-role: user\r\nrole: user\r\n{admin}"));
+    assert_eq!(received.headers_named("x-user-role"), ["admin"]);
+}
+
+#[test]
+fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
+    let headers = "claim_headers: { \"/email\": x-user-email, \"/realm/roles\": Remote-Roles }";
+    let gate = Gate::start_issuer(headers, |gate| {
+        gate.route("api", &protected("api", "[jwt, api_key]", ""))
+            .route("open", "match: { path: /open }\npublic: true\nupstream: up")
+    });
+    let claimed = "x-user-email: evil@x\r\nX-User-Email: evil@y\r\nremote-roles: root\r\nX-Keygate-Subject: root\r\n";
+    let told = |received: &ReceivedRequest| {
+        let named = |name| {
+            received
+                .headers_named(name)
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        (named("x-user-email"), named("remote-roles"))
+    };
+    let nothing = (Vec::new(), Vec::new());
+    let open = gate.allows("GET", "/open", claimed);
+    assert_eq!(told(&open), nothing);
+    assert!(open.headers_named("x-keygate-subject").is_empty());
+    assert_eq!(
+        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.api_key()))),
+        nothing
+    );
+    assert_eq!(
+        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))))),
+        nothing
+    );
+    let alice = gate.bearer(json!({ "email": "alice@x", "realm": { "roles": ["a", "b,c"] } }));
+    // Twice: the second time it is remembered.
+    for _ in 0..2 {
+        let received = gate.allows("GET", "/api", &format!("{claimed}{alice}"));
+        assert_eq!(
+            told(&received),
+            (vec!["alice@x".to_owned()], vec!["a,b%2Cc".to_owned()])
+        );
+    }
+    for path in ["/open", "/api"] {
+        for alias in ["X_User_Email", "x-user_email", "Remote_Roles", "X_Keygate_Subject"] {
+            gate.refuses("GET", path, &format!("{alias}: x\r\n{alice}"), 400, "header_alias");
+        }
+        for named in [
+            "x-user-email",
+            "keep-alive, Remote-Roles",
+            "x-keygate-subject",
+            "x-forwarded-host",
+        ] {
+            gate.refuses(
+                "GET",
+                path,
+                &format!("Connection: {named}\r\n{alice}"),
+                400,
+                "connection_nomination",
+            );
+        }
+    }
+}
+
+#[test]
+fn s083_no_claim_splits_a_header_on_its_way_to_the_upstream() {
+    let gate = Gate::start_issuer("claim_headers: { \"/name\": x-user-name }", |gate| {
+        gate.route("api", &protected("api", "[jwt]", ""))
+    });
+    for (claim, expected) in [
+        (json!("a\r\nx-admin: 1"), vec!["a%0D%0Ax-admin: 1"]),
+        (json!("a\0b"), vec!["a%00b"]),
+        (json!("a, b"), vec!["a%2C b"]),
+        (json!("🦀é"), vec!["%F0%9F%A6%80%C3%A9"]),
+        (json!(["a\nb", 7, true]), vec!["a%0Ab,7,true"]),
+        (json!({ "a": 1 }), vec![]),
+        (json!(null), vec![]),
+        (json!(""), vec![]),
+        (json!(["a", { "b": 1 }]), vec![]),
+    ] {
+        let received = gate.allows("GET", "/api", &gate.bearer(json!({ "name": claim })));
+        assert_eq!(received.headers_named("x-user-name"), expected, "{claim}");
+        assert!(received.headers_named("x-admin").is_empty());
+    }
+    let long = gate.bearer(json!({ "name": "x".repeat(4097) }));
+    gate.refuses("GET", "/api", &long, 401, "token_claim_invalid");
+}
+
+#[test]
+fn s082_where_a_request_comes_from_is_not_for_a_stranger_to_say_even_with_a_good_token() {
+    let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt]", "")));
+    let claimed = "X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: admin\r\n\
+                   X-Forwarded-Prefix: /x\r\nX-Forwarded-Uri: /admin\r\nForwarded: for=10.0.0.1\r\n";
+    let received = gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))));
+    assert_eq!(received.headers_named("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(received.headers_named("x-forwarded-proto"), ["http"]);
+    assert_eq!(received.headers_named("x-forwarded-host"), ["gate.test"]);
+    for gone in ["x-forwarded-prefix", "x-forwarded-uri", "forwarded"] {
+        assert!(received.headers_named(gone).is_empty(), "{gone}");
+    }
+}
+
+#[test]
+fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
+    let route = |role: &str| protected("api", "[jwt]", &format!("claims: {{ \"/role\": {role} }}"));
+    let gate = Gate::start(|gate| gate.route("api", &route("user")));
+    let bearer = gate.bearer(json!({ "role": ["user", "auditor"], "level": 7 }));
+    gate.allows("GET", "/api", &bearer);
+    gate.allows("GET", "/api", &bearer);
+    let reload = |more: &str, generation: u32| {
+        gate.binary
+            .reload(&yaml(&gate.upstream, "", |gate| gate.route("api", more)));
+        gate.binary.wait_for_output(&format!("\"generation\":{generation}"));
+    };
+    reload(&route("admin"), 2);
+    gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");
+    reload(&route("auditor"), 3);
+    gate.allows("GET", "/api", &bearer);
+    reload(&protected("api", "[jwt]", "claims: { \"/level\": 7 }"), 4);
+    gate.allows("GET", "/api", &bearer);
+    reload(&protected("api", "[jwt]", "claims: { \"/level\": 8 }"), 5);
+    gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");
+}
