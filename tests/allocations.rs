@@ -7,6 +7,17 @@ use fixture::Ask;
 use fixture::Fixture;
 use fixture::request;
 use http::request::Parts;
+use keygate::config;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::clock::Timestamp;
+use keygate::proxy::authenticate::ApiKeyIdentity;
+use keygate::proxy::authenticate::Identity;
+use keygate::proxy::identity_token::IdentityTokens;
+use keygate::proxy::identity_token::Signer;
+use keygate::runtime::assemble;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How often the heap was asked for memory while `parts` was decided once more, the first time being done.
 #[track_caller]
@@ -83,6 +94,27 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
 fn a_public_route_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     assert_eq!(allocations(&fixture, &request(ask("/v1/open")), None), 0);
+}
+
+#[test]
+fn a_remembered_identity_token_allocates_nothing() {
+    let settings = config::IdentityToken {
+        issuer: "https://gate.example".parse().expect("a URL"),
+        algorithm: Algorithm::Es256,
+        signing_key_file: None,
+        ttl: Duration::from_secs(60),
+    };
+    let now = Timestamp::from_unix_secs(1_800_000_000);
+    let tokens = IdentityTokens::new(assemble::metrics(now), IdentityTokens::DEFAULT_BYTES_MAX);
+    let signer = Signer::new(&settings, Arc::new(SigningKey::generate_es256().expect("a key")));
+    let identity = Arc::new(Identity::of_api_key(ApiKeyIdentity::default()));
+    let audience: Arc<str> = "https://orders.internal".into();
+    let token = || tokens.token(&signer, &identity, &audience, now).expect("a token");
+    let first = token();
+    // The first copy of a header value makes it shared.
+    drop(token());
+    assert_eq!(allocation_counter::measure(|| drop(token())).count_total, 0);
+    assert_eq!(token(), first);
 }
 
 /// What strangers can send as often as they like.

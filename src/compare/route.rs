@@ -73,6 +73,9 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         strip_prefix: _,
         // Whose pages may read an answer asks nothing of who sends the request, and a preflight is never forwarded.
         cors: _,
+        // Nor does what its client can read, or its upstream is told beside the request.
+        resource: _,
+        identity_token: _,
         forward_credential,
         two_credentials,
         reject_query_credentials,

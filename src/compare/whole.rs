@@ -27,6 +27,10 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         upstreams: _,
         routes: _,
         warnings: _,
+        // What upstreams are told and clients can read asks nothing of a caller.
+        resources: _,
+        identity_token: _,
+        built_ins: _,
     } = new.config;
     let mut report = |path: [&str; 2], was: String, is: String| {
         let [section, key] = path;

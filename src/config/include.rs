@@ -46,7 +46,7 @@ pub(in crate::config) struct Mirror {
 }
 
 /// What only the main file says: there is one of each, and who looks for it looks there.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 11] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 13] = [
     "include",
     "listeners",
     "admin",
@@ -58,6 +58,8 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 11] = [
     "failed_authentication",
     "rate_limit_headers",
     "defaults",
+    "resources",
+    "identity_token",
 ];
 
 /// One entry of `include`: a path, relative to the folder of the main file, in which `*` and `?` stand for characters of

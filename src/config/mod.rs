@@ -19,12 +19,15 @@ mod text;
 
 pub mod admin;
 pub mod api_keys;
+pub mod built_in;
 pub mod cors;
 pub mod discovery;
+pub mod identity_token;
 pub mod issuer;
 pub mod limit;
 pub mod listener;
 pub mod observe;
+pub mod resource;
 pub mod route;
 pub mod rule;
 pub mod upstream;
@@ -42,12 +45,14 @@ mod tests;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use built_in::BuiltInRoute;
 pub use check::Files;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::ConfigWarning;
 pub use error::Place;
+pub use identity_token::IdentityToken;
 pub use include::Includes;
 pub use issuer::Dial;
 pub use issuer::Issuer;
@@ -63,6 +68,7 @@ pub use observe::LogFormat;
 pub use observe::Observe;
 pub use origin::Origin;
 pub use origin::Origins;
+pub use resource::Resource;
 pub use route::Accept;
 pub use route::PathPattern;
 pub use route::Route;
@@ -119,6 +125,12 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What is good and should be known, in the order of the file.
     pub warnings: Vec<ConfigWarning>,
+    /// APIs as their clients know them.
+    pub resources: BTreeMap<Name, Resource>,
+    /// In whose name upstreams are told who called.
+    pub identity_token: Option<IdentityToken>,
+    /// What is answered here, and where; no route has one of these paths.
+    pub built_ins: Vec<BuiltInRoute>,
 }
 
 /// The configuration of Keygate, a gateway that lets a request through only when it carries exactly one good credential.
@@ -157,6 +169,9 @@ struct Mirror {
     defaults: Option<At<defaults::Mirror>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
     routes: Option<Vec<At<route::Mirror>>>,
+    /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
+    resources: Option<Named<Name, resource::Mirror>>,
+    identity_token: Option<At<identity_token::Mirror>>,
 }
 
 /// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
@@ -306,9 +321,21 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         &claim_headers,
         checker,
     );
+    let resources = resource::typed(mirror.resources.unwrap_or(Named(Vec::new())), checker);
+    let identity_token = mirror
+        .identity_token
+        .and_then(|identity_token| identity_token::typed(identity_token, checker));
+    let routes = routes.unwrap_or_default();
+    let written = routes.len();
     let defaults = defaults::typed(mirror.defaults, checker);
-    let routes = route::typed(routes.unwrap_or_default(), &defaults, &limits, checker);
+    let routes = route::typed(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
+    let built_ins = built_in::all(&resources, identity_token.as_ref());
+    built_in::refuse_overlap(&built_ins, &routes, checker);
+    // A route that was refused may be the one that belongs to it.
+    if routes.len() == written {
+        resource::refuse_unused(&resources, &routes, checker);
+    }
     for placed in &routes {
         check_api_key_file(placed, &api_keys, checker);
         check_public_limits(placed, &limits, checker);
@@ -330,6 +357,9 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         upstreams,
         routes: routes.into_iter().map(|placed| placed.route).collect(),
         warnings: Vec::new(),
+        resources,
+        identity_token,
+        built_ins,
     })
 }
 

@@ -73,15 +73,7 @@ enum Mistake {
 }
 
 /// Keys that are planned and have no meaning yet, so that nobody believes they do something.
-const NOT_YET: &[&str] = &[
-    "tls",
-    "plans",
-    "introspection",
-    "health",
-    "token_endpoint",
-    "store",
-    "identity_token",
-];
+const NOT_YET: &[&str] = &["tls", "plans", "introspection", "health", "token_endpoint", "store"];
 
 impl Mistake {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {

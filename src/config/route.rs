@@ -1,15 +1,18 @@
 //! A route: what it matches, what it asks for, where it leads.
 
+use crate::config::built_in;
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::cors;
 use crate::config::defaults;
 use crate::config::defaults::Defaults;
+use crate::config::identity_token;
 use crate::config::limit::Limit;
 use crate::config::read::At;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::resource;
 use crate::config::rule;
 use crate::config::rule::Asked;
 use crate::config::rule::CONDITION_KEYS;
@@ -61,6 +64,10 @@ pub struct Route {
     pub allow_empty_segments: bool,
     /// Which web pages may call it from a browser. `None`: none, or what the upstream says.
     pub cors: Option<cors::Cors>,
+    /// The resource of `resources` that its clients know it as; only where `accept` has `Jwt`.
+    pub resource: Option<Name>,
+    /// `aud` of the identity tokens that its upstream gets; only where a credential is asked for.
+    pub identity_token: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
@@ -261,6 +268,11 @@ pub(in crate::config) struct Mirror {
     allow: Option<Vec<Oddity>>,
     /// Which web pages may call this route from a browser. Keygate then answers preflights itself. Default: none.
     cors: Option<At<cors::Mirror>>,
+    /// Name of the resource that clients know this API as; its metadata say which issuers and scopes. Default: the only
+    /// one there is, where `accept` has `jwt`.
+    resource: Option<Text<Name>>,
+    /// Sends the upstream a signed token that says who was proved, in `x-keygate-identity-token`. Default: none.
+    identity_token: Option<At<identity_token::RouteMirror>>,
 }
 
 /// Which requests a route is for.
@@ -327,6 +339,7 @@ pub(in crate::config) fn typed(
             let hint = format!("the other one is in {}", checker.tree.whereabouts(first, name.at));
             checker.error_with(name.at, "duplicate-name", problem, hint);
         }
+        built_in::refuse_reserved(name, checker);
         names.push((name.get().clone(), name.at));
     }
     mirrors
@@ -373,6 +386,10 @@ fn route(
     let base = rule::base(asked, checker);
     let audiences = audiences(mirror.audiences, &accept, defaults, checker);
     let (hosts, path, methods) = matching(matched?, checker)?;
+    let resource = resource::of_route(mirror.resource, accept.contains(&Accept::Jwt), checker);
+    let identity_token = mirror
+        .identity_token
+        .and_then(|identity_token| identity_token::of_route(identity_token, checker));
     let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
@@ -401,6 +418,8 @@ fn route(
             allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
             allow_empty_segments: allow.contains(&Oddity::EmptySegments),
             cors: cors.flatten(),
+            resource,
+            identity_token,
         },
     })
 }
@@ -417,6 +436,8 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
                 "rules",
                 "forward_credential",
                 "two_credentials",
+                "resource",
+                "identity_token",
             ];
             for key in keys.into_iter().chain(CONDITION_KEYS) {
                 if let Some(entry) = checker.tree.entry(at, key) {
@@ -510,7 +531,7 @@ fn check_jwt_keys(
         return;
     }
     let in_rules = rules.iter().flat_map(|rule| TOKEN_KEYS.map(|key| (rule.at, key)));
-    for (map, key) in ["issuers", "audiences"]
+    for (map, key) in ["issuers", "audiences", "resource"]
         .into_iter()
         .chain(TOKEN_KEYS)
         .map(|key| (at, key))

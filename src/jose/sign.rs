@@ -1,4 +1,4 @@
-//! How are tokens signed? For the development issuer and for tests; the gateway itself only verifies.
+//! How are tokens signed? Those that vouch to upstreams, those of the development issuer, and those of tests.
 //!
 //! `jsonwebtoken` signs. It does not verify here: it would parse the key again for every token, and its checks of claims
 //! pass what is absent (see `token.rs`).
@@ -21,6 +21,13 @@ use jsonwebtoken::EncodingKey;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
+
+/// A new `jti`: 128 random bits, so that no two tokens share one (RFC 7519 section 4.1.7).
+pub fn token_id() -> String {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
+    base64url::encode(&bytes)
+}
 
 /// A private key and the one algorithm it signs with.
 pub struct SigningKey {

@@ -131,6 +131,9 @@ pub struct Metrics {
     pub token_cache_misses: IntCounter,
     pub token_cache_entries: IntGauge,
     pub token_cache_bytes: IntGauge,
+    pub identity_tokens_signed: IntCounter,
+    pub identity_token_cache_entries: IntGauge,
+    pub identity_token_cache_bytes: IntGauge,
     /// See [`crate::observe::panics`].
     pub panics: IntCounter,
     /// See [`crate::observe::access::AccessLog`].
@@ -278,6 +281,18 @@ impl Metrics {
             token_cache_misses: make.counter("keygate_token_cache_misses_total", "Tokens that had to be verified."),
             token_cache_entries: make.gauge("keygate_token_cache_entries", "Verified tokens that are remembered."),
             token_cache_bytes: make.gauge("keygate_token_cache_bytes", "Memory that remembered tokens take, about."),
+            identity_tokens_signed: make.counter(
+                "keygate_identity_tokens_signed_total",
+                "Identity tokens that were signed for upstreams; the others were remembered.",
+            ),
+            identity_token_cache_entries: make.gauge(
+                "keygate_identity_token_cache_entries",
+                "Identity tokens that are remembered.",
+            ),
+            identity_token_cache_bytes: make.gauge(
+                "keygate_identity_token_cache_bytes",
+                "Memory that remembered identity tokens take, about.",
+            ),
             panics: make.counter("keygate_panics_total", "Panics; while a request is decided, one is answered with 500."),
             access_records_dropped: make.counter(
                 "keygate_access_records_dropped_total",

@@ -12,6 +12,7 @@ use crate::proxy::denial::Denial;
 use crate::proxy::service::Gate;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Chosen;
+use http::HeaderValue;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub struct Context {
     pub request: RequestFacts,
     pub trail: Trail,
     pub permit: Option<Permit>,
+    /// What the upstream is told, signed, about who called.
+    pub identity_token: Option<HeaderValue>,
     /// The path to forward, where it is not the one that came in.
     pub rewritten: Option<String>,
     pub denial: Option<Denial>,

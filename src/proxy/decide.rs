@@ -8,6 +8,8 @@ use crate::proxy::accept::Inbound;
 use crate::proxy::accept::Lookup;
 use crate::proxy::accept::Oddities;
 use crate::proxy::accept::hygiene;
+use crate::proxy::answer;
+use crate::proxy::answer::BuiltIn;
 use crate::proxy::answer::OwnAnswer;
 use crate::proxy::answer::Preflight;
 use crate::proxy::authenticate;
@@ -26,6 +28,7 @@ use crate::proxy::limit::Subject;
 use crate::proxy::live::Live;
 use crate::proxy::snapshot::Route;
 use crate::proxy::snapshot::Snapshot;
+use http::Method;
 use std::sync::Arc;
 
 /// Leave to forward one request. Only [`decide`] makes one, and forwarding takes nothing else.
@@ -87,6 +90,8 @@ impl<T: Into<Denial>> From<T> for Stop {
 #[derive(Default)]
 pub struct Trail {
     pub route: Option<Arc<Route>>,
+    /// The path of the gate's own that was found instead of one.
+    pub built_in: Option<Arc<BuiltIn>>,
     pub principal: Option<Principal>,
     /// What kind of credential was shown, before it was proved.
     pub credential_type: Option<authenticate::CredentialType>,
@@ -145,6 +150,11 @@ pub fn decide(
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
     let two = intake::at_most_one(inbound.headers(), &snapshot.api_key_header);
+    if let Some(answered) = built_in(snapshot, inbound, trail) {
+        // No route may wave two credentials through here.
+        two?;
+        return Err(answered.map_or_else(Stop::Denied, Stop::Answered));
+    }
     if two.is_ok()
         && let Some(answered) = preflight(snapshot, inbound, trail)
     {
@@ -252,6 +262,23 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
         Lookup::NearMiss => Err(unrouted(inbound, Denial::PathNearMiss)),
         Lookup::NotFound => Err(unrouted(inbound, Denial::NoRoute)),
     }
+}
+
+/// The answer on a path of the gate's own. Public, so nothing is proved and no limit is spent.
+fn built_in(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<OwnAnswer, Denial>> {
+    let found = snapshot.built_ins.find(inbound.host(), inbound.path())?;
+    trail.built_in = Some(Arc::clone(found));
+    let answer = || {
+        intake::refuse_query_credential(inbound)?;
+        if Preflight::of(inbound, &snapshot.api_key_header).is_some() {
+            return Ok(found.preflight(inbound.headers()));
+        }
+        match answer::built_in::METHODS.contains(inbound.method()) {
+            true => Ok(found.answer(inbound.method() == Method::HEAD)),
+            false => Err(Denial::MethodNotAllowed(answer::built_in::METHODS.into())),
+        }
+    };
+    Some(answer())
 }
 
 /// The answer to a CORS preflight. It is that of the route which would get the request it asks about: one that lists

@@ -40,6 +40,8 @@ pub enum Denial {
     /// Whose credential it is may not do this.
     Forbidden(Forbidden),
     LimitSpent(Spent),
+    /// The upstream is to be told who called, and we cannot sign it.
+    IdentityTokenUnsigned,
     NoEndpoint,
     ConnectFailed,
     ConnectTimeout,
@@ -73,6 +75,7 @@ impl Denial {
             Self::KeysUnavailable => "keys_unavailable",
             Self::Forbidden(forbidden) => forbidden.reason(),
             Self::LimitSpent(_) => "limit_spent",
+            Self::IdentityTokenUnsigned => "identity_token_unsigned",
             Self::NoEndpoint => "no_endpoint",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",

@@ -10,6 +10,7 @@ use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::verified::VerifiedTokens;
 use crate::proxy::decide::Stage;
+use crate::proxy::identity_token::IdentityTokens;
 use crate::proxy::limit::LimitState;
 use crate::proxy::upstream::EndpointState;
 use crate::proxy::upstream::Upstream;
@@ -29,6 +30,7 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     pub directory: Arc<Directory>,
     pub verified: VerifiedTokens,
+    pub identity_tokens: IdentityTokens,
     pub failures: Arc<LimitState>,
     pub probe: Option<Probe>,
     /// Where the built-in echo upstream listens.
@@ -42,9 +44,10 @@ pub struct Live {
 impl Live {
     pub fn new(metrics: Arc<Metrics>, echo: SocketAddr) -> Self {
         Self {
-            metrics,
             directory: Arc::default(),
             verified: VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX),
+            identity_tokens: IdentityTokens::new(Arc::clone(&metrics), IdentityTokens::DEFAULT_BYTES_MAX),
+            metrics,
             failures: Arc::default(),
             probe: None,
             echo,

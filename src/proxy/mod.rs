@@ -8,6 +8,7 @@ pub mod limit;
 pub mod answer;
 pub mod denial;
 pub mod upstream;
+pub mod identity_token;
 pub mod live;
 pub mod snapshot;
 pub mod decide;

@@ -26,9 +26,10 @@ impl Gate {
         let now = self.clock.now();
         let duration = now.tick.saturating_since(ctx.started.tick);
         let status = (ctx.status != 0).then_some(ctx.status);
-        let metrics = match &ctx.trail.route {
-            Some(route) => &route.metrics,
-            None => self.live.metrics.no_route(),
+        let metrics = match (&ctx.trail.route, &ctx.trail.built_in) {
+            (Some(route), _) => &route.metrics,
+            (None, Some(built_in)) => &built_in.metrics,
+            (None, None) => self.live.metrics.no_route(),
         };
         metrics.request(&ctx.request.method, status, duration);
         let shown = credential_label(ctx.trail.credential_type);
@@ -134,7 +135,7 @@ fn record_of<'c>(
         host: Some(&ctx.request.host),
         path: Some(&ctx.request.path),
         query: ctx.request.query.as_deref(),
-        route: ctx.trail.route.as_ref().map(|route| route.name.as_str()),
+        route: route_name(ctx),
         status,
         decision,
         reason,
@@ -164,6 +165,12 @@ fn record_of<'c>(
         trace_id: ctx.trace.as_ref().map(TraceContext::trace_id),
         user_agent: ctx.request.user_agent.as_deref(),
     }
+}
+
+/// Of the route, or of the path of the gate's own.
+fn route_name(ctx: &Context) -> Option<&str> {
+    let route = ctx.trail.route.as_ref().map(|route| route.name.as_str());
+    route.or_else(|| ctx.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
 }
 
 /// Counts what the route's limits said: those in shadow mode, and of the others all of them let a permitted request through; of a refused one, only the limit

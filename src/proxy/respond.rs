@@ -174,7 +174,12 @@ fn challenges(row: &Row, denial: &Denial, asked: &Asked<'_>) -> Vec<HeaderValue>
     let mut values = Vec::with_capacity(2);
     let mut push = |text: String| values.extend(HeaderValue::from_str(&text));
     if route.accepts_jwt {
-        push(format!(r#"Bearer realm="keygate"{parameters}"#));
+        // RFC 9728 section 5.1. A URL holds neither quotes nor backslashes; `ResourceUrl` sees to it.
+        let metadata = match &route.resource_metadata {
+            Some(url) => format!(r#", resource_metadata="{url}""#),
+            None => String::new(),
+        };
+        push(format!(r#"Bearer realm="keygate"{parameters}{metadata}"#));
     }
     if route.accepts_api_key {
         push(format!(

@@ -22,6 +22,7 @@ use crate::proxy::decide::Stop;
 use crate::proxy::denial::Denial;
 use crate::proxy::forward::headers;
 use crate::proxy::forward::peer;
+use crate::proxy::forward::vouch;
 use crate::proxy::intake;
 use crate::proxy::limit;
 use crate::proxy::live::Live;
@@ -111,6 +112,7 @@ impl Service {
         let outcome = panics::catch(&self.0.live.metrics.panics, || {
             let inbound = Inbound::new(session.req_header(), peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(&snapshot, &self.0.live, &inbound, now, &mut ctx.trail)?;
+            ctx.identity_token = vouch::vouch(&permit, &snapshot, &self.0.live, now.wall)?;
             // pingora keeps the authority of an absolute-form target out of `uri`; the target itself still has it.
             let origin_form = session.req_header().raw_path().starts_with(b"/");
             ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
@@ -182,6 +184,7 @@ impl ProxyHttp for Service {
             request: RequestFacts::default(),
             trail: decide::Trail::default(),
             permit: None,
+            identity_token: None,
             rewritten: None,
             denial: None,
             answered: None,
@@ -290,6 +293,9 @@ impl ProxyHttp for Service {
             claim_headers: &ctx.snapshot.claim_headers,
         };
         headers::prepare(request, permit, own, &origin)?;
+        if let Some(token) = &ctx.identity_token {
+            request.insert_header(headers::IDENTITY_TOKEN, token.clone())?;
+        }
         if let Some(chosen) = &ctx.chosen {
             headers::name_a_host(request, chosen.address)?;
         }

@@ -4,6 +4,7 @@ use crate::config;
 use crate::config::Accept;
 use crate::config::Config;
 use crate::config::Mode;
+use crate::config::built_in::Serves;
 use crate::model::api_key::Digester;
 use crate::model::names::Name;
 use crate::observe::metrics::LimitMetrics;
@@ -14,10 +15,14 @@ use crate::proxy::accept::Oddities;
 use crate::proxy::accept::Rules;
 use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::accept::matcher::Pattern;
+use crate::proxy::answer::BuiltIns;
 use crate::proxy::answer::Cors;
+use crate::proxy::answer::built_in::Document;
+use crate::proxy::answer::metadata;
 use crate::proxy::authenticate::api_key::ApiKeyAuthenticator;
 use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authorize::Requirement;
+use crate::proxy::identity_token::Signer;
 use crate::proxy::intake::IntakeRules;
 use crate::proxy::intake::Openness;
 use crate::proxy::intake::QueryCredentials;
@@ -26,7 +31,9 @@ use crate::proxy::limit::failures::FailureLimit;
 use crate::proxy::live::Live;
 use crate::proxy::upstream::Upstream;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -50,6 +57,10 @@ pub struct Snapshot {
     pub routes: Box<[Arc<Route>]>,
     pub matcher: Matcher<Arc<Route>>,
     pub issuers: Box<[Arc<IssuerState>]>,
+    /// What the gate answers itself, before any route.
+    pub built_ins: BuiltIns,
+    /// Who signs what upstreams are told; put in when the snapshot is installed.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// A route, compiled.
@@ -73,6 +84,10 @@ pub struct Route {
     pub forward_credential: bool,
     pub allows: Oddities,
     pub cors: Option<Cors>,
+    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Box<str>>,
+    /// `aud` of the identity tokens that the upstream gets.
+    pub identity_audience: Option<Arc<str>>,
     pub metrics: Arc<RouteMetrics>,
     pub upstream_metrics: UpstreamMetrics,
     /// In the order of `limits`.
@@ -148,6 +163,7 @@ impl Snapshot {
             (pattern, Arc::clone(route))
         }))?;
         let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
+        let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             generation,
             requests: config.requests.clone(),
@@ -169,6 +185,8 @@ impl Snapshot {
             routes,
             matcher,
             issuers: issuers.into_values().collect(),
+            built_ins,
+            signer: None,
         })
     }
 }
@@ -224,6 +242,11 @@ impl Route {
                 .cors
                 .as_ref()
                 .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys.header)),
+            resource_metadata: route
+                .resource
+                .as_ref()
+                .map(|name| config.resources.get(name).expect(known).url.metadata_url().into()),
+            identity_audience: route.identity_token.as_deref().map(Into::into),
             intake: intake_rules(route, config),
             metrics: live.metrics.route(route.name.as_str()),
             limit_metrics: counted(Mode::Enforce),
@@ -241,6 +264,44 @@ fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]
         }
     }
     distinct.into()
+}
+
+/// How long whoever fetched one of the gate's documents need not ask again. A key that is new is asked for by whoever
+/// sees it first, so this is about withdrawn ones and about metadata.
+const DOCUMENT_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
+    let document = |serves: &Serves| match serves {
+        Serves::Jwks => Document::Changing {
+            json: live.identity_tokens.published.document(),
+            max_age: DOCUMENT_MAX_AGE,
+        },
+        Serves::Resource(name) => Document::Fixed {
+            json: metadata_of(name, config, routes),
+            max_age: DOCUMENT_MAX_AGE,
+        },
+    };
+    BuiltIns::new(config.built_ins.iter().map(|built_in| {
+        let metrics = live.metrics.route(built_in.name.as_str());
+        (built_in.clone(), metrics, document(&built_in.serves))
+    }))
+}
+
+fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
+    let resource = config
+        .resources
+        .get(name)
+        .expect("a built-in route is made from a resource");
+    let pairs = config.routes.iter().zip(routes);
+    let own = pairs.filter(|(settings, _)| settings.resource.as_ref() == Some(name));
+    let own: Vec<&Arc<Route>> = own.map(|(_, route)| route).collect();
+    let issuers = own.iter().flat_map(|route| &route.issuers);
+    metadata::document(
+        resource,
+        issuers.map(|issuer| issuer.settings().issuer.as_str()),
+        own.iter()
+            .flat_map(|route| route.requirement.scopes().iter().cloned().collect::<Vec<_>>()),
+    )
 }
 
 fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {

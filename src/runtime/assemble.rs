@@ -52,6 +52,12 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
         metrics
             .token_cache_bytes
             .set(i64::try_from(live.verified.bytes()).unwrap_or(i64::MAX));
+        metrics
+            .identity_token_cache_entries
+            .set(i64::try_from(live.identity_tokens.len()).unwrap_or(i64::MAX));
+        metrics
+            .identity_token_cache_bytes
+            .set(i64::try_from(live.identity_tokens.bytes()).unwrap_or(i64::MAX));
         for (name, limit) in live.limits() {
             metrics.limit(name.as_str()).set_buckets(limit.len());
         }

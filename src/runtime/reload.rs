@@ -6,6 +6,7 @@ use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::jose::jwks::Jwks;
+use crate::jose::sign::SigningKey;
 use crate::model::api_key::DigestScheme;
 use crate::model::clock::Now;
 use crate::model::directory::Directory;
@@ -23,10 +24,13 @@ use crate::proxy::fetch::kept::Keeper;
 use crate::proxy::fetch::kept::KeptKeys;
 use crate::proxy::fetch::source;
 use crate::proxy::fetch::source::SourceError;
+use crate::proxy::identity_token::published::KeyOrigin;
 use crate::proxy::live::Live;
 use crate::proxy::service::Gate;
 use crate::proxy::snapshot::Snapshot;
 use crate::runtime::kept;
+use crate::runtime::signing_key;
+use crate::runtime::signing_key::SigningKeyError;
 use crate::runtime::watch::Watched;
 use crate::store::keys_file;
 use crate::store::keys_file::KeysFileError;
@@ -45,6 +49,8 @@ pub enum LoadError {
     Issuer { issuer: Name, problem: String },
     #[error("{0}")]
     KeysFile(KeysFileError),
+    #[error("identity_token: {0}")]
+    SigningKey(#[from] SigningKeyError),
     #[error(transparent)]
     Routes(#[from] MatcherError),
 }
@@ -54,6 +60,7 @@ pub struct Loaded {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
+    signing_key: Option<(SigningKey, KeyOrigin)>,
     files: Files,
 }
 
@@ -84,6 +91,12 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
             files.config.add(paths.clone());
         }
     }
+    files.config.add(
+        config
+            .identity_token
+            .iter()
+            .flat_map(|settings| settings.signing_key_file.clone()),
+    );
     files.api_keys.add(config.api_keys.file.clone());
     let mut pems = BTreeMap::new();
     for (name, issuer) in &config.issuers {
@@ -101,10 +114,16 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
         }
     }
     let keys = read_keys(&config)?;
+    let signing_key = config
+        .identity_token
+        .as_ref()
+        .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
+        .transpose()?;
     Ok(Loaded {
         config,
         pems,
         keys,
+        signing_key,
         files: std::mem::take(files),
     })
 }
@@ -321,7 +340,15 @@ pub fn say_warnings(config: &Config) {
 /// What metrics may be about.
 fn names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
-        routes: config.routes.iter().map(|route| route.name.as_str()).collect(),
+        routes: {
+            let own = config.built_ins.iter().map(|built_in| built_in.name.as_str());
+            config
+                .routes
+                .iter()
+                .map(|route| route.name.as_str())
+                .chain(own)
+                .collect()
+        },
         upstreams: config.upstreams.keys().map(Name::as_str).collect(),
         issuers: config.issuers.keys().map(Name::as_str).collect(),
         limits: config.limits.keys().map(Name::as_str).collect(),
@@ -390,7 +417,15 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
 /// # Errors
 /// Two routes that nothing tells apart; `config::load` names them better, and first.
 pub fn install(loaded: &mut Loaded, live: &Live, generation: u64, now: Now) -> Result<Snapshot, MatcherError> {
-    let snapshot = Snapshot::compile(&loaded.config, live, generation)?;
+    let mut snapshot = Snapshot::compile(&loaded.config, live, generation)?;
+    let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
+    let published = &live.identity_tokens.published;
+    let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));
+    snapshot.signer = signer.as_ref().map(|(signer, _)| Arc::clone(signer));
+    if let Some((signer, KeyOrigin::Made)) = &signer {
+        signing_key::keep(signer.key(), loaded.config.state_dir.as_deref());
+    }
+    published.replace(signer, now.wall);
     for issuer in &snapshot.issuers {
         if let Some((text, jwks)) = loaded.pems.remove(issuer.name()) {
             issuer.keys().start_attempt(now).succeed(&text, jwks, now);

@@ -286,11 +286,12 @@ async fn keep_house(gate: Arc<Gate>) {
     loop {
         tokio::select! {
             _ = sweep.tick() => {
-                let now = gate.clock.now().tick;
+                let now = gate.clock.now();
                 for (_, limit) in gate.live.limits() {
-                    limit.sweep(now);
+                    limit.sweep(now.tick);
                 }
-                gate.live.failures.sweep(now);
+                gate.live.failures.sweep(now.tick);
+                gate.live.identity_tokens.sweep(now.wall);
             }
             _ = resolve_tick.tick() => {
                 for endpoint in gate.live.endpoints_to_resolve() {

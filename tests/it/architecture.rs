@@ -27,7 +27,7 @@ const MODULES: [(&str, &[&str]); 10] = [
 
 /// What is inside `proxy`, in the order of a request's way, and what of it each may name: what comes before it, but for
 /// the exceptions that say why.
-const STAGES: [(&str, &[&str]); 18] = [
+const STAGES: [(&str, &[&str]); 19] = [
     ("accept", &[]),
     ("intake", &["accept"]),
     // Reads the route's issuers and audiences, and the tokens and keys that outlive the snapshot: `snapshot` and `live`
@@ -42,8 +42,13 @@ const STAGES: [(&str, &[&str]); 18] = [
         &["accept", "intake", "authenticate", "authorize", "limit", "answer"],
     ),
     ("upstream", &[]),
+    // Of who was proved, what an upstream is told.
+    ("identity_token", &["authenticate"]),
     // `decide` for the probe of its stages, which a test puts in.
-    ("live", &["authenticate", "limit", "upstream", "decide"]),
+    (
+        "live",
+        &["authenticate", "limit", "upstream", "identity_token", "decide"],
+    ),
     (
         "snapshot",
         &[
@@ -54,6 +59,7 @@ const STAGES: [(&str, &[&str]); 18] = [
             "limit",
             "answer",
             "upstream",
+            "identity_token",
             "live",
         ],
     ),
@@ -73,8 +79,12 @@ const STAGES: [(&str, &[&str]); 18] = [
     ),
     // Meets a need and decides nothing.
     ("fetch", &["authenticate", "upstream"]),
-    // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read.
-    ("forward", &["authenticate", "answer", "decide"]),
+    // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read, and what it
+    // takes to sign who called: without that, nothing is forwarded.
+    (
+        "forward",
+        &["authenticate", "answer", "decide", "denial", "live", "snapshot"],
+    ),
     // `accept` for the methods of a 405's `Allow`.
     ("respond", &["accept", "denial", "snapshot"]),
     // The shell around the stages: these four are one thing in four files.
@@ -162,7 +172,7 @@ const HOMES: [(&str, &[&str]); 45] = [
     ("reqwest", &["proxy/fetch/"]),
     ("governor", &["proxy/limit/"]),
     ("dashmap", &["model/directory.rs", "proxy/limit/keyed/"]),
-    ("quick_cache", &["proxy/authenticate/"]),
+    ("quick_cache", &["proxy/authenticate/", "proxy/identity_token/"]),
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
     ("crc32fast", &["model/api_key.rs"]),
     ("arc_swap", &["proxy/"]),

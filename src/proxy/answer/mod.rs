@@ -1,7 +1,11 @@
 //! What the gate answers itself, out of memory: CORS preflights, and documents on paths of its own.
 
+pub mod built_in;
 pub mod cors;
+pub mod metadata;
 
+pub use built_in::BuiltIn;
+pub use built_in::BuiltIns;
 pub use cors::Cors;
 pub use cors::CorsError;
 pub use cors::Preflight;

@@ -69,6 +69,8 @@ pub struct Identity {
     pub issuer: Option<Name>,
     pub scopes: ScopeSet,
     pub audiences: Box<[Box<str>]>,
+    /// The credential's own expiry; `None` for a key that never expires.
+    pub expires_at: Option<Timestamp>,
     /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
     pub usable_until: Option<Timestamp>,
     /// What rules ask about and upstreams are told; an API key has no claims.
@@ -131,6 +133,7 @@ impl Identity {
             issuer: Some(issuer),
             scopes: token.scopes,
             audiences: token.audiences.into_iter().map(Into::into).collect(),
+            expires_at: Some(token.expires_at),
             usable_until: Some(token.usable_until),
             claims: token.claims,
             headers,
@@ -172,6 +175,7 @@ impl Identity {
             issuer: None,
             scopes: key.scopes,
             audiences: Box::default(),
+            expires_at: key.expires_at,
             usable_until: key.expires_at,
             claims: PickedClaims::default(),
             headers,

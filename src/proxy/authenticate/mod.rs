@@ -45,6 +45,11 @@ impl Principal {
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    /// The same, for who remembers something about it.
+    pub fn shared(&self) -> &Arc<Identity> {
+        &self.identity
+    }
 }
 
 /// Why there is no [`Principal`].

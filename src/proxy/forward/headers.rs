@@ -32,6 +32,8 @@ pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-keygate-organiza
 pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
 pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
 pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
+/// All of these in one text that is signed; see [`crate::proxy::forward::vouch`].
+pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
 pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -168,8 +168,18 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
 /// # Errors
 /// [`IntakeError::InQuery`].
 pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
-    let in_query = || inbound.query().is_some_and(query::has_credential);
-    match rules.query_credentials == QueryCredentials::Reject && in_query() {
+    match rules.query_credentials {
+        QueryCredentials::Reject => refuse_query_credential(inbound),
+        QueryCredentials::Ignore => Ok(()),
+    }
+}
+
+/// The same where no route could ignore it.
+///
+/// # Errors
+/// [`IntakeError::InQuery`].
+pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
+    match inbound.query().is_some_and(query::has_credential) {
         true => Err(IntakeError::InQuery),
         false => Ok(()),
     }

@@ -170,6 +170,7 @@ pub const ROWS: &[Row] = &[
     r("claim_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("limit_spent", 429, "limit-spent", "Limit spent", "Too many requests; try again after the time in Retry-After.", None, Challenge::None, false),
     // Forwarding.
+    r("identity_token_unsigned", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, false),
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),
     r("connect_failed", 502, "upstream-unreachable", "Upstream not reachable", "The server for this resource could not be reached.", None, Challenge::None, false),
     r("connect_timeout", 504, "upstream-timeout", "Upstream timeout", "The server for this resource did not answer in time.", None, Challenge::None, false),

@@ -175,7 +175,8 @@ fn denials() -> Vec<Denial> {
         D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
         D::KeysUnavailable => D::KeysUnavailable,
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
-        D::LimitSpent(_) => D::LimitSpent(spent()), D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
+        D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
+        D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
         D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
         D::UpstreamFailed => D::UpstreamFailed, D::ClientGone => D::ClientGone, D::Panicked => D::Panicked,
     );

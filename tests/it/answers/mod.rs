@@ -1,6 +1,8 @@
 //! What the gate answers itself, and what it vouches for to upstreams.
 
 mod cors;
+mod identity;
+mod metadata;
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -27,6 +29,7 @@ struct Gate {
     signer: SigningKey,
     /// With the scope `orders:read`.
     key: String,
+    key_id: String,
 }
 
 impl Gate {
@@ -52,6 +55,7 @@ impl Gate {
             upstream,
             signer: issuer::key(Algorithm::Es256),
             key: key.expose().to_owned(),
+            key_id: key.id().to_string(),
         };
         gate.binary.wait_ready();
         gate

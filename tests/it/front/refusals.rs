@@ -31,7 +31,7 @@ use std::sync::mpsc;
 const GOLDEN: &str = "tests/data/refusals.txt";
 
 /// Rows that no request over HTTP/1.1 can cause, and why. Their text is in the golden file beside `respond.rs`.
-const NOT_OVER_THE_WIRE: [(&str, &str); 10] = [
+const NOT_OVER_THE_WIRE: [(&str, &str); 11] = [
     (
         "framing",
         "what it refuses, the check of the head has refused before; it is for callers without that check",
@@ -55,6 +55,10 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 10] = [
     (
         "client_gone",
         "there is nobody to read it; the record is tested in `bounds`",
+    ),
+    (
+        "identity_token_unsigned",
+        "it takes a cryptographic library that cannot sign; see `answers`",
     ),
     ("internal_error", "it takes a mistake of ours"),
 ];

@@ -4,6 +4,7 @@ use super::PATIENCE;
 use super::raw_client;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -53,7 +54,10 @@ impl Binary {
     pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in files {
-            std::fs::write(folder.path().join(name), content).unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            // Private keys are refused when others can read them.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, config).unwrap();

@@ -1,0 +1,122 @@
+//! What Keygate vouches with to upstreams: a short-lived signed token that says who was proved.
+
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Text;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
+use crate::model::algorithm::Algorithm;
+use crate::model::issuer::IssuerUrl;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `identity_token:` at the top of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityToken {
+    /// `iss` of the tokens.
+    pub issuer: IssuerUrl,
+    /// Default ES256.
+    pub algorithm: Algorithm,
+    /// PEM, PKCS #8. `None`: a key that is made at the first start and kept in `state_dir`, where there is one; then
+    /// `algorithm` is ES256.
+    pub signing_key_file: Option<PathBuf>,
+    /// How long a token is good for. Default 60 s, from 10 s to 10 min.
+    pub ttl: Duration,
+}
+
+/// A signed token that tells upstreams who called; a route opts in with an `identity_token` of its own.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IdentityToken")]
+pub(in crate::config) struct Mirror {
+    /// `iss` of the tokens: a name of this gateway's own, such as `https://gate.example.com`. Required.
+    #[schemars(required)]
+    issuer: Option<Text<IssuerUrl>>,
+    /// What they are signed with. Default ES256.
+    algorithm: Option<Text<Algorithm>>,
+    /// The private key (PEM, PKCS #8), readable by its owner and its group alone; read again when it changes. Default: an
+    /// ES256 key that is made at the first start and kept in `state_dir`; without that folder, one for each start.
+    signing_key_file: Option<Text<PathBuf>>,
+    /// How long a token is good for, from `10s` to `10m`; one is sent until half of it is left. Default `60s`.
+    ttl: Option<Text<Duration>>,
+}
+
+/// What a route says of it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RouteIdentityToken")]
+pub(in crate::config) struct RouteMirror {
+    /// `aud` of the tokens: the upstream's name, such as `https://orders.internal`. Required.
+    #[schemars(required)]
+    audience: Option<Text<Word>>,
+}
+
+const TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// Half of it has to outlast the way to the upstream and the difference of two clocks.
+const TTL_MIN: Duration = Duration::from_secs(10);
+/// A token that leaks is good for so long, whatever is revoked meanwhile.
+const TTL_MAX: Duration = Duration::from_secs(600);
+
+pub(in crate::config) fn typed(
+    At { value: mirror, at }: At<Mirror>,
+    checker: &mut Checker<'_>,
+) -> Option<IdentityToken> {
+    let issuer = checker.need(
+        at,
+        "issuer",
+        mirror.issuer,
+        "such as `issuer: https://gate.example.com`",
+    );
+    let algorithm = mirror
+        .algorithm
+        .as_ref()
+        .map(|algorithm| (*algorithm.get(), algorithm.at));
+    if let Some((algorithm, algorithm_at)) = algorithm
+        && algorithm != Algorithm::Es256
+        && checker.tree.entry(at, "signing_key_file").is_none()
+    {
+        let problem = checker.with_value(algorithm_at, "a key that is made here is one for ES256");
+        let hint = "give it a key of its own: `signing_key_file: identity.pem`";
+        checker.error_with(algorithm_at, "missing-key", problem, hint);
+    }
+    let signing_key_file = mirror.signing_key_file.map(|file| checker.existing_file(&file));
+    let ttl = mirror.ttl.map_or(TTL_DEFAULT, |ttl| {
+        if !(TTL_MIN..=TTL_MAX).contains(ttl.get()) {
+            let problem = checker.with_value(ttl.at, "an identity token lives between 10s and 10m");
+            checker.error(ttl.at, "out-of-range", problem);
+        }
+        ttl.take()
+    });
+    Some(IdentityToken {
+        issuer: issuer?.take(),
+        algorithm: mirror.algorithm.map_or(Algorithm::Es256, Text::take),
+        signing_key_file,
+        ttl,
+    })
+}
+
+/// The audience of a route's tokens.
+pub(in crate::config) fn of_route(
+    At { value: mirror, at }: At<RouteMirror>,
+    checker: &mut Checker<'_>,
+) -> Option<String> {
+    need_signer(at, checker);
+    let hint = "the upstream's name, such as `audience: https://orders.internal`";
+    let audience = checker.need(at, "audience", mirror.audience, hint)?;
+    Some(audience.take().0)
+}
+
+fn need_signer(at: NodeId, checker: &mut Checker<'_>) {
+    if checker.tree.entry(ROOT, "identity_token").is_none() {
+        let hint = "`identity_token: { issuer: … }` at the top of the file says in whose name";
+        checker.error_with(
+            at,
+            "no-identity-token",
+            "nothing says in whose name such tokens are signed",
+            hint,
+        );
+    }
+}

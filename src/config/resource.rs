@@ -1,0 +1,234 @@
+//! A protected resource as clients know it (RFC 9728): what its metadata say, and where they are.
+
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::Text;
+use crate::config::route::PathPattern;
+use crate::config::route::Placed;
+use crate::config::text::FromText;
+use crate::config::tree::ROOT;
+use crate::model::names::Name;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use url::Host;
+use url::Url;
+
+/// `resources.<name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub name: Name,
+    pub url: ResourceUrl,
+    /// Where people read how to use it.
+    pub documentation: Option<Url>,
+}
+
+/// A resource identifier (RFC 9728 section 1.2): the URL by which clients know an API. Compared as it stands, never
+/// normalized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceUrl {
+    text: String,
+    /// Scheme, host and port as browsers write them.
+    origin: String,
+    /// Lower case, without port.
+    host: String,
+    /// Empty, or a path in normal form.
+    path: String,
+}
+
+/// RFC 9728 section 3.
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+impl ResourceUrl {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path of its metadata (RFC 9728 section 3.1): the well-known one stands between host and path.
+    pub fn metadata_path(&self) -> String {
+        format!("{WELL_KNOWN}{}", self.path)
+    }
+
+    /// Where clients get its metadata.
+    pub fn metadata_url(&self) -> String {
+        format!("{}{}", self.origin, self.metadata_path())
+    }
+}
+
+impl FromText for ResourceUrl {
+    const WHAT: &'static str = "the URL of an API such as `https://api.example.com/v1`";
+    const PATTERN: &'static str = "https?://[^ ?#]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let not = || format!("not {}", Self::WHAT);
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(not());
+        }
+        let url = Url::parse(text).map_err(|_| not())?;
+        let host = url.host().ok_or_else(not)?;
+        match url.scheme() {
+            "https" => {}
+            // RFC 9728 section 1.2 asks for https; who tries things on one machine has none.
+            "http" if is_loopback(&host) => {}
+            "http" => return Err("a resource URL has the scheme https (http only for localhost)".to_owned()),
+            _ => return Err(not()),
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err("a resource URL has no user, query or fragment".to_owned());
+        }
+        let written = text.split_once("://").map_or("", |(_, rest)| rest);
+        let written = written.find('/').map_or("", |start| &written[start..]);
+        let path = if matches!(written, "" | "/") { "" } else { written };
+        let is_normal = path.is_empty() || (path == url.path() && path.parse::<PathPattern>().is_ok());
+        if !is_normal || path.contains(['{', '}', '*']) {
+            return Err(
+                "its path is not in the form that requests are matched in\nsuch as `https://api.example.com/v1`".into(),
+            );
+        }
+        Ok(Self {
+            origin: url.origin().ascii_serialization(),
+            host: host.to_string(),
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+/// An API as clients know it; they look there for the authorization server that gives them tokens (RFC 9728).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Resource")]
+pub(in crate::config) struct Mirror {
+    /// The URL that clients know the API by, such as `https://api.example.com/v1`. Its metadata are answered at this
+    /// host, under `/.well-known/oauth-protected-resource` and its path. Required.
+    #[schemars(required)]
+    url: Option<Text<ResourceUrl>>,
+    /// Where people read how to use it.
+    documentation: Option<Text<Url>>,
+}
+
+pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Resource> {
+    let mut resources: BTreeMap<Name, Resource> = BTreeMap::new();
+    for (name, At { value: mirror, at }) in mirrors.0 {
+        let Some(url) = checker.need(at, "url", mirror.url, "such as `url: https://api.example.com/v1`") else {
+            continue;
+        };
+        let place = |url: &ResourceUrl| (url.host().to_owned(), url.metadata_path());
+        if let Some(first) = resources.values().find(|other| place(&other.url) == place(url.get())) {
+            let problem = checker.with_value(url.at, "its metadata would be where another resource has its own");
+            let hint = format!("`{}` has the same host and path", first.name);
+            checker.error_with(url.at, "duplicate-resource", problem, hint);
+        }
+        let resource = Resource {
+            name: name.clone(),
+            url: url.take(),
+            documentation: mirror.documentation.map(Text::take),
+        };
+        resources.insert(name, resource);
+    }
+    resources
+}
+
+/// The resource that a route belongs to: the one it names or, where it takes tokens and there is only one, that one.
+pub(in crate::config) fn of_route(
+    written: Option<Text<Name>>,
+    takes_tokens: bool,
+    checker: &mut Checker<'_>,
+) -> Option<Name> {
+    if let Some(name) = written {
+        return checker.refer("resources", "resource", &name).then(|| name.take());
+    }
+    let section = checker.tree.entry(ROOT, "resources").filter(|_| takes_tokens)?;
+    let mut names = checker.tree.keys(section);
+    match (names.next(), names.next()) {
+        (Some(only), None) => only.parse().ok(),
+        (_, Some(_)) | (None, None) => None,
+    }
+}
+
+/// Metadata without an authorization server send clients nowhere.
+pub(in crate::config) fn refuse_unused(
+    resources: &BTreeMap<Name, Resource>,
+    routes: &[Placed],
+    checker: &mut Checker<'_>,
+) {
+    let section = checker.tree.entry(ROOT, "resources");
+    for name in resources.keys() {
+        if routes.iter().any(|placed| placed.route.resource.as_ref() == Some(name)) {
+            continue;
+        }
+        let at = section.and_then(|section| checker.tree.entry(section, name.as_str()));
+        let hint = format!("say `resource: {name}` on the routes that take its tokens, or remove it");
+        checker.error_with(at.unwrap_or(ROOT), "unused-resource", "no route belongs to it", hint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<(&str, &str)>) {
+        let found = ResourceUrl::from_text(text).ok();
+        let found = found.map(|url| {
+            assert_eq!(url.as_str(), text, "as it was written");
+            (url.host().to_owned(), url.metadata_url())
+        });
+        let found = found.as_ref().map(|(host, url)| (&**host, &**url));
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn metadata_are_where_rfc9728_section_3_1_puts_them() {
+        let at = |url: &'static str| Some(("api.example.com", url));
+        let root = "https://api.example.com/.well-known/oauth-protected-resource";
+        check("https://api.example.com", at(root));
+        check("https://api.example.com/", at(root));
+        check("https://API.example.com", at(root));
+        let below = "https://api.example.com:8443/.well-known/oauth-protected-resource/v1/orders";
+        check("https://api.example.com:8443/v1/orders", at(below));
+        let slash = "https://api.example.com/.well-known/oauth-protected-resource/v1/";
+        check("https://api.example.com/v1/", at(slash));
+        let local = "http://127.0.0.1:8080/.well-known/oauth-protected-resource/a";
+        check("http://127.0.0.1:8080/a", Some(("127.0.0.1", local)));
+        let named = "http://localhost/.well-known/oauth-protected-resource";
+        check("http://localhost", Some(("localhost", named)));
+    }
+
+    #[test]
+    fn a_resource_url_is_one_that_requests_can_be_matched_with() {
+        for bad in [
+            "",
+            "api.example.com",
+            "http://api.example.com",
+            "ftp://api.example.com",
+            "https://u@api.example.com",
+            "https://api.example.com?a=b",
+            "https://api.example.com/#a",
+            "https://api.example.com/a/../b",
+            "https://api.example.com//",
+            "https://api.example.com/a//b",
+            "https://api.example.com/{id}",
+            "https://api.example.com/*",
+            "https://api.example.com/a%2fb",
+            "https://api.example.com/%7Ea",
+            "https://api.example.com/\u{e9}",
+            "https://",
+        ] {
+            check(bad, None);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Which paths answer out of memory, and with what? They exist when the configuration asks for them, and are recorded
+//! and counted under names of their own.
+
+use crate::config::built_in::BuiltInRoute;
+use crate::model::names::Name;
+use crate::observe::metrics::AnswerLabel;
+use crate::observe::metrics::RouteMetrics;
+use crate::proxy::answer::OwnAnswer;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The built-in routes of a snapshot.
+#[derive(Debug, Default)]
+pub struct BuiltIns {
+    /// By path; the few of one path are told apart by host.
+    by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>>,
+}
+
+/// A path that answers with a document.
+pub struct BuiltIn {
+    pub name: Name,
+    pub metrics: Arc<RouteMetrics>,
+    /// `None`: whatever host is asked for.
+    host: Option<Box<str>>,
+    document: Document,
+}
+
+/// A public JSON document.
+#[derive(Clone)]
+pub enum Document {
+    /// The same as long as the configuration is.
+    Fixed { json: Bytes, max_age: HeaderValue },
+    /// Replaced while it is served.
+    Changing {
+        json: Arc<ArcSwap<Bytes>>,
+        max_age: HeaderValue,
+    },
+}
+
+/// What a document can be asked with (RFC 9110 section 9.3).
+pub const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
+/// A page asks for permission to read what anybody may read: a client in a browser that looks for its issuer.
+const ANY: HeaderValue = HeaderValue::from_static("*");
+
+impl BuiltIns {
+    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Document)>) -> Self {
+        let mut by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>> = HashMap::new();
+        for (route, metrics, document) in built_ins {
+            by_path.entry(route.path.into()).or_default().push(Arc::new(BuiltIn {
+                name: route.name,
+                metrics,
+                host: route.host.map(Into::into),
+                document,
+            }));
+        }
+        Self { by_path }
+    }
+
+    /// The one for `path` (in normal form) at `host` (lower case, without port). It comes before every route, so that
+    /// neither a catch-all nor a more specific host takes its requests.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<BuiltIn>> {
+        if self.by_path.is_empty() {
+            return None;
+        }
+        let at_path = self.by_path.get(path)?;
+        at_path
+            .iter()
+            .find(|built_in| built_in.host.as_deref().is_none_or(|own| own == host))
+    }
+}
+
+impl BuiltIn {
+    /// The document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
+    pub fn answer(&self, head: bool) -> OwnAnswer {
+        let (json, max_age) = match &self.document {
+            Document::Fixed { json, max_age } => (json.clone(), max_age),
+            Document::Changing { json, max_age } => (Bytes::clone(&json.load()), max_age),
+        };
+        OwnAnswer {
+            kind: AnswerLabel::Document,
+            status: StatusCode::OK,
+            headers: vec![
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (header::CONTENT_LENGTH, HeaderValue::from(json.len())),
+                (header::CACHE_CONTROL, max_age.clone()),
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
+            ],
+            body: if head { Bytes::new() } else { json },
+        }
+    }
+
+    /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
+    pub fn preflight(&self, asked: &http::HeaderMap) -> OwnAnswer {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
+            (
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("GET, HEAD"),
+            ),
+        ];
+        if asked.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ANY));
+        }
+        OwnAnswer {
+            kind: AnswerLabel::Preflight,
+            status: StatusCode::NO_CONTENT,
+            headers,
+            body: Bytes::new(),
+        }
+    }
+}
+
+impl fmt::Debug for BuiltIn {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("BuiltIn")
+            .field("name", &self.name)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}

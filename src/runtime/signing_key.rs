@@ -1,0 +1,161 @@
+//! The private key that identity tokens are signed with: is it there, whole, and nobody else's to read?
+
+use crate::config::IdentityToken;
+use crate::jose::sign::SignError;
+use crate::jose::sign::SigningKey;
+use crate::model::secret::Secret;
+use crate::proxy::identity_token::published::KeyOrigin;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Why there is no key to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningKeyError {
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is readable by others, who could sign as this gateway: chmod o= {}", path.display(), path.display())]
+    Exposed { path: PathBuf },
+    #[error("{} can be written by its group: chmod g-w {}", path.display(), path.display())]
+    Writable { path: PathBuf },
+    #[error("{}: {source}{}", path.display(), hint(*source))]
+    Key { path: PathBuf, source: SignError },
+    #[error("{} is not a regular file that nobody else may touch (mode 0600); remove it, and a new key is made", path.display())]
+    NotOurs { path: PathBuf },
+    #[error("a signing key cannot be made: {0}")]
+    Made(SignError),
+}
+
+/// More is no key.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// The key of these settings: from their file; where they name none, the one that was kept in `state_dir`, or a new one.
+/// Writes nothing.
+///
+/// # Errors
+/// See [`SigningKeyError`]. Nothing of a file's content is in it.
+pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(SigningKey, KeyOrigin), SigningKeyError> {
+    if let Some(path) = &settings.signing_key_file {
+        return Ok((parse(settings, path, &read(path)?)?, KeyOrigin::File));
+    }
+    let kept = state_dir.map(kept_path).filter(|path| path.symlink_metadata().is_ok());
+    let key = match kept {
+        Some(path) => {
+            let seen = path.symlink_metadata().map_err(|source| unreadable(&path, source))?;
+            if !seen.is_file() || seen.mode() & 0o077 != 0 {
+                return Err(SigningKeyError::NotOurs { path });
+            }
+            parse(settings, &path, &read(&path)?)?
+        }
+        None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
+    };
+    Ok((key, KeyOrigin::Made))
+}
+
+/// Keeps a key that was made, so that it signs on after a restart; whole or not at all, and for us alone. One that was
+/// kept before stays.
+///
+/// A folder that cannot be written is no reason to serve nothing: upstreams fetch the key set again when they see a key
+/// that they do not know.
+pub fn keep(key: &SigningKey, state_dir: Option<&Path>) {
+    let Some(folder) = state_dir else {
+        tracing::info!("The key of identity tokens is not kept over a restart: set `state_dir` or `signing_key_file`");
+        return;
+    };
+    let path = kept_path(folder);
+    if path.symlink_metadata().is_ok() {
+        return;
+    }
+    if let Err(error) = write(key, folder, &path) {
+        tracing::error!(path = %path.display(), %error, "The key of identity tokens cannot be kept");
+    }
+}
+
+fn write(key: &SigningKey, folder: &Path, path: &Path) -> io::Result<()> {
+    let pem = key.to_pkcs8_pem().map_err(io::Error::other)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // By its process, so that two gates that share a folder do not write into one another's file.
+    let staged = folder.join(format!(".{KEPT_NAME}.{}.new", std::process::id()));
+    match std::fs::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&staged)?;
+    file.write_all(pem.expose().as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&staged, path)?;
+    // The name is in the folder's own data.
+    File::open(folder)?.sync_all()
+}
+
+const KEPT_NAME: &str = "identity_token.pem";
+
+fn kept_path(state_dir: &Path) -> PathBuf {
+    state_dir.join(KEPT_NAME)
+}
+
+fn parse(settings: &IdentityToken, path: &Path, text: &Secret<String>) -> Result<SigningKey, SigningKeyError> {
+    let key = SigningKey::from_pkcs8_pem(settings.algorithm, text.expose());
+    key.map_err(|source| SigningKeyError::Key {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn unreadable(path: &Path, source: io::Error) -> SigningKeyError {
+    SigningKeyError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The text of a private key's file. A group may read it, because that is how orchestrators mount secrets for a process
+/// that is not root; others may not, and nobody but the owner may change it.
+fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
+    let unreadable = |source| unreadable(path, source);
+    // Opening a named pipe would wait for its writer, without end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("not a file")));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    // Of what was opened, not of what the name may stand for by now.
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(SigningKeyError::Exposed { path: path.to_owned() });
+    }
+    if mode & 0o020 != 0 {
+        return Err(SigningKeyError::Writable { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    let outcome = file.take(BYTES_MAX + 1).read_to_string(&mut text);
+    // Wiped when it goes, also where only half of it came.
+    let text = Secret::new(text);
+    outcome.map_err(unreadable)?;
+    match text.expose().len() as u64 {
+        0..=BYTES_MAX => Ok(text),
+        _ => Err(unreadable(io::Error::other("over 64 KiB"))),
+    }
+}
+
+/// What to do about a file that holds something else: what OpenSSL writes by itself is no PKCS #8 for some keys.
+fn hint(error: SignError) -> &'static str {
+    match error {
+        SignError::Pem(_) | SignError::Key(_) => {
+            " (for ES256: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)"
+        }
+        SignError::Library => "",
+    }
+}

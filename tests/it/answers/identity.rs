@@ -1,0 +1,561 @@
+//! What is an upstream told, signed, about who called, and can it be verified by somebody else's library?
+
+use super::Gate;
+use super::bearer;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::support::ReceivedRequest;
+use crate::support::clients;
+use crate::support::get;
+use crate::support::issuer;
+use crate::support::program;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use serde_json::Value;
+use serde_json::json;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::process::Stdio;
+
+const GATE: &str = "https://gate.example.test";
+const ORDERS: &str = "https://orders.internal";
+const HEADER: &str = "x-keygate-identity-token";
+
+/// Routes `orders` and `billing` (each with an audience), `plain` (without), `open` (public), and `top` at the top.
+fn routes(gate: GatewayBuilder, top: &str) -> GatewayBuilder {
+    let route = |path: &str, more: &str| format!("match: {{ path: \"/{path}/{{*rest}}\" }}\nupstream: up\n{more}");
+    gate.top(top)
+        .route(
+            "orders",
+            &route(
+                "orders",
+                &format!("accept: [jwt, api_key]\nidentity_token: {{ audience: {ORDERS} }}"),
+            ),
+        )
+        .route(
+            "billing",
+            &route(
+                "billing",
+                "accept: [jwt]\nidentity_token: { audience: billing }\nscopes: { all: [\"orders:read\"] }",
+            ),
+        )
+        .route("plain", &route("plain", "accept: [jwt]"))
+        .route("open", &route("open", "public: true"))
+}
+
+fn settings(more: &str) -> String {
+    format!("identity_token: {{ issuer: {GATE}{more} }}")
+}
+
+fn gate() -> Gate {
+    Gate::start(|gate| routes(gate, &settings("")))
+}
+
+/// The identity tokens of what reached the upstream, in order.
+fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
+    received
+        .iter()
+        .flat_map(|request| request.headers_named(HEADER))
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Gate {
+    /// The one token that reaches the upstream with a request.
+    #[track_caller]
+    fn vouched(&self, line: &str, fields: &str) -> String {
+        let before = self.upstream.received().len();
+        let answer = self.ask(line, fields);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let received = self.upstream.wait_received(before + 1);
+        let tokens = tokens(&received[before..]);
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
+        tokens[0].clone()
+    }
+
+    #[track_caller]
+    fn kids(&self) -> Vec<String> {
+        let answer = get(self.binary.data(), "/oauth/jwks");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let set = answer.json();
+        let keys = set["keys"].as_array().unwrap();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Without verifying; that is for [`verify`].
+#[track_caller]
+fn part(token: &str, index: usize) -> Value {
+    serde_json::from_slice(&issuer::from_base64url(token.split('.').nth(index).unwrap())).unwrap()
+}
+
+/// What jose, the JavaScript library, says of each.
+#[track_caller]
+fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
+    let mut node = Command::new("node")
+        .current_dir(clients())
+        .args([
+            "verify_identity.mjs",
+            &format!("http://{}/oauth/jwks", binary.data()),
+            GATE,
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node is installed");
+    let mut input = node.stdin.take().unwrap();
+    for token in tokens {
+        writeln!(input, "{token}").unwrap();
+    }
+    drop(input);
+    let output = node.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// `token` with one bit of its claims changed.
+fn tampered(token: &str) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let mut claims = part(token, 1);
+    claims["sub"] = "mallory".into();
+    let claims = issuer::base64url(claims.to_string().as_bytes());
+    [parts[0], &claims, parts[2]].join(".")
+}
+
+#[test]
+fn an_upstream_verifies_who_called_with_another_library() {
+    let gate = gate();
+    let from_token = gate.vouched(
+        "GET /orders/1",
+        &bearer(&gate.token_with(json!({ "jti": "t-1", "org": "acme" }))),
+    );
+    let from_key = gate.vouched("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
+    let said = verify(
+        &gate.binary,
+        &[
+            json!({ "token": from_token, "audience": ORDERS }),
+            json!({ "token": from_key, "audience": ORDERS }),
+            json!({ "token": from_token, "audience": "https://billing.internal" }),
+            json!({ "token": tampered(&from_token), "audience": ORDERS }),
+            json!({ "token": from_token, "audience": ORDERS, "typ": "at+jwt" }),
+            json!({ "token": gate.token(), "audience": issuer::AUDIENCE }),
+        ],
+    );
+    let (kid, iat) = (&gate.kids()[0], said[0]["iat"].as_u64().unwrap());
+    let mut claims = said[0].clone();
+    assert_eq!(
+        claims
+            .as_object_mut()
+            .unwrap()
+            .remove("jti")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .len(),
+        22
+    );
+    assert_eq!(
+        claims,
+        json!({
+            "iss": GATE, "aud": ORDERS, "sub": "alice", "client_id": "app-1", "scope": "orders:read", "org": "acme",
+            "iat": iat, "exp": iat + 60, "credential_type": "jwt", "credential_id": "t-1", "credential_issuer": "main",
+            "kid": kid, "alg": "ES256",
+        })
+    );
+    assert_eq!(
+        (&said[1]["credential_type"], &said[1]["credential_id"], &said[1]["sub"]),
+        (&json!("api_key"), &json!(gate.key_id), &json!(gate.key_id))
+    );
+    assert_eq!(said[1].get("credential_issuer"), None);
+    assert_eq!(
+        (&said[2]["refused"], &said[2]["claim"]),
+        (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("aud"))
+    );
+    assert_eq!(said[3]["refused"], "ERR_JWS_SIGNATURE_VERIFICATION_FAILED");
+    assert_eq!(
+        (&said[4]["refused"], &said[4]["claim"]),
+        (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("typ"))
+    );
+    assert!(said[5].get("refused").is_some(), "{}", said[5]);
+}
+
+#[test]
+fn every_algorithm_signs_with_the_key_of_its_file() {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es384] {
+        let key = issuer::key(algorithm);
+        let pem = key.to_pkcs8_pem().unwrap();
+        let more = format!(", algorithm: {algorithm}, signing_key_file: identity.pem, ttl: 10m");
+        let gate = Gate::start_with(&[("identity.pem", pem.expose())], |gate| routes(gate, &settings(&more)));
+        let token = gate.vouched("GET /orders/1", &bearer(&gate.token()));
+        assert_eq!(part(&token, 0)["kid"], key.kid(), "{algorithm}");
+        let said = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
+        assert_eq!(said[0]["alg"], algorithm.as_str(), "{}", said[0]);
+        assert_eq!(said[0]["exp"].as_u64().unwrap() - said[0]["iat"].as_u64().unwrap(), 600);
+    }
+}
+
+#[test]
+fn a_token_is_signed_once_for_a_principal_and_an_audience() {
+    let gate = gate();
+    let (alice, bob) = (bearer(&gate.token()), bearer(&gate.token_with(json!({ "sub": "bob" }))));
+    let first = gate.vouched("GET /orders/1", &alice);
+    assert_eq!(gate.vouched("POST /orders/2", &alice), first);
+    let others = [
+        gate.vouched("GET /billing/1", &alice),
+        gate.vouched("GET /orders/1", &bob),
+    ];
+    assert!(!others.contains(&first));
+    assert_eq!(part(&others[0], 1)["aud"], "billing");
+    assert_eq!(part(&others[1], 1)["sub"], "bob");
+    assert_eq!(gate.binary.metric("keygate_identity_tokens_signed_total"), 3.0);
+    assert_eq!(gate.binary.metric("keygate_identity_token_cache_entries"), 3.0);
+    assert!(gate.binary.metric("keygate_identity_token_cache_bytes") > 3_000.0);
+}
+
+#[test]
+fn a_token_ends_with_the_credential_it_vouches_for() {
+    let gate = gate();
+    let end = issuer::now() + 20;
+    let token = gate.vouched("GET /orders/1", &bearer(&gate.token_with(json!({ "exp": end }))));
+    assert_eq!(part(&token, 1)["exp"], end);
+}
+
+#[test]
+fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
+    let gate = gate();
+    let (token, key) = (gate.token(), gate.key.clone());
+    let vouched = gate.vouched("GET /orders/1", &bearer(&token));
+    let vouched_for_key = gate.vouched("GET /orders/1", &format!("x-api-key: {key}\r\n"));
+    for (vouched, credential) in [(&vouched, &*token), (&vouched_for_key, &*key)] {
+        let claims = part(vouched, 1).to_string();
+        for piece in credential.split(['.', '_']).filter(|piece| piece.len() > 20) {
+            assert!(!claims.contains(piece), "{claims}");
+        }
+    }
+    // Neither the caller, nor who is refused, nor who proves nothing, nor the log.
+    let lacking = bearer(&gate.token_with(json!({ "scope": "other" })));
+    for (line, fields, status) in [
+        ("GET /orders/1", bearer(&token), 200),
+        ("GET /orders/1", String::new(), 401),
+        ("GET /billing/1", lacking, 403),
+        ("GET /open/1", bearer(&token), 200),
+        ("GET /plain/1", bearer(&token), 200),
+    ] {
+        let before = gate.upstream.received().len();
+        let answer = gate.ask(line, &fields);
+        assert_eq!(
+            (answer.status, answer.headers_named(HEADER).len()),
+            (status, 0),
+            "{line}"
+        );
+        assert!(!answer.text().contains("eyJ"), "{line}");
+        gate.record(&answer);
+        let reached = &gate.upstream.received()[before..];
+        assert_eq!(
+            tokens(reached).len(),
+            usize::from(line == "GET /orders/1" && status == 200),
+            "{line}"
+        );
+    }
+    assert!(!gate.binary.output().contains(&vouched), "it is in the log");
+}
+
+#[test]
+fn s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody() {
+    let gate = gate();
+    let forged = "eyJhbGciOiJub25lIn0.e30.";
+    for path in ["/orders/1", "/plain/1", "/open/1"] {
+        for name in ["x-keygate-identity-token", "X-Keygate-Identity-Token"] {
+            let credential = if path == "/open/1" {
+                String::new()
+            } else {
+                bearer(&gate.token())
+            };
+            let fields = format!("{credential}{name}: {forged}\r\n{name}: a\r\n");
+            let before = gate.upstream.received().len();
+            assert_eq!(gate.ask(&format!("GET {path}"), &fields).status, 200);
+            let reached = &gate.upstream.wait_received(before + 1)[before];
+            let expected = usize::from(path == "/orders/1");
+            assert_eq!(reached.headers_named(HEADER).len(), expected, "{path}");
+            assert!(!reached.headers_named(HEADER).contains(&forged), "{path}");
+        }
+        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), "X_Keygate_Identity_Token: a\r\n");
+        assert_eq!((answer.status, &record["reason"]), (400, &json!("header_alias")));
+        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), &format!("Connection: {HEADER}\r\n"));
+        assert_eq!(
+            (answer.status, &record["reason"]),
+            (400, &json!("connection_nomination"))
+        );
+    }
+}
+
+#[test]
+fn an_identity_token_is_no_access_token_here() {
+    let key = issuer::key(Algorithm::Es384);
+    let pem = key.to_pkcs8_pem().unwrap();
+    let files = [
+        ("identity.pem", pem.expose().as_str()),
+        ("identity.public.pem", &*key.public_pem()),
+    ];
+    let gate = Gate::start_with(&files, |gate| {
+        let gate = routes(gate, &settings(", algorithm: ES384, signing_key_file: identity.pem"));
+        // Somebody trusts the gate as if it were an authorization server.
+        gate.issuer(
+            "gate",
+            &format!("issuer: {GATE}\naudiences: any\nalgorithms: [ES384]\npublic_key_files: [identity.public.pem]"),
+        )
+    });
+    let vouched = gate.vouched("GET /orders/1", &bearer(&gate.token()));
+    let (answer, record) = gate.ask_recorded("GET /orders/1", &bearer(&vouched));
+    assert_eq!((answer.status, &record["reason"]), (401, &json!("token_type")));
+}
+
+#[test]
+fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let gate = Gate::start(|gate| {
+        let gate = routes(gate, &settings(""));
+        let up = gate.yaml();
+        let up = up
+            .split("  up:\n    endpoints: [\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
+        gate.upstream_with(
+            "two",
+            &format!("endpoints: [\"{closed}\", \"{up}\"]\nconnect_attempts: 2"),
+        )
+        .route(
+            "two",
+            &format!("match: {{ path: /two }}\naccept: [jwt]\nupstream: two\nidentity_token: {{ audience: {ORDERS} }}"),
+        )
+    });
+    let token = bearer(&gate.token());
+    // In turn, so that one of two requests meets the closed one first.
+    let vouched = [gate.vouched("GET /two", &token), gate.vouched("GET /two", &token)];
+    assert_eq!(vouched[0], vouched[1]);
+    assert!(
+        gate.binary
+            .metric("keygate_upstream_connect_failures_total{upstream=\"two\"}")
+            >= 1.0
+    );
+    for request in gate.upstream.received() {
+        assert!(request.headers_named("authorization").is_empty());
+        assert!(request.headers_named("x-api-key").is_empty());
+    }
+}
+
+/// Puts a private key where the configuration says, as an operator would: for its owner alone.
+fn write_key(binary: &Binary, key: &SigningKey) {
+    let new = binary.folder().join("identity.new");
+    std::fs::write(&new, key.to_pkcs8_pem().unwrap().expose()).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(new, binary.folder().join("identity.pem")).unwrap();
+}
+
+#[test]
+fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
+    let (first, second) = (
+        SigningKey::generate_es256().unwrap(),
+        SigningKey::generate_es256().unwrap(),
+    );
+    let pem = first.to_pkcs8_pem().unwrap();
+    let gate = Gate::start_with(&[("identity.pem", pem.expose())], |gate| {
+        routes(gate, &settings(", signing_key_file: identity.pem"))
+    });
+    let token = bearer(&gate.token());
+    let before = gate.vouched("GET /orders/1", &token);
+    assert_eq!(gate.kids(), [first.kid()]);
+    write_key(&gate.binary, &second);
+    gate.binary.wait_for_output("Configuration reloaded");
+    let after = gate.vouched("GET /orders/1", &token);
+    assert_eq!(part(&before, 0)["kid"], first.kid());
+    assert_eq!(part(&after, 0)["kid"], second.kid());
+    assert_eq!(gate.kids(), [second.kid(), first.kid()]);
+    let both = [before, after].map(|token| json!({ "token": token, "audience": ORDERS }));
+    for said in verify(&gate.binary, &both) {
+        assert_eq!(said["sub"], "alice", "{said}");
+    }
+}
+
+#[test]
+fn a_key_that_was_made_here_signs_on_over_a_reload() {
+    let gate = gate();
+    let (kids, token) = (gate.kids(), bearer(&gate.token()));
+    let before = gate.vouched("GET /orders/1", &token);
+    let yaml = routes(Gate::builder(&gate.upstream), &settings(""))
+        .limit("new", "by: ip\nquota: 5/s")
+        .yaml();
+    gate.binary.reload(&yaml);
+    gate.binary.wait_for_output("Configuration reloaded");
+    assert_eq!(gate.kids(), kids);
+    assert_eq!(gate.vouched("GET /orders/1", &token), before, "still remembered");
+}
+
+#[test]
+fn a_key_that_was_made_here_is_kept_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let start = || {
+        Gate::start(|gate| {
+            let top = format!("{}\nstate_dir: {}", settings(""), state.display());
+            routes(gate, &top)
+        })
+    };
+    let first = start().kids();
+    let key = state.join("identity_token.pem");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let files = std::fs::read_dir(&state)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().is_file());
+    assert_eq!(files.count(), 1, "nothing half written is left");
+    assert_eq!(start().kids(), first);
+    // Whoever removes it gets another.
+    std::fs::remove_file(&key).unwrap();
+    assert_ne!(start().kids(), first);
+}
+
+#[test]
+fn a_signing_key_that_others_can_read_signs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start();
+    let builder = GatewayBuilder::new()
+        .top(&settings(", signing_key_file: identity.pem"))
+        .upstream("up", upstream.address())
+        .route("open", "match: { path: / }\npublic: true\nupstream: up");
+    let (config, key) = (folder.path().join("keygate.yaml"), folder.path().join("identity.pem"));
+    std::fs::write(&config, builder.yaml()).unwrap();
+    let check = |content: &str, mode: u32, expected: Option<&str>| {
+        std::fs::write(&key, content).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = Command::new(program()).arg("check").arg(&config).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), expected.is_none(), "{mode:o}: {said}");
+        assert!(said.contains(expected.unwrap_or_default()), "{mode:o}: {said}");
+        assert!(!said.contains("MIGH"), "{said}");
+    };
+    let pem = include_str!("../../data/jose/p256.private.pem");
+    check(pem, 0o600, None);
+    check(pem, 0o400, None);
+    check(pem, 0o440, None);
+    for mode in [0o644, 0o604, 0o602, 0o601] {
+        check(
+            pem,
+            mode,
+            Some("readable by others, who could sign as this gateway: chmod o="),
+        );
+    }
+    check(pem, 0o660, Some("chmod g-w"));
+    let wrong = Some("identity_token: ");
+    check(include_str!("../../data/jose/p256.public.pem"), 0o600, wrong);
+    check(
+        include_str!("../../data/jose/ed25519.private.pem"),
+        0o600,
+        Some("ES256"),
+    );
+    check(&format!("{pem}{pem}"), 0o600, Some("more than one PEM block"));
+    check("", 0o600, Some("no PEM block"));
+    check(&"a".repeat(70_000), 0o600, Some("over 64 KiB"));
+}
+
+#[test]
+fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
+    let gate = Gate::start(|gate| {
+        let gate = routes(gate, &settings(""));
+        gate.route(
+            "all",
+            "match: { host: [gate.test, \"*.gate.test\"], path: \"/{*rest}\" }\naccept: [jwt]\nupstream: up",
+        )
+    });
+    let (answer, record) = gate.ask_recorded("GET /oauth/jwks", "");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let set = answer.json();
+    assert_eq!(set["keys"].as_array().unwrap().len(), 1);
+    let mut names: Vec<&String> = set["keys"][0].as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x", "y"], "no private part");
+    assert_eq!(
+        (&record["decision"], &record["reason"], &record["route"]),
+        (&json!("answer"), &json!("document"), &json!("keygate.jwks"))
+    );
+    assert_eq!(gate.decisions("keygate.jwks", "answer", "document"), 1.0);
+    let head = gate.ask("HEAD /oauth/jwks", "");
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, answer.header("content-length"))
+    );
+    // Whatever host it is asked at, and whatever route matches more than its path.
+    for host in [
+        "gate.test",
+        "a.gate.test",
+        "10.0.0.1",
+        "keygate.default.svc.cluster.local:8080",
+    ] {
+        assert_eq!(gate.ask_at(host, "GET /oauth/jwks", "").status, 200, "{host}");
+    }
+    // One credential is looked at by nobody; what is refused everywhere is refused here.
+    assert_eq!(gate.ask("GET /oauth/jwks", &bearer("nonsense")).status, 200);
+    for (line, fields, status, reason) in [
+        ("POST /oauth/jwks", String::new(), 405, "method_not_allowed"),
+        ("OPTIONS /oauth/jwks", String::new(), 405, "method_not_allowed"),
+        ("GET /oauth/jwks?access_token=a", String::new(), 400, "query_credential"),
+        (
+            "GET /oauth/jwks",
+            bearer("a") + "x-api-key: a\r\n",
+            400,
+            "two_credentials",
+        ),
+        ("GET /oauth/jwks", "X_Api_Key: a\r\n".to_owned(), 400, "header_alias"),
+        ("GET /oauth/../oauth/jwks", String::new(), 400, "path_dot_segment"),
+        ("GET /oauth/jwks/", String::new(), 401, "credential_missing"),
+        ("GET /oauth//jwks", String::new(), 400, "path_empty_segment"),
+    ] {
+        let (answer, record) = gate.ask_recorded(line, &fields);
+        assert_eq!((answer.status, &record["reason"]), (status, &json!(reason)), "{line}");
+        if status == 405 {
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+        }
+    }
+    let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: mcp-protocol-version\r\n";
+    let answer = gate.ask("OPTIONS /oauth/jwks", preflight);
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-headers")),
+        (204, Some("*"))
+    );
+    assert!(gate.upstream.received().is_empty());
+    let mut client = RawClient::connect(gate.binary.data());
+    for _ in 0..2 {
+        let answer = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("keep-alive")));
+    }
+}
+
+#[test]
+fn there_are_no_keys_where_nobody_signs() {
+    let gate = Gate::start(|gate| gate.route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up"));
+    assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
+    // It comes and goes with the configuration.
+    let with = routes(Gate::builder(&gate.upstream), &settings("")).yaml();
+    gate.binary.reload(&with);
+    gate.binary.wait_for_output("\"generation\":2");
+    assert_eq!(gate.kids().len(), 1);
+    let without = Gate::builder(&gate.upstream)
+        .route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up")
+        .yaml();
+    gate.binary.reload(&without);
+    gate.binary.wait_for_output("\"generation\":3");
+    assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
+}
