@@ -3,7 +3,8 @@
 //! Two sides, two immutable values between them, one function that decides. The *data side* ([`proxy`]) reads a
 //! `Snapshot` (compiled from the configuration file) and a `Directory` (compiled from the keys), and `decide` runs the
 //! stages in order: accept → intake → authenticate → authorize → limit → forward → observe. It yields a `Permit`,
-//! which nothing else can make, or a `Denial`. [`runtime`] builds both values and swaps them in whole.
+//! which nothing else can make, or a `Denial`. The *control side* ([`control`]) answers operators. [`runtime`] builds
+//! both values, swaps them in whole, and is where the sides meet.
 //!
 //! Read [`proxy`] first, then `proxy/decide.rs`.
 //!
@@ -22,6 +23,7 @@ pub mod config;
 pub mod observe;
 pub mod proxy;
 pub mod store;
+pub mod control;
 pub mod compare;
 pub mod runtime;
 pub mod cli;

@@ -2,9 +2,11 @@
 
 use crate::cli::keys::CreateArgs;
 use crate::cli::keys::RevokeArgs;
+use crate::model::names::Name;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::ValueEnum;
 use std::path::PathBuf;
 
 /// A gateway that lets a request through to an API only when it carries exactly one good credential: a bearer token or
@@ -38,6 +40,9 @@ pub enum Command {
     Schema(Schema),
     /// Create, list and revoke API keys in the keys file
     Keys(Keys),
+    /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
+    #[command(after_help = ISSUERS_HELP)]
+    Issuers(IssuersArgs),
     /// Print a bearer token of the development issuer (the set-up without --config, and nothing else, trusts it)
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
@@ -71,6 +76,19 @@ and in the first line of a configuration, for editors with a YAML language serve
 Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
 
+const ISSUERS_HELP: &str = "\
+Examples:
+  keygate issuers list --config /etc/keygate.yaml
+  keygate issuers refresh main --config /etc/keygate.yaml     after the issuer has rotated its keys
+  KEYGATE_ADMIN_TOKEN=… keygate issuers show main --admin http://127.0.0.1:9090 --output json
+
+Asks the admin API of a gate that runs: its address and token are `admin.address` and `admin.token` of
+the configuration. With --admin the token is that of --token-file, else of the variable
+KEYGATE_ADMIN_TOKEN; never of the command line, which every user of the machine can read.
+
+Exits with 0 when it was answered, with 1 when it was not, or when a refresh brought no good keys:
+then the keys from before still serve, and what is known is printed all the same.";
+
 const TOKEN_HELP: &str = "\
 Example:
   TOKEN=$(keygate token --scope orders:read)
@@ -101,6 +119,48 @@ pub struct Place {
     /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
     #[arg(long, value_name = "FOLDER", conflicts_with = "config", global = true)]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct IssuersArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// The gate's admin listener, in place of `admin.address` of the configuration
+    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
+    pub admin: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
+    pub output: OutputForm,
+    #[command(subcommand)]
+    pub command: IssuersCommand,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// For people
+    Table,
+    /// As it came
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IssuersCommand {
+    /// Every issuer of the configuration in force, one line each
+    List,
+    /// Everything about one issuer: its keys, those it skips and why, the last error, the next fetch
+    Show {
+        /// As it stands under `issuers` in the configuration
+        name: Name,
+    },
+    /// Fetch its keys now, whatever the cooldown says, and show what came of it
+    Refresh {
+        /// As it stands under `issuers` in the configuration
+        name: Name,
+    },
 }
 
 #[derive(Debug, Args)]

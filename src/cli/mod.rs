@@ -3,6 +3,7 @@
 pub mod args;
 pub mod check;
 pub mod data_folder;
+pub mod issuers;
 pub mod keys;
 pub mod run;
 pub mod schema;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
         }
         Command::Schema(asked) => print(&schema::schema(asked.included)),
         Command::Keys(keys) => run::keys(&keys),
+        Command::Issuers(asked) => issuers::issuers(&asked, &mut std::io::stdout(), &mut std::io::stderr()),
         Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),
     };
     match done {

@@ -132,7 +132,7 @@ pub fn keys(asked: &Keys) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
+pub(in crate::cli) fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
     match &place.config {
         Some(path) => Ok(path.clone()),
         None => {

@@ -86,6 +86,11 @@ impl VerifyingKey {
         &self.thumbprint
     }
 
+    /// What it may be used for; one at least.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.verifiers.iter().map(|(algorithm, _)| *algorithm)
+    }
+
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         self.verifiers.iter().any(|(one, _)| *one == algorithm)
     }

@@ -142,6 +142,11 @@ impl Jwks {
         &self.skipped
     }
 
+    /// Its usable keys, in the order of the set.
+    pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys.iter()
+    }
+
     /// The names the set gives to its usable keys.
     pub fn key_ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(VerifyingKey::kid)

@@ -239,7 +239,7 @@ fn millis(duration: Duration) -> f64 {
 }
 
 /// RFC 3339 in UTC with three decimals; past the year 9999 it stays at its end.
-fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
+pub fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
     let time = i64::try_from(time.as_unix_millis())
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())

@@ -1,10 +1,15 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`, and nothing else. Never part of a data listener (S151).
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, the admin API, and nothing else. Never part of a data listener
+//! (S151).
 
+use crate::control::admin::AdminApi;
+use crate::control::admin::Asked;
+use crate::model::clock::Clock;
 use crate::observe::escape;
 use crate::observe::metrics;
 use crate::observe::metrics::Metrics;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,6 +18,7 @@ use axum::middleware;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use axum::routing::any;
 use axum::routing::get;
 use http::HeaderValue;
 use http::StatusCode;
@@ -31,10 +37,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 /// What the endpoints read, and by which names they may be called.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
+    pub api: Arc<AdminApi>,
+    pub clock: Arc<dyn Clock>,
     /// Host names, lower case, that requests may carry besides IP addresses and `localhost`.
     pub host_names: Vec<String>,
 }
@@ -102,7 +110,16 @@ async fn serve_within(
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
 async fn answer(bounds: Bounds, router: Router, stream: TcpStream) {
+    // A connection that is gone already asks nothing.
+    let Ok(peer) = stream.peer_addr() else {
+        return;
+    };
+    let router = router.layer(Extension(Peer(peer.ip())));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
@@ -120,6 +137,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/admin/v1/{*rest}", any(api))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(middleware::from_fn_with_state(admin.clone(), only_our_names))
@@ -141,8 +159,28 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     (status, content_type, report.to_json()).into_response()
 }
 
+/// Only who is let in learns which paths there are below `/admin/v1/`.
+async fn api(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    let asked = Asked {
+        method: request.method(),
+        path: request.uri().path(),
+        headers: request.headers(),
+        peer,
+        now: admin.clock.now(),
+    };
+    let answer = admin.api.answer(asked).await;
+    let mut response = (answer.status, Body::from(answer.body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    response
+}
+
 async fn not_found() -> Response {
-    problem(StatusCode::NOT_FOUND, "there are GET /metrics, /livez and /readyz")
+    let detail = "there are GET /metrics, /livez and /readyz, and the admin API below /admin/v1/";
+    problem(StatusCode::NOT_FOUND, detail)
 }
 
 async fn no_store(mut response: Response) -> Response {
@@ -205,11 +243,17 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::admin::issuers::IssuerHealth;
+    use crate::control::admin::issuers::Issuers;
+    use crate::control::admin::issuers::Refreshed;
+    use crate::model::clock::SystemClock;
     use crate::model::clock::Timestamp;
+    use crate::model::names::Name;
     use crate::observe::metrics::Reasons;
     use std::io::Read;
     use std::io::Write;
     use std::net::SocketAddr;
+    use std::pin::Pin;
 
     const NO_REASONS: Reasons = Reasons {
         denials: &[],
@@ -217,10 +261,28 @@ mod tests {
         connections: &[],
     };
 
+    struct NoIssuers;
+
+    impl Issuers for NoIssuers {
+        fn all(&self) -> Vec<IssuerHealth> {
+            Vec::new()
+        }
+
+        fn one(&self, _: &Name) -> Option<IssuerHealth> {
+            None
+        }
+
+        fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+            Box::pin(std::future::ready(Refreshed::Unknown))
+        }
+    }
+
     fn admin() -> Admin {
         Admin {
             metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
             readiness: Arc::new(Readiness::new()),
+            api: Arc::new(AdminApi::new(None, Arc::new(NoIssuers))),
+            clock: Arc::new(SystemClock::new()),
             host_names: vec!["keygate.internal".to_owned()],
         }
     }
@@ -302,7 +364,8 @@ mod tests {
             get("/", "localhost"),
             get("/metrics/", "localhost"),
             get("//metrics", "localhost"),
-            get("/admin/v1/keys", "localhost"),
+            get("/admin/v2/issuers", "localhost"),
+            get("/admin", "localhost"),
             get("/debug/pprof", "localhost"),
             "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".to_owned(),
             "DELETE /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
@@ -312,6 +375,18 @@ mod tests {
                 response.contains("content-type: application/problem+json\r\n"),
                 "{response}"
             );
+        }
+    }
+
+    #[test]
+    fn without_a_token_the_api_is_off_and_says_how_to_switch_it_on() {
+        for path in ["/admin/v1/issuers", "/admin/v1/nothing"] {
+            let response = check(&get(path, "localhost"), 403);
+            assert!(
+                response.contains("content-type: application/problem+json\r\n"),
+                "{response}"
+            );
+            assert!(response.contains("set `admin.token`"), "{response}");
         }
     }
 

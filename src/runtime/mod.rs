@@ -1,8 +1,10 @@
 //! Where the parts meet: assembled, served, reloaded, shut down.
 
 pub mod admin;
+pub mod admin_client;
 pub mod echo;
 pub mod assemble;
+pub mod issuers;
 pub mod kept;
 pub mod signing_key;
 pub mod reload;

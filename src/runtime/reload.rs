@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
+use crate::control::admin::AdminApi;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use crate::model::api_key::DigestScheme;
@@ -164,6 +165,8 @@ pub struct Reloader {
     files: Files,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
+    /// Whose token a reload may change.
+    api: Arc<AdminApi>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
     /// The background work of each issuer, by the issuer's unique number.
@@ -177,9 +180,11 @@ impl Reloader {
         loaded: Loaded,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
+        api: Arc<AdminApi>,
         kept: Option<Arc<KeptKeys>>,
     ) -> Self {
         let mut reloader = Self {
+            api,
             kept,
             path,
             gate,
@@ -231,6 +236,8 @@ impl Reloader {
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&names(&loaded.config));
+                let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
+                self.api.replace_token(token);
                 self.config = loaded.config;
                 self.files = loaded.files;
                 self.refused = None;
@@ -302,9 +309,10 @@ impl Reloader {
 
     fn warn_of_what_needs_a_restart(&self, new: &Config) {
         let before = &self.config;
+        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
         let changed = [
             ("listeners", before.listeners != new.listeners),
-            ("admin", before.admin != new.admin),
+            ("admin.address", address(before) != address(new)),
             ("log", before.observe != new.observe),
             ("state_dir", before.state_dir != new.state_dir),
         ];

@@ -5,6 +5,7 @@
 //! and every bind error seen before anything starts.
 
 use crate::config::LogFormat;
+use crate::control::admin::AdminApi;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::access::AccessLog;
@@ -23,6 +24,7 @@ use crate::runtime::admin;
 use crate::runtime::admin::Admin;
 use crate::runtime::assemble;
 use crate::runtime::echo;
+use crate::runtime::issuers::GateIssuers;
 use crate::runtime::kept;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
@@ -156,11 +158,20 @@ pub fn serve(
 
     let (stop, stopping) = watch::channel(false);
     let open = start_data(&data, Arc::clone(&gate), listeners, stopping.clone());
+    let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
+    let api = Arc::new(AdminApi::new(token, Arc::new(GateIssuers(Arc::clone(&gate)))));
     let (signals, reloader) = {
         let _inside = background.enter();
         let signals = Signals::install().map_err(StartError::Signals)?;
         // Before anybody can ask `/readyz`: until it has named the issuers, nothing says that their keys are missing.
-        let reloader = Reloader::new(path, loaded, Arc::clone(&gate), Arc::clone(&readiness), kept);
+        let reloader = Reloader::new(
+            path,
+            loaded,
+            Arc::clone(&gate),
+            Arc::clone(&readiness),
+            Arc::clone(&api),
+            kept,
+        );
         (signals, reloader)
     };
     // Both outlive the drain: probes ask while requests end, and requests to the echo upstream are requests.
@@ -169,6 +180,8 @@ pub fn serve(
         let parts = Admin {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
+            api,
+            clock: Arc::clone(&gate.clock),
             host_names: Vec::new(),
         };
         background.spawn(admin::serve(parts, listener, std::future::pending()));

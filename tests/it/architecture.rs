@@ -7,16 +7,21 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 10] = [
+const MODULES: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
     ("observe", &["model"]),
     ("store", &["model"]),
+    // Never `proxy`: what it shows of the data side, `runtime` hands it.
+    ("control", &["model", "observe"]),
     ("proxy", &["model", "jose", "config", "observe"]),
     // `proxy` for the gate's own way of choosing a route.
     ("compare", &["model", "config", "proxy"]),
-    ("runtime", &["model", "jose", "config", "store", "observe", "proxy"]),
+    (
+        "runtime",
+        &["model", "jose", "config", "store", "observe", "proxy", "control"],
+    ),
     // `jose` signs development tokens, `store` writes the keys file while nothing runs, `observe` sets up the log.
     (
         "cli",

@@ -69,7 +69,7 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
     let home = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help");
     let update = std::env::var_os("KEYGATE_UPDATE_GOLDEN").is_some();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["run"],
         &["check"],
@@ -79,6 +79,10 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
         &["keys", "list"],
         &["keys", "revoke"],
         &["token"],
+        &["issuers"],
+        &["issuers", "list"],
+        &["issuers", "show"],
+        &["issuers", "refresh"],
     ];
     for command in commands {
         let mut args = command.to_vec();

@@ -8,6 +8,7 @@ mod decide;
 mod front;
 mod tokens;
 mod issuer_keys;
+mod issuers;
 mod forward;
 mod policy;
 mod streams;

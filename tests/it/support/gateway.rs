@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, Default)]
 pub struct GatewayBuilder {
     top: String,
+    admin: String,
     issuers: String,
     limits: String,
     upstreams: String,
@@ -28,6 +29,12 @@ impl GatewayBuilder {
     /// Text at the top level: `log: { level: debug }`.
     pub fn top(mut self, yaml: &str) -> Self {
         push_indented(&mut self.top, 0, yaml);
+        self
+    }
+
+    /// `yaml` is what stands in `admin` beside its address.
+    pub fn admin(mut self, yaml: &str) -> Self {
+        push_indented(&mut self.admin, 2, yaml);
         self
     }
 
@@ -64,6 +71,7 @@ impl GatewayBuilder {
     /// The whole file. Sections nothing was put in are left out.
     pub fn yaml(&self) -> String {
         let mut yaml = "listeners:\n  - address: 127.0.0.1:0\nadmin:\n  address: 127.0.0.1:0\n".to_owned();
+        yaml.push_str(&self.admin);
         yaml.push_str(&self.top);
         for (section, text) in [
             ("issuers", &self.issuers),

@@ -8,6 +8,7 @@ mod fake_upstream;
 mod gateway;
 mod http1;
 pub mod issuer;
+pub mod raw_issuer;
 mod raw_client;
 
 pub use binary::Binary;
@@ -18,6 +19,7 @@ pub use http1::Response;
 pub use issuer::TestIssuer;
 pub use raw_client::RawClient;
 pub use raw_client::get;
+pub use raw_issuer::RawIssuer;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,0 +1,143 @@
+//! What does the admin API see of the gate's issuers? The data side's health as the control side's plain values.
+
+use crate::config::KeySource;
+use crate::config::KeysAt;
+use crate::control::admin::issuers::IssuerHealth;
+use crate::control::admin::issuers::Issuers;
+use crate::control::admin::issuers::Key;
+use crate::control::admin::issuers::KeysFrom;
+use crate::control::admin::issuers::Refreshed;
+use crate::control::admin::issuers::Skipped;
+use crate::control::admin::issuers::Source;
+use crate::control::admin::issuers::State;
+use crate::control::admin::issuers::Time;
+use crate::model::clock::Now;
+use crate::model::names::Name;
+use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::jwks_cache::NoKeys;
+use crate::proxy::authenticate::jwks_cache::Origin;
+use crate::proxy::service::Gate;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An answer of the admin listener is cut after 30 s; before that we say that the fetch goes on.
+const REFRESH_WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// The issuers of the configuration in force.
+pub struct GateIssuers(pub Arc<Gate>);
+
+impl Issuers for GateIssuers {
+    fn all(&self) -> Vec<IssuerHealth> {
+        let now = self.0.clock.now();
+        let snapshot = self.0.snapshot();
+        snapshot.issuers.iter().map(|issuer| health(issuer, now)).collect()
+    }
+
+    fn one(&self, name: &Name) -> Option<IssuerHealth> {
+        let now = self.0.clock.now();
+        self.issuer(name).map(|issuer| health(&issuer, now))
+    }
+
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+        Box::pin(async move {
+            let Some(issuer) = self.issuer(name) else {
+                return Refreshed::Unknown;
+            };
+            let now = || self.0.clock.now();
+            let KeySource::Remote(remote) = &issuer.settings().keys else {
+                return Refreshed::NotFetched(health(&issuer, now()));
+            };
+            let attempt = issuer.keys().demand();
+            // A little more than an attempt may take, so that its own time limit is what is reported.
+            let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
+            issuer
+                .keys()
+                .wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX))
+                .await;
+            let health = health(&issuer, now());
+            match (issuer.keys().has_finished(attempt), &health.last_error) {
+                (false, _) => Refreshed::Unfinished(health),
+                (true, None) => Refreshed::Good(health),
+                (true, Some(_)) => Refreshed::Failed(health),
+            }
+        })
+    }
+}
+
+impl GateIssuers {
+    fn issuer(&self, name: &Name) -> Option<Arc<IssuerState>> {
+        let snapshot = self.0.snapshot();
+        snapshot.issuers.iter().find(|issuer| issuer.name() == name).cloned()
+    }
+}
+
+fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
+    let health = issuer.keys().health(now);
+    let state = match health.usable {
+        Err(NoKeys::NeverLoaded) => State::NoKeys,
+        Err(NoKeys::TooStale { .. }) => State::Stale,
+        Ok(()) if health.consecutive_failures > 0 => State::Failing,
+        Ok(()) => State::Ok,
+    };
+    let keys = health.keys.as_deref();
+    IssuerHealth {
+        name: issuer.name().as_str().to_owned(),
+        issuer: issuer.settings().issuer.as_str().to_owned(),
+        state,
+        source: source(&issuer.settings().keys, health.fetched_from.as_deref()),
+        keys_from: keys.map(|keys| match keys.origin {
+            Origin::Source => KeysFrom::Source,
+            Origin::Disk => KeysFrom::Disk,
+        }),
+        last_good_at: keys.map(|keys| Time(keys.confirmed)),
+        age_seconds: keys.map(|keys| keys.age(now).as_secs()),
+        usable_until: health.usable_until.map(Time),
+        last_attempt_at: health.last_attempt.map(Time),
+        last_error: health.last_error.as_deref().map(str::to_owned),
+        next_fetch_at: health.next_fetch.map(Time),
+        consecutive_failures: health.consecutive_failures,
+        fetches_good: health.fetches_ok,
+        fetches_failed: health.fetches_failed,
+        keys: keys.map_or_else(Vec::new, |set| {
+            let keys = set.jwks.keys().map(|key| Key {
+                kid: key.kid().map(str::to_owned),
+                thumbprint: key.thumbprint().to_owned(),
+                algorithms: key.algorithms().map(|algorithm| algorithm.as_str()).collect(),
+            });
+            keys.collect()
+        }),
+        skipped: keys.map_or_else(Vec::new, |set| {
+            let skipped = set.jwks.skipped().iter().map(|key| Skipped {
+                kid: key.kid.clone(),
+                reason: key.reason,
+            });
+            skipped.collect()
+        }),
+    }
+}
+
+fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
+    let text = |path: &Path| path.display().to_string();
+    match keys {
+        KeySource::Pem(paths) => Source::PublicKeyFiles {
+            paths: paths.iter().map(|path| text(path)).collect(),
+        },
+        KeySource::File(path) => Source::JwksFile { path: text(path) },
+        KeySource::Remote(remote) => match &remote.at {
+            KeysAt::JwksUrl(url) => Source::JwksUrl {
+                url: without_query(url.as_str()).to_owned(),
+            },
+            KeysAt::Discovery(discovery) => Source::Discovery {
+                documents: discovery.documents.iter().map(|url| url.as_str().to_owned()).collect(),
+                jwks_uri: fetched_from.map(|url| without_query(url).to_owned()),
+            },
+        },
+    }
+}
+
+/// Some issuers are asked with a key in the query; it is shown to nobody.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
+}

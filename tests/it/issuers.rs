@@ -1,0 +1,136 @@
+//! Issuers that misbehave, move, or are down while the program starts: what serves, and what an operator sees of it.
+
+mod api;
+mod bad_answers;
+mod command;
+mod disk;
+mod find;
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::RawIssuer;
+use crate::support::Response;
+use crate::support::issuer::AUDIENCE;
+use crate::support::issuer::claims_with;
+use crate::support::issuer::jwk_set;
+use keygate::jose::sign::SigningKey;
+use serde_json::Value;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+const TOKEN: &str = "the-admin-token-of-the-tests-0123456789";
+
+fn new_key() -> SigningKey {
+    SigningKey::generate_es256().unwrap()
+}
+
+fn set_of(keys: &[&SigningKey]) -> String {
+    jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>())
+}
+
+/// A gate with the issuer `main`, whose configuration is `issuer`, and an admin API.
+fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .admin(&format!("token: {TOKEN}"))
+        .top("failed_authentication: off")
+        .top(top)
+        .issuer("main", issuer)
+        .upstream_with("api", "builtin: echo")
+        .upstream("unused", upstream.address())
+        .route("api", "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api")
+        .yaml();
+    Binary::start_with(&yaml, files)
+}
+
+/// What stands under the issuer's name, with its keys behind `jwks`.
+fn issuer_yaml(issuer: &str, keys: &str, more: &str) -> String {
+    format!(
+        "issuer: {issuer}\naudiences: [{AUDIENCE}]\n{keys}\nallow_http: true\nallow_private_addresses: true\n{more}"
+    )
+}
+
+const ISSUER: &str = "https://issuer.example.test";
+
+fn by_url(server: &RawIssuer, more: &str) -> String {
+    issuer_yaml(ISSUER, &format!("jwks_url: {}", server.url("/jwks")), more)
+}
+
+/// A good token of `issuer`, and another one each time.
+fn token_of(issuer: &str, key: &SigningKey) -> String {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let claims = claims_with(json!({ "iss": issuer, "jti": number.to_string() }));
+    crate::support::issuer::token(key, &claims)
+}
+
+fn token(key: &SigningKey) -> String {
+    token_of(ISSUER, key)
+}
+
+fn ask(address: SocketAddr, token: &str) -> Response {
+    RawClient::connect(address).exchange(format!(
+        "GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ))
+}
+
+/// Asks with `token` until the answer is `status`; panics on one that is in neither `status` nor `meanwhile`.
+#[track_caller]
+fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(address, token);
+        if answer.status == status {
+            return answer;
+        }
+        assert!(
+            meanwhile.contains(&answer.status),
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
+        assert!(Instant::now() < deadline, "never {status}: {}", answer.text());
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Asks the admin API with further header lines, each ending in CRLF.
+fn admin_with(binary: &Binary, method: &str, path: &str, headers: &str) -> Response {
+    RawClient::connect(binary.admin()).exchange(format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n"
+    ))
+}
+
+fn admin(binary: &Binary, method: &str, path: &str) -> Response {
+    admin_with(binary, method, path, &format!("Authorization: Bearer {TOKEN}\r\n"))
+}
+
+fn health(binary: &Binary) -> Value {
+    let answer = admin(binary, "GET", "/admin/v1/issuers/main");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+/// Has the gate fetch now; the status and what was said.
+fn refresh(binary: &Binary) -> (u16, Value) {
+    let answer = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
+    (answer.status, answer.json())
+}
+
+fn fetches(binary: &Binary, result: &str) -> f64 {
+    binary.metric(&format!(
+        "keygate_issuer_key_fetches_total{{issuer=\"main\",result=\"{result}\"}}"
+    ))
+}

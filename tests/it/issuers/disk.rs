@@ -1,0 +1,166 @@
+//! The last good set over restarts: it serves while the issuer is down, and no longer than it would have without them.
+
+use super::*;
+use crate::support::raw_issuer::Reply;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn state_dir(folder: &Path) -> String {
+    format!("state_dir: {}", folder.display())
+}
+
+/// A gate that has fetched and kept `key`, and is gone again; its server now answers 500.
+fn after_a_run(server: &RawIssuer, folder: &Path, key: &SigningKey, issuer: &str) {
+    server.reply("/jwks", Reply::ok(&set_of(&[key])));
+    let binary = gate(&state_dir(folder), issuer, &[]);
+    binary.wait_ready();
+    wait_until("kept", || folder.join("issuers/main.json").exists());
+    drop(binary);
+    server.reply("/jwks", Reply::status("500 Internal Server Error"));
+}
+
+#[test]
+fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
+    let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
+    let issuer = by_url(&server, "");
+    after_a_run(&server, folder.path(), &key, &issuer);
+    let mode = |path: &str| {
+        std::fs::metadata(folder.path().join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!((mode("issuers"), mode("issuers/main.json")), (0o700, 0o600));
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    // At once, before any fetch could have brought it.
+    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+    binary.wait_ready();
+    wait_until("tried", || fetches(&binary, "failure") > 0.0);
+    let seen = health(&binary);
+    assert_eq!(
+        (&seen["keys_from"], &seen["state"]),
+        (&json!("disk"), &json!("failing")),
+        "{seen}"
+    );
+    assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 1.0);
+    assert_eq!(fetches(&binary, "success"), 0.0);
+    binary.wait_for_output("Issuer keys taken from disk until they are fetched");
+    // A token of another key: nobody can tell, so it is neither refused nor let through.
+    assert_eq!(ask(binary.data(), &token(&new_key())).status, 503);
+    // The issuer is back: the same set is now this process's own.
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    assert_eq!(refresh(&binary).0, 200);
+    assert_eq!(health(&binary)["keys_from"], "source");
+    assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 0.0);
+}
+
+#[test]
+fn restarts_do_not_make_the_kept_set_younger() {
+    let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
+    let issuer = by_url(&server, "max_stale: 4s");
+    after_a_run(&server, folder.path(), &key, &issuer);
+    let good = token(&key);
+    // While it is young enough it serves, in process after process; then in none.
+    let began = Instant::now();
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(binary.data(), &good).status, 200);
+    drop(binary);
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    ask_until(binary.data(), &good, 503, &[200]);
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(health(&binary)["state"], "stale");
+    drop(binary);
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(binary.data(), &good).status, 503);
+    assert_eq!(health(&binary)["state"], "no_keys");
+    binary.wait_for_output("longer than `max_stale`");
+}
+
+#[test]
+fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
+    let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
+    let issuer = by_url(&server, "");
+    after_a_run(&server, folder.path(), &key, &issuer);
+    let file = folder.path().join("issuers/main.json");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let millis = |text: &str| {
+        let (_, rest) = text.split_once("\"confirmed_unix_millis\":").unwrap();
+        rest.split(',').next().unwrap().to_owned()
+    };
+    let cases = [
+        (String::new(), "not to its end"),
+        ("\0\u{1b}[31m{".to_owned(), "not to its end"),
+        (good[..good.len() / 2].to_owned(), "not to its end"),
+        (good.replace("ES256", "ES384"), "is damaged"),
+        (good.replace(&millis(&good), "1"), "is damaged"),
+    ];
+    for (text, said) in cases {
+        std::fs::write(&file, &text).unwrap();
+        let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+        assert_eq!(ask(binary.data(), &token(&key)).status, 503, "{text:?}");
+        binary.wait_for_output("Issuer keys on disk cannot be used");
+        binary.wait_for_output(said);
+        assert_eq!(health(&binary)["state"], "no_keys");
+    }
+    std::fs::write(&file, &good).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(
+        ask(binary.data(), &token(&key)).status,
+        503,
+        "others can read it, so who knows who wrote it"
+    );
+    drop(binary);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // Another source: keys that were fetched while plain HTTP was allowed prove nothing once it is not.
+    let other = by_url(&server, "").replace("/jwks", "/other");
+    let binary = gate(&state_dir(folder.path()), &other, &[]);
+    assert_eq!(ask(binary.data(), &token(&key)).status, 503);
+    binary.wait_for_output("is about another source");
+    drop(binary);
+    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(binary.data(), &token(&key)).status, 200, "the file itself is good");
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_an_alarm_and_no_outage() {
+    let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    // A file where the folder below should be.
+    std::fs::write(folder.path().join("issuers"), "").unwrap();
+    let binary = gate(&state_dir(folder.path()), &by_url(&server, ""), &[]);
+    binary.wait_ready();
+    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+    binary.wait_for_output("State folder cannot be used; nothing is kept over a restart");
+    assert_eq!(binary.metric("keygate_state_write_failures_total"), 1.0);
+}
+
+#[test]
+fn without_a_state_dir_one_line_says_that_nothing_is_kept() {
+    let (key, server) = (new_key(), RawIssuer::start());
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    let binary = gate("", &by_url(&server, ""), &[]);
+    binary.wait_for_output("Issuers' keys are not kept over a restart: set `state_dir`");
+}
+
+#[test]
+fn a_reload_that_changes_an_interval_keeps_the_keys_although_the_issuer_is_down() {
+    let (key, server) = (new_key(), RawIssuer::start());
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    let binary = gate("", &by_url(&server, "timeout: 1s"), &[]);
+    binary.wait_ready();
+    server.reply("/jwks", Reply::status("500 Internal Server Error"));
+    let yaml = std::fs::read_to_string(binary.folder().join("keygate.yaml")).unwrap();
+    binary.reload(&yaml.replace("timeout: 1s", "timeout: 2s"));
+    binary.wait_for_output("Configuration reloaded");
+    wait_until("tried", || fetches(&binary, "failure") > 0.0);
+    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+    // Other rules about who may answer: keys from before prove nothing.
+    binary.reload(&yaml.replace("allow_http: true", "allow_http: true\n    proxy: http://127.0.0.1:1"));
+    ask_until(binary.data(), &token(&key), 503, &[200]);
+}

@@ -1,0 +1,245 @@
+//! Discovery: where the issuer says its keys are, and only when it says so about itself.
+
+use super::*;
+use crate::support::RawIssuer;
+use crate::support::raw_issuer::Reply;
+
+const OAUTH: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
+
+fn document(issuer: &str, jwks_uri: &str) -> Reply {
+    Reply::ok(&json!({ "issuer": issuer, "jwks_uri": jwks_uri, "grant_types_supported": [] }).to_string())
+}
+
+fn discovering(issuer: &str, word: &str) -> String {
+    issuer_yaml(
+        issuer,
+        &format!("discovery: {word}"),
+        "cooldown: 1h\nwait: 1ms\ntimeout: 2s",
+    )
+}
+
+#[test]
+fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
+    let key = new_key();
+    for (path, word, document_at, asked) in [
+        ("", "true", OAUTH.to_owned(), 1),
+        ("", "true", OPENID.to_owned(), 2),
+        ("/realms/x", "true", format!("{OAUTH}/realms/x"), 1),
+        ("/realms/x", "true", format!("/realms/x{OPENID}"), 2),
+        ("/realms/x/", "openid-configuration", format!("/realms/x{OPENID}"), 1),
+        (
+            "/realms/x/",
+            "oauth-authorization-server",
+            format!("{OAUTH}/realms/x"),
+            1,
+        ),
+    ] {
+        let server = RawIssuer::start();
+        let issuer = server.url(path);
+        server.reply(&document_at, document(&issuer, &server.url("/keys?tenant=secret")));
+        server.reply("/keys?tenant=secret", Reply::ok(&set_of(&[&key])));
+        let binary = gate("", &discovering(&issuer, word), &[]);
+        binary.wait_ready();
+        assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+        assert_eq!(server.asked().len(), asked + 1, "{:?}", server.asked());
+        assert_eq!(server.asked()[asked - 1], document_at);
+        let health = health(&binary);
+        assert_eq!(health["source"]["kind"], "discovery");
+        assert_eq!(
+            health["source"]["jwks_uri"],
+            server.url("/keys"),
+            "its query is shown to nobody"
+        );
+        // Which one was good is remembered: a refresh asks for it and for the set, and for nothing else.
+        assert_eq!(refresh(&binary).0, 200);
+        assert_eq!(
+            server.asked()[asked + 1..],
+            [document_at.clone(), "/keys?tenant=secret".to_owned()]
+        );
+    }
+}
+
+#[test]
+fn a_document_about_another_issuer_is_not_believed() {
+    let key = new_key();
+    let server = RawIssuer::start();
+    let issuer = server.url("/a");
+    server.reply("/keys", Reply::ok(&set_of(&[&key])));
+    let keys = server.url("/keys");
+    for (name, reply, said) in [
+        ("another", document(&server.url("/b"), &keys), "it is about the issuer"),
+        (
+            "a slash more",
+            document(&format!("{issuer}/"), &keys),
+            "it is about the issuer",
+        ),
+        (
+            "upper case",
+            document(&issuer.to_uppercase(), &keys),
+            "it is about the issuer",
+        ),
+        (
+            "a template",
+            document(&format!("https://evil.example/#{issuer}"), &keys),
+            "it is about the issuer",
+        ),
+        (
+            "none",
+            Reply::ok(&json!({ "jwks_uri": keys }).to_string()),
+            "no `issuer`",
+        ),
+        (
+            "twice",
+            Reply::ok(&format!(r#"{{"issuer":"x","issuer":"{issuer}","jwks_uri":"{keys}"}}"#)),
+            "twice",
+        ),
+        (
+            "no address",
+            Reply::ok(&json!({ "issuer": issuer }).to_string()),
+            "no `jwks_uri`",
+        ),
+        ("HTML", Reply::ok("<html>"), "not JSON"),
+        (
+            "long",
+            Reply::ok(&" ".repeat(256 * 1024 + 1)),
+            "longer than 262144 bytes",
+        ),
+        ("elsewhere", Reply::status("302 Found\r\nLocation: /c"), "redirected to"),
+        ("a file", document(&issuer, "file:///etc/passwd"), "no http"),
+    ] {
+        server.reply(&format!("/a{OPENID}"), reply);
+        let binary = gate("", &discovering(&issuer, "openid-configuration"), &[]);
+        wait_until("tried", || {
+            fetches(&binary, "failure") + fetches(&binary, "rejected") > 0.0
+        });
+        let health = health(&binary);
+        assert!(
+            health["last_error"].as_str().unwrap().contains(said),
+            "{name}: {health}"
+        );
+        assert_eq!(health["state"], "no_keys", "{name}");
+        assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 503, "{name}");
+    }
+    assert!(!server.asked().contains(&"/keys".to_owned()), "no document led there");
+}
+
+#[test]
+fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_the_set_whole() {
+    let (old, new) = (new_key(), new_key());
+    let server = RawIssuer::start();
+    let issuer = server.url("");
+    server.reply(OAUTH, document(&issuer, &server.url("/old")));
+    server.reply("/old", Reply::ok(&set_of(&[&old])));
+    server.reply("/new", Reply::ok(&set_of(&[&new])));
+    let binary = gate("", &discovering(&issuer, "true"), &[]);
+    binary.wait_ready();
+    for reply in [
+        document("https://evil.example", &server.url("/new")),
+        Reply::status("500 Internal Server Error"),
+        Reply::ok("{"),
+        document(&issuer, "https://user@evil.example/jwks"),
+        Reply::Hang,
+    ] {
+        server.reply(OAUTH, reply.clone());
+        let (status, answer) = refresh(&binary);
+        assert_eq!(status, 502, "{reply:?}: {answer}");
+        assert_eq!(ask(binary.data(), &token_of(&issuer, &old)).status, 200, "{reply:?}");
+    }
+    assert!(!server.asked().contains(&"/new".to_owned()));
+    server.reply(OAUTH, document(&issuer, &server.url("/new")));
+    assert_eq!(refresh(&binary).0, 200);
+    assert_eq!(ask(binary.data(), &token_of(&issuer, &new)).status, 200);
+    assert_eq!(
+        ask(binary.data(), &token_of(&issuer, &old)).status,
+        401,
+        "nothing of the old set is left"
+    );
+    assert_eq!(health(&binary)["source"]["jwks_uri"], server.url("/new"));
+}
+
+#[test]
+fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
+    let key = new_key();
+    // A proxy resolves and dials, so the issuer can have a public name here; literal addresses are checked by us.
+    let proxy = RawIssuer::start();
+    let issuer = "http://issuer.invalid";
+    for (jwks_uri, said) in [
+        (
+            "http://169.254.169.254/latest/meta-data/",
+            "169.254.169.254 is not a public address",
+        ),
+        ("http://[::ffff:10.0.0.1]/jwks", "is not a public address"),
+        ("http://2130706433/jwks", "127.0.0.1 is not a public address"),
+    ] {
+        proxy.reply(&format!("{issuer}{OPENID}"), document(issuer, jwks_uri));
+        let yaml = format!(
+            "issuer: {issuer}\naudiences: [{AUDIENCE}]\ndiscovery: openid-configuration\nallow_http: true\nproxy: http://{}",
+            proxy.address()
+        );
+        let binary = gate("", &yaml, &[]);
+        wait_until("tried", || fetches(&binary, "rejected") > 0.0);
+        let health = health(&binary);
+        assert!(
+            health["last_error"].as_str().unwrap().contains(said),
+            "{jwks_uri}: {health}"
+        );
+    }
+    assert!(
+        proxy.asked().iter().all(|asked| asked.ends_with(OPENID)),
+        "{:?}",
+        proxy.asked()
+    );
+
+    // Over TLS, to an address without.
+    let plain = RawIssuer::start();
+    plain.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    let (server, authority) = RawIssuer::start_tls("localhost", 2999);
+    let issuer = server.url("");
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    server.reply(OPENID, document(&issuer, &plain.url("/jwks")));
+    let yaml = format!(
+        "issuer: {issuer}\naudiences: [{AUDIENCE}]\ndiscovery: true\nallow_private_addresses: true\nca_file: ca.pem"
+    );
+    let binary = gate("", &yaml, &[("ca.pem", &authority)]);
+    wait_until("tried", || fetches(&binary, "rejected") > 0.0);
+    let said = health(&binary)["last_error"].clone();
+    assert!(said.as_str().unwrap().contains("`allow_http`"), "{said}");
+    assert!(plain.asked().is_empty());
+    server.reply(OPENID, document(&issuer, &server.url("/jwks")));
+    assert_eq!(refresh(&binary).0, 200);
+    assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+}
+
+#[test]
+fn s054_a_token_that_names_a_template_of_the_issuer_is_refused_before_any_fetch() {
+    let key = new_key();
+    let server = RawIssuer::start();
+    let issuer = server.url("");
+    server.reply(OAUTH, document(&issuer, &server.url("/jwks")));
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    let binary = gate(
+        "",
+        &discovering(&issuer, "true").replace("cooldown: 1h", "cooldown: 50ms"),
+        &[],
+    );
+    binary.wait_ready();
+    let asked = server.asked();
+    let host = server.address();
+    for iss in [
+        format!("http://evil.example/#{issuer}"),
+        format!("https://evil.example/#.{host}"),
+        format!("{issuer}#"),
+        format!("{issuer}/"),
+        format!("{issuer}?x"),
+        format!("http://user@{host}"),
+        issuer.to_uppercase(),
+        String::new(),
+    ] {
+        let answer = ask(binary.data(), &token_of(&iss, &key));
+        assert_eq!(answer.status, 401, "{iss}: {}", answer.text());
+        assert!(answer.text().contains("invalid_token"), "{}", answer.text());
+    }
+    assert_eq!(server.asked(), asked);
+    assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+}
