@@ -12,16 +12,31 @@ pub enum PublicDer {
 /// # Errors
 /// The reason, for the person who chose the file.
 pub fn public_key(text: &[u8]) -> Result<PublicDer, &'static str> {
+    // What is worst about a file is what is said of it: a private key in it matters more than how many blocks there are.
+    let tags: Vec<String> = pem::parse_many(text).map_or_else(
+        |_| Vec::new(),
+        |blocks| blocks.iter().map(|block| block.tag().to_owned()).collect(),
+    );
+    let is_certificate =
+        |tag: &String| matches!(tag.as_str(), "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE");
+    if tags.iter().any(|tag| tag.ends_with("PRIVATE KEY")) {
+        return Err(
+            "a private key: whoever verifies needs the public key alone, and this one has been in too many places",
+        );
+    }
+    match tags.iter().filter(|tag| is_certificate(tag)).count() {
+        0 => {}
+        1 => return Err("a certificate, where a public key is expected (openssl x509 -pubkey -noout)"),
+        _ => {
+            return Err(
+                "a chain of certificates, where a public key is expected (openssl x509 -pubkey -noout, of the first)",
+            );
+        }
+    }
     let block = only_block(text)?;
     match block.tag() {
         "PUBLIC KEY" => Ok(PublicDer::Spki(block.into_contents())),
         "RSA PUBLIC KEY" => Ok(PublicDer::Pkcs1(block.into_contents())),
-        "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
-            Err("a certificate, where a public key is expected (openssl x509 -pubkey -noout)")
-        }
-        tag if tag.ends_with("PRIVATE KEY") => {
-            Err("a private key: whoever verifies needs the public key alone, and this one has been in too many places")
-        }
         _ => Err("not a `PUBLIC KEY` or `RSA PUBLIC KEY` block"),
     }
 }

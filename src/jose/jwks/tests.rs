@@ -301,6 +301,28 @@ fn keys_from_pem_files_answer_to_any_kid_when_one_fits_and_to_their_thumbprints(
 }
 
 #[test]
+fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() {
+    let private = include_str!("../../../tests/data/jose/p256.private.pem");
+    let sec1 = include_str!("../../../tests/data/jose/p256.sec1.private.pem");
+    let certificate = include_str!("../../../tests/data/jose/p256.certificate.pem");
+    let check = |pem: String, said: &str| {
+        let error = Jwks::from_pems(&[pem.clone().into()]).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}: {pem}");
+    };
+    check(private.to_owned(), ": a private key");
+    check(sec1.to_owned(), ": a private key");
+    // Wherever it stands in the file.
+    check(format!("{P256_PEM}{private}"), ": a private key");
+    check(format!("{private}{P256_PEM}"), ": a private key");
+    check(format!("{certificate}{private}"), ": a private key");
+    check(certificate.to_owned(), ": a certificate,");
+    check(format!("{P256_PEM}{certificate}"), ": a certificate,");
+    check(format!("{certificate}{certificate}"), ": a chain of certificates");
+    check(format!("{P256_PEM}{RSA_PEM}"), ": more than one PEM block");
+    check(format!("{P256_PEM}{P256_PEM}"), ": more than one PEM block");
+}
+
+#[test]
 fn a_pem_file_holds_one_public_key() {
     for good in [RSA_PEM, P256_PEM, P384_PEM, ED25519_PEM] {
         assert!(Jwks::from_pems(&[good.into()]).is_ok());

@@ -182,3 +182,51 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
     let given = issuers(folder, None, &["list", "--token", "t"]);
     assert_eq!(given.code, Some(2), "never on the command line");
 }
+
+#[test]
+fn s055_key_files_that_are_no_public_key_are_refused_with_the_reason_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str| std::fs::read_to_string(format!("tests/data/jose/{name}")).unwrap();
+    let public = read("p256.public.pem");
+    let (private, certificate) = (read("p256.private.pem"), read("p256.certificate.pem"));
+    let yaml = GatewayBuilder::new()
+        .issuer(
+            "main",
+            &format!("issuer: {ISSUER}\naudiences: any\npublic_key_files: [good.pem, key.pem]"),
+        )
+        .upstream_with("api", "builtin: echo")
+        .route("api", "match: { path: /a }\naccept: [jwt]\nupstream: api")
+        .yaml();
+    std::fs::write(folder.path().join("keygate.yaml"), yaml).unwrap();
+    std::fs::write(folder.path().join("good.pem"), read("rsa2048.public.pem")).unwrap();
+    let check = |pem: &str| {
+        std::fs::write(folder.path().join("key.pem"), pem).unwrap();
+        let mut command = Command::new(crate::support::program());
+        let output = command
+            .args(["check", "keygate.yaml"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check(&public), (Some(0), String::new()));
+    for (pem, said) in [
+        (private.clone(), "a private key"),
+        (format!("{public}{private}"), "a private key"),
+        (certificate.clone(), "a certificate, where a public key is expected"),
+        (format!("{certificate}{certificate}"), "a chain of certificates"),
+        (
+            format!("{public}{}", read("ed25519.public.pem")),
+            "more than one PEM block",
+        ),
+    ] {
+        let (code, stderr) = check(&pem);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(
+            stderr.contains("issuers.main: ") && stderr.contains("file 2 of the list") && stderr.contains(said),
+            "{stderr}"
+        );
+        let secret = private.lines().nth(1).unwrap();
+        assert!(!stderr.contains(secret), "{stderr}");
+    }
+}
