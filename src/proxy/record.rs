@@ -106,7 +106,10 @@ fn record_of<'c>(
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
     let identity = ctx.trail.principal.as_ref().map(Principal::identity);
-    let overdue = ctx.connection.as_ref().is_some_and(|connection| connection.was_overdue());
+    let overdue = ctx
+        .connection
+        .as_ref()
+        .is_some_and(|connection| connection.was_overdue());
     let (decision, reason) = match (&ctx.permit, &ctx.denial, ctx.answered) {
         (Some(_), None, _) if overdue => (Decision::Error, Some(Denial::UpstreamTimeout.reason())),
         (Some(_), None, _) => {

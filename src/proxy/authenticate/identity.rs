@@ -192,7 +192,12 @@ impl Identity {
             .iter()
             .map(|audience| size_of::<Box<str>>() + heap_bytes(audience.len()))
             .sum();
-        heap_bytes(size_of::<Self>()) + names + heap_bytes(scopes) + heap_bytes(audiences) + heap_bytes(claims.bytes()) + headers.bytes()
+        heap_bytes(size_of::<Self>())
+            + names
+            + heap_bytes(scopes)
+            + heap_bytes(audiences)
+            + heap_bytes(claims.bytes())
+            + headers.bytes()
     }
 
     /// The key that proved it; `None` for a token.

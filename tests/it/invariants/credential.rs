@@ -4,6 +4,7 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
 use keygate::config::Accept;
+use keygate::config::route::TwoCredentials;
 use keygate::proxy::accept::Inbound;
 use keygate::proxy::accept::Rules;
 use keygate::proxy::intake;
@@ -88,6 +89,7 @@ fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
         openness: Openness::Protected(vec![Accept::Jwt, Accept::ApiKey]),
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
+        two_credentials: TwoCredentials::Refuse,
     };
     intake::credential(&inbound, &rules).map(|credential| match credential {
         Some(Credential::Bearer(text) | Credential::ApiKey(text)) => text.to_owned(),
