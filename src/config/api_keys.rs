@@ -11,6 +11,8 @@ use crate::model::secret::Secret;
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -78,7 +80,7 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
     if checker.files == Files::MayBeAbsent {
         return Some(Secret::new(Vec::new()));
     }
-    let problem = match std::fs::read(checker.resolve(at, Path::new(path))) {
+    let problem = match bounded(&checker.resolve(at, Path::new(path))) {
         Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
         Ok(bytes) => {
             let bytes = Secret::new(bytes);
@@ -99,4 +101,13 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
         "`file:` is relative to the folder of this file",
     );
     None
+}
+
+/// The file's bytes; of one that is too large, as many as show it. `/dev/zero` must not take all memory.
+fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // A line break of two bytes does not count, and one byte more is too much.
+    let most = SECRET_BYTES_MAX as u64 + 3;
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

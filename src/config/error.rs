@@ -27,6 +27,20 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Place {
+    /// Right after the last character of `text`: a mistake of something that never came is there, not on a line that the
+    /// file does not have. Lines end as YAML's do (YAML 1.2.2 section 5.4).
+    pub(in crate::config) fn end_of(text: &str) -> Self {
+        let breaks = text.match_indices(['\n', '\r']);
+        let is_one = |(at, _): &(usize, &str)| !(text[*at..].starts_with("\r\n"));
+        let last = text.rfind(['\n', '\r']).map_or(text, |at| &text[at + 1..]);
+        Self {
+            line: breaks.filter(is_one).count() + 1,
+            column: last.chars().count() + 1,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.line, self.column)

@@ -298,6 +298,31 @@ fn mistakes_come_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_mistake_at_the_end_is_a_place_in_the_file() {
+    for (text, line, column) in [
+        ("a: 1\n.", 2, 2),
+        ("a: 1\r\n.", 2, 2),
+        ("a: 1\r.", 2, 2),
+        ("a: [", 1, 5),
+        ("a: [\n", 2, 1),
+        ("", 1, 1),
+    ] {
+        let errors = parsed(text).map(drop).unwrap_err();
+        let end = Place { line, column };
+        assert!(
+            errors.iter().all(|error| error.place <= Some(end)),
+            "{text:?}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_without_an_end_is_too_long() {
+    let text = format!("{MINIMAL}api_keys: {{ pepper: 'file:/dev/zero' }}\n");
+    refused_with(&text, &["unresolved-secret"]);
+}
+
+#[test]
 fn a_byte_order_mark_is_no_content() {
     good(&format!("\u{FEFF}{MINIMAL}"));
 }

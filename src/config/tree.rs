@@ -112,7 +112,10 @@ impl Tree {
         errors: &mut Vec<ConfigError>,
     ) -> Option<NodeId> {
         self.bytes = self.bytes.saturating_add(text.len() as u64);
+        // The YAML parser finds what is missing at the end one line further down.
+        let end = Place::end_of(text);
         let first = self.nodes.len();
+        let found_before = errors.len();
         let too_big = self.bytes > FILE_BYTES_MAX;
         let mut builder = Builder {
             tree: self,
@@ -128,8 +131,11 @@ impl Tree {
             true => Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES)),
             false => builder.run(text),
         };
-        match read {
+        let root = match read {
             Ok(()) => {
+                for node in &mut builder.tree.nodes[first..] {
+                    node.place = node.place.min(end);
+                }
                 builder.refuse_empty();
                 let root = node_id(first);
                 self.roots.push(root);
@@ -139,7 +145,11 @@ impl Tree {
                 builder.errors.push(*error);
                 None
             }
+        };
+        for error in &mut errors[found_before..] {
+            error.place = error.place.map(|place| place.min(end));
         }
+        root
     }
 
     /// How many bytes the next file may have.

@@ -29,6 +29,8 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// Between two writes of the request. Default 30 s.
     pub write_timeout: Duration,
+    /// From the first attempt to connect to the last byte of the response, streams excepted. Default 30 min.
+    pub total_timeout: Duration,
     /// How long an idle connection is kept for the next request. Default 60 s.
     pub idle_timeout: Duration,
     /// `Host` that is sent. `None` sends the one that was asked for.
@@ -72,6 +74,9 @@ pub(in crate::config) struct Mirror {
     read_timeout: Option<Text<Timeout>>,
     /// Between two writes of the request. Default `30s`.
     write_timeout: Option<Text<Timeout>>,
+    /// From the first attempt to connect to the last byte of the response. WebSockets, server-sent events and gRPC go on
+    /// for longer. Default `30m`.
+    total_timeout: Option<Text<Timeout>>,
     /// How long an idle connection is kept for the next request. Default `60s`.
     idle_timeout: Option<Text<Timeout>>,
     /// The `Host` that is sent. Default: the one that was asked for.
@@ -133,6 +138,7 @@ fn upstream(
         connect_timeout: timeout(mirror.connect_timeout, secs(2)),
         read_timeout: timeout(mirror.read_timeout, secs(60)),
         write_timeout: timeout(mirror.write_timeout, secs(30)),
+        total_timeout: timeout(mirror.total_timeout, secs(30 * 60)),
         idle_timeout: timeout(mirror.idle_timeout, secs(60)),
         host: mirror.host.map(Text::take),
         set_headers: set
@@ -163,6 +169,7 @@ fn kind(
                 "connect_timeout",
                 "read_timeout",
                 "write_timeout",
+                "total_timeout",
                 "idle_timeout",
                 "host",
                 "connect_attempts",

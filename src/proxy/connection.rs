@@ -9,7 +9,6 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Now;
 use crate::model::directory::Directory;
 use crate::proxy::accept::HeadError;
-use crate::proxy::accept::HeadFacts;
 use crate::proxy::accept::HeadLimits;
 use crate::proxy::accept::head;
 use crate::proxy::accept::head::Body;
@@ -39,6 +38,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
@@ -50,12 +50,21 @@ const HEAD_BUFFER_BYTES: usize = 4096;
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Connections over the bound that may be told so at once, for at most [`LINGER`] each; those over this as well are closed
+/// without a word. Whoever floods the gate must not make it hold more than was configured by being refused.
+const SURPLUS_MAX: usize = 64;
+
 /// pingora's proxy inside our bounds.
 pub struct Guarded {
     proxy: Arc<HttpProxy<Service>>,
     gate: Arc<Gate>,
     open: Arc<AtomicUsize>,
+    /// Over the bound, and being told so.
+    surplus: Arc<AtomicUsize>,
 }
+
+/// Between the end of a request's time and cutting its connection.
+const ANSWER_FIRST: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether the key that opened a stream still counts.
 const LOOK_AT_KEY_EVERY: Duration = Duration::from_secs(1);
@@ -103,6 +112,10 @@ pub struct Connection {
     stream_end_set: Notify,
     /// Whether that time came; the record of the request says so.
     stream_cut: AtomicBool,
+    /// When the request must be over that is forwarded now; `None` for one that is not, and for a stream.
+    request_end: watch::Sender<Option<Instant>>,
+    /// Whether that time came before the request was over.
+    overdue: AtomicBool,
 }
 
 impl Connection {
@@ -114,6 +127,8 @@ impl Connection {
             stream_end: Mutex::default(),
             stream_end_set: Notify::new(),
             stream_cut: AtomicBool::new(false),
+            request_end: watch::Sender::new(None),
+            overdue: AtomicBool::new(false),
         }
     }
 
@@ -126,6 +141,43 @@ impl Connection {
     pub fn end_stream_at(&self, end: StreamEnd) {
         *lock(&self.stream_end) = Some(Arc::new(end));
         self.stream_end_set.notify_one();
+    }
+
+    /// From now on the connection is cut at `end`, and a little later: what pingora can still answer, it answers before.
+    pub fn end_request_at(&self, end: Instant) {
+        self.request_end.send_replace(Some(end + ANSWER_FIRST));
+    }
+
+    /// The request has become a stream, which has other ends.
+    pub fn end_request_never(&self) {
+        self.request_end.send_replace(None);
+    }
+
+    /// Whether this request took longer than its upstream may, and was cut off.
+    pub fn was_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Acquire)
+    }
+
+    /// Returns when the request took too long; never, while no end is set.
+    async fn request_overdue(&self) {
+        let mut end = self.request_end.subscribe();
+        loop {
+            let at = *end.borrow_and_update();
+            let reached = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = end.changed() => changed.expect("the sender is in `self`"),
+                () = reached => {
+                    self.overdue.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        }
     }
 
     /// Whether this request was a stream and ended with its credential, not by itself.
@@ -156,6 +208,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Counts a connection as open until it is dropped.
 struct Slot(Arc<AtomicUsize>);
 
+impl Slot {
+    /// One more, unless `limit` are counted already.
+    fn take(counted: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let one_more = |count: usize| (count < limit).then_some(count + 1);
+        let taken = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.ok().map(|_| Self(Arc::clone(counted)))
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
@@ -173,8 +234,8 @@ enum After {
 
 impl After {
     /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
-    fn of(facts: &HeadFacts, rest: usize) -> Self {
-        let body = match facts.body {
+    fn of(body: Body, rest: usize) -> Self {
+        let body = match body {
             Body::None => 0,
             Body::Length(length) => length,
             Body::Chunked => return Self::Unknown,
@@ -203,6 +264,7 @@ impl Guarded {
             proxy: Arc::new(proxy),
             gate,
             open: Arc::default(),
+            surplus: Arc::default(),
         }
     }
 
@@ -211,22 +273,10 @@ impl Guarded {
         Arc::clone(&self.open)
     }
 
-    /// A slot for one more connection, unless `limit` are open.
-    fn slot(&self, limit: usize) -> Option<Slot> {
-        self.open
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                (open < limit).then_some(open + 1)
-            })
-            .ok()
-            .map(|_| Slot(Arc::clone(&self.open)))
-    }
-
     async fn serve(&self, mut stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let Some(_slot) = self.slot(limits.connections_max) else {
-            self.refuse(stream, &Connection::new(peer), Denial::TooManyConnections, &[])
-                .await;
-            return;
+        let Some(_slot) = Slot::take(&self.open, limits.connections_max) else {
+            return self.refuse_surplus(stream, peer).await;
         };
         let _open = self.gate.live.metrics.connection_opened();
         let connection = Arc::new(Connection::new(peer));
@@ -269,6 +319,7 @@ impl Guarded {
     ) -> Option<Stream> {
         connection.taken.store(false, Ordering::Release);
         *lock(&connection.stream_end) = None;
+        connection.end_request_never();
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(head);
         session.set_read_timeout(Some(limits.body_read_timeout));
@@ -285,6 +336,7 @@ impl Guarded {
                 tracing::debug!(peer = %connection.peer, "Stream ended with its credential");
                 None
             }
+            () = connection.request_overdue() => None,
         };
         if !connection.taken.load(Ordering::Acquire) {
             // The head passed our checks and still pingora answered by itself: it is recorded here or nowhere.
@@ -326,8 +378,8 @@ impl Guarded {
         loop {
             if let Some(end) = head::find_end(buffer, searched) {
                 return match head::check(&buffer[..end], &head_limits) {
-                    Ok(facts) => Head::Whole {
-                        after: After::of(&facts, buffer.len() - end),
+                    Ok(body) => Head::Whole {
+                        after: After::of(body, buffer.len() - end),
                     },
                     Err(error) => Head::Refused(Denial::Head(error)),
                 };
@@ -341,6 +393,19 @@ impl Guarded {
                 // The peer left in the middle of its head: there is nobody to answer.
                 Ok(_) => return Head::Idle,
                 Err(_) => return Head::Refused(Denial::HeadTimeout),
+            }
+        }
+    }
+
+    /// A connection over the bound: told so, while there is room for that.
+    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
+        let connection = Connection::new(peer);
+        match Slot::take(&self.surplus, SURPLUS_MAX) {
+            Some(_slot) => {
+                self.refuse(stream, &connection, Denial::TooManyConnections, &[]).await;
+            }
+            None => {
+                self.gate.record_unseen(&connection, &Denial::TooManyConnections, &[]);
             }
         }
     }

@@ -107,7 +107,12 @@ fn record_of<'c>(
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
     let identity = ctx.trail.principal.as_ref().map(Principal::identity);
+    let overdue = ctx
+        .connection
+        .as_ref()
+        .is_some_and(|connection| connection.was_overdue());
     let (decision, reason) = match (&ctx.permit, &ctx.denial, ctx.answered) {
+        (Some(_), None, _) if overdue => (Decision::Error, Some(Denial::UpstreamTimeout.reason())),
         (Some(_), None, _) => {
             let was_cut = ctx.connection.as_ref().is_some_and(|connection| connection.was_cut());
             (Decision::Allow, was_cut.then_some(STREAM_ENDED))

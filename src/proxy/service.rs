@@ -131,10 +131,14 @@ impl Service {
                 grpc: is_grpc(&session.req_header().headers),
             };
             let mut answer = respond::answer(&denial, &asked);
-            if let Denial::LimitSpent(spent) = &denial {
-                answer
+            let families = ctx.snapshot.rate_limit_headers;
+            match (&denial, &ctx.permit) {
+                (Denial::LimitSpent(spent), _) => answer.headers.extend(limit::headers::of_refusal(spent, families)),
+                // It was let through and failed further on: it cost the client what any request costs.
+                (_, Some(permit)) => answer
                     .headers
-                    .extend(limit::headers::of_refusal(spent, ctx.snapshot.rate_limit_headers));
+                    .extend(limit::headers::of_admission(permit.admission(), families)),
+                (_, None) => {}
             }
             if let Some(cors) = ctx.trail.route.as_ref().and_then(|route| route.cors.as_ref()) {
                 // Else a page could not read why it was refused, and what to send instead.
@@ -259,14 +263,23 @@ impl ProxyHttp for Service {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
         let upstream = &permit.route().upstream;
+        let now = self.0.clock.now();
+        let started = *ctx.upstream_started.get_or_insert(now);
+        let total = upstream.settings.total_timeout;
+        let left = total.saturating_sub(now.tick.saturating_since(started.tick));
+        if left.is_zero() {
+            return Error::e_explain(ErrorType::ConnectTimedout, "no time is left for another attempt");
+        }
         let Some(chosen) = upstream.choose() else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no endpoint has an address");
         };
-        let peer = peer::plain(chosen.address, &upstream.settings);
+        let peer = peer::plain(chosen.address, &upstream.settings, left);
         ctx.connect_attempts += 1;
         // An attempt gets the body from its beginning; what was kept of it for that goes through the filter again.
         ctx.body_bytes_in = 0;
-        ctx.upstream_started.get_or_insert_with(|| self.0.clock.now());
+        if let Some(connection) = &ctx.connection {
+            connection.end_request_at(Instant::now() + left);
+        }
         ctx.chosen = Some(chosen);
         Ok(peer)
     }
@@ -349,6 +362,9 @@ impl ProxyHttp for Service {
             session.set_read_timeout(None);
         }
         if is_stream(response) {
+            if let Some(connection) = &ctx.connection {
+                connection.end_request_never();
+            }
             end_with_credential(ctx, &self.0);
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! The one integration binary: what Keygate does, through its public interface and its real sockets.
 
 mod support;
+mod invariants;
 mod architecture;
 mod docs;
+mod properties;
+mod attacks;
 mod config;
 mod decide;
 mod front;
@@ -11,8 +14,10 @@ mod issuer_keys;
 mod issuers;
 mod forward;
 mod policy;
+mod timeouts;
 mod streams;
 mod panics;
+mod faults;
 mod operate;
 mod cli;
 mod answers;

@@ -14,17 +14,6 @@ pub struct HeadLimits {
     pub target_bytes_max: usize,
 }
 
-/// What reading the rest of the request needs to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadFacts {
-    pub body: Body,
-    /// A protocol switch is asked for: bytes after this head are not a request until the upstream has said no.
-    /// False for `h2c`, which is stripped and never switched to.
-    pub is_upgrade: bool,
-    /// `Expect: 100-continue`: the client holds the body back until it is asked for.
-    pub expects_continue: bool,
-}
-
 /// How the body is framed (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -127,11 +116,11 @@ pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// Checks a whole head, empty line included, against RFC 9112 without any of its leniencies.
+/// Checks a whole head, empty line included, against RFC 9112 without any of its leniencies. Gives how its body is framed.
 ///
 /// # Errors
 /// The first rule that is broken, sizes first.
-pub fn check(head: &[u8], limits: &HeadLimits) -> Result<HeadFacts, HeadError> {
+pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Body, HeadError> {
     if head.len() > limits.head_bytes_max {
         return Err(HeadError::HeadTooLong);
     }
@@ -262,7 +251,6 @@ struct Fields<'r> {
     length: Option<u64>,
     chunked: bool,
     expects: Option<Expect>,
-    connection_upgrade: bool,
     upgrade: Option<Upgrade>,
 }
 
@@ -299,8 +287,6 @@ impl<'r> Fields<'r> {
         } else if name.eq_ignore_ascii_case(b"expect") {
             let known = self.expects.is_none() && value.eq_ignore_ascii_case(b"100-continue");
             self.expects = Some(if known { Expect::Continue } else { Expect::Other });
-        } else if name.eq_ignore_ascii_case(b"connection") {
-            self.connection_upgrade |= list(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             let only_h2c = list(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
@@ -310,7 +296,7 @@ impl<'r> Fields<'r> {
         Ok(())
     }
 
-    fn conclude(self, line: &RequestLine<'_>) -> Result<HeadFacts, HeadError> {
+    fn conclude(self, line: &RequestLine<'_>) -> Result<Body, HeadError> {
         self.check_host(line)?;
         let body = match (self.length, self.chunked) {
             (Some(_), true) => return Err(HeadError::LengthAndEncoding),
@@ -326,17 +312,10 @@ impl<'r> Fields<'r> {
         if is_upgrade && (has_body || line.version == Version::Http10) {
             return Err(HeadError::Upgrade);
         }
-        let expects_continue = match (self.expects, line.version) {
-            (Some(Expect::Other), _) => return Err(HeadError::Expectation),
-            // RFC 9110 section 10.1.1: ignored in HTTP/1.0.
-            (Some(Expect::Continue), version) => version == Version::Http11,
-            (None, _) => false,
-        };
-        Ok(HeadFacts {
-            body,
-            is_upgrade: is_upgrade && self.connection_upgrade,
-            expects_continue,
-        })
+        match self.expects {
+            Some(Expect::Other) => Err(HeadError::Expectation),
+            Some(Expect::Continue) | None => Ok(body),
+        }
     }
 
     fn check_host(&self, line: &RequestLine<'_>) -> Result<(), HeadError> {
@@ -368,7 +347,6 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     members.filter(|member| !member.is_empty())
 }
 
-/// `token` (RFC 9110 section 5.6.2).
 /// Whether a request can begin with `byte`: a method is a token (RFC 9110 section 9.1).
 pub fn may_begin(byte: u8) -> bool {
     is_tchar(&byte)
@@ -378,7 +356,8 @@ fn is_tchar(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-fn is_token(text: &[u8]) -> bool {
+/// `token` (RFC 9110 section 5.6.2).
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_tchar)
 }
 

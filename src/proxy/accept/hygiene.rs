@@ -1,6 +1,7 @@
 //! Could two parsers read this request's method and header fields differently (RFC 9110 section 5.3, RFC 9112 section 6.3)?
 
 use crate::proxy::accept::error::AcceptError;
+use crate::proxy::accept::head;
 use crate::proxy::accept::normalize::Oddities;
 use crate::proxy::accept::normalize::PathError;
 use http::HeaderMap;
@@ -90,7 +91,9 @@ pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), 
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
-        if options.any(|option| is_protected(option, rules)) {
+        // `x forwarded-for` is no option at all (RFC 9110 section 7.6.1): a lenient reader could take it for two.
+        let is_none = |option: &str| !option.is_empty() && !head::is_token(option.as_bytes());
+        if options.any(|option| is_none(option) || is_protected(option, rules)) {
             return Err(AcceptError::ConnectionNomination);
         }
     }
@@ -282,6 +285,11 @@ mod tests {
             "transfer-encoding",
             "x-real-ip",
             "caf\u{e9}",
+            "x forwarded",
+            "close, x-hop x-api-key",
+            "close;x-hop",
+            "\"close\"",
+            "close,\tkeep alive",
         ] {
             check_headers(&rules(), &[("connection", bad)], Err(AcceptError::ConnectionNomination));
         }
@@ -290,7 +298,14 @@ mod tests {
             &[("connection", "close"), ("connection", "x-api-key")],
             Err(AcceptError::ConnectionNomination),
         );
-        for good in ["close", "keep-alive, Upgrade, HTTP2-Settings", "TE", "", "x-hop"] {
+        for good in [
+            "close",
+            "keep-alive, Upgrade, HTTP2-Settings",
+            "TE",
+            "",
+            " , ,",
+            "x-hop",
+        ] {
             check_headers(&rules(), &[("connection", good)], Ok(()));
         }
     }

@@ -11,7 +11,6 @@ pub mod error;
 
 pub use error::AcceptError;
 pub use head::HeadError;
-pub use head::HeadFacts;
 pub use head::HeadLimits;
 pub use hygiene::Rules;
 pub use inbound::Inbound;

@@ -3,6 +3,7 @@
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
+use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use crate::proxy::authenticate::PickedClaims;
 use http::HeaderValue;
@@ -91,6 +92,31 @@ pub struct IdentityHeaders {
     pub issuer: Option<HeaderValue>,
 }
 
+impl IdentityHeaders {
+    fn bytes(&self) -> usize {
+        let Self {
+            subject,
+            client_id,
+            organization,
+            scope,
+            credential_id,
+            issuer,
+        } = self;
+        let values = [subject, client_id, organization, scope, credential_id, issuer];
+        // A value's second owner makes it allocate once more, for their count.
+        let value = |value: &HeaderValue| heap_bytes(value.len()) + heap_bytes(size_of::<[usize; 3]>());
+        values.into_iter().flatten().map(value).sum()
+    }
+}
+
+/// What an allocation of `bytes` takes: allocators round up by an eighth, and the smallest is 16.
+pub(super) const fn heap_bytes(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        _ => bytes + bytes / 8 + 16,
+    }
+}
+
 /// 128-bit keyed hashes of what limits count by. Keyed per process, so that nobody outside can choose identities that
 /// share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +165,42 @@ impl Identity {
             headers,
             buckets,
         }
+    }
+
+    /// Bytes of memory it takes, each allocation with what the allocator adds; rather more than less. A field that is
+    /// added here has to be weighed here: remembered tokens are bounded by it.
+    pub fn bytes(&self) -> usize {
+        let Self {
+            credential_type: _,
+            subject,
+            client_id,
+            organization,
+            credential_id,
+            // Shared with the configuration.
+            issuer: _,
+            scopes,
+            audiences,
+            usable_until: _,
+            claims,
+            headers,
+            buckets: _,
+        } = self;
+        let names = [subject, client_id, organization, credential_id].into_iter().flatten();
+        let names: usize = names.map(|name| heap_bytes(name.len())).sum();
+        let scopes: usize = scopes
+            .iter()
+            .map(|scope| size_of::<Scope>() + heap_bytes(scope.as_str().len()))
+            .sum();
+        let audiences: usize = audiences
+            .iter()
+            .map(|audience| size_of::<Box<str>>() + heap_bytes(audience.len()))
+            .sum();
+        heap_bytes(size_of::<Self>())
+            + names
+            + heap_bytes(scopes)
+            + heap_bytes(audiences)
+            + heap_bytes(claims.bytes())
+            + headers.bytes()
     }
 
     /// The key that proved it; `None` for a token.

@@ -67,6 +67,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(1),
+            total_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             host: None,
             set_headers: Vec::new(),

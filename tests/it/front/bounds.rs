@@ -185,6 +185,26 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
 }
 
 #[test]
+fn s107_connections_over_the_bound_are_bounded_too() {
+    let gate = gate("connections: 1");
+    let mut first = gate.connect();
+    assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
+    // None of them reads or closes, so each that is told is held as long as a connection can be.
+    let mut surplus: Vec<RawClient> = (0..300).map(|_| gate.connect()).collect();
+    let told = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
+    let statuses: Vec<u16> = told.map(|answer| answer.status).collect();
+    assert!(statuses.iter().all(|status| *status == 503));
+    assert!(
+        (64..300).contains(&statuses.len()),
+        "{} of 300 were told",
+        statuses.len()
+    );
+    // Told or not, each is counted.
+    assert_eq!(gate.denied("too_many_connections"), 300.0);
+    assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
+}
+
+#[test]
 fn the_last_request_of_a_connection_is_answered_with_close() {
     let gate = gate("requests_per_connection: 3");
     let mut client = gate.connect();

@@ -318,10 +318,12 @@ impl Gates {
             let fields = format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n{more}");
             get_with("/cors", &fields).replacen("GET", "OPTIONS", 1)
         };
+        let chunked = get_with("/open/a", "Transfer-Encoding: chunked\r\n").replacen("GET", "POST", 1);
+        let broken_chunks = format!("{chunked}zz\r\nabc\r\n0\r\n\r\n");
         let odd_bytes = "Authorization: Bearer x y\r\n";
         let ruled = |method| get_with("/ruled/a", &format!("x-api-key: {key}\r\n")).replacen("GET", method, 1);
         let texts = [
-            ("refused_by_parser", get_with("/open/a", "Connection: x forwarded\r\n")),
+            ("refused_by_parser", broken_chunks),
             ("path_invalid_escape", get_with("/open/%zz", "")),
             ("path_control_byte", get_with("/open/%00", "")),
             ("path_backslash", get_with("/open/%5c", "")),

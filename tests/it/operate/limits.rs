@@ -362,6 +362,29 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
 }
 
 #[test]
+fn s116_a_request_that_fails_further_on_was_spent_and_says_so() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let yaml = GatewayBuilder::new()
+        .limit("few", "by: ip\nquota: 3/hour")
+        .upstream("gone", gone)
+        .route("a", "match: { path: /a }\npublic: true\nlimits: [few]\nupstream: gone");
+    let binary = Binary::start(&yaml.yaml());
+    for left in [2, 1, 0] {
+        let answer = get(binary.data(), "/a", &[]);
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
+        assert_eq!(number(&answer, "x-ratelimit-limit"), 3);
+        let standard = answer.header("ratelimit").unwrap();
+        assert!(standard.starts_with(&format!("\"few\";r={left};t=")), "{standard}");
+        assert!(answer.header("ratelimit-policy").is_some() && answer.header("retry-after").is_none());
+    }
+    assert_eq!(get(binary.data(), "/a", &[]).status, 429);
+}
+
+#[test]
 fn s116_each_family_of_headers_can_be_switched_off() {
     const STANDARD: [&str; 2] = ["ratelimit", "ratelimit-policy"];
     const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
@@ -411,6 +434,43 @@ fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
         assert_eq!(answer.header("www-authenticate"), None);
         assert_eq!(ask(&good).status, 200);
     }
+}
+
+/// From one address and from one /64, which a trusted proxy names.
+#[test]
+fn s117_thousands_of_failures_lock_nobody_out_and_tell_nothing() {
+    let gate = Gate::limited("credential", "quota: 10000/hour")
+        .top("failed_authentication: { quota: 60/hour, burst: 20 }\ntrusted_proxies: [127.0.0.0/8]");
+    let binary = gate.start();
+    let good = bearer(&gate.token(json!({})));
+    let key = create_key(binary.folder(), &[]);
+    wait_until("the key is known", || {
+        binary.metric("keygate_api_keys{state=\"active\"}") == 1.0
+    });
+    let bad = bearer(&format!("{}AAAA", gate.token(json!({}))));
+    let mut client = RawClient::connect(binary.data());
+    let mut ask = |from: &str, header: &str| {
+        let from = format!("X-Forwarded-For: {from}");
+        client.exchange(request("GET", "/a", &[&from, header])).status
+    };
+    for sources in [["203.0.113.7"; 2], ["2001:db8:0:1::1", "2001:db8:0:1:ffff::9"]] {
+        let mut refused = [0; 2];
+        for attempt in 0..2_000 {
+            match ask(sources[attempt % 2], [&bad, "x-api-key: kg_live_x"][attempt / 2 % 2]) {
+                401 => refused[0] += 1,
+                429 => refused[1] += 1,
+                other => panic!("{other}"),
+            }
+            if attempt % 100 == 99 {
+                assert_eq!(ask(sources[0], &good), 200, "after {attempt} failures");
+                assert_eq!(ask(sources[1], &api_key(&key)), 200, "after {attempt} failures");
+            }
+        }
+        // The burst, and what came back of it meanwhile.
+        assert!((20..=25).contains(&refused[0]), "{sources:?}: {refused:?}");
+    }
+    // The next /64 has its own count.
+    assert_eq!(ask("2001:db8:0:2::1", &bad), 401);
 }
 
 #[test]

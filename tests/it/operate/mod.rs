@@ -4,6 +4,7 @@ mod leaks;
 mod limits;
 mod metrics;
 mod reload;
+mod remembered;
 mod routing;
 mod shutdown;
 

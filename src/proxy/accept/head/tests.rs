@@ -1,7 +1,7 @@
-//! Raw heads: what passes, what does not, and with which status.
+//! Raw heads: what passes, what does not, and with which status. That another parser reads the same is a property in
+//! `tests/it/properties.rs`.
 
 use super::*;
-use proptest::prelude::*;
 
 const LIMITS: HeadLimits = HeadLimits {
     head_bytes_max: 32 * 1024,
@@ -9,24 +9,14 @@ const LIMITS: HeadLimits = HeadLimits {
     target_bytes_max: 8 * 1024,
 };
 
-const PLAIN: HeadFacts = HeadFacts {
-    body: Body::None,
-    is_upgrade: false,
-    expects_continue: false,
-};
-
-fn with_body(body: Body) -> HeadFacts {
-    HeadFacts { body, ..PLAIN }
-}
-
 #[track_caller]
-fn check_head(head: &str, expected: Result<HeadFacts, HeadError>) {
+fn check_head(head: &str, expected: Result<Body, HeadError>) {
     assert_eq!(check(head.as_bytes(), &LIMITS), expected, "{head:?}");
 }
 
 /// A request whose fields, besides Host, are `fields`, each with its CRLF.
 #[track_caller]
-fn check_fields(fields: &str, expected: Result<HeadFacts, HeadError>) {
+fn check_fields(fields: &str, expected: Result<Body, HeadError>) {
     check_head(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), expected);
 }
 
@@ -34,18 +24,21 @@ fn check_fields(fields: &str, expected: Result<HeadFacts, HeadError>) {
 fn check_target(target: &str, expected: Result<(), HeadError>) {
     check_head(
         &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
-        expected.map(|()| PLAIN),
+        expected.map(|()| Body::None),
     );
 }
 
 #[test]
 fn a_plain_request_passes() {
-    check_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(PLAIN));
-    check_head("GET / HTTP/1.1\r\nhost:a\r\nx-empty:\r\nx-tab: a\tb\r\n\r\n", Ok(PLAIN));
-    check_head("GET / HTTP/1.0\r\n\r\n", Ok(PLAIN));
-    check_head("get / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(PLAIN));
+    check_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Body::None));
+    check_head(
+        "GET / HTTP/1.1\r\nhost:a\r\nx-empty:\r\nx-tab: a\tb\r\n\r\n",
+        Ok(Body::None),
+    );
+    check_head("GET / HTTP/1.0\r\n\r\n", Ok(Body::None));
+    check_head("get / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Body::None));
     let with_obs_text = b"GET / HTTP/1.1\r\nHost: a\r\nX-Name: caf\xe9\r\n\r\n";
-    assert_eq!(check(with_obs_text, &LIMITS), Ok(PLAIN));
+    assert_eq!(check(with_obs_text, &LIMITS), Ok(Body::None));
 }
 
 #[test]
@@ -193,17 +186,14 @@ fn s093_exactly_one_host_that_the_target_agrees_with() {
     check_target("http://b/", Err(HeadError::HostMismatch));
     check_target("http://a:80/", Err(HeadError::HostMismatch));
     check_target("http://a.b/", Err(HeadError::HostMismatch));
-    check_head("GET http://a/ HTTP/1.0\r\n\r\n", Ok(PLAIN));
+    check_head("GET http://a/ HTTP/1.0\r\n\r\n", Ok(Body::None));
 }
 
 #[test]
 fn s101_content_length_is_one_number() {
-    check_fields("Content-Length: 0\r\n", Ok(with_body(Body::Length(0))));
-    check_fields("content-length:\t5 \r\n", Ok(with_body(Body::Length(5))));
-    check_fields(
-        "Content-Length: 18446744073709551615\r\n",
-        Ok(with_body(Body::Length(u64::MAX))),
-    );
+    check_fields("Content-Length: 0\r\n", Ok(Body::Length(0)));
+    check_fields("content-length:\t5 \r\n", Ok(Body::Length(5)));
+    check_fields("Content-Length: 18446744073709551615\r\n", Ok(Body::Length(u64::MAX)));
     for bad in [
         "+5",
         "-5",
@@ -232,8 +222,8 @@ fn s101_content_length_is_one_number() {
 
 #[test]
 fn s101_transfer_encoding_is_chunked_alone() {
-    check_fields("Transfer-Encoding: chunked\r\n", Ok(with_body(Body::Chunked)));
-    check_fields("transfer-encoding: Chunked\r\n", Ok(with_body(Body::Chunked)));
+    check_fields("Transfer-Encoding: chunked\r\n", Ok(Body::Chunked));
+    check_fields("transfer-encoding: Chunked\r\n", Ok(Body::Chunked));
     for bad in [
         "xchunked",
         "chunked, chunked",
@@ -266,26 +256,16 @@ fn s101_transfer_encoding_is_chunked_alone() {
 
 #[test]
 fn s102_an_upgrade_has_no_body() {
-    let upgrade = HeadFacts {
-        is_upgrade: true,
-        ..PLAIN
-    };
     let websocket = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
-    check_fields(websocket, Ok(upgrade));
-    check_fields(
-        &format!("{websocket}Content-Length: 0\r\n"),
-        Ok(HeadFacts {
-            body: Body::Length(0),
-            ..upgrade
-        }),
-    );
+    check_fields(websocket, Ok(Body::None));
+    check_fields(&format!("{websocket}Content-Length: 0\r\n"), Ok(Body::Length(0)));
     check_fields(&format!("{websocket}Content-Length: 1\r\n"), Err(HeadError::Upgrade));
     check_fields(
         &format!("{websocket}Transfer-Encoding: chunked\r\n"),
         Err(HeadError::Upgrade),
     );
     check_fields("Upgrade: websocket\r\nContent-Length: 1\r\n", Err(HeadError::Upgrade));
-    check_fields("Upgrade: websocket\r\n", Ok(PLAIN));
+    check_fields("Upgrade: websocket\r\n", Ok(Body::None));
     check_fields(
         "Connection: upgrade\r\nUpgrade: h2c, websocket\r\nContent-Length: 1\r\n",
         Err(HeadError::Upgrade),
@@ -295,16 +275,12 @@ fn s102_an_upgrade_has_no_body() {
     check_head("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", Err(HeadError::Upgrade));
     // Java's and curl's offer on every first request; it is stripped, so it is no upgrade.
     let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nContent-Length: 5\r\n";
-    check_fields(h2c, Ok(with_body(Body::Length(5))));
+    check_fields(h2c, Ok(Body::Length(5)));
 }
 
 #[test]
 fn the_only_expectation_is_100_continue() {
-    let facts = HeadFacts {
-        expects_continue: true,
-        ..with_body(Body::Length(5))
-    };
-    check_fields("Expect: 100-Continue\r\nContent-Length: 5\r\n", Ok(facts));
+    check_fields("Expect: 100-Continue\r\nContent-Length: 5\r\n", Ok(Body::Length(5)));
     for bad in [
         "Expect: 200-ok\r\n",
         "Expect:\r\n",
@@ -312,20 +288,20 @@ fn the_only_expectation_is_100_continue() {
     ] {
         check_fields(bad, Err(HeadError::Expectation));
     }
-    check_head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", Ok(PLAIN));
+    check_head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", Ok(Body::None));
 }
 
 #[test]
 fn s107_heads_are_bounded_in_bytes_fields_and_target() {
     let head = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields));
-    check_head(&head(99), Ok(PLAIN));
+    check_head(&head(99), Ok(Body::None));
     check_head(&head(100), Err(HeadError::TooManyFields));
     check_head(&head(10_000), Err(HeadError::HeadTooLong));
     let padded = |bytes: usize| {
         let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(bytes - frame))
     };
-    check_head(&padded(32 * 1024), Ok(PLAIN));
+    check_head(&padded(32 * 1024), Ok(Body::None));
     check_head(&padded(32 * 1024 + 1), Err(HeadError::HeadTooLong));
     check_target(&format!("/{}", "a".repeat(8 * 1024 - 1)), Ok(()));
     check_target(&format!("/{}", "a".repeat(8 * 1024)), Err(HeadError::TargetTooLong));
@@ -375,102 +351,4 @@ fn the_end_of_a_head_is_found_however_it_arrives() {
 fn a_head_with_bare_line_feeds_is_not_waited_for() {
     assert_eq!(find_end(b"GET / HTTP/1.1\nHost: a\n\n", 0), Some(24));
     assert_eq!(find_end(b"GET / HTTP/1.1\nHost: a\n\r\n", 0), Some(25));
-}
-
-/// Lines that are almost requests.
-fn almost_a_head() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop::sample::select(vec![
-        "Host: a",
-        "Host: b:80",
-        "host:a",
-        "Content-Length: 5",
-        "Content-Length: +5",
-        "Transfer-Encoding: chunked",
-        "X: y ",
-        "X : y",
-        " fold",
-        "Expect: 100-continue",
-        "Upgrade: websocket",
-        "Connection: upgrade",
-        "X-\u{e9}: 1",
-        "X: caf\u{e9}",
-        "Authorization: Bearer a",
-        "x_api_key: k",
-        "A: \t b\t c",
-    ]);
-    let start = prop::sample::select(vec![
-        "GET / HTTP/1.1",
-        "POST /a?b HTTP/1.1",
-        "GET / HTTP/1.0",
-        "GET http://a/ HTTP/1.1",
-        "get /%41|{} HTTP/1.1",
-        "GET * HTTP/1.1",
-        "GET  / HTTP/1.1",
-        "M!X //a;b[] HTTP/1.1",
-    ]);
-    let ending = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r"]);
-    (start, prop::collection::vec((line, ending), 0..5)).prop_map(|(start, fields)| {
-        let fields: String = fields
-            .into_iter()
-            .map(|(line, ending)| format!("{line}{ending}"))
-            .collect();
-        format!("{start}\r\n{fields}\r\n").into_bytes()
-    })
-}
-
-/// What another parser makes of a head that we accept.
-fn agrees_with_httparse(head: &[u8]) -> Result<(), TestCaseError> {
-    let mut fields = [httparse::EMPTY_HEADER; 100];
-    let mut request = httparse::Request::new(&mut fields);
-    prop_assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
-    let text = String::from_utf8_lossy(head);
-    let mut lines = text.split("\r\n");
-    let start: Vec<_> = lines.next().unwrap().split(' ').collect();
-    prop_assert_eq!(start[0], request.method.unwrap());
-    prop_assert_eq!(start[1], request.path.unwrap());
-    prop_assert!(request.path.unwrap().parse::<http::Uri>().is_ok(), "{:?}", request.path);
-    for field in request.headers.iter() {
-        let (name, value) = lines.next().unwrap().split_once(':').unwrap();
-        prop_assert_eq!(name, field.name);
-        prop_assert_eq!(value.trim_matches([' ', '\t']), String::from_utf8_lossy(field.value));
-        let value = http::HeaderValue::from_bytes(field.value);
-        prop_assert!(value.is_ok());
-    }
-    prop_assert_eq!(lines.next(), Some(""));
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn checking_never_panics(head in prop::collection::vec(any::<u8>(), 0..200), searched in 0..300_usize) {
-        let _ = check(&head, &LIMITS);
-        let _ = find_end(&head, searched);
-    }
-
-    #[test]
-    fn what_passes_reads_the_same_to_another_parser(head in almost_a_head()) {
-        if check(&head, &LIMITS).is_ok() {
-            agrees_with_httparse(&head)?;
-        }
-    }
-
-    #[test]
-    fn targets_that_pass_are_urls_to_the_parser_behind_us(target in "/[ -~]{0,12}") {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
-        if check(&head, &LIMITS).is_ok() {
-            agrees_with_httparse(&head)?;
-        }
-    }
-
-    #[test]
-    fn a_head_that_passes_ends_where_it_is_found_to_end(head in almost_a_head(), after in "[a\r\n]{0,6}") {
-        if check(&head, &LIMITS).is_ok() {
-            let end = head.len();
-            let mut buf = head;
-            buf.extend(after.bytes());
-            prop_assert_eq!(find_end(&buf, 0), Some(end));
-        }
-    }
 }

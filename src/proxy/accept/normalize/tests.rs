@@ -190,10 +190,6 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..8).prop_map(|parts| format!("/{}", parts.concat()))
 }
 
-fn count(text: &[u8], wanted: u8) -> usize {
-    text.iter().filter(|&&byte| byte == wanted).count()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -201,34 +197,6 @@ proptest! {
     fn normalizing_never_panics(raw in ".*") {
         let _ = path(&raw);
         let _ = fold(&raw);
-    }
-
-    #[test]
-    fn normalizing_twice_changes_nothing(raw in hostile()) {
-        if let Ok(once) = path(&raw) {
-            let twice = path(&once.text).unwrap();
-            prop_assert_eq!(&twice.text, &once.text);
-            prop_assert_eq!(twice.oddities, once.oddities);
-            prop_assert!(matches!(twice.text, Cow::Borrowed(_)));
-        }
-    }
-
-    #[test]
-    fn an_accepted_path_has_one_reading(raw in hostile()) {
-        if let Ok(found) = path(&raw) {
-            let once = decode(found.text.as_bytes());
-            let twice = decode(&once);
-            for separator in *b"/.\\;" {
-                prop_assert_eq!(count(&once, separator), count(&twice, separator));
-            }
-            prop_assert_eq!(count(&once, b'\\'), 0);
-            prop_assert!(std::str::from_utf8(&once).is_ok());
-            if !found.oddities.encoded_slash {
-                prop_assert_eq!(count(&once, b'/'), count(found.text.as_bytes(), b'/'));
-            }
-            let is_dots = |segment: &[u8]| segment == b"." || segment == b"..";
-            prop_assert!(!twice.split(|&byte| byte == b'/').any(is_dots));
-        }
     }
 
     #[test]

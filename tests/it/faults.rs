@@ -1,0 +1,238 @@
+//! Whatever way the input or output breaks that a decision waits for: 503, never 401, never through; and no damage stays.
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use crate::support::issuer::claims;
+use crate::support::issuer::identity_yaml;
+use crate::support::issuer::jwk_set;
+use crate::support::issuer::token;
+use keygate::jose::sign::SigningKey;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How a server answers a fetch.
+#[derive(Clone)]
+enum Answer {
+    /// These bytes, and closes.
+    Whole(Vec<u8>),
+    /// These bytes, and nothing for as long as anybody listens.
+    Hangs(&'static str),
+    /// These bytes one by one, slowly.
+    Drips(Vec<u8>),
+}
+
+/// Answers every connection the same way, until told otherwise.
+struct Server {
+    address: SocketAddr,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl Server {
+    fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = Arc::new(Mutex::new(answer));
+        let answering = Arc::clone(&answer);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let answer = answering.lock().unwrap().clone();
+                std::thread::spawn(move || serve(stream.unwrap(), answer));
+            }
+        });
+        Self { address, answer }
+    }
+
+    fn answers(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: Answer) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    match answer {
+        Answer::Whole(bytes) => drop(stream.write_all(&bytes)),
+        Answer::Hangs(bytes) => {
+            let _ = stream.write_all(bytes.as_bytes());
+            let _ = stream.read(&mut byte);
+        }
+        Answer::Drips(bytes) => {
+            // A read that times out is the pause between two bytes.
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            for byte in bytes {
+                if stream.write_all(&[byte]).is_err() || matches!(stream.read(&mut [0]), Ok(0)) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Every way a fetch of `set` can fail.
+fn faults(set: &str) -> Vec<(&'static str, Answer)> {
+    let whole = |text: &str| Answer::Whole(text.as_bytes().to_vec());
+    let status = |status: &str| {
+        whole(&format!(
+            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        ))
+    };
+    let cut = ok(set);
+    vec![
+        ("closes", whole("")),
+        ("closes in its head", whole("HTTP/1.1 200 OK\r\nContent-")),
+        ("closes in its body", Answer::Whole(cut[..cut.len() - 9].to_vec())),
+        ("is no HTTP", whole("SSH-2.0-x\r\n\r\n")),
+        ("hangs", Answer::Hangs("")),
+        ("hangs in its head", Answer::Hangs("HTTP/1.1 200 OK\r\n")),
+        (
+            "hangs in its body",
+            Answer::Hangs("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":["),
+        ),
+        ("drips", Answer::Drips(ok(set))),
+        ("500", status("500 Internal Server Error")),
+        ("404", status("404 Not Found")),
+        ("204", status("204 No Content")),
+        ("304", status("304 Not Modified")),
+        ("a redirect", status("302 Found\r\nLocation: http://127.0.0.1:1/")),
+        ("a page", Answer::Whole(ok("<html>sign in</html>"))),
+        ("nothing", Answer::Whole(ok(""))),
+        ("half a set", Answer::Whole(ok(&set[..set.len() / 2]))),
+        ("a set of none", Answer::Whole(ok(r#"{"keys":[]}"#))),
+        ("a set and more", Answer::Whole(ok(&format!("{set}{set}")))),
+        (
+            "private parts",
+            Answer::Whole(ok(&set.replace("\"kty\"", "\"d\":\"AA\",\"kty\""))),
+        ),
+        (
+            "too much",
+            Answer::Whole(ok(&format!("{set}{}", " ".repeat(300 * 1024)))),
+        ),
+    ]
+}
+
+fn gate(issuer: SocketAddr, upstream: &FakeUpstream) -> Binary {
+    let issuer = format!(
+        "{}\njwks_url: http://{issuer}/jwks\nallow_http: true\nallow_private_addresses: true\n\
+         cooldown: 1s\nwait: 400ms\ntimeout: 600ms",
+        identity_yaml()
+    );
+    let yaml = GatewayBuilder::new()
+        .top("failed_authentication: off")
+        .issuer("main", &issuer)
+        .upstream("api", upstream.address())
+        .route("api", "match: { path: /a }\naccept: [jwt]\nupstream: api");
+    Binary::start(&yaml.yaml())
+}
+
+fn ask(binary: &Binary, token: &str) -> Response {
+    let request = format!("GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n");
+    RawClient::connect(binary.data()).exchange(request)
+}
+
+#[track_caller]
+fn is_503(what: &str, answer: &Response) {
+    assert_eq!(answer.status, 503, "{what}: {}", answer.text());
+    assert_eq!(answer.json()["type"], "urn:keygate:problem:keys-unavailable", "{what}");
+    assert!(answer.header("retry-after").is_some(), "{what}");
+    assert_eq!(
+        answer.header("www-authenticate"),
+        None,
+        "{what}: nobody's credential is wrong"
+    );
+}
+
+#[track_caller]
+fn ask_until(binary: &Binary, token: &str, status: u16, meanwhile: u16, what: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(binary, token);
+        if answer.status == status {
+            return;
+        }
+        assert_eq!(answer.status, meanwhile, "{what}: {}", answer.text());
+        assert!(Instant::now() < deadline, "{what}: never {status}");
+    }
+}
+
+#[test]
+fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
+    let (known, new) = (
+        SigningKey::generate_es256().unwrap(),
+        SigningKey::generate_es256().unwrap(),
+    );
+    let (one, both) = (
+        jwk_set(&[known.public_jwk()]),
+        jwk_set(&[known.public_jwk(), new.public_jwk()]),
+    );
+    let (old_token, new_token) = (token(&known, &claims()), token(&new, &claims()));
+    let check = |(what, fault): (&'static str, Answer)| {
+        let upstream = FakeUpstream::start();
+        let server = Server::start(fault.clone());
+        let binary = gate(server.address, &upstream);
+        // From the start: nothing is known, so nobody is refused for it.
+        for _ in 0..2 {
+            is_503(what, &ask(&binary, &old_token));
+        }
+        assert_eq!(upstream.received().len(), 0, "{what}");
+        server.answers(Answer::Whole(ok(&one)));
+        ask_until(&binary, &old_token, 200, 503, what);
+        // Later: what is known serves on, and what is not known yet waits, whatever becomes of the fetch. An absent key
+        // may be told as such (401) until the fault is in place; from then on nobody can know.
+        server.answers(fault);
+        ask_until(&binary, &new_token, 503, 401, what);
+        let forwarded = upstream.received().len();
+        for _ in 0..2 {
+            is_503(what, &ask(&binary, &new_token));
+        }
+        assert_eq!(upstream.received().len(), forwarded, "{what}");
+        assert_eq!(ask(&binary, &old_token).status, 200, "{what}: the good keys are kept");
+        server.answers(Answer::Whole(ok(&both)));
+        ask_until(&binary, &new_token, 200, 503, what);
+    };
+    // A few at a time: most of it is waiting.
+    let mut faults = faults(&both);
+    while !faults.is_empty() {
+        let some: Vec<_> = faults.drain(..faults.len().min(5)).collect();
+        std::thread::scope(|scope| {
+            for fault in some {
+                scope.spawn(|| check(fault));
+            }
+        });
+    }
+}
+
+#[test]
+fn s050_an_issuer_that_nobody_listens_for_is_503() {
+    let (upstream, key) = (FakeUpstream::start(), SigningKey::generate_es256().unwrap());
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let binary = gate(gone, &upstream);
+    for _ in 0..3 {
+        is_503("refused", &ask(&binary, &token(&key, &claims())));
+    }
+    // A token that is nobody's is told so all the same: no fetch could mend it.
+    assert_eq!(ask(&binary, "a.b.c").status, 401);
+    assert_eq!(upstream.received().len(), 0);
+}

@@ -1,0 +1,98 @@
+//! A credential that is taken in is exactly one, and its bytes are the field's.
+
+use http::HeaderName;
+use http::HeaderValue;
+use http::Request;
+use keygate::config::Accept;
+use keygate::config::route::TwoCredentials;
+use keygate::proxy::accept::Inbound;
+use keygate::proxy::accept::Rules;
+use keygate::proxy::intake;
+use keygate::proxy::intake::Credential;
+use keygate::proxy::intake::IntakeError;
+use keygate::proxy::intake::IntakeRules;
+use keygate::proxy::intake::Openness;
+use keygate::proxy::intake::QueryCredentials;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
+const BYTES_MAX: usize = 256;
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// A value of `Authorization`, and the same as one of `x-api-key`.
+pub fn check(value: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(value) else {
+        return;
+    };
+    let bearer = taken(&[("authorization", &value)]);
+    if let Ok(token) = &bearer {
+        let (scheme, rest) = value.as_bytes().split_at(6);
+        assert!(scheme.eq_ignore_ascii_case(b"bearer"));
+        assert_eq!(rest, [b" ", token.as_bytes()].concat(), "one space and the token");
+        is_token68(token);
+    }
+    let key = taken(&[("x-api-key", &value)]);
+    if let Ok(key) = &key {
+        assert_eq!(key.as_bytes(), value.as_bytes());
+        assert!(key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','));
+    }
+    for taken in [&bearer, &key].into_iter().flatten() {
+        assert!(!taken.is_empty() && taken.len() <= BYTES_MAX);
+    }
+    // Whatever it is, a second one beside it is one too many (S001 to S006).
+    let other = HeaderValue::from_static("");
+    for (fields, expected) in [
+        (
+            [("authorization", &value), ("x-api-key", &other)],
+            IntakeError::TwoCredentials,
+        ),
+        (
+            [("authorization", &other), ("x-api-key", &value)],
+            IntakeError::TwoCredentials,
+        ),
+        (
+            [("authorization", &value), ("authorization", &value)],
+            IntakeError::AuthorizationRepeated,
+        ),
+        (
+            [("x-api-key", &value), ("x-api-key", &other)],
+            IntakeError::ApiKeyRepeated,
+        ),
+    ] {
+        assert_eq!(taken(&fields), Err(expected));
+    }
+}
+
+/// RFC 9110 section 11.2.
+fn is_token68(token: &str) {
+    let unpadded = token.trim_end_matches('=');
+    assert!(!unpadded.is_empty() && !unpadded.contains('='));
+    let symbol = |character: char| "-._~+/".contains(character);
+    assert!(
+        unpadded
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || symbol(character))
+    );
+}
+
+/// The credential of a request with `fields` on a route that takes both types.
+fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
+    let mut request = Request::get("/").header("host", "a");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let parts = request.body(()).expect("a request").into_parts().0;
+    let accept = Rules::new(KEY, []);
+    let inbound = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &accept).expect("unambiguous");
+    let rules = IntakeRules {
+        api_key_header: KEY,
+        openness: Openness::Protected(vec![Accept::Jwt, Accept::ApiKey]),
+        credential_bytes_max: BYTES_MAX,
+        query_credentials: QueryCredentials::Reject,
+        two_credentials: TwoCredentials::Refuse,
+    };
+    intake::credential(&inbound, &rules).map(|credential| match credential {
+        Some(Credential::Bearer(text) | Credential::ApiKey(text)) => text.to_owned(),
+        None => panic!("a field is there, so a credential is"),
+    })
+}

@@ -1,0 +1,86 @@
+//! A set of keys that is taken holds usable public keys and nothing else.
+
+use keygate::jose::jwks::Jwks;
+use keygate::jose::jwks::NoKey;
+use keygate::model::algorithm::Algorithm;
+use serde_json::Value;
+
+const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// What an issuer answered.
+pub fn check(body: &[u8]) {
+    let Ok(set) = Jwks::parse(body) else {
+        return;
+    };
+    assert!(body.len() <= Jwks::BYTES_MAX);
+    let document: Value = serde_json::from_slice(body).expect("JSON");
+    let entries = document["keys"].as_array().expect("an array");
+    assert!((1..=Jwks::KEYS_MAX).contains(&set.len()));
+    assert!(set.len() + set.skipped().len() <= entries.len());
+    for entry in entries.iter().filter_map(Value::as_object) {
+        assert!(!PRIVATE.iter().any(|member| entry.contains_key(*member)), "{entry:?}");
+    }
+    for kid in set.key_ids() {
+        let may_be = |entry: &&Value| entry["kid"].as_str() == Some(kid) && may_verify(entry);
+        assert!(
+            entries.iter().any(|entry| may_be(&entry)),
+            "{kid:?} is no key that may verify"
+        );
+    }
+    // A set without names is asked without one: what is found is one that may verify, by its own account.
+    let mut found = 0;
+    for algorithm in Algorithm::ALL {
+        let names = set.key_ids().map(Some).chain([None]);
+        for kid in names {
+            match set.find(kid, algorithm) {
+                Ok(key) => {
+                    found += 1;
+                    assert!(key.fits(algorithm));
+                    assert!(kid.is_none() || key.kid() == kid);
+                    assert_eq!(key.thumbprint().len(), 43);
+                    let fits = |entry: &&Value| may_verify(entry) && is_for(entry, algorithm);
+                    assert!(entries.iter().any(|entry| fits(&entry)), "{algorithm:?} of nothing");
+                }
+                Err(NoKey::Ambiguous) => {
+                    found += 1;
+                    assert!(set.len() > 1);
+                }
+                Err(NoKey::NoneFits) => {}
+                Err(NoKey::UnknownKid) => panic!("{kid:?} is one of its names"),
+            }
+        }
+        if set.key_ids().next().is_some() {
+            assert_eq!(
+                set.find(Some("\u{0}no such name"), algorithm).err(),
+                Some(NoKey::UnknownKid)
+            );
+        }
+    }
+    assert!(found > 0, "a set without a use");
+}
+
+/// RFC 7517 sections 4.2 and 4.3, and the smallest RSA key of RFC 7518 section 3.3.
+fn may_verify(entry: &Value) -> bool {
+    let operations = entry
+        .get("key_ops")
+        .map(|operations| operations.as_array().cloned().unwrap_or_default());
+    let modulus = entry["n"].as_str().unwrap_or_default().trim_start_matches('A');
+    let for_signatures = entry.get("use").is_none_or(|purpose| purpose == "sig");
+    for_signatures
+        && operations.is_none_or(|operations| operations.iter().any(|operation| operation == "verify"))
+        // 2048 bits are 342 characters; four leading zero bits would be a character less.
+        && (entry["kty"] != "RSA" || modulus.len() >= 341)
+}
+
+fn is_for(entry: &Value, algorithm: Algorithm) -> bool {
+    let declared = entry
+        .get("alg")
+        .is_none_or(|name| name.as_str().map(str::parse) == Some(Ok(algorithm)));
+    let fits = match algorithm.as_str() {
+        "ES256" => entry["crv"] == "P-256" && entry["kty"] == "EC",
+        "ES384" => entry["crv"] == "P-384" && entry["kty"] == "EC",
+        "EdDSA" => entry["crv"] == "Ed25519" && entry["kty"] == "OKP",
+        _ => entry["kty"] == "RSA",
+    };
+    declared && fits
+}

@@ -1,0 +1,122 @@
+//! What was verified once must not outlive what made it true: each rule of its issuer, its route's rules, its issuer.
+
+use crate::operate::ISSUER_YAML;
+use crate::operate::bearer;
+use crate::operate::get;
+use crate::operate::reload;
+use crate::operate::token;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use keygate::jose::sign::SigningKey;
+use serde_json::json;
+use std::net::SocketAddr;
+
+const ROUTE: &str = "match: { path: /a }\naccept: [jwt]\nupstream: only";
+
+fn gateway(upstream: SocketAddr, issuer: &str, route: &str) -> String {
+    GatewayBuilder::new()
+        .top("failed_authentication: off")
+        .issuer("main", issuer)
+        .issuer("other", &ISSUER_YAML.replace("issuer.test", "other.test"))
+        .upstream("only", upstream)
+        .route("only", route)
+        .yaml()
+}
+
+#[test]
+fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
+    let upstream = FakeUpstream::start();
+    let (key, stranger) = (
+        SigningKey::generate_es256().unwrap(),
+        SigningKey::generate_es256().unwrap(),
+    );
+    let loose = gateway(upstream.address(), ISSUER_YAML, ROUTE);
+    let files = [
+        ("issuer.pem", key.public_pem()),
+        ("stranger.pem", stranger.public_pem()),
+    ];
+    let binary = Binary::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
+    // Without `typ` at+jwt it would be another token, so it has one; everything else is what a rule below refuses.
+    let shown = bearer(&token(&key, &json!({ "env": "test" })));
+    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);
+    let more = |line: &str| gateway(upstream.address(), &format!("{ISSUER_YAML}\n{line}"), ROUTE);
+    for (rule, stricter, expected) in [
+        ("issuer", issuer("https://issuer.test", "https://issuer.example"), 401),
+        ("audiences", issuer("[https://api.test]", "[https://another.test]"), 401),
+        ("keys", issuer("[issuer.pem]", "[stranger.pem]"), 401),
+        ("algorithms", more("algorithms: [RS256]"), 401),
+        ("types", more("types: [JWT]"), 401),
+        ("max_lifetime", more("max_lifetime: 5m"), 401),
+        ("required_claims", more("required_claims: { env: [production] }"), 401),
+        ("client_id_claims", more("client_id_claims: [aud, iat]"), 200),
+        ("client_id_claims of a wrong type", more("client_id_claims: [iat]"), 401),
+        (
+            "organization_claim of a wrong type",
+            more("organization_claim: iat"),
+            401,
+        ),
+        ("scope_claims of a wrong type", more("scope_claims: [iat]"), 401),
+    ] {
+        assert_eq!((ask(), ask()), (200, 200), "{rule}: before");
+        reload(&binary, &stricter);
+        assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
+        reload(&binary, &loose);
+    }
+    assert_eq!(ask(), 200);
+}
+
+#[test]
+fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
+    let upstream = FakeUpstream::start();
+    let key = SigningKey::generate_es256().unwrap();
+    let loose = gateway(upstream.address(), ISSUER_YAML, ROUTE);
+    let binary = Binary::start_with(&loose, &[("issuer.pem", &key.public_pem())]);
+    let shown = bearer(&token(&key, &json!({})));
+    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    let route = |more: &str| gateway(upstream.address(), ISSUER_YAML, &format!("{ROUTE}\n{more}"));
+    for (rule, stricter, expected) in [
+        ("audiences", route("audiences: [https://another.test]"), 401),
+        ("issuers", route("issuers: [other]"), 401),
+        ("scopes", route("scopes: { all: [write] }"), 403),
+    ] {
+        assert_eq!((ask(), ask()), (200, 200), "{rule}: before");
+        reload(&binary, &stricter);
+        assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
+        reload(&binary, &loose);
+    }
+    // An issuer that was taken out and put back has its tokens verified afresh.
+    let misses = binary.metric("keygate_token_cache_misses_total");
+    let without = GatewayBuilder::new()
+        .issuer("other", &ISSUER_YAML.replace("issuer.test", "other.test"))
+        .upstream("only", upstream.address())
+        .route("only", ROUTE);
+    reload(&binary, &without.yaml());
+    assert_eq!(ask(), 401, "its issuer is gone");
+    reload(&binary, &loose);
+    assert_eq!((ask(), ask()), (200, 200));
+    assert_eq!(binary.metric("keygate_token_cache_misses_total"), misses + 2.0);
+}
+
+#[test]
+fn s106_two_callers_of_one_address_are_two_requests_upstream() {
+    let upstream = FakeUpstream::start();
+    upstream.answer_with(|request| {
+        let who = request.headers_named("x-keygate-subject").concat();
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nETag: \"1\"\r\nContent-Type: text/plain";
+        format!("{head}\r\nContent-Length: {}\r\n\r\n{who}", who.len()).into_bytes()
+    });
+    let key = SigningKey::generate_es256().unwrap();
+    let yaml = gateway(upstream.address(), ISSUER_YAML, ROUTE);
+    let binary = Binary::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
+    for round in 1..=3 {
+        for who in ["alice", "bob"] {
+            let shown = bearer(&token(&key, &json!({ "sub": who })));
+            let answer = get(binary.data(), "/a", &[&shown]);
+            assert_eq!((answer.status, answer.text().as_str()), (200, who), "round {round}");
+        }
+        assert_eq!(get(binary.data(), "/a", &[]).status, 401);
+        assert_eq!(upstream.received().len(), 2 * round);
+    }
+}

@@ -1,0 +1,323 @@
+//! Whatever strangers send: `invariants` holds of it. Here with inputs made to look like attacks; `tests/fuzz` finds its
+//! own, and where it starts from is checked here as well.
+
+use crate::invariants;
+use proptest::prelude::*;
+use std::path::Path;
+
+fn fragments(list: &'static [&'static str], noise: &'static str) -> impl Strategy<Value = String> {
+    prop_oneof![4 => prop::sample::select(list).prop_map(str::to_owned), 1 => noise.prop_map(|text| text)]
+}
+
+/// Pieces of paths that two readers may take differently.
+fn path() -> impl Strategy<Value = String> {
+    let piece = fragments(
+        &[
+            "/",
+            "//",
+            ".",
+            "..",
+            "%2e",
+            "%2F",
+            "%2f",
+            "%25",
+            "%252e",
+            "%5c",
+            ";",
+            "%3B",
+            "%C3%A9",
+            "%00",
+            "a",
+            "%20",
+            "ADMIN",
+            "admin",
+            "%61dmin",
+            "keys",
+            "%E2%84%AAeys",
+            "key%C5%BF",
+            "|",
+            "%c0",
+            "\\",
+            "é",
+            "%32",
+            "?",
+            "#",
+            "x",
+        ],
+        "[a-zA-Z0-9%/.;]{0,4}",
+    );
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+/// Lines of a head, good and almost so.
+fn head() -> impl Strategy<Value = String> {
+    let start = prop::sample::select(vec![
+        "GET / HTTP/1.1",
+        "POST /a?b HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET http://a/ HTTP/1.1",
+        "get /%41|{} HTTP/1.1",
+        "GET * HTTP/1.1",
+        "GET  / HTTP/1.1",
+        "M!X //a;b[] HTTP/1.1",
+        "GET http://A?x HTTP/1.1",
+        "GET /\u{e9} HTTP/1.1",
+    ]);
+    let line = prop::sample::select(vec![
+        "Host: a",
+        "Host: B:80",
+        "host:a",
+        "Host: A",
+        "Host: [::0]",
+        "Content-Length: 5",
+        "Content-Length: +5",
+        "Content-Length: 5, 5",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: xchunked",
+        "X: y ",
+        "X : y",
+        " fold",
+        "Expect: 100-continue",
+        "Upgrade: websocket",
+        "Connection: upgrade",
+        "Connection: x-forwarded-for",
+        "X-é: 1",
+        "X: café",
+        "Authorization: Bearer a",
+        "x_api_key: k",
+        "A: \t b\t c",
+        "X:\0",
+        "X: a\rb",
+    ]);
+    let ending = prop_oneof![8 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+    let after = prop::sample::select(vec!["", "hello", "GET / HTTP/1.1\r\n\r\n", "\r\n\r\n"]);
+    (start, prop::collection::vec((line, ending), 0..6), after).prop_map(|(start, fields, after)| {
+        let fields: String = fields
+            .into_iter()
+            .map(|(line, ending)| format!("{line}{ending}"))
+            .collect();
+        format!("{start}\r\n{fields}\r\n{after}")
+    })
+}
+
+/// Values of credential headers.
+fn credential() -> impl Strategy<Value = String> {
+    let piece = fragments(
+        &[
+            "Bearer",
+            "bearer",
+            "Basic",
+            " ",
+            "  ",
+            "\t",
+            ",",
+            ", ",
+            "abc",
+            "a.b.c",
+            "=",
+            "==",
+            "kg_live_1_2",
+            "\"",
+            "é",
+        ],
+        "[!-~]{0,5}",
+    );
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+/// JSON that is almost what it should be, of `members`.
+fn object(members: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(members), 0..7).prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+fn token() -> impl Strategy<Value = String> {
+    let header = object(&[
+        r#""alg":"ES256""#,
+        r#""alg":"RS256""#,
+        r#""alg":"EdDSA""#,
+        r#""alg":"none""#,
+        r#""alg":["ES256"]"#,
+        r#""kid":"a""#,
+        r#""kid":7"#,
+        r#""typ":"at+jwt""#,
+        r#""typ":null"#,
+        r#""crit":[]"#,
+        r#""b64":false"#,
+        r#""cty":"JWT""#,
+        r#""jwk":{"kty":"oct","k":"AA"}"#,
+        r#""x":{"y":[1.5e-7,null]}"#,
+    ]);
+    let claims = object(&[
+        r#""iss":"https://issuer.example""#,
+        r#""iss":["https://issuer.example"]"#,
+        r#""exp":1800003600"#,
+        r#""exp":"1800003600""#,
+        r#""exp":1e400"#,
+        r#""exp":-1"#,
+        r#""aud":"a""#,
+        r#""aud":[]"#,
+        r#""aud":[7]"#,
+        r#""scope":"a  b""#,
+        r#""scp":["a",1]"#,
+        r#""sub":"\u0000""#,
+        r#""nbf":1.5"#,
+        r#""x":"\ud800""#,
+    ]);
+    let dots = prop::sample::select(vec![".", ".", ".", ".", "", "..", "=."]);
+    (header, dots.clone(), claims, dots, "[A-Za-z0-9_-]{0,8}").prop_map(|(header, first, claims, second, signature)| {
+        let text = |text: String| crate::support::issuer::base64url(text.as_bytes());
+        format!("{}{first}{}{second}{signature}", text(header), text(claims))
+    })
+}
+
+fn jwks() -> impl Strategy<Value = String> {
+    let seeds: serde_json::Value = serde_json::from_str(include_str!("../fuzz/corpus/jwks/three-keys.json")).unwrap();
+    let changes = prop::collection::vec(
+        (
+            0..3_usize,
+            prop::sample::select(vec![
+                ("kid", "\"a\""),
+                ("kid", "\"b\""),
+                ("kid", "7"),
+                ("kid", "null"),
+                ("use", "\"enc\""),
+                ("use", "\"sig\""),
+                ("alg", "\"ES256\""),
+                ("alg", "\"RS256\""),
+                ("alg", "\"PS512\""),
+                ("alg", "\"none\""),
+                ("kty", "\"oct\""),
+                ("kty", "\"RSA\""),
+                ("kty", "\"AKP\""),
+                ("key_ops", "[]"),
+                ("key_ops", "[\"verify\"]"),
+                ("key_ops", "[\"sign\"]"),
+                ("crv", "\"P-384\""),
+                ("crv", "\"X25519\""),
+                ("d", "\"AA\""),
+                ("k", "\"AA\""),
+                ("n", "\"AQAB\""),
+                ("e", "\"AQ\""),
+                ("e", "\"Ag\""),
+                ("x", "\"\""),
+                ("y", "\"AA\""),
+            ]),
+        ),
+        0..4,
+    );
+    changes.prop_map(move |changes| {
+        let mut set = seeds.clone();
+        for (key, (member, value)) in changes {
+            let entry = set["keys"][key].as_object_mut().unwrap();
+            match value {
+                "null" => drop(entry.remove(member)),
+                value => drop(entry.insert(member.to_owned(), serde_json::from_str(value).unwrap())),
+            }
+        }
+        set.to_string()
+    })
+}
+
+/// The file of every key with a few lines changed.
+fn config() -> impl Strategy<Value = String> {
+    let text = include_str!("../fuzz/corpus/config/every-key.yaml");
+    let line = fragments(
+        &[
+            "",
+            "{}",
+            "[]",
+            "a: b",
+            "- x",
+            "  - y",
+            "    public: true",
+            "\tz",
+            "*a",
+            "&a b",
+            "? x",
+            "...",
+            "---",
+            "${NAME}",
+            "'",
+            "\r",
+        ],
+        "[ -~]{0,12}",
+    );
+    prop::collection::vec((0..200_usize, 0..3_usize, line), 0..4).prop_map(move |changes| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, kind, line) in changes {
+            let at = at % lines.len();
+            match kind {
+                0 => lines[at] = line,
+                1 => lines.insert(at, line),
+                _ => drop(lines.remove(at)),
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn s089_s090_s091_an_accepted_path_has_one_reading(path in path()) {
+        invariants::path::check(path.as_bytes());
+    }
+
+    #[test]
+    fn s101_a_head_that_is_let_through_means_the_same_to_another_parser(head in head()) {
+        invariants::head::check(head.as_bytes());
+    }
+
+    #[test]
+    fn s001_s005_s010_a_credential_that_is_taken_is_exactly_one(value in credential()) {
+        invariants::credential::check(value.as_bytes());
+    }
+
+    #[test]
+    fn s021_s023_a_token_that_is_taken_apart_is_what_its_text_says(token in token()) {
+        invariants::token::check(token.as_bytes());
+    }
+
+    #[test]
+    fn s019_s020_s049_a_set_that_is_taken_holds_usable_keys(set in jwks()) {
+        invariants::jwks::check(set.as_bytes());
+    }
+
+    #[test]
+    fn bytes_of_any_kind_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        invariants::path::check(&bytes);
+        invariants::head::check(&bytes);
+        invariants::credential::check(&bytes);
+        invariants::token::check(&bytes);
+        invariants::jwks::check(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn s148_a_configuration_compiles_or_has_places(text in config()) {
+        invariants::config::check(text.as_bytes());
+    }
+}
+
+#[test]
+fn what_fuzzing_starts_from_keeps_the_invariants() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus"));
+    for (target, check) in [
+        ("path", invariants::path::check as fn(&[u8])),
+        ("head", invariants::head::check),
+        ("credential", invariants::credential::check),
+        ("token", invariants::token::check),
+        ("jwks", invariants::jwks::check),
+        ("config", invariants::config::check),
+    ] {
+        let seeds: Vec<_> = std::fs::read_dir(folder.join(target)).unwrap().collect();
+        assert!(seeds.len() >= 5, "{target} has few to start from");
+        for seed in seeds {
+            check(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
+}

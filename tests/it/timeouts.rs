@@ -1,0 +1,137 @@
+//! A request has an end, whatever its upstream and its client do (SPEC 2.8): `total_timeout`.
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::time::Duration;
+use std::time::Instant;
+
+const TOTAL: Duration = Duration::from_millis(800);
+
+/// An upstream that answers with `first` and then goes on with `drip` every 20 ms, as long as somebody listens.
+fn dripping(first: &'static str, drip: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || drip_into(stream.unwrap(), first, drip));
+        }
+    });
+    address
+}
+
+fn drip_into(mut stream: TcpStream, first: &str, drip: &str) {
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write_all(first.as_bytes());
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    loop {
+        // Its client's leaving, or 20 ms, whichever is first.
+        let gone = matches!(stream.read(&mut [0; 64]), Ok(0));
+        if gone || stream.write_all(drip.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn gate(upstream: SocketAddr) -> Binary {
+    let settings = format!("endpoints: [\"{upstream}\"]\ntotal_timeout: 800ms\nread_timeout: 20s");
+    let yaml = GatewayBuilder::new()
+        .upstream_with("api", &settings)
+        .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api");
+    let binary = Binary::start(&yaml.yaml());
+    binary.wait_ready();
+    binary
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
+    let binary = gate(dripping("", ""));
+    let asked = Instant::now();
+    let answer = RawClient::connect(binary.data()).exchange(GET);
+    assert!(asked.elapsed() >= TOTAL, "{:?}", asked.elapsed());
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    let record = binary.wait_access_records(1).remove(0);
+    assert_eq!(
+        (&record["reason"], &record["decision"]),
+        (&"upstream_timeout".into(), &"error".into())
+    );
+}
+
+#[test]
+fn a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole() {
+    for (first, drip) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        // A head without an end: nothing to answer with while half of one may have come.
+        ("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
+    ] {
+        let binary = gate(dripping(first, drip));
+        let asked = Instant::now();
+        let mut client = RawClient::connect(binary.data());
+        client.send(GET);
+        match client.try_receive() {
+            Ok(answer) => assert_eq!(answer.status, 504, "{first:?}: {}", answer.text()),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{first:?}"),
+        }
+        let took = asked.elapsed();
+        assert!(took >= TOTAL && took < PATIENCE / 2, "{first:?}: {took:?}");
+        let record = binary.wait_access_records(1).remove(0);
+        assert_eq!(
+            (&record["reason"], &record["decision"]),
+            (&"upstream_timeout".into(), &"error".into()),
+            "{first:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_goes_on_past_the_total() {
+    let upgrade = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (request, first, drip) in [
+        (
+            GET,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "3\r\n:\n\n\r\n",
+        ),
+        (
+            upgrade,
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "x",
+        ),
+    ] {
+        let binary = gate(dripping(first, drip));
+        let mut stream = TcpStream::connect(binary.data()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let until = Instant::now() + 2 * TOTAL + Duration::from_millis(500);
+        while Instant::now() < until {
+            let count = stream.read(&mut [0; 1024]).expect("it goes on");
+            assert!(count > 0, "cut: {first:?}");
+        }
+    }
+}
+
+#[test]
+fn the_time_is_a_requests_and_not_its_connections() {
+    let upstream = FakeUpstream::start();
+    let binary = gate(upstream.address());
+    let mut client = RawClient::connect(binary.data());
+    let until = Instant::now() + 2 * TOTAL + Duration::from_millis(500);
+    let mut answers = 0;
+    while Instant::now() < until {
+        assert_eq!(client.exchange(GET).status, 200);
+        answers += 1;
+    }
+    // An idle connection does not end with the time of its last request either.
+    let mut client = client.patience(2 * TOTAL);
+    assert!(!client.is_closed(), "after {answers} answers");
+}

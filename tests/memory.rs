@@ -1,0 +1,132 @@
+//! How many bytes can strangers, or tokens of odd shapes, make the gate keep? A program of its own, because counting takes
+//! the place of the allocator.
+
+#[path = "../benches/fixture/mod.rs"]
+mod fixture;
+
+use fixture::Ask;
+use fixture::Fixture;
+use fixture::request;
+use keygate::model::clock::Tick;
+use keygate::model::plan::Quota;
+use keygate::proxy::limit::keyed::BUCKETS_MAX;
+use keygate::proxy::limit::keyed::Buckets;
+use keygate::proxy::limit::quota::CompiledQuota;
+use serde_json::Value;
+use serde_json::json;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+const BOUND: u64 = 2 * 1024 * 1024;
+
+/// Tokens, all different, until they would weigh twice the bound were they all kept; then what is kept is counted.
+///
+/// Counted is what was asked of the allocator. It is within the bound and the 5 % for empty tables.
+#[track_caller]
+fn fill(what: &str, claims: impl Fn(usize) -> Value) {
+    let fixture = Fixture::with_memory(BOUND);
+    let ask = |token: &str| {
+        request(Ask {
+            path: "/v1/orders/7",
+            api_key: None,
+            token: Some(token),
+        })
+    };
+    // What the first request leaves behind once for all of them.
+    fixture.permits(&ask(&fixture.fresh_token("orders:read")));
+    let first = fixture.token_with(&claims(0));
+    fixture.permits(&ask(&first));
+    let (entries, weight) = fixture.remembered();
+    assert_eq!(entries, 2, "{what}: one is too large to be kept");
+    let enough = usize::try_from(2 * BOUND / (weight / 2)).unwrap();
+    let asked: Vec<_> = (1..=enough)
+        .map(|index| ask(&fixture.token_with(&claims(index))))
+        .collect();
+    let fixture = Fixture::with_memory(BOUND);
+    fixture.permits(&asked[0]);
+    let counted = allocation_counter::measure(|| {
+        for parts in &asked {
+            fixture.permits(parts);
+        }
+    });
+    let (entries, weight) = fixture.remembered();
+    let kept = u64::try_from(counted.bytes_current).expect("more was kept than let go");
+    println!("{what}: {entries} of {enough} kept in {kept} bytes, taken to be {weight}");
+    assert!(entries > 4 && entries < enough, "{what}: {entries} of {enough}");
+    assert!(weight <= BOUND, "{what}: {weight}");
+    assert!(
+        kept <= BOUND + BOUND / 20,
+        "{what}: {kept} bytes kept, {weight} known of"
+    );
+    assert!(kept >= weight / 3, "{what}: {weight} known of, and only {kept} kept");
+}
+
+#[test]
+fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
+    fill("small", |index| json!({ "jti": index.to_string() }));
+    // Two bytes each in the token, dozens in memory.
+    fill("many short scopes", |index| {
+        let scopes: Vec<String> = (0..1300).map(|number| format!("{:x}", number + index * 16)).collect();
+        json!({ "scope": format!("orders:read {}", scopes.join(" ")) })
+    });
+    fill("many short audiences", |index| {
+        let mut audiences: Vec<String> = (0..800).map(|number| format!("{:x}", number + index * 16)).collect();
+        audiences.push("https://api.example".to_owned());
+        json!({ "aud": audiences })
+    });
+    // Each of their bytes is three in a header.
+    fill("names that are escaped", |index| {
+        let name = format!("{index}{}", ",".repeat(500));
+        json!({ "sub": name, "client_id": name, "jti": name, "org": name })
+    });
+    fill(
+        "one long scope",
+        |index| json!({ "scope": format!("orders:read {index}{}", "x".repeat(5000)) }),
+    );
+    fill(
+        "the same scope again and again",
+        |index| json!({ "jti": index.to_string(), "scope": "orders:read ".repeat(400).trim_end() }),
+    );
+    fill(
+        "a long claim that nobody reads",
+        |index| json!({ "jti": index.to_string(), "more": "x".repeat(5000) }),
+    );
+}
+
+fn quota() -> CompiledQuota {
+    CompiledQuota::compile(&Quota {
+        requests: NonZeroU32::new(500).expect("not zero"),
+        period: Duration::from_secs(60),
+        burst: NonZeroU32::new(50).expect("not zero"),
+    })
+}
+
+/// Two million here; whether more of them come changes nothing, because none of them is kept.
+#[test]
+fn s113_principals_beyond_a_full_map_take_no_byte_more() {
+    let quota = quota();
+    let now = Tick::from_nanos(1);
+    let buckets = Buckets::new(BUCKETS_MAX);
+    // What a hash of them would be: spread over all bits.
+    let key = |principal: u128| (principal + 1).wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645);
+    let filling = allocation_counter::measure(|| {
+        for principal in 0..BUCKETS_MAX as u128 {
+            buckets.spend(&quota, key(principal), now).expect("a bucket of its own");
+        }
+    });
+    assert_eq!(buckets.len(), BUCKETS_MAX);
+    println!(
+        "{BUCKETS_MAX} principals: {} bytes, {} at most",
+        filling.bytes_current, filling.bytes_max
+    );
+    assert!(filling.bytes_current < 64 * 1024 * 1024, "{}", filling.bytes_current);
+    let flood = allocation_counter::measure(|| {
+        for principal in 0..BUCKETS_MAX as u128 {
+            // Refused or not: a newcomer shares.
+            let _ = buckets.spend(&quota, key(principal + 1_000_000_000), now);
+        }
+    });
+    assert_eq!((flood.bytes_current, buckets.len()), (0, BUCKETS_MAX));
+    // Who was there before has what they had: of 50, one was spent, and the next one leaves 48.
+    assert_eq!(buckets.peek(&quota, key(7), now).expect("some are left").remaining, 48);
+}
