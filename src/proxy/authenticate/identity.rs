@@ -180,6 +180,7 @@ impl Identity {
             issuer: _,
             scopes,
             audiences,
+            expires_at: _,
             usable_until: _,
             claims,
             headers,
