@@ -91,6 +91,22 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
 }
 
 #[test]
+fn a_remembered_answer_about_a_token_allocates_nothing() {
+    let fixture = Fixture::with_keys(0);
+    let asked = |token| {
+        request(Ask {
+            token: Some(token),
+            ..ask("/v1/told")
+        })
+    };
+    fixture.told("opaque", &Fixture::good_answer());
+    assert_eq!(allocations(&fixture, &asked("opaque"), None), 0);
+    fixture.told("revoked", &serde_json::json!({ "active": false }));
+    assert_eq!(allocations(&fixture, &asked("revoked"), Some("token_inactive")), 0);
+    fixture.denies(&asked("never-seen"), "needs");
+}
+
+#[test]
 fn a_public_route_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     assert_eq!(allocations(&fixture, &request(ask("/v1/open")), None), 0);

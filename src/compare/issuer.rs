@@ -4,6 +4,7 @@ use crate::compare::Weaker;
 use crate::compare::finding::duration;
 use crate::compare::finding::listed;
 use crate::compare::route::Placed;
+use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::Mode;
@@ -147,6 +148,9 @@ fn compare_keys(
     let below = |folder: &Path, path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
     match (old, new) {
         (KeySource::Remote(old), KeySource::Remote(new)) => compare_remote((old_folder, old), (folder, new), report),
+        (KeySource::Introspection(old), KeySource::Introspection(new)) => {
+            compare_asked((old_folder, old), (folder, new), report);
+        }
         (KeySource::Pem(old), KeySource::Pem(new)) => {
             let old: Vec<String> = old.iter().map(|path| below(old_folder, path)).collect();
             let new: Vec<String> = new.iter().map(|path| below(folder, path)).collect();
@@ -160,9 +164,68 @@ fn compare_keys(
                 KeySource::Pem(paths) => ("public_key_files", listed(paths.iter().map(|path| below(folder, path)))),
                 KeySource::File(path) => ("jwks_file", below(folder, path)),
                 KeySource::Remote(remote) => place(&remote.at),
+                KeySource::Introspection(asked) => ("introspection", asked.url.to_string()),
             };
             let ((before, was), (key, is)) = (words(old_folder, old), words(folder, new));
             report(key, format!("{before}: {was}"), format!("{key}: {is}"));
+        }
+    }
+}
+
+/// Who is asked, how far the way there can be trusted, and how long an answer is believed.
+fn compare_asked(
+    (old_folder, old): (&Path, &Introspection),
+    (folder, new): (&Path, &Introspection),
+    report: &mut dyn FnMut(&str, String, String),
+) {
+    let Introspection {
+        url,
+        // Who Keygate is there: a wrong one gets no answer.
+        client_id: _,
+        authentication: _,
+        allow_http,
+        allow_private_addresses,
+        ca_file,
+        // TLS goes through it, and without TLS `allow_http` is the finding.
+        proxy: _,
+        cache_ttl,
+        // How long a token is refused, how much is remembered and asked.
+        negative_ttl: _,
+        cache_bytes_max: _,
+        timeout: _,
+        concurrency: _,
+        breaker: _,
+    } = new;
+    let file = |folder: &Path, file: &Option<std::path::PathBuf>| match file {
+        Some(path) => path.strip_prefix(folder).unwrap_or(path).display().to_string(),
+        None => "the system's".to_owned(),
+    };
+    let (old_file, new_file) = (file(old_folder, &old.ca_file), file(folder, ca_file));
+    let private = (old.allow_private_addresses, *allow_private_addresses);
+    for (what, weaker, was, is) in [
+        ("url", *url != old.url, old.url.to_string(), url.to_string()),
+        (
+            "allow_http",
+            *allow_http && !old.allow_http,
+            old.allow_http.to_string(),
+            allow_http.to_string(),
+        ),
+        (
+            "allow_private_addresses",
+            private.1 && !private.0,
+            private.0.to_string(),
+            private.1.to_string(),
+        ),
+        ("ca_file", old_file != new_file, old_file, new_file),
+        (
+            "cache_ttl",
+            *cache_ttl > old.cache_ttl,
+            duration(old.cache_ttl),
+            duration(*cache_ttl),
+        ),
+    ] {
+        if weaker {
+            report("introspection", format!("{what}: {was}"), format!("{what}: {is}"));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::compare::limit;
 use crate::compare::rules;
 use crate::config::Accept;
 use crate::config::Issuer;
+use crate::config::KeySource;
 use crate::config::Limit;
 use crate::config::Route;
 use crate::config::TwoCredentials;
@@ -130,7 +131,10 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
 fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
     let mut told = false;
     for trusted in now.issuers() {
-        match before.issuers().find(|issuer| issuer.issuer == trusted.issuer) {
+        // One with keys and one that is asked may share a URL; each is compared with its like, where there is one.
+        let asked = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
+        let same_url = before.issuers().filter(|issuer| issuer.issuer == trusted.issuer);
+        match same_url.min_by_key(|issuer| asked(issuer) != asked(trusted)) {
             Some(was) => issuer::compare((before, was), (now, trusted), found),
             None if told => {}
             None => {

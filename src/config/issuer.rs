@@ -4,6 +4,8 @@ use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::discovery::Asked;
 use crate::config::discovery::Discovery;
+use crate::config::introspection;
+use crate::config::introspection::Introspection;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Named;
@@ -38,7 +40,8 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub name: Name,
-    /// Compared with `iss`, byte by byte. No two issuers share one.
+    /// Compared with `iss`, byte by byte. No two issuers share one, but for one with keys and one that is asked: those may be
+    /// one server, whose JWTs are checked and whose other tokens are asked about.
     pub issuer: IssuerUrl,
     pub keys: KeySource,
     /// A token's `aud` must hold one of these. `None` is the visible waiver `audiences: any`. Never empty.
@@ -50,7 +53,7 @@ pub struct Issuer {
     pub types: Vec<String>,
     /// Default 30 s, at most 120 s.
     pub clock_skew: Duration,
-    /// The longest `exp` - `iat` believed. Default 24 h.
+    /// The longest `exp` - `iat` believed; a stream lasts no longer on a token that has no `exp`. Default 24 h.
     pub max_lifetime: Duration,
     /// Further claims that must be there, each with one of these values.
     pub required_claims: Vec<(String, Vec<String>)>,
@@ -85,6 +88,8 @@ pub enum KeySource {
     File(PathBuf),
     /// A JWK set behind a URL.
     Remote(Box<RemoteKeys>),
+    /// Nowhere: it is asked about each token.
+    Introspection(Box<Introspection>),
 }
 
 /// Where a JWK set behind a URL is, and the keys beside it that say how and when it is fetched.
@@ -146,7 +151,8 @@ pub struct Dial {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Issuer")]
 pub(in crate::config) struct Mirror {
-    /// Compared with a token's `iss`, byte by byte. No two issuers share one. Required.
+    /// Compared with a token's `iss`, byte by byte. No two issuers share one, but for one with keys and one with `introspection`.
+    /// Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
     /// A token's `aud` must hold one of these; `any` waives that. Required.
@@ -175,7 +181,7 @@ pub(in crate::config) struct Mirror {
     /// `shadow` lets a request through, without identity, whose token names this issuer and is not good, and counts it
     /// (`outcome="would_deny"`). Anybody can name an issuer, so its routes are open. Default `enforce`.
     mode: Option<Mode>,
-    /// PEM public keys, one a file. Exactly one of this, `jwks_file`, `jwks_url` and `discovery`.
+    /// PEM public keys, one a file. Exactly one of this, `jwks_file`, `jwks_url`, `discovery` and `introspection`.
     public_key_files: Option<Texts<PathBuf>>,
     /// A JWK set in a file, read again when it changes.
     jwks_file: Option<Text<PathBuf>>,
@@ -186,6 +192,8 @@ pub(in crate::config) struct Mirror {
     ///
     /// The keys below say how keys are fetched, and stand only beside this or `jwks_url`.
     discovery: Option<At<Asked>>,
+    /// No keys: the issuer is asked about each token, for tokens that it alone can read (opaque ones, RFC 7662).
+    introspection: Option<At<introspection::Mirror>>,
     /// Allows `http:` where keys are fetched. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
@@ -234,17 +242,21 @@ const FETCH_KEYS: [&str; 10] = [
     "timeout",
 ];
 
+/// Keys that mean nothing where the issuer itself reads its tokens.
+const TOKEN_KEYS: [&str; 2] = ["algorithms", "types"];
+
 pub(in crate::config) fn typed(
     mirrors: Named<Name, Mirror>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Issuer> {
     let mut issuers = BTreeMap::new();
-    let mut urls: Vec<(IssuerUrl, NodeId)> = Vec::new();
+    let mut urls: Vec<(IssuerUrl, NodeId, bool)> = Vec::new();
     for (name, At { value: mut mirror, at }) in mirrors.0 {
         if let Some(url) = &mirror.issuer {
-            refuse_second(&urls, url, checker);
-            urls.push((url.get().clone(), url.at));
+            let asked = checker.tree.entry(at, "introspection").is_some();
+            refuse_second(&urls, url, asked, checker);
+            urls.push((url.get().clone(), url.at, asked));
         }
         let keys = keys(&mut mirror, at, checker);
         let headers = claim_headers(mirror.claim_headers.take(), api_key_header, checker);
@@ -255,9 +267,11 @@ pub(in crate::config) fn typed(
     issuers
 }
 
-/// Two issuers of one URL: whose rules a token meets would be chance (S075 is the same about API keys).
-fn refuse_second(urls: &[(IssuerUrl, NodeId)], url: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
-    let Some(&(_, first)) = urls.iter().find(|(known, _)| known == url.get()) else {
+/// Two issuers of one URL: whose rules a token meets would be chance (S075 is the same about API keys). Not so where one has
+/// keys and the other is asked: what a token is says which.
+fn refuse_second(urls: &[(IssuerUrl, NodeId, bool)], url: &Text<IssuerUrl>, asked: bool, checker: &mut Checker<'_>) {
+    let same = |(known, _, its): &&(IssuerUrl, NodeId, bool)| known == url.get() && *its == asked;
+    let Some(&(_, first, _)) = urls.iter().find(same) else {
         return;
     };
     let problem = checker.with_value(url.at, "another issuer has this URL already");
@@ -437,9 +451,15 @@ fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<
     }
 }
 
-/// Where the keys are: exactly one of four.
+/// Where the keys are: exactly one of five.
 fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
-    let sources = ["discovery", "jwks_url", "jwks_file", "public_key_files"];
+    let sources = [
+        "discovery",
+        "jwks_url",
+        "jwks_file",
+        "public_key_files",
+        "introspection",
+    ];
     let off = mirror
         .discovery
         .as_ref()
@@ -450,7 +470,7 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
         .collect();
     match written.as_slice() {
         [] => {
-            let hint = "one of `discovery: true`, `jwks_url`, `jwks_file` and `public_key_files`";
+            let hint = "one of `discovery: true`, `jwks_url`, `jwks_file` and `public_key_files`, or `introspection`";
             checker.error_with(at, "missing-key", "nothing says where its keys are", hint);
             return None;
         }
@@ -468,6 +488,18 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
                 checker.error(entry, "only-with-jwks-url", problem);
             }
         }
+    }
+    if written.contains(&"introspection") {
+        for key in TOKEN_KEYS {
+            if let Some(entry) = checker.tree.entry(at, key) {
+                let problem =
+                    format!("`{key}` is about tokens that Keygate reads, and this issuer is asked about its own");
+                checker.error(entry, "not-with-introspection", problem);
+            }
+        }
+    }
+    if let Some(asked) = mirror.introspection.take() {
+        return introspection::typed(asked, checker).map(|asked| KeySource::Introspection(Box::new(asked)));
     }
     if let Some(files) = mirror.public_key_files.take() {
         return Some(KeySource::Pem(

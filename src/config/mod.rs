@@ -23,6 +23,7 @@ pub mod built_in;
 pub mod cors;
 pub mod discovery;
 pub mod identity_token;
+pub mod introspection;
 pub mod issuer;
 pub mod limit;
 pub mod listener;
@@ -54,6 +55,7 @@ pub use error::ConfigWarning;
 pub use error::Place;
 pub use identity_token::IdentityToken;
 pub use include::Includes;
+pub use introspection::Introspection;
 pub use issuer::Dial;
 pub use issuer::Issuer;
 pub use issuer::KeySource;
@@ -340,6 +342,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         check_api_key_file(placed, &api_keys, checker);
         check_public_limits(placed, &limits, checker);
         shadow::check(placed, &issuers, &limits, checker);
+        check_one_introspection(placed, checker);
     }
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|placed| &placed.route));
     Some(Config {
@@ -427,5 +430,26 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
             let problem = checker.with_value(at, "counts by who was proved, and this route is public");
             checker.error_with(at, "limit-needs-credential", problem, "count by `ip` or `route` here");
         }
+    }
+}
+
+/// A token that no JWT is says nothing of who issued it, so at most one issuer can be asked. Asking one after the other
+/// would show the tokens of each to the others.
+fn check_one_introspection(placed: &route::Placed, checker: &mut Checker<'_>) {
+    let tree = &checker.tree;
+    let is_asked = |name: &&Name| {
+        let named = |section| tree.entry(section, name.as_str());
+        let mut issuers = tree.sections("issuers").filter_map(named);
+        issuers.any(|issuer| tree.entry(issuer, "introspection").is_some())
+    };
+    let asked: Vec<&str> = placed.route.issuers.iter().filter(is_asked).map(Name::as_str).collect();
+    if asked.len() > 1 {
+        let at = checker.tree.entry(placed.at, "issuers").unwrap_or(placed.at);
+        let problem = format!(
+            "opaque tokens would go to {}, and only one of them can be asked",
+            asked.join(" and ")
+        );
+        let hint = "name the issuers of this route, at most one of them with `introspection`";
+        checker.error_with(at, "two-introspections", problem, hint);
     }
 }

@@ -230,11 +230,13 @@ pub(in crate::config) struct Mirror {
     /// Which requests. Required.
     #[schemars(required)]
     r#match: Option<At<MatchMirror>>,
-    /// Credential types that count. This, the defaults' or `public: true`.
+    /// Credential types that count: `jwt` (bearer tokens, also opaque ones of an issuer with `introspection`), `api_key`.
+    /// This, the defaults' or `public: true`.
     accept: Option<At<Vec<At<Accept>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
     public: Option<At<bool>>,
-    /// Whose tokens count. Default: the defaults', or those of every issuer, where `accept` has `jwt`.
+    /// Whose tokens count, at most one issuer with `introspection` among them. Default: the defaults', or those of every
+    /// issuer, where `accept` has `jwt`.
     issuers: Option<Texts<Name>>,
     /// Replaces the issuers' audiences on this route.
     audiences: Option<Texts<Word>>,

@@ -7,8 +7,10 @@
 mod handles;
 
 pub use handles::AnswerLabel;
+pub use handles::CallResult;
 pub use handles::CredentialLabel;
 pub use handles::FetchResult;
+pub use handles::IntrospectionMetrics;
 pub use handles::IssuerGauges;
 pub use handles::IssuerMetrics;
 pub use handles::LimitMetrics;
@@ -119,6 +121,12 @@ pub struct Metrics {
     issuer_next_fetch: GaugeVec,
     issuer_consecutive_failures: IntGaugeVec,
     state_write_failures: IntCounter,
+    introspection_calls: IntCounterVec,
+    introspection_duration: HistogramVec,
+    introspection_cache: IntCounterVec,
+    introspection_suspended: IntGaugeVec,
+    introspection_cache_entries: IntGaugeVec,
+    introspection_cache_bytes: IntGaugeVec,
     api_keys: IntGaugeVec,
     limit_decisions: IntCounterVec,
     limit_buckets: IntGaugeVec,
@@ -249,6 +257,41 @@ impl Metrics {
                 "keygate_state_write_failures_total",
                 "Attempts to keep something in state_dir that failed.",
             ),
+            introspection_calls: make.counters(
+                "keygate_introspection_calls_total",
+                "Calls to an issuer's introspection endpoint by result (active, inactive, refused, rejected, failure).",
+                &["issuer", "result"],
+            ),
+            introspection_duration: make.histograms(
+                "keygate_introspection_duration_seconds",
+                "Time from a call to an issuer's introspection endpoint to the end of its answer.",
+                "issuer",
+            ),
+            introspection_cache: make.counters(
+                "keygate_introspection_cache_total",
+                "Opaque tokens that an answer was remembered for (hit), or that their issuer had to be asked about (miss).",
+                &["issuer", "result"],
+            ),
+            introspection_suspended: make.gauges(
+                "keygate_introspection_suspended",
+                "Whether an issuer's introspection endpoint failed so often that it is left alone for a while.",
+                "issuer",
+            ),
+            introspection_cache_entries: make.register(
+                IntGaugeVec::new(
+                    Opts::new(
+                        "keygate_introspection_cache_entries",
+                        "Remembered answers of an issuer, that tokens are good (active) or not (refused).",
+                    ),
+                    &["issuer", "kind"],
+                )
+                .expect(NAMES_HOLD),
+            ),
+            introspection_cache_bytes: make.gauges(
+                "keygate_introspection_cache_bytes",
+                "Memory that an issuer's remembered answers take, about.",
+                "issuer",
+            ),
             api_keys: make.gauges(
                 "keygate_api_keys",
                 "API keys by state (active, revoked, expired); expiring_soon are the active ones with less than 7 days.",
@@ -355,6 +398,22 @@ impl Metrics {
         StateMetrics(self.state_write_failures.clone())
     }
 
+    pub fn introspection(&self, issuer: &str) -> IntrospectionMetrics {
+        let cache = |result| self.introspection_cache.with_label_values(&[issuer, result]);
+        let entries = |kind| self.introspection_cache_entries.with_label_values(&[issuer, kind]);
+        let calls = |result: CallResult| self.introspection_calls.with_label_values(&[issuer, result.as_str()]);
+        IntrospectionMetrics {
+            calls: CallResult::ALL.map(calls),
+            duration: self.introspection_duration.with_label_values(&[issuer]),
+            hits: cache("hit"),
+            misses: cache("miss"),
+            suspended: self.introspection_suspended.with_label_values(&[issuer]),
+            good_entries: entries("active"),
+            refused_entries: entries("refused"),
+            bytes: self.introspection_cache_bytes.with_label_values(&[issuer]),
+        }
+    }
+
     pub fn limit(&self, name: &str) -> LimitMetrics {
         LimitMetrics {
             allowed: self.limit_decisions.with_label_values(&[name, "allow"]),
@@ -429,6 +488,12 @@ impl Metrics {
         forget(&self.issuer_last_success, "issuer", &names.issuers);
         forget(&self.issuer_next_fetch, "issuer", &names.issuers);
         forget(&self.issuer_consecutive_failures, "issuer", &names.issuers);
+        forget(&self.introspection_calls, "issuer", &names.issuers);
+        forget(&self.introspection_duration, "issuer", &names.issuers);
+        forget(&self.introspection_cache, "issuer", &names.issuers);
+        forget(&self.introspection_suspended, "issuer", &names.issuers);
+        forget(&self.introspection_cache_entries, "issuer", &names.issuers);
+        forget(&self.introspection_cache_bytes, "issuer", &names.issuers);
         forget(&self.limit_decisions, "limit", &names.limits);
         forget(&self.limit_buckets, "limit", &names.limits);
     }

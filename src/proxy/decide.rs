@@ -16,6 +16,7 @@ use crate::proxy::authenticate;
 use crate::proxy::authenticate::Failure;
 use crate::proxy::authenticate::Need;
 use crate::proxy::authenticate::Principal;
+use crate::proxy::authenticate::introspection::Answered;
 use crate::proxy::authorize;
 use crate::proxy::authorize::Entitlement;
 use crate::proxy::denial::Denial;
@@ -101,6 +102,8 @@ pub struct Trail {
     pub reported_two_credentials: bool,
     /// The limit in shadow mode that would have refused.
     pub spent_in_shadow: Option<Name>,
+    /// What the issuer said that was asked for this request, as a decision before this one needed.
+    pub issuer_answer: Option<Answered>,
     /// A need of an issuer in shadow mode was said before. It has been met since, or cannot be.
     needed: bool,
 }
@@ -139,7 +142,7 @@ pub enum Stage {
 /// authentication against its source.
 ///
 /// # Errors
-/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer's keys have to be asked for,
+/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer has to be asked for keys or its word,
 /// [`Stop::Answered`] when no upstream has to be asked.
 pub fn decide(
     snapshot: &Snapshot,
@@ -183,11 +186,14 @@ pub fn decide(
         authorize::public()
     } else {
         let credential = credential.ok_or(Denial::CredentialMissing)?;
-        trail.credential_type = Some(credential_type(&credential));
+        trail.credential_type = Some(authenticate::kind_of(&credential, &route));
 
         enter(live, Stage::Authenticate);
-        match authenticate::authenticate(&credential, &route, snapshot, live, inbound.undisputed_ip(), now) {
+        let answered = trail.issuer_answer.as_ref();
+        let client_ip = inbound.undisputed_ip();
+        match authenticate::authenticate(&credential, &route, snapshot, live, client_ip, answered, now) {
             Ok(principal) => {
+                trail.credential_type = Some(principal.identity().credential_type);
                 trail.principal = Some(principal.clone());
                 enter(live, Stage::Authorize);
                 let (entitlement, shadow) = authorize::authorize(&principal, &route.requirement, inbound.method())?;
@@ -237,14 +243,15 @@ fn tried_out<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Na
 }
 
 /// What becomes of a credential that is not good, of an issuer in shadow mode: its request goes on without a principal,
-/// also where the issuer's keys are not there to judge it by.
+/// also where the issuer's keys or its word are not there to judge it by.
 fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
     let reason = match failure {
         Failure::Needs(need) if !trail.needed => {
             trail.needed = true;
             return Err(Stop::Needs(need));
         }
-        Failure::Needs(_) | Failure::CannotTell => Denial::KeysUnavailable.reason(),
+        Failure::Needs(need) => Denial::from(need.lack()).reason(),
+        Failure::CannotTell(lack) => Denial::from(lack).reason(),
         Failure::Refused(refusal) => refusal.reason(),
     };
     trail.would_deny(reason, Some(issuer));
@@ -313,19 +320,12 @@ fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
         .map_or(denial, Denial::Accept)
 }
 
-fn credential_type(credential: &Credential<'_>) -> authenticate::CredentialType {
-    match credential {
-        Credential::Bearer(_) => authenticate::CredentialType::Jwt,
-        Credential::ApiKey(_) => authenticate::CredentialType::ApiKey,
-    }
-}
-
 /// Counts a failure of the caller's against its address. A source that failed too often is told so instead of why, so
 /// that it learns nothing more; a good credential from there never comes here (S117, S118).
 fn failed(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),
-        Failure::CannotTell => Stop::Denied(Denial::KeysUnavailable),
+        Failure::CannotTell(lack) => Stop::Denied(lack.into()),
         Failure::Refused(refusal) => {
             let counted = snapshot
                 .failures

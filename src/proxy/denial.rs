@@ -3,7 +3,9 @@
 use crate::proxy::accept::AcceptError;
 use crate::proxy::accept::HeadError;
 use crate::proxy::answer::CorsError;
+use crate::proxy::authenticate::Lack;
 use crate::proxy::authenticate::Refusal;
+use crate::proxy::authenticate::introspection::Unavailable;
 use crate::proxy::authorize::Forbidden;
 use crate::proxy::intake::IntakeError;
 use crate::proxy::limit::Spent;
@@ -37,6 +39,8 @@ pub enum Denial {
         retry_after: Duration,
     },
     KeysUnavailable,
+    /// The issuer could not be asked, or said nothing.
+    IntrospectionUnavailable(Unavailable),
     /// Whose credential it is may not do this.
     Forbidden(Forbidden),
     LimitSpent(Spent),
@@ -73,6 +77,7 @@ impl Denial {
             Self::Authentication(refusal) => refusal.reason(),
             Self::TooManyFailures { .. } => "too_many_failures",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::IntrospectionUnavailable(unavailable) => unavailable.reason(),
             Self::Forbidden(forbidden) => forbidden.reason(),
             Self::LimitSpent(_) => "limit_spent",
             Self::IdentityTokenUnsigned => "identity_token_unsigned",
@@ -104,4 +109,13 @@ denial_from! {
     IntakeError => Intake,
     Forbidden => Forbidden,
     Spent => LimitSpent,
+}
+
+impl From<Lack> for Denial {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Keys => Self::KeysUnavailable,
+            Lack::Answer(unavailable) => Self::IntrospectionUnavailable(unavailable),
+        }
+    }
 }

@@ -6,7 +6,9 @@ use crate::config::UpstreamKind;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::observe::metrics::Metrics;
+use crate::proxy::authenticate::introspection::Introspection;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::issuer::Proof;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::verified::VerifiedTokens;
 use crate::proxy::decide::Stage;
@@ -60,28 +62,21 @@ impl Live {
 
     /// The state of an issuer: the one there is, as long as its configuration is the same. A changed configuration gets
     /// a new one, so that nothing verified under the old is believed under the new; the keys themselves go over to it
-    /// as long as they come from the same place, so that no request waits for a fetch.
+    /// as long as they come from the same place, so that no request waits for a fetch. Remembered answers of an issuer that
+    /// is asked do not go over: they were judged by the rules of before.
     pub fn issuer(&self, settings: &config::Issuer) -> Arc<IssuerState> {
         let mut issuers = lock(&self.issuers);
         match issuers.get(&settings.name) {
             Some(state) if state.settings() == settings => Arc::clone(state),
             before => {
-                let keys = match before {
-                    Some(state) if state.settings().keys == settings.keys => Arc::clone(state.keys()),
-                    Some(state) => {
-                        let keys = IssuerKeys::new(&settings.keys);
-                        // Other intervals, same place: what it published is as good as before.
-                        if let (KeySource::Remote(old), KeySource::Remote(new)) =
-                            (&state.settings().keys, &settings.keys)
-                            && new.trusts_like(old)
-                        {
-                            keys.take_over(state.keys());
-                        }
-                        Arc::new(keys)
+                let proof = match (&settings.keys, before) {
+                    (KeySource::Introspection(asked), _) => {
+                        let metrics = self.metrics.introspection(settings.name.as_str());
+                        Proof::Introspection(Introspection::new(asked, metrics))
                     }
-                    None => Arc::new(IssuerKeys::new(&settings.keys)),
+                    (source, before) => Proof::Keys(keys(source, before.map(|state| &**state))),
                 };
-                let state = Arc::new(IssuerState::new(settings.clone(), keys));
+                let state = Arc::new(IssuerState::new(settings.clone(), proof));
                 issuers.insert(settings.name.clone(), Arc::clone(&state));
                 state
             }
@@ -136,4 +131,22 @@ impl Live {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Maps of shared state: a panic while the lock is held leaves at worst one entry less.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The keys of an issuer: those there are, as long as they come from the same place.
+fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
+    let Some((settings, keys)) = before.and_then(|state| Some((state.settings(), state.keys()?))) else {
+        return Arc::new(IssuerKeys::new(source));
+    };
+    if settings.keys == *source {
+        return Arc::clone(keys);
+    }
+    let new = IssuerKeys::new(source);
+    // Other intervals, same place: what it published is as good as before.
+    if let (KeySource::Remote(old), KeySource::Remote(source)) = (&settings.keys, source)
+        && source.trusts_like(old)
+    {
+        new.take_over(keys);
+    }
+    Arc::new(new)
 }

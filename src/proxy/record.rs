@@ -204,6 +204,7 @@ const fn credential_label(shown: Option<CredentialType>) -> CredentialLabel {
     match shown {
         None => CredentialLabel::None,
         Some(CredentialType::Jwt) => CredentialLabel::Jwt,
+        Some(CredentialType::Opaque) => CredentialLabel::Opaque,
         Some(CredentialType::ApiKey) => CredentialLabel::ApiKey,
     }
 }

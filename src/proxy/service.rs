@@ -84,7 +84,7 @@ enum Ended {
 
 impl Service {
     /// Decides; meets what the decision lacks, once and within bounds; decides again.
-    async fn decide(&self, session: &Session, ctx: &mut Context) -> Result<Permit, Ended> {
+    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Permit, Ended> {
         let mut needed = false;
         loop {
             let need = match self.decide_once(session, ctx) {
@@ -92,10 +92,14 @@ impl Service {
                 Err(Stop::Denied(denial)) => return Err(Ended::Denied(denial)),
                 Err(Stop::Answered(answer)) => return Err(Ended::Answered(answer)),
                 // Met already, and still lacking: we cannot tell.
-                Err(Stop::Needs(_)) if needed => return Err(Ended::Denied(Denial::KeysUnavailable)),
+                Err(Stop::Needs(need)) if needed => return Err(Ended::Denied(need.lack().into())),
                 Err(Stop::Needs(need)) => need,
             };
-            need.issuer.keys().wait_for_attempt(need.attempt, need.wait).await;
+            ctx.trail.issuer_answer = tokio::select! {
+                answered = need.meet() => answered,
+                // Nobody is let through who is no longer there (S108).
+                error = abandoned(session) => return Err(Ended::Denied(denial_for(&error))),
+            };
             needed = true;
         }
     }
@@ -230,6 +234,11 @@ impl ProxyHttp for Service {
             Ok(permit) => {
                 ctx.permit = Some(permit);
                 Ok(false)
+            }
+            Err(Ended::Denied(Denial::ClientGone)) => {
+                ctx.denial = Some(Denial::ClientGone);
+                session.set_keepalive(None);
+                Ok(true)
             }
             Err(ended) => {
                 let may_go_on = match ended {
@@ -433,6 +442,18 @@ impl ProxyHttp for Service {
         ctx.request_id
             .as_ref()
             .map_or_else(String::new, |id| id.as_str().to_owned())
+    }
+}
+
+/// Returns when the client closes its connection, or sends more, before it was answered. Never returns for a request whose
+/// body has not arrived: its bytes come before the end of the connection, and they are for the upstream.
+async fn abandoned(session: &mut Session) -> Box<Error> {
+    if !session.is_body_done() {
+        return std::future::pending().await;
+    }
+    match session.as_downstream_mut().read_body_or_idle(true).await {
+        Err(error) => error.into_down(),
+        Ok(_) => std::future::pending().await,
     }
 }
 

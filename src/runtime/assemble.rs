@@ -62,7 +62,15 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
             metrics.limit(name.as_str()).set_buckets(limit.len());
         }
         for issuer in &gate.snapshot().issuers {
-            let health = issuer.keys().health(now);
+            if let Some(introspection) = issuer.introspection() {
+                let memory = introspection.memory();
+                let ((good, refused), (good_bytes, refused_bytes)) = (memory.entries(), memory.bytes());
+                memory.metrics.set_remembered(good, refused, good_bytes + refused_bytes);
+            }
+            let Some(keys) = issuer.keys() else {
+                continue;
+            };
+            let health = keys.health(now);
             let keys = health.keys.as_ref();
             metrics.issuer(issuer.name().as_str()).set(IssuerGauges {
                 usable: keys.map_or(0, |keys| keys.jwks.len()),

@@ -13,7 +13,10 @@ use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
 use crate::model::clock::Now;
 use crate::model::names::Name;
+use crate::proxy::authenticate::introspection::Introspection;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::issuer::Proof;
+use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::jwks_cache::NoKeys;
 use crate::proxy::authenticate::jwks_cache::Origin;
 use crate::proxy::service::Gate;
@@ -46,18 +49,15 @@ impl Issuers for GateIssuers {
                 return Refreshed::Unknown;
             };
             let now = || self.0.clock.now();
-            let KeySource::Remote(remote) = &issuer.settings().keys else {
+            let (KeySource::Remote(remote), Some(keys)) = (&issuer.settings().keys, issuer.keys()) else {
                 return Refreshed::NotFetched(health(&issuer, now()));
             };
-            let attempt = issuer.keys().demand();
+            let attempt = keys.demand();
             // A little more than an attempt may take, so that its own time limit is what is reported.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
-            issuer
-                .keys()
-                .wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX))
-                .await;
+            keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
-            match (issuer.keys().has_finished(attempt), &health.last_error) {
+            match (keys.has_finished(attempt), &health.last_error) {
                 (false, _) => Refreshed::Unfinished(health),
                 (true, None) => Refreshed::Good(health),
                 (true, Some(_)) => Refreshed::Failed(health),
@@ -74,7 +74,36 @@ impl GateIssuers {
 }
 
 fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
-    let health = issuer.keys().health(now);
+    match issuer.proof() {
+        Proof::Keys(keys) => health_of_keys(issuer, keys, now),
+        Proof::Introspection(introspection) => health_of_asked(issuer, introspection),
+    }
+}
+
+fn health_of_asked(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
+    let suspended = introspection.memory().metrics.is_suspended();
+    IssuerHealth {
+        name: issuer.name().as_str().to_owned(),
+        issuer: issuer.settings().issuer.as_str().to_owned(),
+        state: if suspended { State::Failing } else { State::Ok },
+        source: source(&issuer.settings().keys, None),
+        keys_from: None,
+        last_good_at: None,
+        age_seconds: None,
+        usable_until: None,
+        last_attempt_at: None,
+        last_error: None,
+        next_fetch_at: None,
+        consecutive_failures: 0,
+        fetches_good: 0,
+        fetches_failed: 0,
+        keys: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
+fn health_of_keys(issuer: &IssuerState, keys: &IssuerKeys, now: Now) -> IssuerHealth {
+    let health = keys.health(now);
     let state = match health.usable {
         Err(NoKeys::NeverLoaded) => State::NoKeys,
         Err(NoKeys::TooStale { .. }) => State::Stale,
@@ -125,6 +154,9 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
+        KeySource::Introspection(asked) => Source::Introspection {
+            url: without_query(asked.url.as_str()).to_owned(),
+        },
         KeySource::Remote(remote) => match &remote.at {
             KeysAt::JwksUrl(url) => Source::JwksUrl {
                 url: without_query(url.as_str()).to_owned(),

@@ -5,6 +5,7 @@ use crate::config::KeySource;
 use crate::model::clock::Now;
 use crate::observe::log::ErrorChain;
 use crate::observe::metrics::Metrics;
+use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::fetch::kept::KeptError;
 use crate::proxy::fetch::kept::KeptKeys;
 use crate::proxy::snapshot::Snapshot;
@@ -34,15 +35,15 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
 
 /// Puts what was kept in place for each issuer that has no keys yet. Reads files: for start and reload.
 pub fn restore(snapshot: &Snapshot, kept: &KeptKeys, now: Now) {
-    for issuer in snapshot.issuers.iter().filter(|issuer| !issuer.keys().is_loaded()) {
+    let with_keys = |issuer| IssuerState::keys(issuer).map(|keys| (issuer, keys));
+    let issuers = snapshot.issuers.iter().map(|issuer| &**issuer).filter_map(with_keys);
+    for (issuer, issuer_keys) in issuers.filter(|(_, keys)| !keys.is_loaded()) {
         let name = issuer.name().as_str();
         match kept.load(issuer.settings(), now.wall) {
             Ok(None) => {}
             Ok(Some(found)) => {
                 let (keys, age_secs) = (found.jwks.len(), found.age.as_secs());
-                issuer
-                    .keys()
-                    .restore(&found.text, found.jwks, found.confirmed, found.age, now);
+                issuer_keys.restore(&found.text, found.jwks, found.confirmed, found.age, now);
                 tracing::info!(
                     issuer = name,
                     keys,

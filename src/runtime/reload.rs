@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
+use crate::config::introspection::ClientAuthentication;
 use crate::control::admin::AdminApi;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
@@ -20,7 +21,10 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::issuer::Proof;
+use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::fetch::file;
+use crate::proxy::fetch::introspect;
 use crate::proxy::fetch::kept::Keeper;
 use crate::proxy::fetch::kept::KeptKeys;
 use crate::proxy::fetch::source;
@@ -88,8 +92,14 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     let mut note = |includes: &Includes, matched: &[PathBuf]| files.config.include(includes, matched);
     let config = config::load_noting(path, &mut note).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
-        if let KeySource::Pem(paths) = &issuer.keys {
-            files.config.add(paths.clone());
+        match &issuer.keys {
+            KeySource::Pem(paths) => files.config.add(paths.clone()),
+            KeySource::Introspection(asked) => {
+                if let ClientAuthentication::PrivateKey(key) = &asked.authentication {
+                    files.config.add([key.file.clone()]);
+                }
+            }
+            KeySource::File(_) | KeySource::Remote(_) => {}
         }
     }
     files.config.add(
@@ -112,6 +122,12 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
             // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
             KeySource::Remote(_) => {}
+            KeySource::Introspection(asked) => {
+                introspect::check_key(asked, &issuer.issuer).map_err(|error| LoadError::Issuer {
+                    issuer: name.clone(),
+                    problem: ErrorChain(&error).to_string(),
+                })?
+            }
         }
     }
     let keys = read_keys(&config)?;
@@ -169,8 +185,8 @@ pub struct Reloader {
     api: Arc<AdminApi>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
-    /// The background work of each issuer, by the issuer's unique number.
-    issuers: BTreeMap<u64, AbortHandle>,
+    /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
+    issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
 
 impl Reloader {
@@ -292,7 +308,9 @@ impl Reloader {
             snapshot.issuers.iter().map(|issuer| (issuer.uid(), issuer)).collect();
         self.issuers.retain(|uid, task| {
             let keep = in_use.contains_key(uid);
-            if !keep {
+            if let Some(task) = task
+                && !keep
+            {
                 task.abort();
             }
             keep
@@ -324,7 +342,7 @@ impl Reloader {
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        for task in self.issuers.values() {
+        for task in self.issuers.values().flatten() {
             task.abort();
         }
     }
@@ -378,30 +396,62 @@ fn follow_issuer(
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
     kept: Option<&Arc<KeptKeys>>,
+) -> Option<AbortHandle> {
+    match issuer.proof() {
+        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept)),
+        Proof::Introspection(introspection) => {
+            readiness.set(&condition(issuer.name()), Condition::Ok, "asked about each token");
+            let inbox = introspection.take_inbox()?;
+            let memory = Arc::clone(introspection.memory());
+            // Not aborted when the configuration changes: requests under way still ask under the one of before.
+            tokio::spawn(introspect::run(
+                issuer.settings().clone(),
+                inbox,
+                memory,
+                Arc::clone(&gate.clock),
+            ));
+            None
+        }
+    }
+}
+
+fn follow_keys(
+    issuer: &Arc<IssuerState>,
+    keys: &Arc<IssuerKeys>,
+    gate: &Arc<Gate>,
+    readiness: &Arc<Readiness>,
+    kept: Option<&Arc<KeptKeys>>,
 ) -> AbortHandle {
+    let keys = Arc::clone(keys);
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuer(issuer.name().as_str());
     let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state()));
     let name = condition(issuer.name());
-    if issuer.keys().is_loaded() {
+    if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
     } else {
         readiness.set(&name, Condition::Failed, "keys not there yet");
     }
     tokio::spawn(async move {
         let watch = async {
-            issuer.keys().loaded().await;
+            keys.loaded().await;
             readiness.set(&name, Condition::Ok, "keys loaded");
         };
         // Ended by aborting this task, so nobody ever sends.
         let (_never, stop) = tokio::sync::watch::channel(false);
-        let keys = Arc::clone(issuer.keys());
         match issuer.settings().keys {
-            KeySource::Pem(_) => watch.await,
+            KeySource::Pem(_) | KeySource::Introspection(_) => watch.await,
             KeySource::File(_) | KeySource::Remote(_) => {
                 tokio::join!(
                     watch,
-                    source::run(issuer.settings().clone(), keys, clock, metrics, keeper, stop)
+                    source::run(
+                        issuer.settings().clone(),
+                        Arc::clone(&keys),
+                        clock,
+                        metrics,
+                        keeper,
+                        stop
+                    )
                 );
             }
         }
@@ -435,8 +485,10 @@ pub fn install(loaded: &mut Loaded, live: &Live, generation: u64, now: Now) -> R
     }
     published.replace(signer, now.wall);
     for issuer in &snapshot.issuers {
-        if let Some((text, jwks)) = loaded.pems.remove(issuer.name()) {
-            issuer.keys().start_attempt(now).succeed(&text, jwks, now);
+        if let Some((text, jwks)) = loaded.pems.remove(issuer.name())
+            && let Some(keys) = issuer.keys()
+        {
+            keys.start_attempt(now).succeed(&text, jwks, now);
         }
     }
     replace_keys(&live.directory, std::mem::take(&mut loaded.keys));

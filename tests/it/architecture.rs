@@ -142,7 +142,7 @@ const HOMES: [(&str, &[&str]); 45] = [
         ],
     ),
     ("async_trait", &["proxy/connection.rs", "proxy/service.rs"]),
-    // Where something waits; `jwks_cache` for a fetch.
+    // Where something waits; `jwks_cache` for a fetch, `introspection` for an issuer's answer.
     (
         "tokio",
         &[
@@ -151,6 +151,7 @@ const HOMES: [(&str, &[&str]); 45] = [
             "proxy/connection.rs",
             "proxy/service.rs",
             "proxy/authenticate/jwks_cache.rs",
+            "proxy/authenticate/introspection.rs",
         ],
     ),
     ("jsonwebtoken", &["jose/"]),
@@ -166,6 +167,7 @@ const HOMES: [(&str, &[&str]); 45] = [
             "observe/trace.rs",
             "proxy/authenticate/identity.rs",
             "proxy/authenticate/jwks_cache.rs",
+            "proxy/authenticate/introspection.rs",
             "proxy/fetch/",
             "cli/token.rs",
         ],

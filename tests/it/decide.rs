@@ -86,7 +86,7 @@ impl Gate {
         let set = jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
         let jwks = Jwks::parse(set.as_bytes()).unwrap();
         let now = self.clock.now();
-        let keys = self.snapshot.issuers[0].keys();
+        let keys = self.snapshot.issuers[0].keys().unwrap();
         keys.start_attempt(now).succeed(set.as_bytes(), jwks, now);
     }
 
@@ -189,7 +189,7 @@ fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
     gate.advance(30_000);
     assert_eq!(gate.bearer(&unknown), "needs");
     // S043: the fetch fails; nobody can tell whether the key exists.
-    let keys = gate.snapshot.issuers[0].keys();
+    let keys = gate.snapshot.issuers[0].keys().unwrap();
     let attempt = keys.start_attempt(gate.clock.now());
     assert_eq!(gate.bearer(&unknown), "needs", "one is under way");
     attempt.fail("on purpose");

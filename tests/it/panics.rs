@@ -69,7 +69,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     }));
     let snapshot = Snapshot::compile(&config, &live, 1).unwrap();
     let set = jwk_set(&[key.public_jwk()]);
-    let keys = snapshot.issuers[0].keys();
+    let keys = snapshot.issuers[0].keys().unwrap();
     keys.start_attempt(now)
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
     let kept = Kept::default();

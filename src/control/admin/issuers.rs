@@ -67,7 +67,8 @@ pub struct IssuerHealth {
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Ok,
-    /// The last good keys serve, and the last attempt to get newer ones failed.
+    /// The last good keys serve, and the last attempt to get newer ones failed; or an issuer that is asked failed so often
+    /// that it is left alone for a while.
     Failing,
     /// The last good keys are older than `max_stale`: tokens are answered with 503.
     Stale,
@@ -92,6 +93,10 @@ pub enum Source {
     },
     PublicKeyFiles {
         paths: Vec<String>,
+    },
+    /// No keys: the issuer is asked about each token.
+    Introspection {
+        url: String,
     },
 }
 

@@ -30,16 +30,18 @@ const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
 pub enum CredentialLabel {
     None,
     Jwt,
+    Opaque,
     ApiKey,
 }
 
 impl CredentialLabel {
-    const ALL: [Self; 3] = [Self::None, Self::Jwt, Self::ApiKey];
+    const ALL: [Self; 4] = [Self::None, Self::Jwt, Self::Opaque, Self::ApiKey];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::None => NONE,
             Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
             Self::ApiKey => "api_key",
         }
     }
@@ -281,6 +283,86 @@ pub struct StateMetrics(pub(super) IntCounter);
 impl StateMetrics {
     pub fn write_failed(&self) {
         self.0.inc();
+    }
+}
+
+/// How a call to an introspection endpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallResult {
+    /// The token is good.
+    Active,
+    /// The issuer says that it is not.
+    Inactive,
+    /// The issuer says that it is, and what else it says does not meet our rules.
+    Refused,
+    /// An answer came that says nothing: not 200, too long, no introspection response.
+    Rejected,
+    /// No answer came: network, TLS, time.
+    Failure,
+}
+
+impl CallResult {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Inactive,
+        Self::Refused,
+        Self::Rejected,
+        Self::Failure,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// What is known about asking one issuer about its tokens.
+#[derive(Clone, Debug)]
+pub struct IntrospectionMetrics {
+    pub(super) calls: [IntCounter; CallResult::ALL.len()],
+    pub(super) duration: Histogram,
+    pub(super) hits: IntCounter,
+    pub(super) misses: IntCounter,
+    pub(super) suspended: IntGauge,
+    pub(super) good_entries: IntGauge,
+    pub(super) refused_entries: IntGauge,
+    pub(super) bytes: IntGauge,
+}
+
+impl IntrospectionMetrics {
+    pub fn called(&self, result: CallResult, duration: Duration) {
+        self.calls[result as usize].inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// A remembered answer was used.
+    pub fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// The issuer has to be asked.
+    pub fn missed(&self) {
+        self.misses.inc();
+    }
+
+    /// Whether the endpoint is left alone for now.
+    pub fn set_suspended(&self, suspended: bool) {
+        self.suspended.set(i64::from(suspended));
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.get() != 0
+    }
+
+    pub fn set_remembered(&self, good: usize, refused: usize, bytes: u64) {
+        self.good_entries.set(count(good));
+        self.refused_entries.set(count(refused));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

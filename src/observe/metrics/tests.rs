@@ -37,6 +37,9 @@ fn full() -> Metrics {
         next_fetch: Some(Timestamp::from_unix_secs(2000)),
         consecutive_failures: 3,
     });
+    let introspection = metrics.introspection("main");
+    introspection.called(CallResult::Active, Duration::from_millis(2));
+    introspection.set_remembered(2, 1, 3_000);
     metrics.limit("per-key").allowed();
     metrics.set_api_keys(ApiKeyCounts::default());
     metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));

@@ -13,9 +13,12 @@ use std::hash::Hasher;
 use std::sync::OnceLock;
 
 /// How a principal proved itself. A closed set; the text is a metric label and a header value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CredentialType {
+    #[default]
     Jwt,
+    /// A bearer token that its issuer was asked about.
+    Opaque,
     ApiKey,
 }
 
@@ -23,14 +26,16 @@ impl CredentialType {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
             Self::ApiKey => "api_key",
         }
     }
 }
 
-/// What a verified token says.
+/// What a verified token says, or its issuer of it.
 #[derive(Clone, Debug, Default)]
 pub struct TokenIdentity {
+    pub credential_type: CredentialType,
     pub subject: Option<String>,
     pub client_id: Option<String>,
     pub organization: Option<String>,
@@ -151,7 +156,7 @@ impl Identity {
             issuer: Some(header_value(realm)),
         };
         Self {
-            credential_type: CredentialType::Jwt,
+            credential_type: token.credential_type,
             subject: token.subject.map(Into::into),
             client_id: token.client_id.map(Into::into),
             organization: token.organization.map(Into::into),
@@ -208,7 +213,7 @@ impl Identity {
     pub fn api_key_id(&self) -> Option<KeyId> {
         match self.credential_type {
             CredentialType::ApiKey => self.credential_id.as_deref()?.parse().ok(),
-            CredentialType::Jwt => None,
+            CredentialType::Jwt | CredentialType::Opaque => None,
         }
     }
 

@@ -1,7 +1,9 @@
-//! An issuer as the data side knows it: its rules, its keys, and a number that no other issuer ever had.
+//! An issuer as the data side knows it: its rules, what its tokens are proved by, and a number that no other issuer ever
+//! had.
 
 use crate::config;
 use crate::model::names::Name;
+use crate::proxy::authenticate::introspection::Introspection;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::token::TokenRules;
 use std::sync::Arc;
@@ -14,17 +16,25 @@ pub struct IssuerState {
     uid: u64,
     settings: config::Issuer,
     rules: TokenRules,
-    keys: Arc<IssuerKeys>,
+    proof: Proof,
+}
+
+/// What proves an issuer's tokens.
+pub enum Proof {
+    /// A signature, by one of these.
+    Keys(Arc<IssuerKeys>),
+    /// The issuer's own word, each time it is needed.
+    Introspection(Introspection),
 }
 
 impl IssuerState {
-    /// `keys` were made for `settings.keys`.
-    pub fn new(settings: config::Issuer, keys: Arc<IssuerKeys>) -> Self {
+    /// `proof` was made for `settings.keys`.
+    pub fn new(settings: config::Issuer, proof: Proof) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             uid: NEXT.fetch_add(1, Ordering::Relaxed),
             rules: TokenRules::compile(&settings),
-            keys,
+            proof,
             settings,
         }
     }
@@ -45,7 +55,23 @@ impl IssuerState {
         &self.rules
     }
 
-    pub fn keys(&self) -> &Arc<IssuerKeys> {
-        &self.keys
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// `None` for an issuer that is asked.
+    pub fn keys(&self) -> Option<&Arc<IssuerKeys>> {
+        match &self.proof {
+            Proof::Keys(keys) => Some(keys),
+            Proof::Introspection(_) => None,
+        }
+    }
+
+    /// `None` for an issuer with keys.
+    pub fn introspection(&self) -> Option<&Introspection> {
+        match &self.proof {
+            Proof::Keys(_) => None,
+            Proof::Introspection(introspection) => Some(introspection),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod claims;
 mod error;
 
+pub use claims::Claims;
 pub use error::TokenError;
 
 use crate::config;
@@ -15,8 +16,8 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
 use crate::proxy::authenticate::ClaimPicks;
+use crate::proxy::authenticate::CredentialType;
 use crate::proxy::authenticate::TokenIdentity;
-use claims::Claims;
 use std::time::Duration;
 
 /// What an issuer's tokens must be, compiled from its configuration.
@@ -77,6 +78,81 @@ impl TokenRules {
     pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
         expires_at.saturating_add(self.clock_skew)
     }
+
+    /// Checks what the issuer itself says of a token (RFC 7662 section 2.2) by the rules that its claims would be checked
+    /// by, and gives its `exp` beside it. `iss` and `exp` may be absent: whom we asked we know, and that the token is active
+    /// the issuer has said. Without `exp`, [`Timestamp::MAX`] stands for it, and streams last `max_lifetime` at most.
+    ///
+    /// # Errors
+    /// The first check to fail.
+    pub fn check_answer(&self, claims: &Claims, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
+        if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
+            return Err(TokenError::Issuer);
+        }
+        let exp = self.check_times(claims, now)?;
+        self.check_required(claims)?;
+        let expires_at = exp.unwrap_or_else(|| now.saturating_add(self.max_lifetime));
+        let identity = self.identity(CredentialType::Opaque, claims, expires_at)?;
+        Ok((identity, exp.unwrap_or(Timestamp::MAX)))
+    }
+
+    /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`, where there is one.
+    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
+        let expires_at = claims.time("exp")?;
+        let not_before = claims.time("nbf")?;
+        let issued_at = claims.time("iat")?;
+        if let Some(expires_at) = expires_at
+            && now > self.usable_until(expires_at)
+        {
+            let late_secs = now.saturating_since(expires_at).as_secs();
+            return Err(TokenError::Expired { late_secs });
+        }
+        let horizon = now.saturating_add(self.clock_skew);
+        if not_before.is_some_and(|not_before| not_before > horizon) {
+            return Err(TokenError::NotYetValid);
+        }
+        if issued_at.is_some_and(|issued_at| issued_at > horizon) {
+            return Err(TokenError::IssuedInFuture);
+        }
+        // Without `iat` the token may have been issued just now, by a clock ahead of ours by the skew.
+        let issued_at = issued_at.unwrap_or(horizon);
+        if expires_at.is_some_and(|expires_at| expires_at.saturating_since(issued_at) > self.max_lifetime) {
+            return Err(TokenError::Lifetime);
+        }
+        Ok(expires_at)
+    }
+
+    fn check_required(&self, claims: &Claims) -> Result<(), TokenError> {
+        for (name, allowed) in &self.required_claims {
+            claims.check_required(name, allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Who a token is for, by its claims or its issuer's word: the one way from either to an identity.
+    fn identity(
+        &self,
+        credential_type: CredentialType,
+        claims: &Claims,
+        expires_at: Timestamp,
+    ) -> Result<TokenIdentity, TokenError> {
+        let audiences = claims.audiences()?;
+        if audiences.is_empty() && self.audience == Audience::Required {
+            return Err(TokenError::ClaimMissing("aud"));
+        }
+        Ok(TokenIdentity {
+            credential_type,
+            subject: claims.name("sub")?,
+            client_id: claims.first_name(&self.client_id_claims)?,
+            organization: claims.name(&self.organization_claim)?,
+            token_id: claims.name("jti")?,
+            scopes: claims.scopes(&self.scope_claims)?,
+            audiences,
+            claims: claims.picked(&self.picks)?,
+            expires_at,
+            usable_until: self.usable_until(expires_at),
+        })
+    }
 }
 
 impl<'a> ParsedToken<'a> {
@@ -123,14 +199,13 @@ impl<'a> ParsedToken<'a> {
         let access_type = self.check_type(rules)?;
         self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
         // From here on the issuer speaks.
-        let expires_at = self.check_times(rules, now)?;
+        let expires_at = rules.check_times(&self.claims, now)?;
+        let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
         if access_type == AccessType::Unsaid {
             self.refuse_id_token()?;
         }
-        for (name, allowed) in &rules.required_claims {
-            self.claims.check_required(name, allowed)?;
-        }
-        self.identity(rules, expires_at)
+        rules.check_required(&self.claims)?;
+        rules.identity(CredentialType::Jwt, &self.claims, expires_at)
     }
 
     fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
@@ -161,31 +236,6 @@ impl<'a> ParsedToken<'a> {
         }
     }
 
-    /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`.
-    fn check_times(&self, rules: &TokenRules, now: Timestamp) -> Result<Timestamp, TokenError> {
-        let expires_at = self.claims.time("exp")?.ok_or(TokenError::ClaimMissing("exp"))?;
-        let not_before = self.claims.time("nbf")?;
-        let issued_at = self.claims.time("iat")?;
-        let usable_until = rules.usable_until(expires_at);
-        if now > usable_until {
-            let late_secs = now.saturating_since(expires_at).as_secs();
-            return Err(TokenError::Expired { late_secs });
-        }
-        let horizon = now.saturating_add(rules.clock_skew);
-        if not_before.is_some_and(|not_before| not_before > horizon) {
-            return Err(TokenError::NotYetValid);
-        }
-        if issued_at.is_some_and(|issued_at| issued_at > horizon) {
-            return Err(TokenError::IssuedInFuture);
-        }
-        // Without `iat` the token may have been issued just now, by a clock ahead of ours by the skew.
-        let issued_at = issued_at.unwrap_or(horizon);
-        if expires_at.saturating_since(issued_at) > rules.max_lifetime {
-            return Err(TokenError::Lifetime);
-        }
-        Ok(expires_at)
-    }
-
     /// A token whose `typ` does not say that it is an access token must not carry what only ID tokens have (OpenID
     /// Connect Core section 2, RFC 8725 section 3.12).
     fn refuse_id_token(&self) -> Result<(), TokenError> {
@@ -194,24 +244,6 @@ impl<'a> ParsedToken<'a> {
             Some(mark) => Err(TokenError::NotAccessToken(mark)),
             None => Ok(()),
         }
-    }
-
-    fn identity(&self, rules: &TokenRules, expires_at: Timestamp) -> Result<TokenIdentity, TokenError> {
-        let audiences = self.claims.audiences()?;
-        if audiences.is_empty() && rules.audience == Audience::Required {
-            return Err(TokenError::ClaimMissing("aud"));
-        }
-        Ok(TokenIdentity {
-            subject: self.claims.name("sub")?,
-            client_id: self.claims.first_name(&rules.client_id_claims)?,
-            organization: self.claims.name(&rules.organization_claim)?,
-            token_id: self.claims.name("jti")?,
-            scopes: self.claims.scopes(&rules.scope_claims)?,
-            audiences,
-            claims: self.claims.picked(&rules.picks)?,
-            expires_at,
-            usable_until: rules.usable_until(expires_at),
-        })
     }
 }
 

@@ -62,7 +62,7 @@ impl VerifiedTokens {
     /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
     pub fn remember(&self, token: &str, remembered: Remembered) {
         let entry = Weighed::new(token, remembered);
-        self.cache.insert(TokenText(Secret::new(token.to_owned())), entry);
+        self.cache.insert(TokenText::new(token), entry);
     }
 
     pub fn forget(&self, token: &str) {
@@ -95,7 +95,13 @@ impl fmt::Debug for VerifiedTokens {
 
 /// The text of a token, wiped when it is forgotten. Hashes and compares like the `str` it holds.
 #[derive(Clone, PartialEq, Eq)]
-struct TokenText(Secret<String>);
+pub(in crate::proxy::authenticate) struct TokenText(Secret<String>);
+
+impl TokenText {
+    pub(in crate::proxy::authenticate) fn new(token: &str) -> Self {
+        Self(Secret::new(token.to_owned()))
+    }
+}
 
 impl Borrow<str> for TokenText {
     fn borrow(&self) -> &str {

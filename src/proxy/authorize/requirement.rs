@@ -186,7 +186,7 @@ fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
             // An API key's subject is its client's name or its id, which no issuer vouched for.
             let subject = match identity.credential_type {
                 CredentialType::ApiKey => None,
-                CredentialType::Jwt => identity.subject.as_deref(),
+                CredentialType::Jwt | CredentialType::Opaque => identity.subject.as_deref(),
             };
             (is_one_of(subjects, subject), Unmet::Subject)
         }

@@ -1,9 +1,11 @@
 //! The I/O that meets a need, and nothing else.
 
 pub mod address;
+pub mod breaker;
 pub mod client;
 pub mod discovery;
 pub mod file;
+pub mod introspect;
 pub mod jwks;
 pub mod kept;
 pub mod resolve;

@@ -96,6 +96,8 @@ pub async fn run(
             KeySource::File(path) => file::follow(&issuer.name, path, &keys, &*clock).await,
             // Part of the configuration: read with it, and watched with it.
             KeySource::Pem(_) => {}
+            // Has none.
+            KeySource::Introspection(_) => {}
         }
     };
     tokio::select! {
@@ -257,7 +259,7 @@ pub(in crate::proxy::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: 
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
+pub(in crate::proxy::fetch) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

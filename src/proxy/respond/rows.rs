@@ -152,6 +152,8 @@ pub const ROWS: &[Row] = &[
     r("token_claim_missing", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_claim_invalid", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_required_claim", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_inactive", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_not_bearer", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_expired", 401, "token-expired", "Token expired", "The token has expired; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("api_key_malformed", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
     r("api_key_checksum", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
@@ -162,6 +164,9 @@ pub const ROWS: &[Row] = &[
     r("api_key_wrong_address", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
     r("too_many_failures", 429, "too-many-failures", "Too many failed authentications", "Too many credentials from this address were not accepted; try again later.", None, Challenge::None, false),
     r("keys_unavailable", 503, "keys-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    r("introspection_unavailable", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    r("introspection_suspended", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    r("introspection_busy", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     // Whether it may, and now.
     r("insufficient_scope", 403, "insufficient-scope", "Insufficient scope", "The credential lacks a scope that this resource needs; see `scope`.", Some("insufficient_scope"), Challenge::Scope, false),
     r("client_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),

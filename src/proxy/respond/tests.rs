@@ -15,6 +15,8 @@ use crate::proxy::accept::normalize::PathError;
 use crate::proxy::answer::CorsError;
 use crate::proxy::authenticate::Refusal;
 use crate::proxy::authenticate::api_key::ApiKeyError;
+use crate::proxy::authenticate::introspection::NotGood;
+use crate::proxy::authenticate::introspection::Unavailable;
 use crate::proxy::authenticate::token::TokenError;
 use crate::proxy::authorize::Forbidden;
 use crate::proxy::intake::IntakeError;
@@ -121,14 +123,28 @@ fn api_keys() -> Vec<ApiKeyError> {
     )
 }
 
+fn not_goods() -> Vec<NotGood> {
+    use NotGood as E;
+    all!(NotGood:
+        E::Inactive => E::Inactive, E::NotBearer => E::NotBearer, E::Token(_) => E::Token(TokenError::Issuer),
+    )
+}
+
+fn unavailables() -> Vec<Unavailable> {
+    use Unavailable as E;
+    all!(Unavailable: E::NoAnswer => E::NoAnswer, E::Suspended => E::Suspended, E::Busy => E::Busy)
+}
+
 fn refusals() -> Vec<Refusal> {
     use Refusal as E;
     let others = all!(Refusal:
-        E::Token(_) => E::Token(TokenError::Type), E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown),
+        E::Token(_) => E::Token(TokenError::Type), E::Asked(_) => E::Asked(NotGood::Inactive),
+        E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown),
         E::UnknownIssuer => E::UnknownIssuer, E::WrongAudience => E::WrongAudience,
     );
     let tokens = tokens().into_iter().map(E::Token);
     tokens
+        .chain(not_goods().into_iter().map(E::Asked))
         .chain(api_keys().into_iter().map(E::ApiKey))
         .chain(others)
         .collect()
@@ -174,6 +190,7 @@ fn denials() -> Vec<Denial> {
         D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
         D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
         D::KeysUnavailable => D::KeysUnavailable,
+        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoAnswer),
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
         D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
         D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
@@ -194,6 +211,7 @@ fn denials() -> Vec<Denial> {
         .chain(forbidden)
         .chain(refusals)
         .chain(cors.into_iter().map(D::Cors))
+        .chain(unavailables().into_iter().map(D::IntrospectionUnavailable))
         .chain(others)
         .collect()
 }

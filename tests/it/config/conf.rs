@@ -9,7 +9,12 @@ use std::path::PathBuf;
 
 /// Every configuration in `conf/` and below; files of other kinds are named here, so that a new one cannot slip by.
 fn conf_files() -> Vec<PathBuf> {
-    let not_configurations = ["keys.yaml", "dev-issuer.public.pem", "dev-ca.pem"];
+    let not_configurations = [
+        "keys.yaml",
+        "dev-issuer.public.pem",
+        "dev-ca.pem",
+        "dev-client.private.pem",
+    ];
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::from("conf")];
     while let Some(folder) = folders.pop() {
@@ -30,7 +35,9 @@ fn conf_files() -> Vec<PathBuf> {
 }
 
 fn env(name: &str) -> Option<String> {
-    (name == "KEYGATE_PEPPER").then(|| "a pepper of the tests".to_owned())
+    ["KEYGATE_PEPPER", "INTROSPECTION_SECRET"]
+        .contains(&name)
+        .then(|| "a secret of the tests".to_owned())
 }
 
 fn json(path: &Path) -> Value {

@@ -30,8 +30,8 @@ use std::sync::mpsc;
 
 const GOLDEN: &str = "tests/data/refusals.txt";
 
-/// Rows that no request over HTTP/1.1 can cause, and why. Their text is in the golden file beside `respond.rs`.
-const NOT_OVER_THE_WIRE: [(&str, &str); 11] = [
+/// Rows that no request over HTTP/1.1 can cause here, and why. Their text is in the golden file beside `respond.rs`.
+const NOT_OVER_THE_WIRE: [(&str, &str); 16] = [
     (
         "framing",
         "what it refuses, the check of the head has refused before; it is for callers without that check",
@@ -61,6 +61,23 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 11] = [
         "it takes a cryptographic library that cannot sign; see `answers`",
     ),
     ("internal_error", "it takes a mistake of ours"),
+    ("token_inactive", "it takes an issuer that is asked; caused in `opaque`"),
+    (
+        "token_not_bearer",
+        "it takes an issuer that is asked; caused in `opaque`",
+    ),
+    (
+        "introspection_unavailable",
+        "it takes an issuer that is asked; caused in `opaque`",
+    ),
+    (
+        "introspection_suspended",
+        "it takes an issuer that is asked; caused in `opaque`",
+    ),
+    (
+        "introspection_busy",
+        "it takes an issuer that is asked; caused in `opaque`",
+    ),
 ];
 
 /// One row, caused: the request, and the answer to it.

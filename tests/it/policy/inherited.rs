@@ -144,7 +144,11 @@ impl Decider {
         let set = issuer::jwk_set(&[signer().public_jwk()]);
         for issuer in &snapshot.issuers {
             let jwks = Jwks::parse(set.as_bytes()).unwrap();
-            issuer.keys().start_attempt(now()).succeed(set.as_bytes(), jwks, now());
+            issuer
+                .keys()
+                .unwrap()
+                .start_attempt(now())
+                .succeed(set.as_bytes(), jwks, now());
         }
         Self { snapshot, live }
     }

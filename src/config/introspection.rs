@@ -1,0 +1,277 @@
+//! How an issuer is asked about tokens it alone can read (RFC 7662): where, as whom, how often, at what cost.
+
+use crate::config::api_keys::secret;
+use crate::config::check::Checker;
+use crate::config::check::Files;
+use crate::config::listener::timeout;
+use crate::config::read::At;
+use crate::config::read::Text;
+use crate::config::text::SecretText;
+use crate::config::text::Size;
+use crate::config::text::Timeout;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::model::algorithm::Algorithm;
+use crate::model::secret::Secret;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// `issuers.<name>.introspection`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introspection {
+    pub url: Url,
+    /// Who Keygate is at the issuer.
+    pub client_id: String,
+    pub authentication: ClientAuthentication,
+    /// Allows `http:`. Default false.
+    pub allow_http: bool,
+    /// Allows addresses that are private, loopback, link-local or otherwise not public; checked on the address that is
+    /// dialled. Default false.
+    pub allow_private_addresses: bool,
+    /// PEM certificates trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// An HTTP proxy for the calls.
+    pub proxy: Option<Url>,
+    /// How long an answer that a token is good is believed; never past its `exp`. Default 30 s, at most 5 min.
+    pub cache_ttl: Duration,
+    /// How long any other answer is believed. Default 5 s, at most 5 min.
+    pub negative_ttl: Duration,
+    /// Bytes that remembered answers may take, about. Default 16 MiB.
+    pub cache_bytes_max: u64,
+    /// How long a request waits for an answer, and how long one call may take. Default 3 s.
+    pub timeout: Duration,
+    /// Calls at once. Default 64.
+    pub concurrency: usize,
+    pub breaker: Breaker,
+}
+
+/// How Keygate proves to the issuer who it is (RFC 7662 section 2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// `client_secret_basic` (RFC 6749 section 2.3.1).
+    Secret(Secret<Vec<u8>>),
+    /// `private_key_jwt` (RFC 7523 section 2.2).
+    PrivateKey(Box<ClientKey>),
+}
+
+/// `issuers.<name>.introspection.private_key_jwt`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// Where `pem` was read.
+    pub file: PathBuf,
+    /// What was in it; not yet read as a key.
+    pub pem: Secret<Vec<u8>>,
+    /// What the issuer calls the key. Default: its RFC 7638 thumbprint.
+    pub kid: Option<String>,
+    /// Default: the one that the key is for; RS256 for an RSA key.
+    pub algorithm: Option<Algorithm>,
+    /// `aud` of the assertions. Default: the issuer.
+    pub audience: Option<String>,
+}
+
+/// When a failing endpoint is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// So many failed calls in a row open it. Default 5.
+    pub failures: u32,
+    /// How long no call is made before one is tried. Default 5 s.
+    pub open_for: Duration,
+}
+
+/// How the issuer is asked about tokens that it alone can read (RFC 7662).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Introspection")]
+pub(in crate::config) struct Mirror {
+    /// The introspection endpoint. Required.
+    #[schemars(required)]
+    url: Option<Text<Url>>,
+    /// Who Keygate is at the issuer. Required.
+    #[schemars(required)]
+    client_id: Option<Text<Word>>,
+    /// Its secret, sent as `client_secret_basic`: `${NAME}` or `file:path`. This or `private_key_jwt`.
+    client_secret: Option<Text<SecretText>>,
+    /// A key that signs who Keygate is, instead of a secret.
+    private_key_jwt: Option<At<KeyMirror>>,
+    /// Allows `http:` in `url`. Default false.
+    allow_http: Option<bool>,
+    /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
+    allow_private_addresses: Option<bool>,
+    /// PEM certificates trusted instead of the system's.
+    ca_file: Option<Text<PathBuf>>,
+    /// An HTTP proxy for the calls.
+    proxy: Option<Text<Url>>,
+    /// How long an answer that a token is good is believed; never past its expiry. Default `30s`, at most `5m`.
+    cache_ttl: Option<Text<Duration>>,
+    /// How long any other answer is believed. Default `5s`, at most `5m`.
+    negative_ttl: Option<Text<Duration>>,
+    /// Memory for remembered answers, about. Default `16MiB`.
+    cache_bytes: Option<Text<Size>>,
+    /// How long a request waits for an answer, and how long one call may take. Default `3s`.
+    timeout: Option<Text<Timeout>>,
+    /// Calls at once. Default 64.
+    concurrency: Option<At<NonZeroU32>>,
+    /// When a failing endpoint is left alone.
+    breaker: Option<BreakerMirror>,
+}
+
+/// A key that signs who Keygate is (RFC 7523).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "PrivateKeyJwt")]
+pub(in crate::config) struct KeyMirror {
+    /// PEM file of the private key (PKCS #8, not encrypted). Required.
+    #[schemars(required)]
+    key_file: Option<Text<PathBuf>>,
+    /// What the issuer calls the key. Default: its RFC 7638 thumbprint.
+    kid: Option<Text<Word>>,
+    /// Default: what the key is for; RS256 for an RSA key.
+    algorithm: Option<Text<Algorithm>>,
+    /// `aud` of what is signed. Default: the issuer's URL; some servers want the token endpoint's or the introspection endpoint's.
+    audience: Option<Text<Word>>,
+}
+
+/// When a failing endpoint is left alone.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Breaker")]
+pub(in crate::config) struct BreakerMirror {
+    /// So many failed calls in a row, and none is made for a while: requests are answered 503 at once. Default 5.
+    failures: Option<NonZeroU32>,
+    /// For how long; then one call is tried. Default `5s`.
+    open_for: Option<Text<Timeout>>,
+}
+
+/// A revoked token would pass for longer, and one cut off by mistake stay cut off.
+const TTL_MAX: Duration = Duration::from_secs(300);
+/// More is a mistake of units: the calls share one connection pool and one thread.
+const CONCURRENCY_MAX: u32 = 4096;
+/// Less holds no answer.
+const CACHE_BYTES_MIN: u64 = 64 << 10;
+
+pub(in crate::config) fn typed(
+    At { value: mirror, at }: At<Mirror>,
+    checker: &mut Checker<'_>,
+) -> Option<Introspection> {
+    let url = checker.need(at, "url", mirror.url, "the issuer's introspection endpoint");
+    let hint = "who Keygate is at the issuer; it has to be registered there";
+    let client_id = checker.need(at, "client_id", mirror.client_id, hint);
+    let authentication = authentication(mirror.client_secret, mirror.private_key_jwt, at, checker);
+    let allow_http = mirror.allow_http.unwrap_or(false);
+    if let Some(url) = &url
+        && url.get().scheme() == "http"
+        && !allow_http
+    {
+        let problem = checker.with_value(url.at, "tokens sent without TLS could be read by anyone");
+        let hint = "use https, or say `allow_http: true` beside it";
+        checker.error_with(url.at, "plain-http", problem, hint);
+    }
+    for ttl in [&mirror.cache_ttl, &mirror.negative_ttl].into_iter().flatten() {
+        if *ttl.get() > TTL_MAX {
+            let problem = checker.with_value(ttl.at, "an answer is believed for at most 5m");
+            checker.error_with(ttl.at, "out-of-range", problem, "a revoked token would go on passing");
+        }
+    }
+    if let Some(concurrency) = &mirror.concurrency
+        && concurrency.value.get() > CONCURRENCY_MAX
+    {
+        let problem = format!("at most {CONCURRENCY_MAX} calls at once");
+        checker.error(concurrency.at, "out-of-range", problem);
+    }
+    if let Some(size) = &mirror.cache_bytes
+        && size.get().0 < CACHE_BYTES_MIN
+    {
+        checker.error(size.at, "out-of-range", "at least `64KiB`, or nothing is remembered");
+    }
+    let breaker = mirror.breaker.unwrap_or_default();
+    let secs = Duration::from_secs;
+    Some(Introspection {
+        url: url?.take(),
+        client_id: client_id?.take().0,
+        authentication: authentication?,
+        allow_http,
+        allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
+        ca_file: mirror.ca_file.map(|file| checker.existing_file(&file)),
+        proxy: mirror.proxy.map(Text::take),
+        cache_ttl: mirror.cache_ttl.map_or(secs(30), Text::take),
+        negative_ttl: mirror.negative_ttl.map_or(secs(5), Text::take),
+        cache_bytes_max: mirror.cache_bytes.map_or(16 << 20, |size| size.take().0),
+        timeout: timeout(mirror.timeout, secs(3)),
+        concurrency: mirror.concurrency.map_or(64, |concurrency| {
+            usize::try_from(concurrency.value.get()).unwrap_or(usize::MAX)
+        }),
+        breaker: Breaker {
+            failures: breaker.failures.map_or(5, NonZeroU32::get),
+            open_for: timeout(breaker.open_for, secs(5)),
+        },
+    })
+}
+
+/// Exactly one of the two (RFC 6749 section 2.3).
+fn authentication(
+    client_secret: Option<Text<SecretText>>,
+    key: Option<At<KeyMirror>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<ClientAuthentication> {
+    match (client_secret, key) {
+        (Some(written), None) => {
+            let at = written.at;
+            secret(at, written.take(), checker).map(ClientAuthentication::Secret)
+        }
+        (None, Some(key)) => client_key(key, checker).map(|key| ClientAuthentication::PrivateKey(Box::new(key))),
+        (Some(_), Some(key)) => {
+            let problem = "has both `client_secret` and `private_key_jwt`, and a client proves itself in one way";
+            checker.error_with(key.at, "two-authentications", problem, "remove one of the two");
+            None
+        }
+        (None, None) => {
+            let reported = ["client_secret", "private_key_jwt"]
+                .iter()
+                .any(|key| checker.tree.entry(at, key).is_some());
+            if !reported {
+                let hint = "`client_secret: \"${NAME}\"` or `private_key_jwt: { key_file: … }`";
+                checker.error_with(at, "missing-key", "nothing says how Keygate proves who it is", hint);
+            }
+            None
+        }
+    }
+}
+
+/// A private key is some kilobytes.
+const KEY_BYTES_MAX: u64 = 64 * 1024;
+
+fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker<'_>) -> Option<ClientKey> {
+    let hint = "the private key, PEM (PKCS #8)";
+    let written = checker.need(at, "key_file", mirror.key_file.take(), hint)?;
+    let file = checker.resolve(written.at, written.get());
+    let problem = match std::fs::metadata(&file) {
+        _ if checker.files == Files::MayBeAbsent => return Some(typed_key(mirror, file, Vec::new())),
+        Err(error) => format!("the key cannot be read: {}", error.kind()),
+        // Reading a named pipe would wait for its writer, without end.
+        Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
+        Ok(metadata) if metadata.len() > KEY_BYTES_MAX => "the key's file is over 64 KiB".to_owned(),
+        Ok(_) => match std::fs::read(&file) {
+            Err(error) => format!("the key cannot be read: {}", error.kind()),
+            Ok(pem) => return Some(typed_key(mirror, file, pem)),
+        },
+    };
+    let problem = checker.with_value(written.at, &problem);
+    let hint = "paths are relative to the folder of this file";
+    checker.error_with(written.at, "unreadable-key", problem, hint);
+    None
+}
+
+fn typed_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
+    ClientKey {
+        file,
+        pem: Secret::new(pem),
+        kid: mirror.kid.map(|kid| kid.take().0),
+        algorithm: mirror.algorithm.map(Text::take),
+        audience: mirror.audience.map(|audience| audience.take().0),
+    }
+}

@@ -1,0 +1,189 @@
+//! Is an endpoint worth calling now? Not after so many failures in a row; then one call tries, now and again.
+
+use crate::config::introspection::Breaker as Rules;
+use crate::model::clock::Tick;
+
+/// Counts failures in a row. The clock is an argument.
+#[derive(Debug)]
+pub struct Breaker {
+    rules: Rules,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Tick,
+    },
+    /// One call is under way to see whether the endpoint is back.
+    Probing,
+}
+
+/// Leave to make one call; to be given back with what came of it.
+#[derive(Debug)]
+#[must_use = "a probe that is not given back keeps everybody out"]
+pub struct Pass(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Usual,
+    Probe,
+}
+
+/// What a call showed of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showed {
+    Works,
+    Fails,
+}
+
+/// Whether calls are made from here on, where that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Opened,
+    Closed,
+}
+
+impl Breaker {
+    pub const fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            state: State::Closed { failures: 0 },
+        }
+    }
+
+    /// Whether [`Self::pass`] would refuse at `now`.
+    pub fn refuses(&self, now: Tick) -> bool {
+        match self.state {
+            State::Closed { .. } => false,
+            State::Open { until } => now < until,
+            State::Probing => true,
+        }
+    }
+
+    /// Leave to make a call at `now`; `None` while the endpoint is left alone. Where its time is over, the first to come
+    /// tries, and the others wait for what that shows.
+    pub fn pass(&mut self, now: Tick) -> Option<Pass> {
+        match self.state {
+            State::Closed { .. } => Some(Pass(Kind::Usual)),
+            State::Open { until } if now >= until => {
+                self.state = State::Probing;
+                Some(Pass(Kind::Probe))
+            }
+            State::Open { .. } | State::Probing => None,
+        }
+    }
+
+    /// A call has ended. One that began before the breaker opened changes nothing any more.
+    pub fn ended(&mut self, pass: Pass, showed: Showed, now: Tick) -> Option<Turn> {
+        match (pass.0, self.state, showed) {
+            (Kind::Usual, State::Closed { .. }, Showed::Works) => {
+                self.state = State::Closed { failures: 0 };
+                None
+            }
+            (Kind::Usual, State::Closed { failures }, Showed::Fails) => {
+                let failures = failures.saturating_add(1);
+                self.state = State::Closed { failures };
+                (failures >= self.rules.failures).then(|| self.open(now))
+            }
+            (Kind::Probe, _, Showed::Works) => {
+                self.state = State::Closed { failures: 0 };
+                Some(Turn::Closed)
+            }
+            (Kind::Probe, _, Showed::Fails) => Some(self.open(now)),
+            (Kind::Usual, State::Open { .. } | State::Probing, _) => None,
+        }
+    }
+
+    fn open(&mut self, now: Tick) -> Turn {
+        let until = now.saturating_add(self.rules.open_for);
+        self.state = State::Open { until };
+        Turn::Opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const OPEN_FOR: Duration = Duration::from_secs(5);
+
+    fn breaker(failures: u32) -> Breaker {
+        Breaker::new(Rules {
+            failures,
+            open_for: OPEN_FOR,
+        })
+    }
+
+    fn at(millis: u64) -> Tick {
+        Tick::ZERO.saturating_add(Duration::from_millis(millis))
+    }
+
+    fn call(breaker: &mut Breaker, showed: Showed, now: Tick) -> Option<Turn> {
+        let pass = breaker.pass(now).expect("it lets calls through");
+        breaker.ended(pass, showed, now)
+    }
+
+    #[test]
+    fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
+        let mut breaker = breaker(3);
+        for _ in 0..2 {
+            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+        }
+        assert_eq!(call(&mut breaker, Showed::Works, at(0)), None);
+        for _ in 0..2 {
+            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+        }
+        assert_eq!(call(&mut breaker, Showed::Fails, at(0)), Some(Turn::Opened));
+        assert!(breaker.refuses(at(0)) && breaker.pass(at(0)).is_none());
+    }
+
+    #[test]
+    fn an_open_one_lets_one_try_when_its_time_is_over_and_not_before() {
+        let mut breaker = breaker(1);
+        let _ = call(&mut breaker, Showed::Fails, at(1_000));
+        assert!(breaker.pass(at(5_999)).is_none());
+        assert!(!breaker.refuses(at(6_000)));
+        let probe = breaker.pass(at(6_000)).expect("one may try");
+        assert!(
+            breaker.refuses(at(6_000)) && breaker.pass(at(60_000)).is_none(),
+            "only one"
+        );
+        assert_eq!(breaker.ended(probe, Showed::Fails, at(7_000)), Some(Turn::Opened));
+        assert!(breaker.pass(at(11_999)).is_none());
+        let probe = breaker.pass(at(12_000)).expect("one may try again");
+        assert_eq!(breaker.ended(probe, Showed::Works, at(12_001)), Some(Turn::Closed));
+        assert!(breaker.pass(at(12_001)).is_some() && breaker.pass(at(12_001)).is_some());
+    }
+
+    #[test]
+    fn calls_from_before_it_opened_change_nothing() {
+        let mut breaker = breaker(1);
+        let (slow, slower) = (breaker.pass(at(0)), breaker.pass(at(0)));
+        let _ = call(&mut breaker, Showed::Fails, at(0));
+        assert_eq!(breaker.ended(slow.unwrap(), Showed::Works, at(4_000)), None);
+        assert_eq!(breaker.ended(slower.unwrap(), Showed::Fails, at(4_999)), None);
+        assert!(breaker.refuses(at(4_999)) && !breaker.refuses(at(5_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_refuses_for_longer_than_its_time_without_a_probe_under_way(steps in prop::collection::vec((0_u64..10_000, any::<bool>()), 1..60)) {
+            let mut breaker = breaker(2);
+            let mut now = 0;
+            for (pause, works) in steps {
+                now += pause;
+                let showed = if works { Showed::Works } else { Showed::Fails };
+                match breaker.pass(at(now)) {
+                    Some(pass) => drop(breaker.ended(pass, showed, at(now))),
+                    None => prop_assert!(!breaker.refuses(at(now + 5_000))),
+                }
+            }
+        }
+    }
+}
