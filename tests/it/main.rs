@@ -12,6 +12,7 @@ mod front;
 mod tokens;
 mod issuer_keys;
 mod issuers;
+mod opaque;
 mod forward;
 mod policy;
 mod timeouts;

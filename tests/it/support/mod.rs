@@ -9,6 +9,7 @@ mod gateway;
 mod http1;
 pub mod issuer;
 pub mod raw_issuer;
+pub mod provider;
 mod raw_client;
 
 pub use binary::Binary;
@@ -17,6 +18,7 @@ pub use fake_upstream::ReceivedRequest;
 pub use gateway::GatewayBuilder;
 pub use http1::Response;
 pub use issuer::TestIssuer;
+pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;
 pub use raw_issuer::RawIssuer;
