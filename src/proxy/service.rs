@@ -267,7 +267,7 @@ impl ProxyHttp for Service {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let Some(permit) = &ctx.permit else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
@@ -282,7 +282,12 @@ impl ProxyHttp for Service {
         let Some(chosen) = upstream.choose() else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no endpoint has an address");
         };
-        let peer = peer::plain(chosen.address, &upstream.settings, left);
+        // A WebSocket may be silent for longer than a request may take; the time between two reads is set once, here.
+        let patience = match session.req_header().headers.contains_key(header::UPGRADE) {
+            true => Duration::MAX,
+            false => left,
+        };
+        let peer = peer::plain(chosen.address, &upstream.settings, patience);
         ctx.connect_attempts += 1;
         // An attempt gets the body from its beginning; what was kept of it for that goes through the filter again.
         ctx.body_bytes_in = 0;
