@@ -26,4 +26,5 @@ pub mod store;
 pub mod control;
 pub mod compare;
 pub mod runtime;
+pub mod explain;
 pub mod cli;

@@ -35,6 +35,9 @@ pub enum Command {
         #[arg(long, value_name = "OLD")]
         diff: Option<PathBuf>,
     },
+    /// Show step by step, offline, why a request is let through or refused
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(Box<Explain>),
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = SCHEMA_HELP)]
     Schema(Schema),
@@ -68,6 +71,19 @@ route that asks for a credential is no finding, a new public one is. Of OLD only
 and what it includes is read, so it may come out of a version history:
   git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
 
+const EXPLAIN_HELP: &str = "\
+Decides as the gate would, on the configuration alone: nothing is sent, no limit is spent, and no
+credential is printed. A credential in a file stays out of the shell's history.
+  keygate explain --config keygate.yaml --route orders-read --token-file token.txt
+  keygate explain --config keygate.yaml --request 'GET https://api.example.com/v1/orders/7' --key-file -
+
+Keys behind a URL are not fetched. What the gate kept in its state_dir is used, or hand them over:
+  curl -s https://login.example.com/jwks > jwks.json
+  keygate explain … --jwks main=jwks.json
+
+Exits with 0 when the request is let through, with 1 when it is refused, with 2 when that cannot be
+told: the question is not understood, the configuration is bad, or keys are missing.";
+
 const SCHEMA_HELP: &str = "\
 Example:
   keygate schema > keygate.schema.json
@@ -93,6 +109,53 @@ const TOKEN_HELP: &str = "\
 Example:
   TOKEN=$(keygate token --scope orders:read)
   curl -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:8080/token/hello";
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]
+pub struct Explain {
+    /// The configuration, such as conf/keygate.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// A request that this route matches
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// A method and a URL, such as 'GET https://api.example.com/v1/orders/7'
+    #[arg(long, value_name = "REQUEST")]
+    pub request: Option<String>,
+    /// A bearer token
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file with a bearer token; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// An API key
+    #[arg(long, value_name = "KEY", conflicts_with = "key_file")]
+    pub key: Option<String>,
+    /// A file with an API key; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// A further header; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// Who holds the other end of the connection
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub from: std::net::IpAddr,
+    /// When: 2026-11-22T08:00:00Z, or seconds since 1970 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// The key set of an issuer, in place of what is behind its URL; may be repeated
+    #[arg(long, value_name = "ISSUER=FILE")]
+    pub jwks: Vec<String>,
+    /// How it is told
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
 
 #[derive(Debug, Args)]
 pub struct Schema {

@@ -4,6 +4,7 @@ pub mod args;
 pub mod check;
 pub mod data_folder;
 pub mod issuers;
+pub mod explain;
 pub mod keys;
 pub mod run;
 pub mod schema;
@@ -18,7 +19,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood; 3 of `check`:
-/// good, and weaker than before.
+/// good, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 cannot be told.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
             let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
             return check::check(&file, diff.as_deref(), &mut out, &mut err);
         }
+        Command::Explain(asked) => return explain::explain(&asked, &mut std::io::stdout(), &mut std::io::stderr()),
         Command::Schema(asked) => print(&schema::schema(asked.included)),
         Command::Keys(keys) => run::keys(&keys),
         Command::Issuers(asked) => issuers::issuers(&asked, &mut std::io::stdout(), &mut std::io::stderr()),

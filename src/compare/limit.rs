@@ -1,7 +1,6 @@
 //! How often may a caller come, and how often before?
 
 use crate::compare::Weaker;
-use crate::compare::finding::duration;
 use crate::compare::finding::listed;
 use crate::compare::route::Placed;
 use crate::config::Limit;
@@ -59,19 +58,7 @@ fn words(limit: &Limit) -> String {
         Mode::Enforce => "",
         Mode::Shadow => ", only counted",
     };
-    format!("{}, by {by}{counted}", quota_words(&limit.quota))
-}
-
-pub(in crate::compare) fn quota_words(quota: &Quota) -> String {
-    let unit = match quota.period.as_secs() {
-        1 => "s".to_owned(),
-        60 => "min".to_owned(),
-        3_600 => "hour".to_owned(),
-        86_400 => "day".to_owned(),
-        2_592_000 => "month".to_owned(),
-        _ => duration(quota.period),
-    };
-    format!("{}/{unit}, burst {}", quota.requests, quota.burst)
+    format!("{}, by {by}{counted}", limit.quota)
 }
 
 fn by_word(by: LimitBy) -> &'static str {

@@ -50,13 +50,9 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
     }
     let off = || "off".to_owned();
     match (&old.config.failed_authentication, failed_authentication) {
-        (Some(was), None) => report(["failed_authentication", ""], limit::quota_words(was), off()),
+        (Some(was), None) => report(["failed_authentication", ""], was.to_string(), off()),
         (Some(was), Some(is)) if !limit::at_most(is, was) => {
-            report(
-                ["failed_authentication", ""],
-                limit::quota_words(was),
-                limit::quota_words(is),
-            );
+            report(["failed_authentication", ""], was.to_string(), is.to_string());
         }
         (None, _) | (Some(_), Some(_)) => {}
     }

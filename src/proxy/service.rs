@@ -22,6 +22,7 @@ use crate::proxy::decide::Stop;
 use crate::proxy::denial::Denial;
 use crate::proxy::forward::headers;
 use crate::proxy::forward::peer;
+use crate::proxy::forward::target;
 use crate::proxy::forward::vouch;
 use crate::proxy::intake;
 use crate::proxy::limit;
@@ -119,7 +120,7 @@ impl Service {
             ctx.identity_token = vouch::vouch(&permit, &snapshot, &self.0.live, now.wall)?;
             // pingora keeps the authority of an absolute-form target out of `uri`; the target itself still has it.
             let origin_form = session.req_header().raw_path().starts_with(b"/");
-            ctx.rewritten = rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
+            ctx.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
         });
         outcome.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
@@ -474,30 +475,6 @@ fn facts(request: &RequestHeader) -> RequestFacts {
             .query()
             .map(|query| intake::redact_query(query).into_owned()),
         user_agent: request.headers.get(header::USER_AGENT).map(text),
-    }
-}
-
-/// The target that goes to the upstream, where it differs from the one that came: the path that was matched, without
-/// the prefix that the route strips, and the query as it is.
-fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
-    let route = permit.route();
-    let path = match &route.strip_prefix {
-        Some(prefix) => strip(inbound.path(), prefix),
-        None if as_sent => return None,
-        None => inbound.path(),
-    };
-    Some(match inbound.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    })
-}
-
-/// `path` without `prefix`, which ends at a segment's end; as it is when it does not start so.
-fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
-    match path.strip_prefix(prefix) {
-        Some("") => "/",
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
     }
 }
 

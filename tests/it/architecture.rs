@@ -7,7 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 11] = [
+const MODULES: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
@@ -22,10 +22,14 @@ const MODULES: [(&str, &[&str]); 11] = [
         "runtime",
         &["model", "jose", "config", "store", "observe", "proxy", "control"],
     ),
+    // Decides as the gate does, on what `runtime` loads as `run` does.
+    ("explain", &["model", "jose", "config", "observe", "proxy", "runtime"]),
     // `jose` signs development tokens, `store` writes the keys file while nothing runs, `observe` sets up the log.
     (
         "cli",
-        &["model", "config", "compare", "runtime", "jose", "store", "observe"],
+        &[
+            "model", "config", "compare", "explain", "runtime", "jose", "store", "observe",
+        ],
     ),
     ("main", &["cli"]),
 ];
@@ -85,10 +89,18 @@ const STAGES: [(&str, &[&str]); 19] = [
     // Meets a need and decides nothing.
     ("fetch", &["authenticate", "upstream"]),
     // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read, and what it
-    // takes to sign who called: without that, nothing is forwarded.
+    // takes to sign who called: without that, nothing is forwarded. `accept` for targets and previews.
     (
         "forward",
-        &["authenticate", "answer", "decide", "denial", "live", "snapshot"],
+        &[
+            "accept",
+            "authenticate",
+            "answer",
+            "decide",
+            "denial",
+            "live",
+            "snapshot",
+        ],
     ),
     // `accept` for the methods of a 405's `Allow`.
     ("respond", &["accept", "denial", "snapshot"]),
@@ -190,7 +202,16 @@ const HOMES: [(&str, &[&str]); 45] = [
     ("strsim", &["config/read.rs"]),
     ("prometheus", &["observe/"]),
     ("tracing_subscriber", &["observe/log.rs"]),
-    ("jiff", &["observe/access.rs", "store/keys_file/", "cli/keys.rs"]),
+    (
+        "jiff",
+        &[
+            "observe/access.rs",
+            "store/keys_file/",
+            "explain/token.rs",
+            "cli/keys.rs",
+            "cli/explain.rs",
+        ],
+    ),
     ("parking_lot", &["runtime/serve.rs"]),
     ("axum", &["runtime/"]),
     ("hyper", &["runtime/"]),

@@ -69,10 +69,11 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
     let home = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help");
     let update = std::env::var_os("KEYGATE_UPDATE_GOLDEN").is_some();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["run"],
         &["check"],
+        &["explain"],
         &["schema"],
         &["keys"],
         &["keys", "create"],
@@ -110,6 +111,7 @@ fn what_is_not_understood_is_2_and_says_what_is() {
     for args in [
         &["rnu"][..],
         &["check"],
+        &["explain"],
         &["keys"],
         &["keys", "creat"],
         &["keys", "revoke"],

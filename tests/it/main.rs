@@ -24,3 +24,4 @@ mod cli;
 mod answers;
 mod include;
 mod diff;
+mod explain;

@@ -128,6 +128,15 @@ impl Requirement {
         verdict
     }
 
+    /// Every condition of the rules for `method`, in their order, and whether `identity` meets it. For explaining a decision.
+    pub fn conditions(&self, identity: &Identity, method: &Method) -> Vec<(&config::Rule, &Condition, bool)> {
+        let rules = self.rules.iter().filter(|rule| rule.is_for(method));
+        let conditions = rules.flat_map(|rule| rule.conditions.iter().map(move |condition| (rule, condition)));
+        conditions
+            .map(|(rule, condition)| (rule, condition, unmet(condition, identity).is_none()))
+            .collect()
+    }
+
     /// The scopes a client should ask its issuer for after `forbidden`, as RFC 6750 section 3 puts them in `scope`: those
     /// of the rules that failed.
     pub fn needed(&self, forbidden: Forbidden) -> ScopeSet {

@@ -140,6 +140,14 @@ impl KeptKeys {
         Ok(Self { folder, owner })
     }
 
+    /// The same folder, to read what is in it: nothing is made, and nothing changed. `None` when it is not there. What is
+    /// read belongs to the folder's owner, who may be another than this process.
+    pub fn look(state_dir: &Path) -> Option<Self> {
+        let folder = state_dir.join("issuers");
+        let owner = std::fs::metadata(&folder).ok()?.uid();
+        Some(Self { folder, owner })
+    }
+
     /// The set that was kept of `issuer`; `None` when none was.
     ///
     /// # Errors

@@ -3,3 +3,5 @@
 pub mod headers;
 pub mod peer;
 pub mod vouch;
+pub mod preview;
+pub mod target;

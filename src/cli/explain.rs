@@ -1,0 +1,112 @@
+//! `keygate explain`: why is a request let through, or not? Exit code 0 allowed, 1 refused, 2 not understood or keys missing.
+
+use crate::cli::args::Explain;
+use crate::cli::args::Output;
+use crate::explain;
+use crate::explain::Asked;
+use crate::explain::Explanation;
+use crate::explain::Outcome;
+use crate::explain::What;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use std::error::Error;
+use std::io::Read;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Longer is no credential but the wrong file.
+const CREDENTIAL_BYTES_MAX: u64 = 64 * 1024;
+
+const NOT_TOLD: u8 = 2;
+
+pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    match asked(arguments).and_then(|asked| Ok(explain::explain(&asked)?)) {
+        Ok(explanation) => {
+            // A closed pipe changes nothing about the answer, which is the exit code.
+            let _ = match arguments.output {
+                Output::Text => write!(out, "{explanation}"),
+                Output::Json => writeln!(out, "{}", json(&explanation)),
+            };
+            match explanation.outcome {
+                Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,
+                Outcome::Refused => ExitCode::FAILURE,
+                Outcome::NeedsKeys => ExitCode::from(NOT_TOLD),
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
+            ExitCode::from(NOT_TOLD)
+        }
+    }
+}
+
+fn json(explanation: &Explanation) -> String {
+    serde_json::to_string_pretty(explanation).expect("texts, numbers and lists are JSON")
+}
+
+fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
+    let what = match (&arguments.route, &arguments.request) {
+        (Some(route), _) => What::Route(route.clone()),
+        (None, Some(request)) => What::Request(request.clone()),
+        (None, None) => return Err("say which request: --route NAME or --request 'GET https://host/path'".into()),
+    };
+    let written = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
+        (Some(text), _) => Ok(Some(Secret::new(text.clone()))),
+        (None, Some(file)) => read(file).map(Some),
+        (None, None) => Ok(None),
+    };
+    let split = |pair: &String| match pair.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), PathBuf::from(file))),
+        _ => Err(format!("--jwks {pair}: write ISSUER=FILE")),
+    };
+    Ok(Asked {
+        config: arguments.config.clone(),
+        what,
+        token: written(&arguments.token, &arguments.token_file)?,
+        key: written(&arguments.key, &arguments.key_file)?,
+        headers: arguments.headers.clone(),
+        from: arguments.from,
+        at: match &arguments.at {
+            Some(at) => instant(at)?,
+            None => SystemClock::new().now().wall,
+        },
+        jwks: arguments.jwks.iter().map(split).collect::<Result<_, _>>()?,
+    })
+}
+
+/// A credential from a file, or from stdin for `-`; the line end that follows it is not part of it.
+fn read(file: &Path) -> Result<Secret<String>, Box<dyn Error>> {
+    let failed = |error: std::io::Error| format!("{}: {error}", file.display());
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin()
+            .take(CREDENTIAL_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+    } else {
+        let opened = std::fs::File::open(file).map_err(failed)?;
+        opened
+            .take(CREDENTIAL_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+    }
+    let kept = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(kept);
+    Ok(Secret::new(text))
+}
+
+/// `2026-11-22T08:00:00Z`, or seconds since 1970.
+fn instant(text: &str) -> Result<Timestamp, Box<dyn Error>> {
+    if let Ok(secs) = text.parse() {
+        return Ok(Timestamp::from_unix_secs(secs));
+    }
+    let at: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "--at: write 2026-11-22T08:00:00Z, or seconds since 1970")?;
+    let secs = u64::try_from(at.as_second()).map_err(|_| "--at: before 1970")?;
+    Ok(Timestamp::from_unix_secs(secs))
+}

@@ -1,0 +1,202 @@
+//! Why is this request let through, or not? One decision, step by step, without a server.
+//!
+//! The verdict is that of the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run` compiles
+//! it. What each stage found is told beside it: from what the decision left behind, and for a token from the same parser
+//! that judged it. Nothing is sent, nothing is spent, and no credential is printed.
+
+mod request;
+mod told;
+mod token;
+mod stages;
+
+pub use told::Explanation;
+pub use told::Outcome;
+
+use crate::config;
+use crate::config::ConfigErrors;
+use crate::config::Files;
+use crate::config::KeySource;
+use crate::config::Origins;
+use crate::explain::request::Shaped;
+use crate::explain::stages::Decided;
+use crate::model::clock::Now;
+use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use crate::observe::log::ErrorChain;
+use crate::proxy::accept::Inbound;
+use crate::proxy::accept::head;
+use crate::proxy::decide;
+use crate::proxy::decide::Stage;
+use crate::proxy::decide::Trail;
+use crate::proxy::fetch::file;
+use crate::proxy::fetch::kept::KeptKeys;
+use crate::proxy::live::Live;
+use crate::proxy::snapshot::Snapshot;
+use crate::runtime::assemble;
+use crate::runtime::kept;
+use crate::runtime::reload;
+use crate::runtime::reload::LoadError;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// What is asked about.
+pub struct Asked {
+    pub config: PathBuf,
+    pub what: What,
+    pub token: Option<Secret<String>>,
+    pub key: Option<Secret<String>>,
+    /// Further header lines, `Name: value`.
+    pub headers: Vec<String>,
+    /// Who holds the other end of the connection.
+    pub from: IpAddr,
+    pub at: Timestamp,
+    /// Key sets by the name of their issuer, in place of what is behind a URL.
+    pub jwks: Vec<(String, PathBuf)>,
+}
+
+/// Which request.
+pub enum What {
+    /// One that this route matches.
+    Route(String),
+    /// A method and a URL: `GET https://api.example.com/v1/orders/7`.
+    Request(String),
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    #[error("no route is named `{asked}`; there are {known}")]
+    NoSuchRoute { asked: String, known: String },
+    #[error("{0}")]
+    Request(String),
+    #[error("--jwks {name}: {problem}")]
+    Jwks { name: String, problem: String },
+}
+
+/// Decides the request that is asked about and tells what each stage found.
+///
+/// # Errors
+/// That the configuration, the key sets or the request cannot be read.
+pub fn explain(asked: &Asked) -> Result<Explanation, ExplainError> {
+    let (_, origins) = config::load_placed(&asked.config, Files::MustBeThere)?;
+    let mut loaded = reload::load(&asked.config)?;
+    let config = loaded.config.clone();
+    // A gate that starts keeps what it makes there; nothing is kept of this one.
+    loaded.config.state_dir = None;
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut live = Live::new(assemble::metrics(asked.at), nowhere);
+    let reached = watch(&mut live);
+    let now = Now {
+        wall: asked.at,
+        // Late enough for whatever was kept to have been learned before.
+        tick: Tick::from_nanos(1 << 60),
+    };
+    let snapshot = reload::install(&mut loaded, &live, 1, now).map_err(LoadError::from)?;
+    give_keys(&snapshot, &asked.jwks, now)?;
+    if let Some(kept) = config.state_dir.as_deref().and_then(KeptKeys::look) {
+        kept::restore(&snapshot, &kept, now);
+    }
+    let shaped = request::shape(asked, &config)?;
+    Ok(decide_and_tell(
+        &shaped,
+        &snapshot,
+        &live,
+        now,
+        asked,
+        (&config, &origins),
+        &reached,
+    ))
+}
+
+type Reached = Arc<Mutex<Vec<Stage>>>;
+
+/// Notes every stage that the decision enters.
+fn watch(live: &mut Live) -> Reached {
+    let reached = Reached::default();
+    let noted = Arc::clone(&reached);
+    live.probe = Some(Box::new(move |stage| {
+        noted.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
+    }));
+    reached
+}
+
+/// Puts in place the keys that a running gate would read from files or fetch.
+fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Result<(), ExplainError> {
+    let failed = |name: &str, problem: String| ExplainError::Jwks {
+        name: name.to_owned(),
+        problem,
+    };
+    for (name, _) in given {
+        if !snapshot.issuers.iter().any(|issuer| issuer.name().as_str() == name) {
+            let known: Vec<&str> = snapshot.issuers.iter().map(|issuer| issuer.name().as_str()).collect();
+            return Err(failed(
+                name,
+                format!("there is no such issuer; there are {}", known.join(", ")),
+            ));
+        }
+    }
+    for issuer in &snapshot.issuers {
+        let name = issuer.name().as_str();
+        let set: Option<&Path> = match given.iter().find(|(given, _)| given == name) {
+            Some((_, path)) => Some(path),
+            None => match &issuer.settings().keys {
+                KeySource::File(path) => Some(path),
+                KeySource::Pem(_) | KeySource::Remote(_) => None,
+            },
+        };
+        if let Some(path) = set {
+            let (text, jwks) = file::read_set(path).map_err(|error| failed(name, ErrorChain(&error).to_string()))?;
+            issuer.keys().start_attempt(now).succeed(&text, jwks, now);
+        }
+    }
+    Ok(())
+}
+
+fn decide_and_tell(
+    shaped: &Shaped,
+    snapshot: &Snapshot,
+    live: &Live,
+    now: Now,
+    asked: &Asked,
+    (config, origins): (&config::Config, &Origins),
+    reached: &Reached,
+) -> Explanation {
+    let mut trail = Trail::default();
+    let limits = request::head_limits(&config.requests);
+    let inbound = head::check(&shaped.head, &limits)
+        .map_err(decide::Stop::from)
+        .and_then(|_| {
+            let inbound = Inbound::new(&shaped.parts, asked.from, &snapshot.trusted_proxies, &snapshot.accept)?;
+            Ok(inbound)
+        });
+    let (inbound, verdict) = match inbound {
+        Ok(inbound) => {
+            let verdict = decide::decide(snapshot, live, &inbound, now, &mut trail);
+            (Some(inbound), verdict)
+        }
+        Err(stop) => (None, Err(stop)),
+    };
+    let reached = reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    stages::tell(&Decided {
+        shaped,
+        inbound: inbound.as_ref(),
+        verdict,
+        trail: &trail,
+        reached: &reached,
+        snapshot,
+        config,
+        origins,
+        now,
+    })
+}

@@ -1,0 +1,134 @@
+//! What does the request look like that is asked about? The head that a client would send.
+
+use crate::config::Config;
+use crate::config::RequestLimits;
+use crate::config::Route;
+use crate::config::route::HostPattern;
+use crate::explain::Asked;
+use crate::explain::ExplainError;
+use crate::explain::What;
+use crate::proxy::accept::HeadLimits;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::Version;
+use http::request::Parts;
+
+/// A request in the two forms that it is judged in.
+pub(in crate::explain) struct Shaped {
+    /// As its bytes arrive.
+    pub head: Vec<u8>,
+    /// As the HTTP parser makes them.
+    pub parts: Parts,
+    /// Method and target as they were asked for.
+    pub line: String,
+    pub host: String,
+}
+
+pub(in crate::explain) fn head_limits(limits: &RequestLimits) -> HeadLimits {
+    HeadLimits {
+        head_bytes_max: limits.head_bytes_max,
+        header_count_max: limits.header_count_max,
+        target_bytes_max: limits.target_bytes_max,
+    }
+}
+
+pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped, ExplainError> {
+    let (method, host, target) = match &asked.what {
+        What::Route(name) => {
+            let route = config.routes.iter().find(|route| route.name.as_str() == name);
+            match route {
+                Some(route) => of_route(route),
+                None => {
+                    let known: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+                    return Err(ExplainError::NoSuchRoute {
+                        asked: name.clone(),
+                        known: known.join(", "),
+                    });
+                }
+            }
+        }
+        What::Request(text) => of_text(text)?,
+    };
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for line in &asked.headers {
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(ExplainError::Request("--header: write `Name: value`".to_owned()));
+        };
+        lines.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
+    }
+    if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        lines.insert(0, ("host".to_owned(), host.clone()));
+    }
+    if let Some(token) = &asked.token {
+        lines.push(("authorization".to_owned(), format!("Bearer {}", token.expose())));
+    }
+    if let Some(key) = &asked.key {
+        lines.push((config.api_keys.header.as_str().to_owned(), key.expose().clone()));
+    }
+    let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    for (name, value) in &lines {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    Ok(Shaped {
+        parts: parts(&method, &target, &lines)?,
+        head: head.into_bytes(),
+        line: format!("{method} {target}"),
+        host,
+    })
+}
+
+fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts, ExplainError> {
+    // Not the value, which may be a credential.
+    let wrong = |what: &str| ExplainError::Request(format!("no HTTP parser would take this {what}"));
+    let mut request = http::Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method"))?;
+    *request.uri_mut() = target.parse().map_err(|_| wrong("target"))?;
+    *request.version_mut() = Version::HTTP_11;
+    for (name, value) in lines {
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header name"))?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong("header value"))?;
+        request.headers_mut().append(field, value);
+    }
+    Ok(request.into_parts().0)
+}
+
+/// `GET https://api.example.com/v1/orders/7?x=1`, taken apart without resolving anything in the path: `..` has to arrive.
+fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
+    let wrong = || {
+        ExplainError::Request(
+            "--request: write a method and a URL: `GET https://api.example.com/v1/orders/7`".to_owned(),
+        )
+    };
+    let (method, url) = text.split_once(' ').ok_or_else(wrong)?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = rest.ok_or_else(wrong)?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, target) = rest.split_at(end);
+    if method.is_empty() || host.is_empty() {
+        return Err(wrong());
+    }
+    let target = match target {
+        "" => "/".to_owned(),
+        target if target.starts_with('/') => target.to_owned(),
+        target => format!("/{target}"),
+    };
+    Ok((method.to_owned(), host.to_owned(), target))
+}
+
+/// A request that `route` matches, wildcards filled in with their names.
+fn of_route(route: &Route) -> (String, String, String) {
+    let method = route.methods.first().map_or("GET", Method::as_str);
+    let host = match route.hosts.first() {
+        None | Some(HostPattern::Any) => "gateway.example".to_owned(),
+        Some(HostPattern::Exact(name)) => name.clone(),
+        Some(HostPattern::Suffix(name)) => format!("any.{name}"),
+    };
+    let segment = |segment: &str| {
+        let name = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+        name.map_or(segment, |name| name.trim_start_matches('*')).to_owned()
+    };
+    let path: Vec<String> = route.path.as_str().split('/').map(segment).collect();
+    (method.to_owned(), host, path.join("/"))
+}

@@ -1,0 +1,451 @@
+//! What did each stage find, and what comes of it?
+
+use crate::config::Condition;
+use crate::config::Config;
+use crate::config::LimitBy;
+use crate::config::Mode;
+use crate::config::Origins;
+use crate::config::Rule;
+use crate::config::route::HostPattern;
+use crate::explain::request::Shaped;
+use crate::explain::token;
+use crate::explain::told::Explanation;
+use crate::explain::told::Fact;
+use crate::explain::told::Outcome;
+use crate::explain::told::Problem;
+use crate::explain::told::Told;
+use crate::explain::told::Upstream;
+use crate::explain::told::WouldDeny;
+use crate::explain::told::shown;
+use crate::model::api_key;
+use crate::model::clock::Now;
+use crate::model::scope::Scope;
+use crate::observe::log::ErrorChain;
+use crate::proxy::accept::Inbound;
+use crate::proxy::decide::Permit;
+use crate::proxy::decide::Stage;
+use crate::proxy::decide::Stop;
+use crate::proxy::decide::Trail;
+use crate::proxy::denial::Denial;
+use crate::proxy::forward::headers::IDENTITY_TOKEN;
+use crate::proxy::forward::preview;
+use crate::proxy::intake;
+use crate::proxy::intake::Credential;
+use crate::proxy::respond;
+use crate::proxy::respond::Asked;
+use crate::proxy::snapshot::Route;
+use crate::proxy::snapshot::Snapshot;
+use http::HeaderName;
+use http::Method;
+use http::header;
+use std::sync::Arc;
+
+/// A decision and what it was made from.
+pub(in crate::explain) struct Decided<'a> {
+    pub shaped: &'a Shaped,
+    /// `None` where the request has no one reading.
+    pub inbound: Option<&'a Inbound<'a>>,
+    pub verdict: Result<Permit, Stop>,
+    pub trail: &'a Trail,
+    pub reached: &'a [Stage],
+    pub snapshot: &'a Snapshot,
+    pub config: &'a Config,
+    pub origins: &'a Origins,
+    pub now: Now,
+}
+
+pub(in crate::explain) fn tell(decided: &Decided<'_>) -> Explanation {
+    let mut stages = vec![
+        Told {
+            stage: "accept",
+            reached: true,
+            facts: accept(decided),
+        },
+        stage(decided, Stage::Intake, "intake", intake_facts),
+        stage(decided, Stage::Authenticate, "authenticate", authenticate),
+        stage(decided, Stage::Authorize, "authorize", authorize),
+        stage(decided, Stage::Limit, "limit", limit),
+    ];
+    if let Err(Stop::Denied(denial)) = &decided.verdict
+        && let Some(last) = stages.iter_mut().rev().find(|told| told.reached)
+        && !last.facts.iter().any(|fact| fact.holds == Some(false))
+    {
+        last.facts.push(Fact::check(false, words(denial)));
+    }
+    let request = match decided.inbound {
+        Some(inbound) => format!("{} {}{}", inbound.method(), inbound.host(), inbound.path()),
+        None => shown(&format!(
+            "{} (host {})",
+            without_query(&decided.shaped.line),
+            decided.shaped.host
+        )),
+    };
+    let told = Explanation {
+        request,
+        stages,
+        outcome: Outcome::Refused,
+        status: None,
+        reason: None,
+        problem: None,
+        headers: Vec::new(),
+        upstream: None,
+        needs: None,
+        would_deny: decided.trail.would_deny.as_ref().map(|would| WouldDeny {
+            reason: would.reason,
+            by: would.by.as_ref().map(ToString::to_string),
+        }),
+    };
+    answer(decided, told)
+}
+
+fn without_query(line: &str) -> &str {
+    line.split('?').next().unwrap_or(line)
+}
+
+fn stage(decided: &Decided<'_>, stage: Stage, name: &'static str, facts: fn(&Decided<'_>) -> Vec<Fact>) -> Told {
+    let reached = decided.reached.contains(&stage);
+    Told {
+        stage: name,
+        reached,
+        facts: if reached { facts(decided) } else { Vec::new() },
+    }
+}
+
+fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
+    match &decided.verdict {
+        Ok(permit) => Explanation {
+            outcome: Outcome::Allowed,
+            upstream: upstream(decided, permit),
+            ..told
+        },
+        Err(Stop::Answered(own)) => Explanation {
+            outcome: Outcome::Answered,
+            status: Some(own.status.as_u16()),
+            headers: own
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+                .collect(),
+            ..told
+        },
+        Err(Stop::Needs(_)) => needs_keys(decided, told),
+        Err(Stop::Denied(denial)) => refused(decided, denial, told),
+    }
+}
+
+fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
+    let missing: Vec<String> = decided
+        .trail
+        .route
+        .iter()
+        .flat_map(|route| route.issuers.iter())
+        .filter(|issuer| issuer.keys().current(decided.now).is_err())
+        .map(|issuer| format!("--jwks {}=FILE", issuer.name()))
+        .collect();
+    Explanation {
+        outcome: Outcome::NeedsKeys,
+        needs: Some(format!("keys not there: pass {}", missing.join(" "))),
+        ..told
+    }
+}
+
+fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explanation {
+    // A gate that runs would have asked for them.
+    if matches!(denial, Denial::KeysUnavailable) {
+        return needs_keys(decided, told);
+    }
+    let answer = respond::answer(
+        denial,
+        &Asked {
+            route: decided.trail.route.as_deref(),
+            api_key_header: &decided.snapshot.api_key_header,
+            request_id: "",
+            grpc: false,
+        },
+    );
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let member = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    let telling = [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW];
+    Explanation {
+        outcome: Outcome::Refused,
+        status: Some(answer.status.as_u16()),
+        reason: Some(denial.reason()),
+        problem: Some(Problem {
+            r#type: member("type"),
+            title: member("title"),
+            detail: member("detail"),
+        }),
+        headers: answer
+            .headers
+            .iter()
+            .filter(|(name, _)| telling.contains(name))
+            .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+            .collect(),
+        ..told
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    shown(&String::from_utf8_lossy(bytes))
+}
+
+/// What the operator is told of a refusal, more exactly than the client is.
+fn words(denial: &Denial) -> String {
+    match denial {
+        Denial::Head(error) => error.to_string(),
+        Denial::Accept(error) => ErrorChain(error).to_string(),
+        Denial::Intake(error) => error.to_string(),
+        Denial::Authentication(refusal) => ErrorChain(refusal).to_string(),
+        Denial::MethodNotAllowed(allowed) => {
+            let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            format!("a route matches host and path, for {}", allowed.join(", "))
+        }
+        Denial::NoRoute => "no route matches".to_owned(),
+        Denial::PathNearMiss => {
+            "a route with another protection matches a path that upstreams read alike (case, slashes, escapes)"
+                .to_owned()
+        }
+        other => respond::row(other.reason()).detail.to_owned(),
+    }
+}
+
+fn accept(decided: &Decided<'_>) -> Vec<Fact> {
+    let Some(inbound) = decided.inbound else {
+        return Vec::new();
+    };
+    let mut facts = vec![Fact::check(
+        true,
+        format!("host {}, path {}", inbound.host(), inbound.path()),
+    )];
+    if inbound.path_was_rewritten() {
+        facts.push(Fact::note("the path is in normal form: that is matched and forwarded"));
+    }
+    if let Some(query) = inbound.query() {
+        facts.push(Fact::note(format!("query {}", shown(&intake::redact_query(query)))));
+    }
+    facts.push(Fact::note(format!("from {}", inbound.client_ip())));
+    if let Some(route) = &decided.trail.route {
+        facts.push(Fact::check(true, matched(decided, route)));
+    }
+    facts
+}
+
+/// The route and what it matches, as the file has it.
+fn matched(decided: &Decided<'_>, route: &Route) -> String {
+    let origin = decided.origins.find(["routes", route.name.as_str(), ""]);
+    let settings = decided
+        .config
+        .routes
+        .iter()
+        .find(|settings| settings.name == route.name);
+    let Some(settings) = settings else {
+        return format!("route {}", route.name);
+    };
+    let host = |host: &HostPattern| match host {
+        HostPattern::Any => "any host".to_owned(),
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Suffix(name) => format!("*.{name}"),
+    };
+    let hosts: Vec<String> = settings.hosts.iter().map(host).collect();
+    let methods = match settings.methods.is_empty() {
+        true => "any method".to_owned(),
+        false => settings
+            .methods
+            .iter()
+            .map(Method::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    format!(
+        "route {} ({origin}) matches {}, {}, {methods}",
+        route.name,
+        hosts.join(" or "),
+        settings.path.as_str()
+    )
+}
+
+/// The credential, by the parser that found it for the decision.
+fn credential<'r>(decided: &Decided<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
+    let (inbound, route) = (decided.inbound?, decided.trail.route.as_ref()?);
+    let credential = intake::credential(inbound, &route.intake).ok()??;
+    Some((credential, Arc::clone(route)))
+}
+
+fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
+    let Some(route) = &decided.trail.route else {
+        return Vec::new();
+    };
+    if route.public {
+        return vec![Fact::note("public: no credential is asked for, and none is looked at")];
+    }
+    let mut accepted = Vec::new();
+    for (accepts, word) in [(route.accepts_jwt, "jwt"), (route.accepts_api_key, "api_key")] {
+        if accepts {
+            accepted.push(word);
+        }
+    }
+    let accepted = accepted.join(", ");
+    match (credential(decided), &decided.verdict) {
+        (Some((Credential::Bearer(_), _)), _) => {
+            vec![Fact::check(
+                true,
+                format!("one bearer token in authorization; accepted: {accepted}"),
+            )]
+        }
+        (Some((Credential::ApiKey(_), _)), _) => {
+            let header = &decided.snapshot.api_key_header;
+            vec![Fact::check(
+                true,
+                format!("one API key in {header}; accepted: {accepted}"),
+            )]
+        }
+        (None, Err(Stop::Denied(Denial::CredentialMissing))) => {
+            vec![Fact::check(false, format!("no credential; accepted: {accepted}"))]
+        }
+        (None, _) => Vec::new(),
+    }
+}
+
+fn authenticate(decided: &Decided<'_>) -> Vec<Fact> {
+    match credential(decided) {
+        Some((Credential::Bearer(text), route)) => token::facts(text, &route, decided.now),
+        Some((Credential::ApiKey(text), _)) => key_facts(decided, text),
+        None => Vec::new(),
+    }
+}
+
+/// The id is public; the rest of the text is the secret.
+fn key_facts(decided: &Decided<'_>, text: &str) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if let Ok(parsed) = api_key::parse(text, &decided.config.api_keys.prefix) {
+        facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
+    }
+    if let Some(principal) = &decided.trail.principal {
+        let identity = principal.identity();
+        let client = identity
+            .client_id
+            .as_deref()
+            .map_or_else(String::new, |client| format!(", and its client is {}", shown(client)));
+        facts.push(Fact::check(true, format!("its secret is right, it is active{client}")));
+        let expiry = match identity.usable_until {
+            Some(at) => format!("expires {}, {}", token::date(at), token::relative(at, decided.now.wall)),
+            None => "never expires".to_owned(),
+        };
+        facts.push(Fact::note(expiry));
+    }
+    facts
+}
+
+fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
+    let (Some(route), Some(principal), Some(inbound)) =
+        (&decided.trail.route, &decided.trail.principal, decided.inbound)
+    else {
+        return Vec::new();
+    };
+    let conditions = route.requirement.conditions(principal.identity(), inbound.method());
+    if conditions.is_empty() {
+        return vec![Fact::note("whoever is proved may")];
+    }
+    let granted = &principal.identity().scopes;
+    let fact = |(rule, condition, holds): (&Rule, &Condition, bool)| {
+        let name = rule
+            .name
+            .as_ref()
+            .map_or_else(String::new, |name| format!("rule {name}: "));
+        let missing = |scopes: &[Scope]| {
+            let missing: Vec<String> = scopes
+                .iter()
+                .filter(|scope| !granted.contains(scope))
+                .map(Scope::to_string)
+                .collect();
+            missing.join(", ")
+        };
+        let asked = match condition {
+            Condition::Clients(names) => format!("the client is {}", names.join(" or ")),
+            Condition::Subjects(names) => format!("the token's subject is {}", names.join(" or ")),
+            Condition::Organizations(names) => format!("the organization is {}", names.join(" or ")),
+            Condition::Claim(pointer, values) => {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                format!("claim {pointer} is {}", values.join(" or "))
+            }
+            Condition::ScopesAll(scopes) if holds => format!("scopes {}", joined(scopes, " and ")),
+            Condition::ScopesAll(scopes) => format!("scopes {}; missing: {}", joined(scopes, " and "), missing(scopes)),
+            Condition::ScopesAny(scopes) => format!("one scope of {}", joined(scopes, ", ")),
+        };
+        match (rule.mode, holds) {
+            (Mode::Enforce, holds) => Fact::check(holds, format!("{name}{asked}")),
+            (Mode::Shadow, true) => Fact::check(true, format!("{name}{asked} (shadow)")),
+            (Mode::Shadow, false) => Fact::note(format!("{name}{asked}: does not hold, and only counts (shadow)")),
+        }
+    };
+    conditions.into_iter().map(fact).collect()
+}
+
+fn joined(scopes: &[Scope], by: &str) -> String {
+    scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(by)
+}
+
+fn limit(decided: &Decided<'_>) -> Vec<Fact> {
+    let Some(route) = &decided.trail.route else {
+        return Vec::new();
+    };
+    let limits = route
+        .limits
+        .iter()
+        .filter_map(|limit| decided.config.limits.get(limit.name()));
+    let by = |by: &LimitBy| match by {
+        LimitBy::Credential => "credential",
+        LimitBy::Client => "client",
+        LimitBy::Subject => "subject",
+        LimitBy::Organization => "organization",
+        LimitBy::Ip => "ip",
+        LimitBy::Route => "route",
+    };
+    let mut facts: Vec<Fact> = limits
+        .map(|limit| {
+            let by: Vec<&str> = limit.by.iter().map(by).collect();
+            let counted = match limit.mode {
+                Mode::Enforce => "would take 1",
+                Mode::Shadow => "only counts (shadow)",
+            };
+            let by = by.join(" and ");
+            Fact::note(format!("{}: {}, by {by}; {counted}", limit.name, limit.quota))
+        })
+        .collect();
+    if facts.is_empty() {
+        facts.push(Fact::note("none"));
+    }
+    facts
+}
+
+fn upstream(decided: &Decided<'_>, permit: &Permit) -> Option<Upstream> {
+    let preview = preview::preview(&decided.shaped.parts, permit, decided.inbound?, decided.snapshot)?;
+    let settings = &permit.route().upstream.settings;
+    let hidden = |name: &HeaderName| {
+        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+            || *name == decided.snapshot.api_key_header
+    };
+    let headers = preview.headers.iter().map(|(name, value)| {
+        let value = match name {
+            name if hidden(name) => "[not shown]".to_owned(),
+            // Its value may be a secret between the gate and the upstream.
+            name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
+            _ => text(value.as_bytes()),
+        };
+        (name.to_string(), value)
+    });
+    let mut headers: Vec<(String, String)> = headers.collect();
+    if permit.route().identity_audience.is_some() && permit.principal().is_some() {
+        headers.push((IDENTITY_TOKEN.to_string(), "[signed for each request]".to_owned()));
+    }
+    headers.sort();
+    let (path, query) = match preview.target.split_once('?') {
+        Some((path, query)) => (path, Some(intake::redact_query(query))),
+        None => (preview.target.as_str(), None),
+    };
+    Some(Upstream {
+        name: permit.route().upstream.settings.name.to_string(),
+        target: query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")),
+        headers,
+    })
+}

@@ -1,0 +1,297 @@
+//! What does a token say, and which of the issuer's rules does each part of it meet?
+//!
+//! Read for display alone, with the parsers that judge tokens; the verdict is `decide`'s. A claim is somebody's word until
+//! the signature holds, and is told as that. The token itself and its signature are never told.
+
+use crate::config::Issuer;
+use crate::config::KeySource;
+use crate::explain::told::Fact;
+use crate::explain::told::shown;
+use crate::jose::json;
+use crate::jose::jwks::NoKey;
+use crate::jose::jws::Jws;
+use crate::model::clock::Now;
+use crate::model::clock::Timestamp;
+use crate::observe::log::ErrorChain;
+use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::token::ParsedToken;
+use crate::proxy::authenticate::token::TokenError;
+use crate::proxy::snapshot::Route;
+use serde_json::Map;
+use serde_json::Value;
+use std::time::Duration;
+
+pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let parsed = match ParsedToken::parse(token) {
+        Ok(parsed) => parsed,
+        Err(error) => return vec![Fact::check(false, format!("the token: {}", ErrorChain(&error)))],
+    };
+    let typ = Jws::parse(token).ok().and_then(|jws| jws.header().typ.clone());
+    let trusted = route
+        .issuers
+        .iter()
+        .find(|issuer| issuer.settings().issuer.as_str() == parsed.issuer());
+    let Some(issuer) = trusted else {
+        let names: Vec<String> = route
+            .issuers
+            .iter()
+            .map(|issuer| format!("{} ({})", issuer.name(), issuer.settings().issuer.as_str()))
+            .collect();
+        let text = format!(
+            "iss \"{}\"; this route trusts {}",
+            shown(parsed.issuer()),
+            names.join(", ")
+        );
+        facts.push(Fact::check(false, text));
+        return facts;
+    };
+    let settings = issuer.settings();
+    facts.push(Fact::check(
+        true,
+        format!("iss \"{}\": issuer {}", shown(parsed.issuer()), issuer.name()),
+    ));
+    let algorithms: Vec<&str> = settings.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+    facts.push(Fact::check(
+        settings.algorithms.contains(&parsed.algorithm()),
+        format!("alg {}; accepted: {}", parsed.algorithm(), algorithms.join(", ")),
+    ));
+    let spelled = typ.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let types: Vec<&str> = settings
+        .types
+        .iter()
+        .map(|typ| if typ.is_empty() { "absent" } else { typ })
+        .collect();
+    facts.push(Fact::check(
+        settings.types.iter().any(|known| known.eq_ignore_ascii_case(&spelled)) && typ.as_deref() != Some(""),
+        format!("typ {}; accepted: {}", quoted(typ.as_deref()), types.join(", ")),
+    ));
+    let proved = signature(&parsed, issuer, now, &mut facts);
+    if let Ok(claims) = Jws::parse(token)
+        .map_err(drop)
+        .and_then(|jws| json::object(jws.payload()).map_err(drop))
+    {
+        if !proved {
+            facts.push(Fact::note("the claims below are unproved"));
+        }
+        times(&claims, settings, now.wall, &mut facts);
+        required(&claims, settings, &mut facts);
+        audience(&claims, settings, route, &mut facts);
+        for name in settings
+            .client_id_claims
+            .iter()
+            .chain(["sub".to_owned(), settings.organization_claim.clone()].iter())
+        {
+            if let Some(value) = claims.get(name) {
+                facts.push(Fact::note(format!("{name} {}", json_text(value))));
+            }
+        }
+        if let Some((name, value)) = settings
+            .scope_claims
+            .iter()
+            .find_map(|name| Some((name, claims.get(name)?)))
+        {
+            facts.push(Fact::note(format!("scopes from `{name}`: {}", json_text(value))));
+        }
+    }
+    facts
+}
+
+fn quoted(text: Option<&str>) -> String {
+    text.map_or_else(|| "absent".to_owned(), |text| format!("\"{}\"", shown(text)))
+}
+
+fn json_text(value: &Value) -> String {
+    shown(&value.to_string())
+}
+
+/// Which key, and whether the signature holds.
+fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &mut Vec<Fact>) -> bool {
+    let keys = match issuer.keys().current(now) {
+        Ok(keys) => keys,
+        Err(error) => {
+            facts.push(Fact::check(
+                false,
+                format!("{error}; pass --jwks {}=FILE", issuer.name()),
+            ));
+            return false;
+        }
+    };
+    let ids: Vec<String> = keys.jwks.key_ids().map(shown).collect();
+    let known = match ids.is_empty() {
+        true => format!("{} without an id", keys.jwks.len()),
+        false => ids.join(", "),
+    };
+    match keys.jwks.find(parsed.kid(), parsed.algorithm()) {
+        Ok(key) => {
+            let thumbprint = key.thumbprint();
+            facts.push(Fact::check(
+                true,
+                format!("kid {}: key {thumbprint}", quoted(parsed.kid())),
+            ));
+        }
+        Err(none) => {
+            facts.push(Fact::check(
+                false,
+                format!("kid {}: {none}; keys: {known}", quoted(parsed.kid())),
+            ));
+            if none == NoKey::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
+                facts.push(Fact::note("a gate that runs asks the issuer once more for a newer set"));
+            }
+            return false;
+        }
+    }
+    for skipped in keys.jwks.skipped() {
+        let kid = quoted(skipped.kid.as_deref());
+        facts.push(Fact::note(format!(
+            "a key of the set is not used, kid {kid}: {}",
+            skipped.reason
+        )));
+    }
+    match parsed.verify(issuer.rules(), &keys.jwks, now.wall) {
+        Err(TokenError::BadSignature) => {
+            facts.push(Fact::check(false, "the signature does not verify"));
+            false
+        }
+        // Found wrong before the signature was looked at.
+        Err(
+            TokenError::Jws(_)
+            | TokenError::Payload(_)
+            | TokenError::Issuer
+            | TokenError::Algorithm(_)
+            | TokenError::Type
+            | TokenError::UnknownKey
+            | TokenError::KeyMismatch
+            | TokenError::AmbiguousKey,
+        ) => false,
+        Ok(_)
+        | Err(
+            TokenError::Expired { .. }
+            | TokenError::NotYetValid
+            | TokenError::IssuedInFuture
+            | TokenError::Lifetime
+            | TokenError::NotAccessToken(_)
+            | TokenError::ClaimMissing(_)
+            | TokenError::ClaimInvalid(_)
+            | TokenError::RequiredClaim(_),
+        ) => {
+            facts.push(Fact::check(true, "the signature holds"));
+            true
+        }
+    }
+}
+
+fn times(claims: &Map<String, Value>, settings: &Issuer, now: Timestamp, facts: &mut Vec<Fact>) {
+    let skew = settings.clock_skew;
+    let read = |name: &str| claims.get(name).and_then(Value::as_u64).map(Timestamp::from_unix_secs);
+    let told = |at: Timestamp| format!("{}, {}", date(at), relative(at, now));
+    match (claims.get("exp"), read("exp")) {
+        (_, Some(at)) => {
+            let text = format!("exp {} (clock_skew {})", told(at), span(skew));
+            facts.push(Fact::check(now <= at.saturating_add(skew), text));
+        }
+        (Some(value), None) => facts.push(Fact::check(false, format!("exp {} is no time", json_text(value)))),
+        (None, None) => facts.push(Fact::check(false, "exp is missing")),
+    }
+    for name in ["nbf", "iat"] {
+        match (claims.get(name), read(name)) {
+            (_, Some(at)) => {
+                facts.push(Fact::check(
+                    at <= now.saturating_add(skew),
+                    format!("{name} {}", told(at)),
+                ));
+            }
+            (Some(value), None) => {
+                facts.push(Fact::check(false, format!("{name} {} is no time", json_text(value))));
+            }
+            (None, None) => {}
+        }
+    }
+    if let (Some(issued), Some(expires)) = (read("iat"), read("exp")) {
+        let life = expires.saturating_since(issued);
+        let text = format!("good for {} (max_lifetime {})", span(life), span(settings.max_lifetime));
+        facts.push(Fact::check(life <= settings.max_lifetime, text));
+    }
+}
+
+fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact>) {
+    for (name, allowed) in &settings.required_claims {
+        let members = claims.get(name).map(texts).unwrap_or_default();
+        let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
+        let found = claims.get(name).map_or_else(|| "missing".to_owned(), json_text);
+        facts.push(Fact::check(
+            holds,
+            format!("{name} {found}; needed: {}", allowed.join(" or ")),
+        ));
+    }
+}
+
+fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts: &mut Vec<Fact>) {
+    let found = claims.get("aud").map_or_else(|| "missing".to_owned(), json_text);
+    let expected: Option<&[String]> = route.audiences.as_deref().or(settings.audiences.as_deref());
+    let Some(expected) = expected else {
+        facts.push(Fact::note(format!("aud {found}; any will do")));
+        return;
+    };
+    let members = claims.get("aud").map(texts).unwrap_or_default();
+    let holds = members.iter().any(|member| expected.iter().any(|one| one == member));
+    facts.push(Fact::check(
+        holds,
+        format!("aud {found}; needed: {}", expected.join(" or ")),
+    ));
+}
+
+/// The members of a string or of an array of strings.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(members) => members.iter().filter_map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    }
+}
+
+pub(in crate::explain) fn date(at: Timestamp) -> String {
+    let secs = i64::try_from(at.as_unix_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |at| at.to_string())
+}
+
+/// `3 h ago`, `in 5 min`, `now`.
+pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
+    match (at.saturating_since(now).as_secs(), now.saturating_since(at).as_secs()) {
+        (0, 0) => "now".to_owned(),
+        (0, _) => format!("{} ago", span(now.saturating_since(at))),
+        (_, _) => format!("in {}", span(at.saturating_since(now))),
+    }
+}
+
+/// The largest unit that fits, rounded down: what is said is how long at least.
+fn span(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now = Timestamp::from_unix_secs(1_000_000);
+        for (secs, expected) in [
+            (1_000_000, "now"),
+            (999_999, "1 s ago"),
+            (1_000_119, "in 119 s"),
+            (1_000_120, "in 2 min"),
+            (1_000_000 - 7_200, "2 h ago"),
+            (1_000_000 - 172_799, "47 h ago"),
+            (1_000_000 + 172_800, "in 2 d"),
+        ] {
+            assert_eq!(relative(Timestamp::from_unix_secs(secs), now), expected);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What would reach the upstream, without an upstream? For explaining a decision.
+
+use crate::proxy::accept::Inbound;
+use crate::proxy::accept::client;
+use crate::proxy::decide::Permit;
+use crate::proxy::forward::headers;
+use crate::proxy::forward::target;
+use crate::proxy::snapshot::Snapshot;
+use http::HeaderMap;
+use http::request::Parts;
+use pingora::http::RequestHeader;
+
+/// The head of a forwarded request.
+pub struct Preview {
+    pub target: String,
+    pub headers: HeaderMap,
+}
+
+/// Prepares `parts` as a forwarded request is prepared, but for what is made anew for each request (request id, trace) and
+/// what is about the connection. `None` where a value is made of bytes that a header may not hold; none is.
+pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
+    let mut request = RequestHeader::from(parts.clone());
+    let origin = headers::Origin {
+        peer: inbound.peer(),
+        trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
+        host: inbound.host(),
+        request_id: None,
+        trace: None,
+    };
+    let own = headers::Own {
+        api_key_header: &snapshot.api_key_header,
+        claim_headers: &snapshot.claim_headers,
+    };
+    headers::prepare(&mut request, permit, own, &origin).ok()?;
+    let target = target::rewritten(permit, inbound, false).unwrap_or_else(|| inbound.path().to_owned());
+    Some(Preview {
+        target,
+        headers: request.headers.clone(),
+    })
+}

@@ -1,0 +1,475 @@
+//! What `keygate explain` tells about a decision: `tests/data/explain/*.txt`, one a case; `UPDATE_GOLDEN=1` writes them.
+
+use crate::support::Binary;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::TestIssuer;
+use crate::support::issuer;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::KeyEnvironment;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// 2026-11-22T08:00:00Z.
+const NOW: u64 = 1_795_334_400;
+const AT: &str = "2026-11-22T08:00:00Z";
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/explain")
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    key: SigningKey,
+    api_key: String,
+    revoked: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        put(
+            "keygate.yaml",
+            &std::fs::read_to_string(data().join("keygate.yaml")).unwrap(),
+        );
+        let key = issuer::key(Algorithm::Es256);
+        put("a.pem", &key.public_pem());
+        put(
+            "set.json",
+            &json!({ "keys": [key.public_jwk(), { "kty": "oct", "k": "AAAA" }] }).to_string(),
+        );
+        put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
+        let other = issuer::key(Algorithm::EdDsa);
+        put("other.json", &json!({ "keys": [other.public_jwk()] }).to_string());
+        let made = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
+        let (good, revoked) = (made(1), made(2));
+        let mut keys = "keys:\n".to_owned();
+        for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
+            let digest = KeyDigest::sha256(key.expose()).to_hex();
+            write!(
+                keys,
+                "  - id: {}\n    digest: sha256:{digest}\n    name: ci\n    env: test\n    scopes: [orders:read, gold]\n    \
+                 client: billing\n    created_at: 2026-01-01T00:00:00Z\n    expires_at: 2026-12-01T00:00:00Z\n{more}",
+                key.id().as_str()
+            )
+            .unwrap();
+        }
+        put("keys.yaml", &keys);
+        Self {
+            key,
+            api_key: good.expose().to_owned(),
+            revoked: revoked.expose().to_owned(),
+            folder,
+        }
+    }
+
+    /// A good token with `more` put over its claims; null removes one.
+    fn token(&self, more: &Value) -> String {
+        let mut claims = json!({
+            "iss": issuer::ISSUER, "aud": issuer::AUDIENCE, "sub": "alice", "client_id": "app-1", "tier": "gold",
+            "scope": "orders:read gold", "iat": NOW - 60, "exp": NOW + 600,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let claims: Value = claims
+            .as_object()
+            .unwrap()
+            .clone()
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect();
+        self.key.sign("at+jwt", &claims).unwrap()
+    }
+
+    /// Exit code, stdout and stderr. `input` goes to stdin.
+    fn explain(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut child = Command::new(crate::support::program())
+            .args(["explain", "--config", "keygate.yaml"])
+            .args(if args.contains(&"--at") { &[][..] } else { &["--at", AT] })
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that does not read its stdin may have ended before this is written.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        assert!(!err.contains("panicked"), "{err}");
+        (output.status.code().expect("it ends by itself"), out, err)
+    }
+}
+
+/// Name, arguments, what stdin holds: a token where the arguments end in `--token-file -`.
+fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
+    let token = |more: Value| world.token(&more);
+    let good = token(json!({}));
+    let (head, signature) = good.rsplit_once('.').unwrap();
+    let (header, _) = head.split_once('.').unwrap();
+    let other_payload = issuer::base64url(json!({ "iss": issuer::ISSUER, "exp": NOW + 60 }).to_string().as_bytes());
+    let orders = vec!["--route", "orders", "--token-file", "-"];
+    let remote = json!({ "iss": "https://remote.example.test" });
+    let keyed = |more: &[&'static str]| {
+        let mut args = vec!["--route", "orders", "--key-file", "-"];
+        args.extend(more);
+        args
+    };
+    let wrong_secret = {
+        let same_id = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut {
+            let mut calls = 0;
+            move |bytes: &mut [u8]| {
+                calls += 1;
+                bytes.fill(if calls <= 16 { 1 } else { 9 });
+            }
+        });
+        same_id.expose().to_owned()
+    };
+    let none = String::new;
+    vec![
+        ("token-allowed", orders.clone(), good.clone()),
+        (
+            "token-expired",
+            orders.clone(),
+            token(json!({ "exp": NOW - 10_800, "iat": NOW - 14_400, "scope": "other" })),
+        ),
+        (
+            "token-lives-too-long",
+            orders.clone(),
+            token(json!({ "exp": NOW + 200_000 })),
+        ),
+        (
+            "token-not-yet-valid",
+            orders.clone(),
+            token(json!({ "nbf": NOW + 300 })),
+        ),
+        (
+            "token-of-another-issuer",
+            orders.clone(),
+            token(json!({ "iss": "https://evil.example/\u{1b}[2J" })),
+        ),
+        (
+            "token-for-somebody-else",
+            orders.clone(),
+            token(json!({ "aud": ["https://other.example", "x"] })),
+        ),
+        (
+            "token-lacks-a-claim",
+            orders.clone(),
+            token(json!({ "tier": "bronze" })),
+        ),
+        (
+            "token-lacks-a-scope",
+            orders.clone(),
+            token(json!({ "scope": "gold orders:write" })),
+        ),
+        (
+            "token-changed",
+            orders.clone(),
+            format!("{header}.{other_payload}.{signature}"),
+        ),
+        ("token-broken", orders.clone(), "a.b".to_owned()),
+        (
+            "token-of-another-type",
+            orders.clone(),
+            world.key.sign("JWT", &json!({ "iss": issuer::ISSUER })).unwrap(),
+        ),
+        (
+            "keys-not-there",
+            vec!["--route", "remote", "--token-file", "-"],
+            token(remote.clone()),
+        ),
+        (
+            "keys-given",
+            vec!["--route", "remote", "--token-file", "-", "--jwks", "remote=good.json"],
+            token(remote.clone()),
+        ),
+        (
+            "keys-given-without-the-one",
+            vec!["--route", "remote", "--token-file", "-", "--jwks", "remote=other.json"],
+            token(remote),
+        ),
+        ("no-credential", vec!["--route", "orders"], none()),
+        ("key-allowed", keyed(&[]), world.api_key.clone()),
+        ("key-revoked", keyed(&[]), world.revoked.clone()),
+        ("key-with-a-wrong-secret", keyed(&[]), wrong_secret),
+        (
+            "key-expired",
+            keyed(&["--at", "2026-12-01T00:00:00Z"]),
+            world.api_key.clone(),
+        ),
+        (
+            "key-where-a-token-is-asked-for",
+            vec!["--route", "remote", "--key-file", "-"],
+            world.api_key.clone(),
+        ),
+        ("two-credentials", keyed(&["--token", "abc"]), world.api_key.clone()),
+        (
+            "public",
+            vec!["--request", "GET https://anywhere.example/status"],
+            none(),
+        ),
+        (
+            "what-reaches-the-upstream",
+            vec![
+                "--request",
+                "POST https://API.example.test:443/v1/orders/%37?a=b",
+                "--header",
+                "X-Keygate-Subject: root",
+                "--header",
+                "Cookie: session=s3cret",
+                "--header",
+                "X-Forwarded-For: 1.1.1.1",
+                "--from",
+                "192.0.2.7",
+                "--token-file",
+                "-",
+            ],
+            good.clone(),
+        ),
+        (
+            "dot-segments",
+            vec!["--request", "GET https://api.example.test/v1/orders/../../admin"],
+            none(),
+        ),
+        (
+            "no-route",
+            vec!["--request", "GET https://api.example.test/nothing"],
+            none(),
+        ),
+        (
+            "another-method",
+            vec!["--request", "DELETE https://api.example.test/v1/orders/7"],
+            none(),
+        ),
+        (
+            "near-miss",
+            vec!["--request", "GET https://api.example.test/v1/orders/OPEN"],
+            none(),
+        ),
+        (
+            "query-credential",
+            vec![
+                "--request",
+                "GET https://api.example.test/v1/orders/7?access_token=s3cret",
+            ],
+            none(),
+        ),
+        (
+            "two-hosts",
+            vec!["--route", "status", "--header", "Host: a", "--header", "Host: b"],
+            none(),
+        ),
+        (
+            "preflight",
+            vec![
+                "--request",
+                "OPTIONS https://api.example.test/v1/orders/7",
+                "--header",
+                "Origin: https://app.example.test",
+                "--header",
+                "Access-Control-Request-Method: GET",
+            ],
+            none(),
+        ),
+        (
+            "policy-met-but-for-what-only-counts",
+            vec!["--route", "policy", "--token-file", "-"],
+            good.clone(),
+        ),
+        (
+            "policy-not-met",
+            vec!["--request", "POST http://a.test/policy", "--token-file", "-"],
+            token(json!({ "org": "acme" })),
+        ),
+        (
+            "json",
+            vec!["--route", "orders", "--token-file", "-", "--output", "json"],
+            token(json!({ "exp": NOW - 31 })),
+        ),
+    ]
+}
+
+#[test]
+fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
+    let world = World::new();
+    let mut wrong = String::new();
+    for (name, args, input) in cases(&world) {
+        let (code, out, err) = world.explain(&args, &input);
+        let told = format!("exit {code}\n{out}{err}");
+        // Neither the credential, nor what of it is secret, nor what the file keeps for the upstream.
+        let secrets = [
+            input.as_str(),
+            input.rsplit(['.', '_']).next().unwrap_or_default(),
+            "s3cret",
+            "a-shared-secret",
+        ];
+        for secret in secrets.into_iter().filter(|secret| secret.len() > 3) {
+            assert!(!told.contains(secret), "{name} tells {secret}: {told}");
+        }
+        assert!(!told.contains('\u{1b}'), "{name}: {told:?}");
+        let golden = data().join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &told).unwrap();
+        } else if told != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{told}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn what_is_not_understood_is_2_and_says_why() {
+    let world = World::new();
+    for (args, word) in [
+        (
+            &["--route", "ordres"][..],
+            "no route is named `ordres`; there are orders, remote, policy, open, status",
+        ),
+        (&["--request", "https://a.example/"], "write a method and a URL"),
+        (&["--request", "GET /orders"], "write a method and a URL"),
+        (&["--route", "orders", "--header", "x"], "write `Name: value`"),
+        (&["--route", "orders", "--token-file", "absent"], "absent: "),
+        (&["--route", "orders", "--jwks", "main"], "write ISSUER=FILE"),
+        (
+            &["--route", "orders", "--jwks", "mian=good.json"],
+            "there is no such issuer; there are main, remote",
+        ),
+        (&["--route", "orders", "--jwks", "remote=a.pem"], "--jwks remote: "),
+        (
+            &["--route", "orders", "--jwks", "remote=set.json"],
+            "private or symmetric",
+        ),
+        (
+            &["--route", "orders", "--header", "x: \u{1}"],
+            "no HTTP parser would take this header value",
+        ),
+        (&[], "required arguments were not provided"),
+        (
+            &["--route", "orders", "--request", "GET http://a/"],
+            "cannot be used with",
+        ),
+    ] {
+        let (code, out, err) = world.explain(args, "");
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(word), "{word:?} in {err}");
+    }
+    std::fs::write(world.folder.path().join("keygate.yaml"), "routes: 1").unwrap();
+    let (code, _, err) = world.explain(&["--route", "orders"], "");
+    assert!(code == 2 && err.contains("keygate.yaml:1:1"), "{err}");
+}
+
+#[test]
+fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
+    let world = World::new();
+    let files = || {
+        let mut names: Vec<_> = std::fs::read_dir(world.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let (before, token) = (files(), world.token(&json!({})));
+    let args = ["--route", "orders", "--token-file", "-", "--output", "json"];
+    let first = world.explain(&args, &token);
+    assert_eq!(first.0, 0, "{first:?}");
+    for _ in 0..3 {
+        assert_eq!(world.explain(&args, &token), first);
+    }
+    assert_eq!(files(), before);
+    let told: Value = serde_json::from_str(&first.1).unwrap();
+    assert_eq!(told["outcome"], "allowed");
+    let stages: Vec<&str> = told["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(stages, ["accept", "intake", "authenticate", "authorize", "limit"]);
+}
+
+/// A gate that has run leaves an issuer's keys behind; and whatever is asked of it, it says what `explain` tells.
+#[test]
+fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
+    let key = issuer::key(Algorithm::Es256);
+    let published = TestIssuer::start(&[&key]);
+    let indented = published.yaml("").trim_end().replace('\n', "\n    ");
+    let yaml = format!(
+        "state_dir: state\nlisteners: [{{ address: '127.0.0.1:0' }}]\nadmin: {{ address: '127.0.0.1:0' }}\n\
+         issuers:\n  main:\n    {indented}\nupstreams: {{ echo: {{ builtin: echo }} }}\nroutes:\n  - name: a\n    \
+         match: {{ host: a.test, path: '/a/{{id}}' }}\n    accept: [jwt]\n    scopes: {{ all: ['orders:read'] }}\n    \
+         upstream: echo\n"
+    );
+    let binary = Binary::start_with(&yaml, &[]);
+    binary.wait_ready();
+    let deadline = Instant::now() + PATIENCE;
+    while !binary.folder().join("state/issuers/main.json").is_file() {
+        assert!(Instant::now() < deadline, "nothing was kept: {}", binary.output());
+        std::thread::yield_now();
+    }
+    let now = issuer::now();
+    let token = |change: Value| issuer::token(&key, &issuer::claims_with(change));
+    let (good, mut answers) = (token(json!({})), Vec::new());
+    for (path, token) in [
+        ("/a/1", good.clone()),
+        ("/a/1", token(json!({ "exp": now - 1000 }))),
+        ("/a/1", token(json!({ "scope": "other" }))),
+        ("/a/1", token(json!({ "aud": "other" }))),
+        ("/a/1", token(json!({ "iss": "https://other.test" }))),
+        ("/a/1", token(json!({ "nbf": "soon" }))),
+        ("/a/1", format!("{good}x")),
+        ("/a/1", "a b".to_owned()),
+        ("/a/../a", good.clone()),
+        ("/b", good.clone()),
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let answer = RawClient::connect(binary.data()).exchange(head);
+        let output = Command::new(crate::support::program())
+            .args([
+                "explain",
+                "--config",
+                "keygate.yaml",
+                "--output",
+                "json",
+                "--token",
+                &token,
+            ])
+            .args(["--request", &format!("GET http://a.test{path}")])
+            .current_dir(binary.folder())
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        let status = told["status"].as_u64().unwrap_or(200);
+        assert_eq!(u64::from(answer.status), status, "{path}: {} {told}", answer.text());
+        if answer.status != 200 {
+            assert_eq!(told["problem"]["type"], answer.json()["type"], "{path}");
+        }
+        assert_eq!(output.status.code(), Some(i32::from(answer.status != 200)));
+        answers.push((answer.status, told["reason"].clone()));
+    }
+    // The same words as in the records, in the same order.
+    let records = binary.wait_access_records(answers.len());
+    for (record, (status, reason)) in records.iter().zip(&answers) {
+        assert_eq!(record["status"], *status, "{record}");
+        assert!(
+            reason.is_null() || record.to_string().contains(reason.as_str().unwrap()),
+            "{record} {reason}"
+        );
+    }
+    assert_eq!(published.fetches(), 1, "explaining asks nobody");
+}
