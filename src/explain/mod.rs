@@ -152,12 +152,15 @@ fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Resu
             Some((_, path)) => Some(path),
             None => match &issuer.settings().keys {
                 KeySource::File(path) => Some(path),
-                KeySource::Pem(_) | KeySource::Remote(_) => None,
+                KeySource::Pem(_) | KeySource::Remote(_) | KeySource::Introspection(_) => None,
             },
         };
         if let Some(path) = set {
             let (text, jwks) = file::read_set(path).map_err(|error| failed(name, ErrorChain(&error).to_string()))?;
-            issuer.keys().start_attempt(now).succeed(&text, jwks, now);
+            let keys = issuer
+                .keys()
+                .ok_or_else(|| failed(name, "this issuer is asked, and has no keys".to_owned()))?;
+            keys.start_attempt(now).succeed(&text, jwks, now);
         }
     }
     Ok(())

@@ -22,6 +22,7 @@ use crate::model::clock::Now;
 use crate::model::scope::Scope;
 use crate::observe::log::ErrorChain;
 use crate::proxy::accept::Inbound;
+use crate::proxy::authenticate::Need;
 use crate::proxy::decide::Permit;
 use crate::proxy::decide::Stage;
 use crate::proxy::decide::Stop;
@@ -128,7 +129,15 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
                 .collect(),
             ..told
         },
-        Err(Stop::Needs(_)) => needs_keys(decided, told),
+        Err(Stop::Needs(Need::Answer { issuer, .. })) => Explanation {
+            outcome: Outcome::NeedsKeys,
+            needs: Some(format!(
+                "only the issuer can tell: a gate that runs would ask {}, and this command asks nobody",
+                issuer.name()
+            )),
+            ..told
+        },
+        Err(Stop::Needs(Need::Keys { .. })) => needs_keys(decided, told),
         Err(Stop::Denied(denial)) => refused(decided, denial, told),
     }
 }
@@ -139,7 +148,7 @@ fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
         .route
         .iter()
         .flat_map(|route| route.issuers.iter())
-        .filter(|issuer| issuer.keys().current(decided.now).is_err())
+        .filter(|issuer| issuer.keys().is_some_and(|keys| keys.current(decided.now).is_err()))
         .map(|issuer| format!("--jwks {}=FILE", issuer.name()))
         .collect();
     Explanation {

@@ -25,7 +25,7 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     let mut facts = Vec::new();
     let parsed = match ParsedToken::parse(token) {
         Ok(parsed) => parsed,
-        Err(error) => return vec![Fact::check(false, format!("the token: {}", ErrorChain(&error)))],
+        Err(error) => return vec![unread(&error, route)],
     };
     let typ = Jws::parse(token).ok().and_then(|jws| jws.header().typ.clone());
     let trusted = route
@@ -97,6 +97,14 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     facts
 }
 
+/// A token that is no JWT is for the issuer of the route that is asked about its tokens, where there is one.
+fn unread(error: &TokenError, route: &Route) -> Fact {
+    match route.issuers.iter().find(|issuer| issuer.introspection().is_some()) {
+        Some(issuer) => Fact::note(format!("no JWT, so issuer {} is asked what it is worth", issuer.name())),
+        None => Fact::check(false, format!("the token: {}", ErrorChain(error))),
+    }
+}
+
 fn quoted(text: Option<&str>) -> String {
     text.map_or_else(|| "absent".to_owned(), |text| format!("\"{}\"", shown(text)))
 }
@@ -107,7 +115,14 @@ fn json_text(value: &Value) -> String {
 
 /// Which key, and whether the signature holds.
 fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &mut Vec<Fact>) -> bool {
-    let keys = match issuer.keys().current(now) {
+    let Some(keys) = issuer.keys() else {
+        facts.push(Fact::note(format!(
+            "{} says itself what its tokens are worth",
+            issuer.name()
+        )));
+        return false;
+    };
+    let keys = match keys.current(now) {
         Ok(keys) => keys,
         Err(error) => {
             facts.push(Fact::check(
