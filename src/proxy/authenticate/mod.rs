@@ -305,7 +305,10 @@ fn of_named_issuer(
     live: &Live,
     now: Now,
 ) -> Result<Arc<Identity>, Failure> {
-    let issuer = issuer_named(parsed, route).ok_or(Failure::Refused(Refusal::UnknownIssuer))?;
+    let Some(issuer) = issuer_named(parsed, route) else {
+        live.metrics.token_cache_misses.inc();
+        return Err(Failure::Refused(Refusal::UnknownIssuer));
+    };
     match issuer.proof() {
         Proof::Introspection(introspection) => Err(needs_answer(token, issuer, introspection)),
         Proof::Keys(keys) => {
