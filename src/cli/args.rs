@@ -119,6 +119,8 @@ pub struct Explain {
     /// A request that this route matches
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,
+    // Help is plain text: angle brackets around the URL would show in it.
+    #[allow(rustdoc::bare_urls)]
     /// A method and a URL, such as 'GET https://api.example.com/v1/orders/7'
     #[arg(long, value_name = "REQUEST")]
     pub request: Option<String>,
