@@ -55,24 +55,40 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 0.0);
 }
 
+/// Rewrites what was kept as a process would have written it `age` earlier.
+fn make_older(file: &Path, age: std::time::Duration) {
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let confirmed = kept["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
+    let text = [&confirmed.to_be_bytes(), kept["set"].as_str().unwrap().as_bytes()].concat();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+    kept["confirmed_unix_millis"] = json!(confirmed);
+    kept["sha256"] = json!(
+        digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    );
+    std::fs::write(file, kept.to_string()).unwrap();
+}
+
 #[test]
 fn restarts_do_not_make_the_kept_set_younger() {
     let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
-    let issuer = by_url(&server, "max_stale: 4s");
+    // Counted from a restart it would serve for a minute, longer than this test waits for anything.
+    let issuer = by_url(&server, "max_stale: 60s");
     after_a_run(&server, folder.path(), &key, &issuer);
+    make_older(
+        &folder.path().join("issuers/main.json"),
+        std::time::Duration::from_secs(54),
+    );
     let good = token(&key);
     // While it is young enough it serves, in process after process; then in none.
-    let began = Instant::now();
     let binary = gate(&state_dir(folder.path()), &issuer, &[]);
     assert_eq!(ask(binary.data(), &good).status, 200);
     drop(binary);
     let binary = gate(&state_dir(folder.path()), &issuer, &[]);
     ask_until(binary.data(), &good, 503, &[200]);
-    assert!(
-        began.elapsed() < std::time::Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
     assert_eq!(health(&binary)["state"], "stale");
     drop(binary);
     let binary = gate(&state_dir(folder.path()), &issuer, &[]);
