@@ -31,6 +31,8 @@ pub mod observe;
 pub mod resource;
 pub mod route;
 pub mod rule;
+pub mod store;
+pub mod token_endpoint;
 pub mod upstream;
 
 mod defaults;
@@ -80,7 +82,9 @@ pub use rule::Mode;
 pub use rule::Rule;
 pub use schema::included_schema;
 pub use schema::schema;
+pub use store::StoreSettings;
 pub use text::parse_duration;
+pub use token_endpoint::TokenEndpoint;
 pub use upstream::Endpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;

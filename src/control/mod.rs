@@ -1,4 +1,11 @@
-//! The control side: what operators ask and change, apart from the requests that are forwarded. It never names the data
-//! side; `runtime` hands it what it needs to know of it.
+//! The control side: what operators ask and change, and what clients get their credentials from, apart from the requests
+//! that are forwarded. It never names the data side; `runtime` hands it what it needs to know of it.
 
+pub mod clients;
+pub mod enforce;
+pub mod signing_keys;
+pub mod state;
 pub mod admin;
+
+pub use state::Control;
+pub use state::Settings;

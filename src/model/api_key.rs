@@ -61,6 +61,12 @@ impl FromStr for KeyEnvironment {
     }
 }
 
+impl fmt::Display for KeyEnvironment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an environment is `live` or `test`")]
 pub struct KeyEnvironmentError;

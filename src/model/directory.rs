@@ -23,6 +23,19 @@ pub enum KeyOrigin {
     Imported,
 }
 
+impl KeyOrigin {
+    pub const ALL: [Self; 2] = [Self::Own, Self::Imported];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Imported => "imported",
+        }
+    }
+}
+
+crate::model::id::words!(KeyOrigin);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     Active,

@@ -94,6 +94,14 @@ impl FromIterator<Scope> for ScopeSet {
     }
 }
 
+impl FromStr for ScopeSet {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        Self::parse_list(text)
+    }
+}
+
 impl fmt::Display for ScopeSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, scope) in self.0.iter().enumerate() {

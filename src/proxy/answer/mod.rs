@@ -1,6 +1,7 @@
 //! What the gate answers itself, out of memory: CORS preflights, and documents on paths of its own.
 
 pub mod built_in;
+pub mod control;
 pub mod cors;
 pub mod metadata;
 

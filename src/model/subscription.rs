@@ -1,0 +1,169 @@
+//! What may an organization use, and is it in force? Subscriptions under plans.
+
+use crate::model::api_key::KeyEnvironment;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::model::plan::Payment;
+use crate::model::plan::Plan;
+
+/// Where a subscription is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SubscriptionState {
+    /// Asked for, and not yet approved.
+    Pending,
+    Active,
+    /// Approved, and what it takes to serve it could not be set up.
+    ProvisioningFailed,
+    /// Over, for good.
+    Cancelled,
+}
+
+impl SubscriptionState {
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::ProvisioningFailed, Self::Cancelled];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::ProvisioningFailed => "provisioning_failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+crate::model::id::words!(SubscriptionState);
+
+/// An organization's right to use routes under a plan, as the data side reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub id: SubscriptionId,
+    pub organization: Name,
+    pub plan: Name,
+    /// `Test`: of sandbox credentials only. `Live`: of both.
+    pub environment: KeyEnvironment,
+    pub state: SubscriptionState,
+    /// What the plan costs has been paid; of no meaning where it costs nothing.
+    pub paid: bool,
+}
+
+/// Whether credentials of a subscription count, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    Good,
+    Pending,
+    ProvisioningFailed,
+    Cancelled,
+    /// Live credentials of a plan that is not paid for.
+    PaymentDue,
+    /// Live credentials of a plan that is not released.
+    NotReleased,
+    /// Live credentials of a sandbox subscription.
+    SandboxOnly,
+    /// The plan is not in the configuration any more.
+    PlanGone,
+}
+
+impl Standing {
+    /// The word for it in problem types, metrics and records; a closed set. `None` when all is well.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Good => None,
+            Self::Pending => Some("subscription_pending"),
+            Self::ProvisioningFailed => Some("subscription_provisioning_failed"),
+            Self::Cancelled => Some("subscription_cancelled"),
+            Self::PaymentDue => Some("payment_due"),
+            Self::NotReleased => Some("plan_not_released"),
+            Self::SandboxOnly => Some("sandbox_only"),
+            Self::PlanGone => Some("plan_gone"),
+        }
+    }
+}
+
+impl Subscription {
+    /// How credentials of `environment` stand under this subscription; `plan` is the one it names, `None` where the
+    /// configuration has no such plan.
+    pub fn standing(&self, plan: Option<&Plan>, environment: KeyEnvironment) -> Standing {
+        match self.state {
+            SubscriptionState::Pending => return Standing::Pending,
+            SubscriptionState::ProvisioningFailed => return Standing::ProvisioningFailed,
+            SubscriptionState::Cancelled => return Standing::Cancelled,
+            SubscriptionState::Active => {}
+        }
+        let Some(plan) = plan else {
+            return Standing::PlanGone;
+        };
+        if environment == KeyEnvironment::Test {
+            return Standing::Good;
+        }
+        if self.environment == KeyEnvironment::Test {
+            return Standing::SandboxOnly;
+        }
+        if !plan.released {
+            return Standing::NotReleased;
+        }
+        match plan.payment {
+            Payment::Required if !self.paid => Standing::PaymentDue,
+            Payment::Required | Payment::None => Standing::Good,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::CredentialKinds;
+
+    fn subscription(state: SubscriptionState, environment: KeyEnvironment, paid: bool) -> Subscription {
+        Subscription {
+            id: "sub_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            plan: "gold".parse().unwrap(),
+            environment,
+            state,
+            paid,
+        }
+    }
+
+    fn plan(payment: Payment, released: bool) -> Plan {
+        Plan {
+            payment,
+            released,
+            ..Plan::open("gold".parse().unwrap(), CredentialKinds::ANY)
+        }
+    }
+
+    #[test]
+    fn s073_each_state_is_told_apart_and_only_an_active_one_is_good() {
+        use KeyEnvironment::Live;
+        let free = plan(Payment::None, true);
+        for (state, expected) in [
+            (SubscriptionState::Pending, Standing::Pending),
+            (SubscriptionState::ProvisioningFailed, Standing::ProvisioningFailed),
+            (SubscriptionState::Cancelled, Standing::Cancelled),
+            (SubscriptionState::Active, Standing::Good),
+        ] {
+            assert_eq!(subscription(state, Live, false).standing(Some(&free), Live), expected);
+            // Not even a sandbox credential of one that is not active.
+            let sandbox = subscription(state, Live, true).standing(Some(&free), KeyEnvironment::Test);
+            assert_eq!(sandbox, expected);
+        }
+    }
+
+    #[test]
+    fn unpaid_or_unreleased_plans_are_for_sandbox_credentials_only() {
+        use KeyEnvironment::Live;
+        use KeyEnvironment::Test;
+        let active = |environment, paid| subscription(SubscriptionState::Active, environment, paid);
+        let (paid, unreleased) = (plan(Payment::Required, true), plan(Payment::None, false));
+        assert_eq!(active(Live, false).standing(Some(&paid), Live), Standing::PaymentDue);
+        assert_eq!(active(Live, true).standing(Some(&paid), Live), Standing::Good);
+        assert_eq!(active(Live, false).standing(Some(&paid), Test), Standing::Good);
+        assert_eq!(
+            active(Live, true).standing(Some(&unreleased), Live),
+            Standing::NotReleased
+        );
+        assert_eq!(active(Live, true).standing(Some(&unreleased), Test), Standing::Good);
+        assert_eq!(active(Test, true).standing(Some(&paid), Live), Standing::SandboxOnly);
+        assert_eq!(active(Live, true).standing(None, Test), Standing::PlanGone);
+    }
+}

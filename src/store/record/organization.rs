@@ -1,0 +1,18 @@
+//! Who holds subscriptions?
+
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::store::record::text;
+use serde::Deserialize;
+use serde::Serialize;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganizationRecord {
+    /// Stands in `/t/{organization}/oauth/token` and in `org`.
+    #[serde(with = "text")]
+    pub id: Name,
+    /// For people.
+    pub name: String,
+    #[serde(with = "text::millis")]
+    pub created_at: Timestamp,
+}

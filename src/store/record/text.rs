@@ -1,0 +1,127 @@
+//! How do types that print and parse stand in a record? As that text; instants as milliseconds since 1970.
+
+use crate::model::clock::Timestamp;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// For `#[serde(with = "crate::store::record::text")]`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// # Errors
+/// A text that is not a `T`.
+pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+/// The same for an optional value.
+pub mod optional {
+    use super::*;
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(ToString::to_string).serialize(serializer)
+    }
+
+    /// # Errors
+    /// A text that is not a `T`.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}
+
+/// The same for a list.
+pub mod list {
+    use super::*;
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    /// # Errors
+    /// A text that is not a `T`.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parsed = texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom));
+        parsed.collect()
+    }
+}
+
+/// Milliseconds since 1970.
+pub mod millis {
+    use super::*;
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_unix_millis().serialize(serializer)
+    }
+
+    /// # Errors
+    /// Not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        u64::deserialize(deserializer).map(Timestamp::from_unix_millis)
+    }
+}
+
+/// The same, where there may be none.
+pub mod optional_millis {
+    use super::*;
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Timestamp::as_unix_millis).serialize(serializer)
+    }
+
+    /// # Errors
+    /// Not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Timestamp::from_unix_millis))
+    }
+}
+
+/// A digest, as hexadecimal digits.
+pub mod digest {
+    use super::*;
+    use crate::model::api_key::KeyDigest;
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &KeyDigest, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&value.to_hex())
+    }
+
+    /// # Errors
+    /// Anything but 64 hexadecimal digits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        KeyDigest::from_hex(&text).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,37 @@
+//! What is kept of tokens that are out? Opaque ones whole but for their text, others only once they are revoked.
+
+use crate::model::api_key::KeyDigest;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::model::scope::ScopeSet;
+use crate::store::record::text;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// An opaque access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpaqueTokenRecord {
+    /// SHA-256 of its text: 256 random bits need no pepper.
+    #[serde(with = "text::digest")]
+    pub digest: KeyDigest,
+    /// As a JWT's `jti`.
+    pub id: String,
+    #[serde(with = "text")]
+    pub client: ClientId,
+    #[serde(with = "text")]
+    pub scopes: ScopeSet,
+    pub audiences: Vec<String>,
+    #[serde(with = "text::millis")]
+    pub issued_at: Timestamp,
+    #[serde(with = "text::millis")]
+    pub expires_at: Timestamp,
+}
+
+/// An access token that was revoked (RFC 7009), until it would have expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedTokenRecord {
+    /// `jti`.
+    pub id: String,
+    #[serde(with = "text::millis")]
+    pub expires_at: Timestamp,
+}
