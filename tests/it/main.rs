@@ -25,3 +25,4 @@ mod answers;
 mod include;
 mod diff;
 mod explain;
+mod systems;
