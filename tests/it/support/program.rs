@@ -1,0 +1,134 @@
+//! Programs that are not ours, in whatever language: run to their end, with nothing in their environment but what they
+//! are given.
+
+use super::PATIENCE;
+use super::clients;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Instant;
+
+/// One that is yet to run.
+pub struct Program(Command);
+
+/// How it went.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Program {
+    /// A script of tests/clients in JavaScript or, ending in `.ts`, TypeScript.
+    #[track_caller]
+    pub fn node(script: &str) -> Self {
+        let folder = clients();
+        match script.ends_with(".ts") {
+            true => Self::new(folder.join("node_modules/.bin/tsx")),
+            false => Self::new("node"),
+        }
+        .argument(folder.join(script))
+    }
+
+    /// A script of tests/clients in Python.
+    ///
+    /// # Panics
+    /// When its packages are not installed.
+    #[track_caller]
+    pub fn python(script: &str) -> Self {
+        let folder = clients();
+        let python = folder.join(".venv/bin/python");
+        assert!(python.is_file(), "Python's packages are missing: run tests/run");
+        Self::new(python).argument(folder.join(script))
+    }
+
+    /// The program in tests/clients/maverics/src.
+    ///
+    /// # Panics
+    /// When it is not built.
+    #[track_caller]
+    pub fn maverics_rust() -> Self {
+        let program = PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/target/clients/debug/maverics-client"
+        ));
+        assert!(program.is_file(), "tests/clients/maverics is not built: run tests/run");
+        Self::new(program)
+    }
+
+    fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear();
+        // Where `node` itself is.
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Self(command)
+    }
+
+    fn argument(mut self, argument: impl AsRef<Path>) -> Self {
+        self.0.arg(argument.as_ref());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// # Panics
+    /// When it does not end in time.
+    #[track_caller]
+    pub fn run(mut self) -> Ran {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        let mut child = self
+            .0
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.0.get_program()));
+        let (stdout, stderr) = (
+            collect(child.stdout.take().unwrap()),
+            collect(child.stderr.take().unwrap()),
+        );
+        // Its pipes close when it ends, and can be waited for with a deadline.
+        let texts = [stdout, stderr].map(|text| text.recv_timeout(deadline.saturating_duration_since(Instant::now())));
+        let [Ok(stdout), Ok(stderr)] = texts else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{:?} does not end", self.0.get_program());
+        };
+        Ran {
+            status: child.wait().unwrap(),
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Ran {
+    /// Its standard output as one JSON value.
+    ///
+    /// # Panics
+    /// With all it said, when it failed.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        assert!(self.status.success(), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (send, text) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = send.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    text
+}
