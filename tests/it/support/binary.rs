@@ -52,6 +52,12 @@ impl Binary {
     /// With all it wrote, when it ends or stays silent instead.
     #[track_caller]
     pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_with_env(config, files, &[])
+    }
+
+    /// With `variables` in its environment, too.
+    #[track_caller]
+    pub fn start_with_env(config: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in files {
             let path = folder.path().join(name);
@@ -66,6 +72,7 @@ impl Binary {
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

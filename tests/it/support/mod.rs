@@ -3,6 +3,7 @@
 // Shared by tests that each use a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod admin;
 mod binary;
 mod fake_upstream;
 mod gateway;
@@ -13,6 +14,8 @@ pub mod raw_issuer;
 pub mod provider;
 mod raw_client;
 
+pub use admin::Admin;
+pub use admin::Told;
 pub use binary::Binary;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;

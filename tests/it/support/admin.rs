@@ -1,0 +1,103 @@
+//! A caller of the admin API.
+
+use super::Binary;
+use super::RawClient;
+use super::Response;
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// With the token of the configuration, or any other.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    token: String,
+}
+
+/// What it answered.
+#[derive(Debug)]
+pub struct Told {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    /// `null` where there is no body.
+    pub json: Value,
+}
+
+impl Admin {
+    pub fn new(gate: &Binary, token: &str) -> Self {
+        Self {
+            address: gate.admin(),
+            token: token.to_owned(),
+        }
+    }
+
+    /// `path` is what follows `/admin/v1`.
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Told {
+        let body = body.map(|body| body.to_string());
+        let content = body.as_ref().map_or_else(String::new, |body| {
+            format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+        });
+        let head = format!(
+            "{method} /admin/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n{content}\r\n",
+            self.token
+        );
+        let answer = RawClient::connect(self.address).exchange(head + body.as_deref().unwrap_or_default());
+        Told::of(answer)
+    }
+
+    /// What a change or a look-up answers that must be done.
+    #[track_caller]
+    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let told = self.call(method, path, body);
+        assert!((200..300).contains(&told.status), "{method} {path}: {told:?}");
+        told.json
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        self.done("GET", path, None)
+    }
+
+    #[track_caller]
+    pub fn post(&self, path: &str, body: Value) -> Value {
+        self.done("POST", path, Some(body))
+    }
+
+    /// The same for what comes into being.
+    #[track_caller]
+    pub fn create(&self, path: &str, body: Value) -> Value {
+        let told = self.call("POST", path, Some(body));
+        assert_eq!(told.status, 201, "{path}: {told:?}");
+        told.json
+    }
+
+    /// The last word of the problem's type, where the answer must be a refusal with `status`.
+    #[track_caller]
+    pub fn refused(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
+        let told = self.call(method, path, body);
+        assert_eq!(told.status, status, "{method} {path}: {told:?}");
+        let kind = told.json["type"].as_str().unwrap_or_default();
+        let slug = kind.strip_prefix("urn:keygate:problem:");
+        slug.unwrap_or_else(|| panic!("{told:?}")).to_owned()
+    }
+}
+
+impl Told {
+    #[track_caller]
+    pub fn of(answer: Response) -> Self {
+        let json = match answer.body.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text())),
+        };
+        Self {
+            status: answer.status,
+            headers: answer.headers,
+            json,
+        }
+    }
+
+    /// Every value of `name`, in any case.
+    pub fn headers_named(&self, name: &str) -> Vec<&str> {
+        super::http1::named(&self.headers, name)
+    }
+}
