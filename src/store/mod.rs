@@ -51,6 +51,17 @@ impl<T> Versioned<T> {
             revision: self.revision,
         }
     }
+
+    /// The same for a change that may be refused.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn try_map<E>(self, change: impl FnOnce(T) -> Result<T, E>) -> Result<Self, E> {
+        Ok(Self {
+            record: change(self.record)?,
+            revision: self.revision,
+        })
+    }
 }
 
 /// One record to write.
@@ -77,10 +88,21 @@ pub struct IdempotentAnswer {
     pub at: Timestamp,
 }
 
+/// A record that a decision was made from and that is not written itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    Subscription(SubscriptionId, Revision),
+    Client(ClientId, Revision),
+}
+
 /// Writes that happen together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub writes: Vec<Write>,
+    /// Nothing is written unless these are still at their revisions: a key is not made under a subscription that is
+    /// cancelled at the same time. Two batches that only read the same record do not keep each other from being written;
+    /// where they must (the last free place for a key), write the record itself, as it is.
+    pub unchanged: Vec<Unchanged>,
     pub event: Option<NewAuditEvent>,
     pub answer: Option<IdempotentAnswer>,
 }

@@ -5,13 +5,16 @@ use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
+use crate::model::expires::EXPIRY_DAYS_MAX;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
+use crate::store::record::grace::Grace;
 use crate::store::record::text;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::Serialize;
+use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKeyRecord {
@@ -47,4 +50,319 @@ pub struct ApiKeyRecord {
     /// To the minute, written lazily.
     #[serde(with = "text::optional_millis")]
     pub last_used_at: Option<Timestamp>,
+}
+
+/// The longest a key may live unless it never expires.
+const LIFETIME_MAX: Duration = Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
+
+/// Why a key is not made, or does not go where it was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    #[error("the key would be expired from its first moment")]
+    ExpiresInThePast,
+    #[error("a key expires within {EXPIRY_DAYS_MAX} days, or never")]
+    ExpiresTooLate,
+    #[error("the key is revoked already")]
+    AlreadyRevoked,
+    #[error("the key was regenerated already; regenerate the one that was made in its place")]
+    AlreadyReplaced,
+}
+
+impl ApiKeyError {
+    pub const ALL: [Self; 4] = [
+        Self::ExpiresInThePast,
+        Self::ExpiresTooLate,
+        Self::AlreadyRevoked,
+        Self::AlreadyReplaced,
+    ];
+
+    /// The word that programs branch on; it stays.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ExpiresInThePast => "expires_in_the_past",
+            Self::ExpiresTooLate => "expires_too_late",
+            Self::AlreadyRevoked => "already_revoked",
+            Self::AlreadyReplaced => "already_replaced",
+        }
+    }
+}
+
+/// Checks when a key that is made `now` is to expire; `None` is never.
+///
+/// # Errors
+/// Not after `now`, or more than 730 days after it.
+pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ApiKeyError> {
+    match expires_at {
+        Some(at) if at <= now => Err(ApiKeyError::ExpiresInThePast),
+        Some(at) if at > now.saturating_add(LIFETIME_MAX) => Err(ApiKeyError::ExpiresTooLate),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What is asked for when a key is made, and the digest of its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewApiKey {
+    pub id: KeyId,
+    pub digest: KeyDigest,
+    pub origin: KeyOrigin,
+    pub environment: KeyEnvironment,
+    pub name: String,
+    pub organization: Name,
+    pub subscription: SubscriptionId,
+    pub scopes: ScopeSet,
+    pub addresses: Vec<IpNet>,
+    /// `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ApiKeyRecord {
+    /// A new key.
+    ///
+    /// # Errors
+    /// It would expire in the past, or in more than 730 days (S068).
+    pub fn new(asked: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
+        check_expiry(asked.expires_at, now)?;
+        Ok(Self {
+            id: asked.id,
+            digest: asked.digest,
+            origin: asked.origin,
+            environment: asked.environment,
+            name: asked.name,
+            organization: asked.organization,
+            subscription: asked.subscription,
+            scopes: asked.scopes,
+            addresses: asked.addresses,
+            created_at: now,
+            expires_at: asked.expires_at,
+            revoked_at: None,
+            replaced_by: None,
+            last_used_at: None,
+        })
+    }
+
+    pub fn is_revoked(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_some_and(|at| now >= at)
+    }
+
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| now >= at)
+    }
+
+    /// Whether it counts against `keys_max` of its plan. One in its grace does not: its successor does already.
+    pub fn holds_place(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && !self.is_expired(now)
+    }
+
+    /// When a key that is made `now` in this one's place expires, unless somebody says otherwise: after as long a life.
+    pub fn renewed_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        let lifetime = self.expires_at?.saturating_since(self.created_at);
+        Some(now.saturating_add(lifetime.min(LIFETIME_MAX)))
+    }
+
+    /// Ends it, a grace that runs with it.
+    ///
+    /// # Errors
+    /// It is revoked.
+    pub fn revoke(self, now: Timestamp) -> Result<Self, ApiKeyError> {
+        if self.is_revoked(now) {
+            return Err(ApiKeyError::AlreadyRevoked);
+        }
+        Ok(Self {
+            revoked_at: Some(now),
+            ..self
+        })
+    }
+
+    /// Makes a key in this one's place that may do the same: this one, which ends after `grace`, and the new one. An
+    /// expired key can be regenerated, and stays expired.
+    ///
+    /// # Errors
+    /// It is revoked or has a successor, or the new one's expiry is not one a key can have.
+    pub fn regenerate(
+        self,
+        id: KeyId,
+        digest: KeyDigest,
+        expires_at: Option<Timestamp>,
+        grace: Grace,
+        now: Timestamp,
+    ) -> Result<(Self, Self), ApiKeyError> {
+        if self.is_revoked(now) {
+            return Err(ApiKeyError::AlreadyRevoked);
+        }
+        if self.replaced_by.is_some() {
+            return Err(ApiKeyError::AlreadyReplaced);
+        }
+        let asked = NewApiKey {
+            id,
+            digest,
+            // Whoever made the old one, Keygate made this one.
+            origin: KeyOrigin::Own,
+            environment: self.environment,
+            name: self.name.clone(),
+            organization: self.organization.clone(),
+            subscription: self.subscription.clone(),
+            scopes: self.scopes.clone(),
+            addresses: self.addresses.clone(),
+            expires_at,
+        };
+        let new = Self::new(asked, now)?;
+        let old = Self {
+            revoked_at: Some(now.saturating_add(grace.duration())),
+            replaced_by: Some(id),
+            ..self
+        };
+        Ok((old, new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn asked(expires_at: Option<Timestamp>) -> NewApiKey {
+        NewApiKey {
+            id: "aaaaaaaaaaaaaaaa".parse().unwrap(),
+            digest: KeyDigest::sha256("a"),
+            origin: KeyOrigin::Own,
+            environment: KeyEnvironment::Live,
+            name: "ci".to_owned(),
+            organization: "acme".parse().unwrap(),
+            subscription: "sub_1".parse().unwrap(),
+            scopes: "a b".parse().unwrap(),
+            addresses: vec!["192.0.2.0/24".parse().unwrap()],
+            expires_at,
+        }
+    }
+
+    fn key() -> ApiKeyRecord {
+        ApiKeyRecord::new(asked(Some(NOW.saturating_add(DAY * 90))), NOW).unwrap()
+    }
+
+    fn later(duration: Duration) -> Timestamp {
+        NOW.saturating_add(duration)
+    }
+
+    fn regenerate(
+        key: ApiKeyRecord,
+        grace: Grace,
+        now: Timestamp,
+    ) -> Result<(ApiKeyRecord, ApiKeyRecord), ApiKeyError> {
+        let expires_at = key.renewed_expiry(now);
+        let id = "bbbbbbbbbbbbbbbb".parse().unwrap();
+        key.regenerate(id, KeyDigest::sha256("b"), expires_at, grace, now)
+    }
+
+    #[test]
+    fn s068_a_key_expires_after_now_and_within_730_days_or_never() {
+        let tick = Duration::from_millis(1);
+        for (expires_at, expected) in [
+            (None, Ok(())),
+            (Some(later(tick)), Ok(())),
+            (Some(later(DAY * 730)), Ok(())),
+            (Some(later(DAY * 730 + tick)), Err(ApiKeyError::ExpiresTooLate)),
+            (Some(later(DAY * 731)), Err(ApiKeyError::ExpiresTooLate)),
+            (Some(Timestamp::MAX), Err(ApiKeyError::ExpiresTooLate)),
+            (Some(NOW), Err(ApiKeyError::ExpiresInThePast)),
+            (Some(NOW.saturating_sub(tick)), Err(ApiKeyError::ExpiresInThePast)),
+            (Some(Timestamp::from_unix_secs(0)), Err(ApiKeyError::ExpiresInThePast)),
+        ] {
+            let made = ApiKeyRecord::new(asked(expires_at), NOW);
+            assert_eq!(made.map(drop), expected, "{expires_at:?}");
+            let regenerated = key().regenerate(
+                "bbbbbbbbbbbbbbbb".parse().unwrap(),
+                KeyDigest::sha256("b"),
+                expires_at,
+                Grace::NONE,
+                NOW,
+            );
+            assert_eq!(regenerated.map(drop), expected, "{expires_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_revoked_from_the_instant_and_once() {
+        let revoked = key().revoke(NOW).unwrap();
+        assert!(revoked.is_revoked(NOW));
+        assert!(!revoked.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
+        assert!(!revoked.holds_place(NOW));
+        assert_eq!(revoked.clone().revoke(later(DAY)), Err(ApiKeyError::AlreadyRevoked));
+        assert_eq!(
+            regenerate(revoked, Grace::NONE, later(DAY)).map(drop),
+            Err(ApiKeyError::AlreadyRevoked)
+        );
+    }
+
+    #[test]
+    fn s070_the_old_key_ends_at_once_or_with_its_grace() {
+        let (old, new) = regenerate(key(), Grace::NONE, NOW).unwrap();
+        assert!(old.is_revoked(NOW));
+        assert_eq!(old.replaced_by, Some(new.id));
+        assert!(!new.is_revoked(NOW) && new.replaced_by.is_none());
+
+        let (old, new) = regenerate(key(), Grace::MAX, NOW).unwrap();
+        assert!(!old.is_revoked(later(DAY - Duration::from_millis(1))));
+        assert!(old.is_revoked(later(DAY)));
+        // One of the two holds the place.
+        assert!(!old.holds_place(NOW) && new.holds_place(NOW));
+        assert_eq!(
+            regenerate(old.clone(), Grace::MAX, later(DAY / 2)).map(drop),
+            Err(ApiKeyError::AlreadyReplaced),
+            "its life cannot be prolonged by asking again"
+        );
+        // A grace can be cut short.
+        assert!(old.revoke(later(DAY / 2)).unwrap().is_revoked(later(DAY / 2)));
+    }
+
+    #[test]
+    fn a_regenerated_key_may_do_the_same_for_as_long() {
+        let (old, new) = regenerate(key(), Grace::NONE, later(DAY * 100)).unwrap();
+        assert!(
+            old.is_expired(later(DAY * 100)),
+            "an expired one can be regenerated, and stays expired"
+        );
+        assert_eq!(new.expires_at, Some(later(DAY * 190)));
+        assert_eq!(
+            (
+                &new.name,
+                &new.organization,
+                &new.subscription,
+                &new.scopes,
+                &new.addresses,
+                new.environment
+            ),
+            (
+                &old.name,
+                &old.organization,
+                &old.subscription,
+                &old.scopes,
+                &old.addresses,
+                old.environment
+            )
+        );
+        assert_ne!((new.id, new.digest), (old.id, old.digest));
+        assert_eq!(new.last_used_at, None);
+        let endless = ApiKeyRecord::new(asked(None), NOW).unwrap();
+        assert_eq!(endless.renewed_expiry(later(DAY)), None);
+    }
+
+    #[test]
+    fn a_brought_along_key_is_regenerated_as_one_of_ours() {
+        let imported = ApiKeyRecord {
+            origin: KeyOrigin::Imported,
+            ..key()
+        };
+        let (old, new) = regenerate(imported, Grace::NONE, NOW).unwrap();
+        assert_eq!((old.origin, new.origin), (KeyOrigin::Imported, KeyOrigin::Own));
+    }
+
+    #[test]
+    fn each_refusal_has_a_word_of_its_own() {
+        let mut words: Vec<&str> = ApiKeyError::ALL.map(ApiKeyError::as_str).into();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), ApiKeyError::ALL.len());
+    }
 }

@@ -1,18 +1,29 @@
 //! What the store keeps, and what may become of it: records, and their transitions as pure functions given `now`.
 
 pub mod text;
+pub mod grace;
 pub mod organization;
 pub mod subscription;
 pub mod api_key;
 pub mod client;
+pub mod client_changes;
 pub mod token;
 pub mod audit;
 
+pub use api_key::ApiKeyError;
 pub use api_key::ApiKeyRecord;
+pub use api_key::NewApiKey;
 pub use audit::AuditEvent;
 pub use audit::NewAuditEvent;
 pub use client::ClientRecord;
+pub use client_changes::ClientChange;
+pub use client_changes::ClientError;
+pub use client_changes::IssuedTokens;
+pub use client_changes::NewClient;
+pub use grace::Grace;
+pub use grace::GraceTooLong;
 pub use organization::OrganizationRecord;
+pub use subscription::SubscriptionError;
 pub use subscription::SubscriptionRecord;
 pub use token::OpaqueTokenRecord;
 pub use token::RevokedTokenRecord;

@@ -4,6 +4,8 @@ use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::plan::Approval;
+use crate::model::plan::Plan;
 use crate::model::subscription::Subscription;
 use crate::model::subscription::SubscriptionState;
 use crate::store::record::text;
@@ -29,7 +31,152 @@ pub struct SubscriptionRecord {
     pub changed_at: Timestamp,
 }
 
+/// Why a subscription does not go where it was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriptionError {
+    #[error("the subscription is cancelled, and stays so; make another")]
+    AlreadyCancelled,
+    #[error("the subscription is active already")]
+    AlreadyActive,
+    #[error("provisioning of the subscription has failed already")]
+    AlreadyFailed,
+    #[error("the subscription is under this plan already")]
+    SamePlan,
+}
+
+impl SubscriptionError {
+    pub const ALL: [Self; 4] = [
+        Self::AlreadyCancelled,
+        Self::AlreadyActive,
+        Self::AlreadyFailed,
+        Self::SamePlan,
+    ];
+
+    /// The word that programs branch on; it stays.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyCancelled => "already_cancelled",
+            Self::AlreadyActive => "already_active",
+            Self::AlreadyFailed => "already_failed",
+            Self::SamePlan => "same_plan",
+        }
+    }
+}
+
+/// What may become of a subscription. Nobody but whoever administers the gate may approve one or say that it is paid.
 impl SubscriptionRecord {
+    /// A new one: active at once where `plan` approves by itself, pending otherwise; not paid.
+    pub fn new(
+        id: SubscriptionId,
+        organization: Name,
+        plan: &Plan,
+        environment: KeyEnvironment,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            organization,
+            plan: plan.name.clone(),
+            environment,
+            state: match plan.approval {
+                Approval::Automatic => SubscriptionState::Active,
+                Approval::Manual => SubscriptionState::Pending,
+            },
+            paid: false,
+            created_at: now,
+            changed_at: now,
+        }
+    }
+
+    /// It counts from now on: it was looked at, or what failed was mended.
+    ///
+    /// # Errors
+    /// It is active, or cancelled.
+    pub fn approve(self, now: Timestamp) -> Result<Self, SubscriptionError> {
+        match self.state {
+            SubscriptionState::Pending | SubscriptionState::ProvisioningFailed => {
+                Ok(self.into_state(SubscriptionState::Active, now))
+            }
+            SubscriptionState::Active => Err(SubscriptionError::AlreadyActive),
+            SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
+        }
+    }
+
+    /// What it takes to serve it could not be set up.
+    ///
+    /// # Errors
+    /// That is known already, or it is cancelled.
+    pub fn fail(self, now: Timestamp) -> Result<Self, SubscriptionError> {
+        match self.state {
+            SubscriptionState::Pending | SubscriptionState::Active => {
+                Ok(self.into_state(SubscriptionState::ProvisioningFailed, now))
+            }
+            SubscriptionState::ProvisioningFailed => Err(SubscriptionError::AlreadyFailed),
+            SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
+        }
+    }
+
+    /// What the plan costs was paid, or is due again. Saying so twice is no mistake: a payment service repeats itself.
+    ///
+    /// # Errors
+    /// It is cancelled.
+    pub fn pay(self, paid: bool, now: Timestamp) -> Result<Self, SubscriptionError> {
+        self.still_there()?;
+        Ok(Self {
+            paid,
+            changed_at: now,
+            ..self
+        })
+    }
+
+    /// Puts it under another plan. What was paid for the old one does not pay for the new one, and a plan that wants to
+    /// be approved wants it for those who come from another plan as well: otherwise the way around would be short.
+    ///
+    /// # Errors
+    /// It is under `plan` already, or cancelled.
+    pub fn change_plan(self, plan: &Plan, now: Timestamp) -> Result<Self, SubscriptionError> {
+        self.still_there()?;
+        if self.plan == plan.name {
+            return Err(SubscriptionError::SamePlan);
+        }
+        let state = match (plan.approval, self.state) {
+            (Approval::Manual, _) => SubscriptionState::Pending,
+            (Approval::Automatic, SubscriptionState::Pending) => SubscriptionState::Active,
+            (Approval::Automatic, state) => state,
+        };
+        Ok(Self {
+            plan: plan.name.clone(),
+            state,
+            paid: false,
+            changed_at: now,
+            ..self
+        })
+    }
+
+    /// Ends it for good. Its keys and its clients' tokens end with it, in the same batch and on the data side.
+    ///
+    /// # Errors
+    /// It is cancelled.
+    pub fn cancel(self, now: Timestamp) -> Result<Self, SubscriptionError> {
+        self.still_there()?;
+        Ok(self.into_state(SubscriptionState::Cancelled, now))
+    }
+
+    fn still_there(&self) -> Result<(), SubscriptionError> {
+        match self.state {
+            SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
+            SubscriptionState::Pending | SubscriptionState::Active | SubscriptionState::ProvisioningFailed => Ok(()),
+        }
+    }
+
+    fn into_state(self, state: SubscriptionState, now: Timestamp) -> Self {
+        Self {
+            state,
+            changed_at: now,
+            ..self
+        }
+    }
+
     /// As the data side reads it.
     pub fn to_subscription(&self) -> Subscription {
         Subscription {
@@ -40,5 +187,134 @@ impl SubscriptionRecord {
             state: self.state,
             paid: self.paid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::CredentialKinds;
+    use SubscriptionError::AlreadyActive;
+    use SubscriptionError::AlreadyCancelled;
+    use SubscriptionError::AlreadyFailed;
+    use SubscriptionError::SamePlan;
+    use SubscriptionState::Active;
+    use SubscriptionState::Cancelled;
+    use SubscriptionState::Pending;
+    use SubscriptionState::ProvisioningFailed;
+
+    const MADE: Timestamp = Timestamp::from_unix_millis(1_000);
+    const NOW: Timestamp = Timestamp::from_unix_millis(2_000);
+
+    fn plan(name: &str, approval: Approval) -> Plan {
+        Plan {
+            approval,
+            ..Plan::open(name.parse().unwrap(), CredentialKinds::ANY)
+        }
+    }
+
+    fn subscription(state: SubscriptionState) -> SubscriptionRecord {
+        let made = SubscriptionRecord::new(
+            "sub_1".parse().unwrap(),
+            "acme".parse().unwrap(),
+            &plan("gold", Approval::Manual),
+            KeyEnvironment::Live,
+            MADE,
+        );
+        SubscriptionRecord {
+            state,
+            paid: true,
+            ..made
+        }
+    }
+
+    /// Every state, and what becomes of it.
+    #[track_caller]
+    fn check(
+        change: impl Fn(SubscriptionRecord) -> Result<SubscriptionRecord, SubscriptionError>,
+        expected: [Result<SubscriptionState, SubscriptionError>; 4],
+    ) {
+        for (state, expected) in SubscriptionState::ALL.into_iter().zip(expected) {
+            let before = subscription(state);
+            let after = change(before.clone());
+            assert_eq!(
+                after.as_ref().map(|after| after.state),
+                expected.as_ref().copied(),
+                "{state}"
+            );
+            if let Ok(after) = after {
+                assert_eq!((after.changed_at, after.created_at), (NOW, MADE), "{state}");
+                assert_eq!(after.id, before.id);
+            }
+        }
+    }
+
+    #[test]
+    fn each_state_goes_only_where_it_may() {
+        // Pending, active, provisioning_failed, cancelled.
+        check(
+            |it| it.approve(NOW),
+            [Ok(Active), Err(AlreadyActive), Ok(Active), Err(AlreadyCancelled)],
+        );
+        check(
+            |it| it.fail(NOW),
+            [
+                Ok(ProvisioningFailed),
+                Ok(ProvisioningFailed),
+                Err(AlreadyFailed),
+                Err(AlreadyCancelled),
+            ],
+        );
+        check(
+            |it| it.pay(true, NOW),
+            [Ok(Pending), Ok(Active), Ok(ProvisioningFailed), Err(AlreadyCancelled)],
+        );
+        check(
+            |it| it.cancel(NOW),
+            [Ok(Cancelled), Ok(Cancelled), Ok(Cancelled), Err(AlreadyCancelled)],
+        );
+        check(
+            |it| it.change_plan(&plan("silver", Approval::Automatic), NOW),
+            [Ok(Active), Ok(Active), Ok(ProvisioningFailed), Err(AlreadyCancelled)],
+        );
+        check(
+            |it| it.change_plan(&plan("silver", Approval::Manual), NOW),
+            [Ok(Pending), Ok(Pending), Ok(Pending), Err(AlreadyCancelled)],
+        );
+        check(
+            |it| it.change_plan(&plan("gold", Approval::Automatic), NOW),
+            [Err(SamePlan), Err(SamePlan), Err(SamePlan), Err(AlreadyCancelled)],
+        );
+    }
+
+    #[test]
+    fn a_new_subscription_waits_unless_its_plan_approves_by_itself() {
+        for (approval, state) in [(Approval::Manual, Pending), (Approval::Automatic, Active)] {
+            let made = SubscriptionRecord::new(
+                "sub_1".parse().unwrap(),
+                "acme".parse().unwrap(),
+                &plan("gold", approval),
+                KeyEnvironment::Live,
+                MADE,
+            );
+            assert_eq!((made.state, made.paid), (state, false));
+        }
+    }
+
+    #[test]
+    fn what_was_paid_for_one_plan_does_not_pay_for_another() {
+        let moved = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
+        let moved = moved.unwrap();
+        assert_eq!((moved.plan.as_str(), moved.paid), ("silver", false));
+        // A payment can be taken back.
+        assert!(!subscription(Active).pay(false, NOW).unwrap().paid);
+    }
+
+    #[test]
+    fn each_refusal_has_a_word_of_its_own() {
+        let mut words: Vec<&str> = SubscriptionError::ALL.map(SubscriptionError::as_str).into();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), SubscriptionError::ALL.len());
     }
 }

@@ -1,9 +1,7 @@
 //! How do types that print and parse stand in a record? As that text; instants as milliseconds since 1970.
 
-use crate::model::clock::Timestamp;
 use serde::Deserialize;
 use serde::Deserializer;
-use serde::Serialize;
 use serde::Serializer;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -29,7 +27,12 @@ where
 
 /// The same for an optional value.
 pub mod optional {
-    use super::*;
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
+    use std::fmt::Display;
+    use std::str::FromStr;
 
     /// # Errors
     /// Those of the serializer.
@@ -52,7 +55,11 @@ pub mod optional {
 
 /// The same for a list.
 pub mod list {
-    use super::*;
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serializer;
+    use std::fmt::Display;
+    use std::str::FromStr;
 
     /// # Errors
     /// Those of the serializer.
@@ -75,7 +82,11 @@ pub mod list {
 
 /// Milliseconds since 1970.
 pub mod millis {
-    use super::*;
+    use crate::model::clock::Timestamp;
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
 
     /// # Errors
     /// Those of the serializer.
@@ -92,7 +103,11 @@ pub mod millis {
 
 /// The same, where there may be none.
 pub mod optional_millis {
-    use super::*;
+    use crate::model::clock::Timestamp;
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
 
     /// # Errors
     /// Those of the serializer.
@@ -109,8 +124,10 @@ pub mod optional_millis {
 
 /// A digest, as hexadecimal digits.
 pub mod digest {
-    use super::*;
     use crate::model::api_key::KeyDigest;
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serializer;
 
     /// # Errors
     /// Those of the serializer.

@@ -1,0 +1,378 @@
+//! What may become of a client? It is made, changed, gets other secrets and keys, is disabled, enabled, deleted.
+
+use crate::model::api_key::KeyDigest;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::model::scope::ScopeSet;
+use crate::store::record::ClientRecord;
+use crate::store::record::client::CLIENT_KEYS_MAX;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientKey;
+use crate::store::record::client::ClientSecret;
+use crate::store::record::client::ClientState;
+use crate::store::record::client::TokenFormat;
+use crate::store::record::client::TokenTtl;
+use crate::store::record::grace::Grace;
+
+/// Revoked keys that a client's record remembers, so that none of them is taken a second time; beyond that the oldest is
+/// forgotten, because a record does not grow for ever.
+const REVOKED_KEYS_MAX: usize = 100;
+
+/// Why a client does not go where it was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    #[error("the client is deleted, and stays so; make another")]
+    Deleted,
+    #[error("the client is disabled already")]
+    AlreadyDisabled,
+    #[error("the client is active already")]
+    AlreadyActive,
+    #[error("the client proves itself with keys and has no secret")]
+    NoSecret,
+    #[error("the secret before this one is still in its grace; rotate without grace, or when it is over")]
+    GraceRuns,
+    #[error("the client's keys are those behind its JWKS URL, for good; change them there")]
+    KeysFromUrl,
+    #[error("the client proves itself with a secret and has no keys, for good; make another")]
+    NoKeys,
+    #[error("the client has no JWKS URL; how it proves itself was chosen when it was made, for good")]
+    NoJwksUrl,
+    #[error("the client has this key already")]
+    KeyExists,
+    #[error("this key was revoked; make another pair")]
+    KeyRevoked,
+    #[error("the client has {CLIENT_KEYS_MAX} keys already; revoke one first")]
+    TooManyKeys,
+    #[error("the client has no such key")]
+    NoSuchKey,
+}
+
+impl ClientError {
+    pub const ALL: [Self; 12] = [
+        Self::Deleted,
+        Self::AlreadyDisabled,
+        Self::AlreadyActive,
+        Self::NoSecret,
+        Self::GraceRuns,
+        Self::KeysFromUrl,
+        Self::NoKeys,
+        Self::NoJwksUrl,
+        Self::KeyExists,
+        Self::KeyRevoked,
+        Self::TooManyKeys,
+        Self::NoSuchKey,
+    ];
+
+    /// The word that programs branch on; it stays.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "client_deleted",
+            Self::AlreadyDisabled => "already_disabled",
+            Self::AlreadyActive => "already_active",
+            Self::NoSecret => "no_secret",
+            Self::GraceRuns => "grace_runs",
+            Self::KeysFromUrl => "keys_from_url",
+            Self::NoKeys => "no_keys",
+            Self::NoJwksUrl => "no_jwks_url",
+            Self::KeyExists => "key_exists",
+            Self::KeyRevoked => "key_revoked",
+            Self::TooManyKeys => "too_many_keys",
+            Self::NoSuchKey => "no_such_key",
+        }
+    }
+}
+
+/// What becomes of the tokens that are out when what they were got with ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedTokens {
+    /// They stay good until they expire.
+    Stay,
+    /// They end as well, every one of the client's: no token says which key it was got with.
+    End,
+}
+
+/// What is asked for when a client is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewClient {
+    pub id: ClientId,
+    pub organization: Name,
+    pub subscription: SubscriptionId,
+    pub environment: KeyEnvironment,
+    pub name: String,
+    pub description: String,
+    pub authentication: ClientAuthentication,
+    pub scopes: ScopeSet,
+    pub token_ttl: TokenTtl,
+    pub token_format: TokenFormat,
+}
+
+/// What is to be other than it was; `None` stays. Tokens that are out keep what they were issued with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientChange {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub scopes: Option<ScopeSet>,
+    pub token_ttl: Option<TokenTtl>,
+    pub token_format: Option<TokenFormat>,
+    /// Another URL, for a client that has one.
+    pub jwks_url: Option<String>,
+}
+
+impl ClientSecret {
+    pub const fn new(digest: KeyDigest, now: Timestamp) -> Self {
+        Self {
+            digest,
+            created_at: now,
+            ends_at: None,
+        }
+    }
+
+    /// Whether a client may still prove itself with it.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.ends_at.is_none_or(|at| now < at)
+    }
+}
+
+impl ClientKey {
+    /// Whether assertions that it signed count.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none_or(|at| now < at)
+    }
+}
+
+impl ClientRecord {
+    pub fn new(asked: NewClient, now: Timestamp) -> Self {
+        Self {
+            id: asked.id,
+            organization: asked.organization,
+            subscription: asked.subscription,
+            environment: asked.environment,
+            name: asked.name,
+            description: asked.description,
+            authentication: asked.authentication,
+            scopes: asked.scopes,
+            token_ttl: asked.token_ttl,
+            token_format: asked.token_format,
+            state: ClientState::Active,
+            tokens_not_before: None,
+            created_at: now,
+            changed_at: now,
+        }
+    }
+
+    /// # Errors
+    /// It is deleted, or was to get another JWKS URL and has none.
+    pub fn change(mut self, change: ClientChange, now: Timestamp) -> Result<Self, ClientError> {
+        self.still_there()?;
+        if let Some(new) = change.jwks_url {
+            match &mut self.authentication {
+                ClientAuthentication::JwksUrl { url } => *url = new,
+                ClientAuthentication::ClientSecret { .. } | ClientAuthentication::Keys { .. } => {
+                    return Err(ClientError::NoJwksUrl);
+                }
+            }
+        }
+        Ok(Self {
+            name: change.name.unwrap_or(self.name),
+            description: change.description.unwrap_or(self.description),
+            scopes: change.scopes.unwrap_or(self.scopes),
+            token_ttl: change.token_ttl.unwrap_or(self.token_ttl),
+            token_format: change.token_format.unwrap_or(self.token_format),
+            changed_at: now,
+            ..self
+        })
+    }
+
+    /// Gives it a secret in place of the one it has, which ends after `grace`; its id stays (S071). Without grace every
+    /// older secret ends, also one that is still in its own.
+    ///
+    /// # Errors
+    /// It is deleted or has no secret; or with a grace, while another one runs: nobody can say then which secrets count.
+    pub fn rotate_secret(mut self, digest: KeyDigest, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
+        self.still_there()?;
+        let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
+            return Err(ClientError::NoSecret);
+        };
+        if grace.is_none() {
+            secrets.clear();
+        }
+        secrets.retain(|secret| secret.is_good(now));
+        if secrets.iter().any(|secret| secret.ends_at.is_some()) {
+            return Err(ClientError::GraceRuns);
+        }
+        for secret in secrets.iter_mut() {
+            secret.ends_at = Some(now.saturating_add(grace.duration()));
+        }
+        secrets.insert(0, ClientSecret::new(digest, now));
+        self.changed_at = now;
+        Ok(self)
+    }
+
+    /// Makes a client in this one's place that may do the same, under another id and with another secret: this one,
+    /// deleted, and the new one. Of a disabled one a disabled one, because it is not for its owner to enable it.
+    ///
+    /// # Errors
+    /// It is deleted or has no secret.
+    pub fn regenerate(
+        self,
+        id: ClientId,
+        digest: KeyDigest,
+        tokens: IssuedTokens,
+        now: Timestamp,
+    ) -> Result<(Self, Self), ClientError> {
+        self.still_there()?;
+        let ClientAuthentication::ClientSecret { .. } = self.authentication else {
+            return Err(ClientError::NoSecret);
+        };
+        let new = Self {
+            id,
+            authentication: ClientAuthentication::ClientSecret {
+                secrets: vec![ClientSecret::new(digest, now)],
+            },
+            tokens_not_before: None,
+            created_at: now,
+            changed_at: now,
+            ..self.clone()
+        };
+        Ok((self.delete(tokens, now)?, new))
+    }
+
+    /// It gets no tokens until it is enabled.
+    ///
+    /// # Errors
+    /// It is disabled or deleted.
+    pub fn disable(self, now: Timestamp) -> Result<Self, ClientError> {
+        match self.state {
+            ClientState::Active => Ok(self.into_state(ClientState::Disabled, now)),
+            ClientState::Disabled => Err(ClientError::AlreadyDisabled),
+            ClientState::Deleted => Err(ClientError::Deleted),
+        }
+    }
+
+    /// # Errors
+    /// It is active or deleted.
+    pub fn enable(self, now: Timestamp) -> Result<Self, ClientError> {
+        match self.state {
+            ClientState::Disabled => Ok(self.into_state(ClientState::Active, now)),
+            ClientState::Active => Err(ClientError::AlreadyActive),
+            ClientState::Deleted => Err(ClientError::Deleted),
+        }
+    }
+
+    /// It gets no tokens ever again. Nothing that it proved itself with is kept, so that whatever forgets to look at its
+    /// state finds nothing to prove it with.
+    ///
+    /// # Errors
+    /// It is deleted.
+    pub fn delete(mut self, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
+        self.still_there()?;
+        match &mut self.authentication {
+            ClientAuthentication::ClientSecret { secrets } => secrets.clear(),
+            ClientAuthentication::Keys { keys } => revoke_all(keys, now),
+            // Where its keys were is no secret, and worth reading afterwards.
+            ClientAuthentication::JwksUrl { .. } => {}
+        }
+        let deleted = self.into_state(ClientState::Deleted, now);
+        Ok(match tokens {
+            IssuedTokens::Stay => deleted,
+            IssuedTokens::End => deleted.revoke_tokens(now),
+        })
+    }
+
+    /// Ends every token that it has got before `now`; also one of a client that is deleted, and as often as somebody asks.
+    /// A token's `iat` is whole seconds (RFC 7519): those of the second of `now` end as well.
+    pub fn revoke_tokens(self, now: Timestamp) -> Self {
+        Self {
+            // Never earlier than it was: a clock that is set back revives nothing.
+            tokens_not_before: self.tokens_not_before.max(Some(now)),
+            changed_at: now,
+            ..self
+        }
+    }
+
+    /// Takes one more public key.
+    ///
+    /// # Errors
+    /// It is deleted or not of the kind that has keys here; it has, or had, this key; it has as many as it may have.
+    pub fn add_key(mut self, key: ClientKey, now: Timestamp) -> Result<Self, ClientError> {
+        self.still_there()?;
+        let keys = self.keys_mut()?;
+        if let Some(known) = keys.iter().find(|known| known.kid == key.kid) {
+            return Err(match known.revoked_at {
+                None => ClientError::KeyExists,
+                Some(_) => ClientError::KeyRevoked,
+            });
+        }
+        if keys.iter().filter(|key| key.revoked_at.is_none()).count() >= CLIENT_KEYS_MAX {
+            return Err(ClientError::TooManyKeys);
+        }
+        keys.push(key);
+        self.changed_at = now;
+        Ok(self)
+    }
+
+    /// Ends one key; the others stay as they are. The last one can go as well: then the client proves nothing (S153).
+    ///
+    /// # Errors
+    /// It is deleted, or has no such key, or not any more.
+    pub fn revoke_key(mut self, kid: &str, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
+        self.still_there()?;
+        let keys = self.keys_mut()?;
+        let known = keys.iter_mut().find(|known| known.kid == kid);
+        let known = known.ok_or(ClientError::NoSuchKey)?;
+        if known.revoked_at.is_some() {
+            return Err(ClientError::KeyRevoked);
+        }
+        known.revoked_at = Some(now);
+        forget_oldest_revoked(keys);
+        self.changed_at = now;
+        Ok(match tokens {
+            IssuedTokens::Stay => self,
+            IssuedTokens::End => self.revoke_tokens(now),
+        })
+    }
+
+    fn still_there(&self) -> Result<(), ClientError> {
+        match self.state {
+            ClientState::Deleted => Err(ClientError::Deleted),
+            ClientState::Active | ClientState::Disabled => Ok(()),
+        }
+    }
+
+    fn into_state(self, state: ClientState, now: Timestamp) -> Self {
+        Self {
+            state,
+            changed_at: now,
+            ..self
+        }
+    }
+
+    const fn keys_mut(&mut self) -> Result<&mut Vec<ClientKey>, ClientError> {
+        match &mut self.authentication {
+            ClientAuthentication::Keys { keys } => Ok(keys),
+            ClientAuthentication::JwksUrl { .. } => Err(ClientError::KeysFromUrl),
+            ClientAuthentication::ClientSecret { .. } => Err(ClientError::NoKeys),
+        }
+    }
+}
+
+fn revoke_all(keys: &mut [ClientKey], now: Timestamp) {
+    for key in keys.iter_mut().filter(|key| key.revoked_at.is_none()) {
+        key.revoked_at = Some(now);
+    }
+}
+
+fn forget_oldest_revoked(keys: &mut Vec<ClientKey>) {
+    let revoked = keys.iter().filter(|key| key.revoked_at.is_some());
+    if revoked.clone().count() <= REVOKED_KEYS_MAX {
+        return;
+    }
+    let oldest = revoked.min_by_key(|key| key.revoked_at).map(|key| key.kid.clone());
+    keys.retain(|key| Some(&key.kid) != oldest.as_ref());
+}
+
+#[cfg(test)]
+mod tests;
