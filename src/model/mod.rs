@@ -10,6 +10,7 @@ pub mod algorithm;
 pub mod id;
 pub mod expires;
 pub mod api_key;
+pub mod client_secret;
 pub mod plan;
 pub mod subscription;
 pub mod directory;
