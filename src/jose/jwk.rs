@@ -1,5 +1,6 @@
 //! May this JWK verify signatures, and which (RFC 7517 section 4)?
 
+use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 use aws_lc_rs::signature::ParsedPublicKey;
@@ -52,6 +53,24 @@ impl VerifyingKey {
             Some(_) => return Err("`alg` is no string"),
         };
         Self::new(kid, &PublicKey::from_jwk(jwk)?, declared)
+    }
+
+    /// The key of one `PUBLIC KEY` block, under the name that it was given, for those of `algorithms` that fit it.
+    ///
+    /// # Errors
+    /// Anything but one public key, or none of the algorithms fits.
+    pub fn from_pem(kid: &str, text: &str, algorithms: &[Algorithm]) -> Result<Self, &'static str> {
+        let key = PublicKey::from_der(&pem_file::public_key(text.as_bytes())?)?;
+        let mut read = Self::new(Some(kid), &key, None)?;
+        let verifiers = std::mem::take(&mut read.verifiers).into_vec();
+        read.verifiers = verifiers
+            .into_iter()
+            .filter(|(algorithm, _)| algorithms.contains(algorithm))
+            .collect();
+        match read.verifiers.is_empty() {
+            true => Err("none of its algorithms fits the type of the key"),
+            false => Ok(read),
+        }
     }
 
     /// A key that may be used for `declared`, or for all its type can do where nothing is declared.

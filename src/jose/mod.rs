@@ -5,6 +5,6 @@ pub mod json;
 pub mod jwk;
 pub mod jwks;
 pub mod jws;
-mod pem_file;
+pub mod pem_file;
 mod public_key;
 pub mod sign;

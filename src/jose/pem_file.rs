@@ -54,6 +54,18 @@ pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
+/// What the one block of this tag in `text` holds.
+///
+/// # Errors
+/// The reason, for the person who chose the file.
+pub fn tagged(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let block = only_block(text)?;
+    match block.tag() == tag {
+        true => Ok(block.into_contents()),
+        false => Err("a block of another kind"),
+    }
+}
+
 /// The text of one block.
 pub fn write(tag: &str, der: &[u8]) -> String {
     let line_ending = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);

@@ -17,6 +17,11 @@ impl<T: Zeroize> Secret<T> {
     pub const fn expose(&self) -> &T {
         &self.0
     }
+
+    /// Works on the value where it is, such as encrypting it in place.
+    pub fn change<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.0)
+    }
 }
 
 impl<T: Zeroize> Drop for Secret<T> {

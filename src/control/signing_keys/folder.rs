@@ -1,0 +1,370 @@
+//! Where are the signing keys, whole and for nobody else to read? In a folder beside the database: `keys.json` says which
+//! keys there are and when they sign, and the private half of each key that signs or will is in a file of its own.
+
+use crate::control::signing_keys::SigningKeysError;
+use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::Ring;
+use crate::control::signing_keys::schedule::Stage;
+use crate::control::signing_keys::wrap::WrappingKey;
+use crate::jose::sign::SigningKey;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+const INDEX: &str = "keys.json";
+const PLAIN: &str = "pem";
+const WRAPPED: &str = "wrapped";
+/// More is no key, and no list of keys.
+const BYTES_MAX: u64 = 256 * 1024;
+
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    wrapping: Option<WrappingKey>,
+}
+
+/// What `keys.json` says.
+#[derive(Debug, Default)]
+pub struct Index {
+    pub ring: Ring,
+    /// The public halves, by `kid`.
+    pub public: BTreeMap<String, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IndexText {
+    version: u32,
+    keys: Vec<KeyText>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyText {
+    kid: String,
+    algorithm: String,
+    /// All times are milliseconds since 1970.
+    published_at: u64,
+    #[serde(flatten)]
+    stage: StageText,
+    public: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+enum StageText {
+    Next { signs_from: u64 },
+    Active { since: u64 },
+    Retired { since: u64, until: u64 },
+}
+
+/// Version of the form of `keys.json`.
+const VERSION: u32 = 1;
+
+impl Folder {
+    /// Makes the folder if there is none.
+    ///
+    /// # Errors
+    /// It cannot be made or read, or others may look into it.
+    pub fn open(path: PathBuf, wrapping: Option<WrappingKey>) -> Result<Self, SigningKeysError> {
+        let failed = |source| unusable(&path, source);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(failed)?;
+        let seen = path.metadata().map_err(failed)?;
+        if seen.mode() & 0o077 != 0 {
+            return Err(SigningKeysError::Exposed { path });
+        }
+        Ok(Self { path, wrapping })
+    }
+
+    /// Which keys there are; none at the first start.
+    ///
+    /// # Errors
+    /// The list cannot be read, is not ours alone, or does not say what it should.
+    pub fn index(&self) -> Result<Index, SigningKeysError> {
+        let path = self.path.join(INDEX);
+        let Some(text) = read(&path)? else {
+            return Ok(Index::default());
+        };
+        let broken = |problem: String| SigningKeysError::Broken {
+            path: path.clone(),
+            problem,
+        };
+        let text: IndexText = serde_json::from_str(text.expose()).map_err(|error| broken(error.to_string()))?;
+        if text.version != VERSION {
+            return Err(broken(format!(
+                "it has version {}, and this gate reads {VERSION}",
+                text.version
+            )));
+        }
+        let mut states = Vec::new();
+        let mut public = BTreeMap::new();
+        for key in text.keys {
+            // It becomes the name of a file.
+            if key.kid.is_empty() || !key.kid.bytes().all(is_thumbprint_byte) {
+                return Err(broken("a `kid` in it is no thumbprint".to_owned()));
+            }
+            let algorithm = key.algorithm.parse();
+            states.push(KeyState {
+                algorithm: algorithm.map_err(|error| broken(format!("key {}: {error}", key.kid)))?,
+                published_at: Timestamp::from_unix_millis(key.published_at),
+                stage: key.stage.into(),
+                kid: key.kid.clone(),
+            });
+            public.insert(key.kid, key.public);
+        }
+        let ring = Ring::new(states).map_err(|problem| broken(problem.to_owned()))?;
+        Ok(Index { ring, public })
+    }
+
+    /// Writes down which keys there are. When this returns it holds over a loss of power.
+    ///
+    /// # Errors
+    /// The file cannot be written; then what was written down before still holds.
+    pub fn write_index(&self, index: &Index) -> Result<(), SigningKeysError> {
+        let keys = index.ring.keys().iter().map(|key| KeyText {
+            kid: key.kid.clone(),
+            algorithm: key.algorithm.as_str().to_owned(),
+            published_at: key.published_at.as_unix_millis(),
+            stage: key.stage.into(),
+            public: index.public.get(&key.kid).cloned().unwrap_or_default(),
+        });
+        let text = IndexText {
+            version: VERSION,
+            keys: keys.collect(),
+        };
+        let mut text = serde_json::to_string_pretty(&text).expect("texts and numbers are JSON");
+        text.push('\n');
+        self.write(INDEX, &text)
+    }
+
+    /// The private half of a key.
+    ///
+    /// # Errors
+    /// It is not there, is not ours alone, cannot be opened with the configured key, or is another key.
+    pub fn private_key(&self, key: &KeyState) -> Result<SigningKey, SigningKeysError> {
+        let (plain, wrapped) = (self.file(&key.kid, PLAIN), self.file(&key.kid, WRAPPED));
+        let (path, pem) = if let Some(text) = read(&wrapped)? {
+            let wrapping = self
+                .wrapping
+                .as_ref()
+                .ok_or_else(|| SigningKeysError::NoWrappingKey { path: wrapped.clone() })?;
+            let opened = wrapping.unwrap(&key.kid, text.expose().as_bytes());
+            let pem = opened.map_err(|source| SigningKeysError::Wrapped {
+                path: wrapped.clone(),
+                source,
+            })?;
+            (wrapped, pem)
+        } else if let Some(pem) = read(&plain)? {
+            (plain, pem)
+        } else {
+            return Err(SigningKeysError::Missing {
+                path: match self.wrapping {
+                    Some(_) => wrapped,
+                    None => plain,
+                },
+            });
+        };
+        let read = SigningKey::from_pkcs8_pem(key.algorithm, pem.expose());
+        let read = read.map_err(|source| SigningKeysError::Key {
+            path: path.clone(),
+            source,
+        })?;
+        match read.kid() == key.kid {
+            true => Ok(read),
+            false => Err(SigningKeysError::Broken {
+                path,
+                problem: "it is not the key that its name says".to_owned(),
+            }),
+        }
+    }
+
+    /// Keeps the private half of a key, encrypted where that is configured.
+    ///
+    /// # Errors
+    /// The file cannot be written; then there is none.
+    pub fn keep(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
+        let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Made)?;
+        match &self.wrapping {
+            None => self.write(&file_name(key.kid(), PLAIN), pem.expose()),
+            Some(wrapping) => {
+                let failed = |problem: &str| unusable(&self.path, io::Error::other(problem));
+                let text = wrapping.wrap(key.kid(), &pem).map_err(failed)?;
+                self.write(&file_name(key.kid(), WRAPPED), &text)
+            }
+        }
+    }
+
+    /// Where a wrapping key is configured now and was not when this key was made: encrypts it, and removes what can be
+    /// read.
+    ///
+    /// # Errors
+    /// Either cannot be done; the key is there in one of the two forms at any instant.
+    pub fn wrap_if_plain(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
+        let plain = self.file(key.kid(), PLAIN);
+        if self.wrapping.is_none() || plain.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        self.keep(key)?;
+        self.remove(&plain)?;
+        tracing::info!(kid = key.kid(), "Signing key encrypted with the wrapping key");
+        Ok(())
+    }
+
+    /// Removes the private half of a key that signs no more.
+    ///
+    /// # Errors
+    /// A file that is there cannot be removed.
+    pub fn forget_private(&self, kid: &str) -> Result<(), SigningKeysError> {
+        self.remove(&self.file(kid, PLAIN))?;
+        self.remove(&self.file(kid, WRAPPED))
+    }
+
+    /// Private keys that nothing names: of a start that was interrupted, or a list that was put back. They are left alone,
+    /// because a key that was lost from the list may be wanted again.
+    pub fn strangers(&self, ring: &Ring) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(&self.path) else {
+            return Vec::new();
+        };
+        let known: Vec<String> = ring
+            .keys()
+            .iter()
+            .flat_map(|key| [PLAIN, WRAPPED].map(|ending| file_name(&key.kid, ending)))
+            .collect();
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        paths
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|ending| ending == PLAIN || ending == WRAPPED)
+            })
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_none_or(|name| known.iter().all(|known| known != name))
+            })
+            .collect()
+    }
+
+    fn file(&self, kid: &str, ending: &str) -> PathBuf {
+        self.path.join(file_name(kid, ending))
+    }
+
+    /// Whole or not at all, and for us alone.
+    fn write(&self, name: &str, text: &str) -> Result<(), SigningKeysError> {
+        let staged = self.path.join(format!(".{name}.new"));
+        let work = || {
+            remove_if_there(&staged)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&staged)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&staged, self.path.join(name))?;
+            // The name is in the folder's own data.
+            File::open(&self.path)?.sync_all()
+        };
+        work().map_err(|source| unusable(&self.path.join(name), source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), SigningKeysError> {
+        remove_if_there(path).map_err(|source| unusable(path, source))
+    }
+}
+
+fn file_name(kid: &str, ending: &str) -> String {
+    format!("key-{kid}.{ending}")
+}
+
+const fn is_thumbprint_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn unusable(path: &Path, source: io::Error) -> SigningKeysError {
+    SigningKeysError::Unusable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The text of a file that nobody else may touch; `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
+    let failed = |source| unusable(path, source);
+    // Not followed: a link would let whoever made it choose the file.
+    match path.symlink_metadata() {
+        Ok(seen) if seen.is_file() => {}
+        Ok(_) => return Err(failed(io::Error::other("not a regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
+    let file = File::open(path).map_err(failed)?;
+    // Of what was opened, not of what the name may stand for by now.
+    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(SigningKeysError::Exposed { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    let outcome = file.take(BYTES_MAX + 1).read_to_string(&mut text);
+    // Wiped when it goes, also where only half of it came.
+    let text = Secret::new(text);
+    outcome.map_err(failed)?;
+    match text.expose().len() as u64 {
+        0..=BYTES_MAX => Ok(Some(text)),
+        _ => Err(failed(io::Error::other("over 256 KiB"))),
+    }
+}
+
+impl From<StageText> for Stage {
+    fn from(text: StageText) -> Self {
+        let at = Timestamp::from_unix_millis;
+        match text {
+            StageText::Next { signs_from } => Self::Next {
+                signs_from: at(signs_from),
+            },
+            StageText::Active { since } => Self::Active { since: at(since) },
+            StageText::Retired { since, until } => Self::Retired {
+                since: at(since),
+                until: at(until),
+            },
+        }
+    }
+}
+
+impl From<Stage> for StageText {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Next { signs_from } => Self::Next {
+                signs_from: signs_from.as_unix_millis(),
+            },
+            Stage::Active { since } => Self::Active {
+                since: since.as_unix_millis(),
+            },
+            Stage::Retired { since, until } => Self::Retired {
+                since: since.as_unix_millis(),
+                until: until.as_unix_millis(),
+            },
+        }
+    }
+}

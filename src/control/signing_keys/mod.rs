@@ -1,0 +1,407 @@
+//! Which keys sign access tokens, and which of them does now? Made at the first start, published before they sign, kept
+//! until their last token is over.
+//!
+//! What is in memory is what was written down: a step is on disk before it is taken, so a gate that is stopped at any
+//! instant goes on where it was.
+
+pub mod schedule;
+pub mod wrap;
+pub mod folder;
+
+use crate::config::StoreSettings;
+use crate::config::TokenEndpoint;
+use crate::control::signing_keys::folder::Folder;
+use crate::control::signing_keys::folder::Index;
+use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::Ring;
+use crate::control::signing_keys::schedule::Schedule;
+use crate::control::signing_keys::schedule::Step;
+use crate::control::signing_keys::wrap::UnwrapError;
+use crate::control::signing_keys::wrap::WrappingKey;
+use crate::jose::jwks::Jwks;
+use crate::jose::sign::SignError;
+use crate::jose::sign::SigningKey;
+use crate::model::clock::Timestamp;
+use crate::store::record::client::TokenTtl;
+use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A token that was about to be signed when its key retired: so much longer the key is kept.
+const IN_FLIGHT: Duration = Duration::from_secs(60);
+
+/// Why there are no keys to sign with, or why there is no other one now. Nothing of a file's content is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningKeysError {
+    #[error("{}: {source}", path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error("{} is readable by others, who could sign tokens as this gate: chmod go= {}", path.display(), path.display())]
+    Exposed { path: PathBuf },
+    #[error("{} cannot be read: {problem}; nothing was changed", path.display())]
+    Broken { path: PathBuf, problem: String },
+    #[error(
+        "{} is not there, and keys.json beside it names its key: put it back from a backup, or remove the whole folder to begin with a new key (tokens that are out end)",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error("{} is encrypted: set `token_endpoint.wrapping_key` to what it was encrypted with", path.display())]
+    NoWrappingKey { path: PathBuf },
+    #[error("{}: {source}; nothing was changed", path.display())]
+    Wrapped { path: PathBuf, source: UnwrapError },
+    #[error("{}: {source}", path.display())]
+    Key { path: PathBuf, source: SignError },
+    #[error("a signing key cannot be made: {0}")]
+    Made(SignError),
+    #[error("`token_endpoint.wrapping_key`: {0}")]
+    WrappingKey(&'static str),
+    /// No `token_endpoint` is configured.
+    #[error("there are no signing keys: set `token_endpoint` in the configuration")]
+    Off,
+}
+
+/// The keys of one gate; none where it has no token endpoint.
+///
+/// What changes them writes to disk and may make an RSA key, which takes a tenth of a second: not for threads that serve
+/// requests. Reading takes no lock.
+pub struct SigningKeys {
+    active: ArcSwapOption<SigningKey>,
+    /// All that are published, to verify with.
+    verifying: ArcSwapOption<Jwks>,
+    document: Arc<ArcSwap<Bytes>>,
+    generation: watch::Sender<u64>,
+    opened: Mutex<Option<Opened>>,
+}
+
+struct Opened {
+    folder: Folder,
+    schedule: Schedule,
+    index: Index,
+    active: Arc<SigningKey>,
+    next: Option<Arc<SigningKey>>,
+}
+
+impl Default for SigningKeys {
+    fn default() -> Self {
+        Self {
+            active: ArcSwapOption::empty(),
+            verifying: ArcSwapOption::empty(),
+            document: Arc::new(ArcSwap::from_pointee(document(&Index::default()))),
+            generation: watch::Sender::new(0),
+            opened: Mutex::new(None),
+        }
+    }
+}
+
+impl SigningKeys {
+    /// Reads the keys beside the database, makes the first where there is none, and does what is due.
+    ///
+    /// # Errors
+    /// See [`SigningKeysError`]; then nothing on disk was changed.
+    pub fn open(store: &StoreSettings, endpoint: &TokenEndpoint, now: Timestamp) -> Result<Self, SigningKeysError> {
+        let keys = Self::default();
+        keys.start(store, endpoint, now)?;
+        Ok(keys)
+    }
+
+    /// The same in place, for a token endpoint that was not there when the gate was started. Where there are keys already
+    /// it is [`Self::reconfigure`].
+    ///
+    /// # Errors
+    /// See [`SigningKeysError`]; then nothing on disk was changed.
+    pub fn start(
+        &self,
+        store: &StoreSettings,
+        endpoint: &TokenEndpoint,
+        now: Timestamp,
+    ) -> Result<(), SigningKeysError> {
+        let mut opened = self.lock();
+        if let Some(opened) = opened.as_mut() {
+            opened.schedule = schedule(endpoint);
+            return self.run(opened, now);
+        }
+        let wrapping = endpoint.wrapping_key.as_ref().map(WrappingKey::new).transpose();
+        let wrapping = wrapping.map_err(SigningKeysError::WrappingKey)?;
+        let folder = Folder::open(store.beside("-signing-keys"), wrapping)?;
+        let mut ready = Opened::read(folder, schedule(endpoint), now)?;
+        self.run(&mut ready, now)?;
+        *opened = Some(ready);
+        Ok(())
+    }
+
+    /// From now on this says when keys rotate and what new ones are. The wrapping key and the place of the files are those
+    /// of the start. Takes effect with the next [`Self::tick`].
+    pub fn reconfigure(&self, endpoint: &TokenEndpoint) {
+        if let Some(opened) = self.lock().as_mut() {
+            opened.schedule = schedule(endpoint);
+        }
+    }
+
+    /// The key that signs.
+    pub fn active(&self) -> Option<Arc<SigningKey>> {
+        self.active.load_full()
+    }
+
+    /// All keys that are published, to verify with.
+    pub fn verifying(&self) -> Option<Arc<Jwks>> {
+        self.verifying.load_full()
+    }
+
+    /// The key set (RFC 7517 section 5) as it is to be published. Replaced in place whenever it changes.
+    pub fn public_set(&self) -> Arc<ArcSwap<Bytes>> {
+        Arc::clone(&self.document)
+    }
+
+    /// Rises after each change of [`Self::public_set`].
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Every key that is published, with its times, in the order in which they were published.
+    pub fn list(&self) -> Vec<KeyState> {
+        let opened = self.lock();
+        opened
+            .as_ref()
+            .map_or_else(Vec::new, |opened| opened.index.ring.keys().to_vec())
+    }
+
+    /// Does what the schedule asks for by now. To be called again and again, at least each minute.
+    ///
+    /// # Errors
+    /// A step cannot be written down. It was not taken then: what signs goes on signing.
+    pub fn tick(&self, now: Timestamp) -> Result<(), SigningKeysError> {
+        match self.lock().as_mut() {
+            Some(opened) => self.run(opened, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes a new key now, which signs `publish_before` from now; where one is on its way already, it is that one.
+    ///
+    /// # Errors
+    /// There is no token endpoint, or the key cannot be made or kept.
+    pub fn rotate(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
+        let mut opened = self.lock();
+        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
+        self.run(opened, now)?;
+        if opened.index.ring.next().is_none() {
+            opened.take(&Step::MakeNext, now)?;
+            self.publish(opened);
+        }
+        // A `publish_before` of nothing: it signs already.
+        self.run(opened, now)?;
+        let newest = opened.index.ring.keys().last().cloned();
+        newest.ok_or(SigningKeysError::Off)
+    }
+
+    /// For a private key that others have: a new one signs at once, and all before it are published no more, so that
+    /// nothing they signed is good any longer. Clients get new tokens; whoever keeps the old set refuses those until they
+    /// ask for it again.
+    ///
+    /// # Errors
+    /// There is no token endpoint, or the key cannot be made or kept; then nothing was changed.
+    pub fn replace_leaked(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
+        let mut opened = self.lock();
+        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
+        let before: Vec<String> = opened.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
+        let (ring, public, key) = opened.made(|schedule, kid| Ring::default().with_first(kid, schedule, now))?;
+        let public = [(key.kid().to_owned(), public)].into();
+        opened.write(Index { ring, public })?;
+        opened.active = key;
+        opened.next = None;
+        self.publish(opened);
+        for kid in before {
+            opened.forget_private(&kid);
+        }
+        let newest = opened.index.ring.keys().last().cloned();
+        newest.ok_or(SigningKeysError::Off)
+    }
+
+    fn run(&self, opened: &mut Opened, now: Timestamp) -> Result<(), SigningKeysError> {
+        let mut outcome = Ok(());
+        while let Some(step) = opened.index.ring.due(now, &opened.schedule) {
+            outcome = opened.take(&step, now);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.publish(opened);
+        outcome
+    }
+
+    /// Puts in force what was written down.
+    fn publish(&self, opened: &Opened) {
+        let text = document(&opened.index);
+        if **self.document.load() != text {
+            let jwks = Jwks::parse(&text).expect("a set of public keys that were made here can be read");
+            // Published before it signs, and verified before either.
+            self.verifying.store(Some(Arc::new(jwks)));
+            self.document.store(Arc::new(text));
+            self.generation.send_modify(|generation| *generation += 1);
+        }
+        self.active.store(Some(Arc::clone(&opened.active)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
+        // A panic in between leaves what was written down last: steps replace whole values.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    fn read(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
+        let index = folder.index()?;
+        let (Some(active), next) = (index.ring.active(), index.ring.next()) else {
+            return Self::first(folder, schedule, now);
+        };
+        let active = Arc::new(folder.private_key(active)?);
+        let next = next.map(|(key, _)| folder.private_key(key)).transpose()?.map(Arc::new);
+        for key in [Some(&active), next.as_ref()].into_iter().flatten() {
+            folder.wrap_if_plain(key)?;
+        }
+        let opened = Self {
+            folder,
+            schedule,
+            index,
+            active,
+            next,
+        };
+        opened.clean();
+        Ok(opened)
+    }
+
+    fn first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
+        let key = SigningKey::generate(schedule.algorithm).map_err(SigningKeysError::Made)?;
+        folder.keep(&key)?;
+        let index = Index {
+            ring: Ring::default().with_first(key.kid(), &schedule, now),
+            public: [(key.kid().to_owned(), key.public_jwk())].into(),
+        };
+        folder.write_index(&index)?;
+        tracing::info!(
+            kid = key.kid(),
+            algorithm = schedule.algorithm.as_str(),
+            "First signing key made"
+        );
+        let opened = Self {
+            folder,
+            schedule,
+            index,
+            active: Arc::new(key),
+            next: None,
+        };
+        opened.clean();
+        Ok(opened)
+    }
+
+    /// Removes what an interrupted step has left, and says what else is there.
+    fn clean(&self) {
+        let signs = |kid: &str| self.active.kid() == kid || self.next.as_ref().is_some_and(|next| next.kid() == kid);
+        for key in self.index.ring.keys().iter().filter(|key| !signs(&key.kid)) {
+            self.forget_private(&key.kid);
+        }
+        for path in self.folder.strangers(&self.index.ring) {
+            tracing::warn!(path = %path.display(), "A private key that keys.json does not name; remove it if nobody misses it");
+        }
+    }
+
+    /// Takes a step: on disk first, then in memory.
+    fn take(&mut self, step: &Step, now: Timestamp) -> Result<(), SigningKeysError> {
+        match step {
+            // Cannot be due: whatever is opened has a key that signs.
+            Step::MakeFirst => {}
+            Step::MakeNext => {
+                let before = self.index.ring.clone();
+                let (ring, jwk, key) = self.made(|schedule, kid| before.with_next(kid, schedule, now))?;
+                let mut public = self.index.public.clone();
+                public.insert(key.kid().to_owned(), jwk);
+                self.write(Index { ring, public })?;
+                tracing::info!(kid = key.kid(), "Next signing key published");
+                self.next = Some(key);
+            }
+            Step::Activate => {
+                let Some(next) = self.next.clone() else {
+                    return Ok(());
+                };
+                let ring = self.index.ring.clone().activated(&self.schedule, now);
+                let public = self.index.public.clone();
+                self.write(Index { ring, public })?;
+                tracing::info!(kid = next.kid(), retired = self.active.kid(), "Next signing key signs");
+                let retired = std::mem::replace(&mut self.active, next);
+                self.next = None;
+                // It signs no more, so nobody needs it, and nobody can steal it any more.
+                self.forget_private(retired.kid());
+            }
+            Step::Forget { kid } => {
+                let ring = self.index.ring.clone().without(kid);
+                let mut public = self.index.public.clone();
+                public.remove(kid);
+                self.write(Index { ring, public })?;
+                tracing::info!(kid, "Retired signing key forgotten: its last token is over");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a key, keeps it, and gives the ring with it, its public half and itself.
+    fn made(
+        &self,
+        ring: impl FnOnce(&Schedule, &str) -> Ring,
+    ) -> Result<(Ring, Value, Arc<SigningKey>), SigningKeysError> {
+        let key = SigningKey::generate(self.schedule.algorithm).map_err(SigningKeysError::Made)?;
+        self.folder.keep(&key)?;
+        Ok((ring(&self.schedule, key.kid()), key.public_jwk(), Arc::new(key)))
+    }
+
+    fn write(&mut self, index: Index) -> Result<(), SigningKeysError> {
+        self.folder.write_index(&index)?;
+        self.index = index;
+        Ok(())
+    }
+
+    fn forget_private(&self, kid: &str) {
+        if let Err(error) = self.folder.forget_private(kid) {
+            tracing::warn!(kid, %error, "The private half of a retired signing key cannot be removed");
+        }
+    }
+}
+
+fn schedule(endpoint: &TokenEndpoint) -> Schedule {
+    let longest = TokenTtl::ALL.map(TokenTtl::duration).into_iter().max();
+    Schedule {
+        algorithm: endpoint.algorithm,
+        rotate_every: endpoint.rotate_every,
+        publish_before: endpoint.publish_before,
+        tokens_last: longest.unwrap_or_default() + endpoint.clock_skew + IN_FLIGHT,
+    }
+}
+
+/// The key that signs first, because some readers take the first; then the others in their order.
+fn document(index: &Index) -> Bytes {
+    let active = index.ring.active().map(|key| key.kid.as_str());
+    let mut keys: Vec<&KeyState> = index.ring.keys().iter().collect();
+    keys.sort_by_key(|key| Some(key.kid.as_str()) != active);
+    let set: Vec<&Value> = keys.iter().filter_map(|key| index.public.get(&key.kid)).collect();
+    Bytes::from(json!({ "keys": set }).to_string())
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SigningKeys")
+            .field("keys", &self.list())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! Which key signs, which one is next, and how long must those before stay published? Nothing but times.
+
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use std::time::Duration;
+
+/// What the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub algorithm: Algorithm,
+    /// How long one key signs.
+    pub rotate_every: Duration,
+    /// How long a key is published before it signs: as long as anybody may keep the set without asking again.
+    pub publish_before: Duration,
+    /// How long after a key has signed for the last time its last token may be shown: the longest lifetime, and the skew.
+    pub tokens_last: Duration,
+}
+
+/// One key on its way from being published to being forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    pub kid: String,
+    pub algorithm: Algorithm,
+    pub published_at: Timestamp,
+    pub stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Published, and signs from then on.
+    Next { signs_from: Timestamp },
+    /// Signs.
+    Active { since: Timestamp },
+    /// Signs no more; its tokens are good until then at the latest.
+    Retired { since: Timestamp, until: Timestamp },
+}
+
+/// What is to be done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is no key: make one, which signs at once. Nobody can have kept a set without it, there being none.
+    MakeFirst,
+    /// Make the next one.
+    MakeNext,
+    /// The next one signs from now on.
+    Activate,
+    /// The last token of this key is over.
+    Forget { kid: String },
+}
+
+/// All keys that are published. One of them signs, once there is any; one more at most is next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ring(Vec<KeyState>);
+
+impl Ring {
+    /// # Errors
+    /// Keys that cannot be together: two that sign or are next, none that signs, or one of them twice.
+    pub fn new(keys: Vec<KeyState>) -> Result<Self, &'static str> {
+        let ring = Self(keys);
+        let count = |is: fn(&Stage) -> bool| ring.0.iter().filter(|key| is(&key.stage)).count();
+        let active = count(|stage| matches!(stage, Stage::Active { .. }));
+        if active > 1 || (active == 0 && !ring.0.is_empty()) {
+            return Err("not exactly one of its keys signs");
+        }
+        if count(|stage| matches!(stage, Stage::Next { .. })) > 1 {
+            return Err("two of its keys are next");
+        }
+        let mut kids: Vec<&str> = ring.0.iter().map(|key| key.kid.as_str()).collect();
+        kids.sort_unstable();
+        match kids.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err("a key stands in it twice"),
+            false => Ok(ring),
+        }
+    }
+
+    /// In the order in which they were published.
+    pub fn keys(&self) -> &[KeyState] {
+        &self.0
+    }
+
+    pub fn active(&self) -> Option<&KeyState> {
+        self.0.iter().find(|key| matches!(key.stage, Stage::Active { .. }))
+    }
+
+    /// The key that will sign, and from when on.
+    pub fn next(&self) -> Option<(&KeyState, Timestamp)> {
+        self.0.iter().find_map(|key| match key.stage {
+            Stage::Next { signs_from } => Some((key, signs_from)),
+            Stage::Active { .. } | Stage::Retired { .. } => None,
+        })
+    }
+
+    /// What `now` asks for; ask again after it was done.
+    pub fn due(&self, now: Timestamp, schedule: &Schedule) -> Option<Step> {
+        let over = self.0.iter().find(|key| match key.stage {
+            Stage::Retired { until, .. } => until <= now,
+            Stage::Next { .. } | Stage::Active { .. } => false,
+        });
+        if let Some(key) = over {
+            return Some(Step::Forget { kid: key.kid.clone() });
+        }
+        let Some(active) = self.active() else {
+            return Some(Step::MakeFirst);
+        };
+        if let Some((_, signs_from)) = self.next() {
+            return (signs_from <= now).then_some(Step::Activate);
+        }
+        let Stage::Active { since } = active.stage else {
+            return None;
+        };
+        // An algorithm that was changed in the configuration is a rotation like any other.
+        let ends = since.saturating_add(schedule.rotate_every);
+        let is_due = now.saturating_add(schedule.publish_before) >= ends || active.algorithm != schedule.algorithm;
+        is_due.then_some(Step::MakeNext)
+    }
+
+    /// With a key that signs from now on, the first there is.
+    #[must_use]
+    pub fn with_first(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
+        self.0.push(KeyState {
+            kid: kid.to_owned(),
+            algorithm: schedule.algorithm,
+            published_at: now,
+            stage: Stage::Active { since: now },
+        });
+        self
+    }
+
+    /// With a key that signs as soon as everybody can have seen it.
+    #[must_use]
+    pub fn with_next(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
+        let signs_from = now.saturating_add(schedule.publish_before);
+        self.0.push(KeyState {
+            kid: kid.to_owned(),
+            algorithm: schedule.algorithm,
+            published_at: now,
+            stage: Stage::Next { signs_from },
+        });
+        self
+    }
+
+    /// The next key signs; the one that did stays until its last token is over.
+    #[must_use]
+    pub fn activated(mut self, schedule: &Schedule, now: Timestamp) -> Self {
+        let until = now.saturating_add(schedule.tokens_last);
+        if self.next().is_none() {
+            return self;
+        }
+        for key in &mut self.0 {
+            key.stage = match key.stage {
+                Stage::Active { .. } => Stage::Retired { since: now, until },
+                Stage::Next { .. } => Stage::Active { since: now },
+                Stage::Retired { .. } => key.stage,
+            };
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn without(mut self, kid: &str) -> Self {
+        self.0.retain(|key| key.kid != kid);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const SCHEDULE: Schedule = Schedule {
+        algorithm: Algorithm::Es256,
+        rotate_every: Duration::from_secs(100 * 60),
+        publish_before: Duration::from_secs(10 * 60),
+        tokens_last: Duration::from_secs(30 * 60),
+    };
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp::from_unix_secs(minutes * 60)
+    }
+
+    fn key(kid: &str, published: u64, stage: Stage) -> KeyState {
+        KeyState {
+            kid: kid.to_owned(),
+            algorithm: Algorithm::Es256,
+            published_at: at(published),
+            stage,
+        }
+    }
+
+    fn ring(keys: &[KeyState]) -> Ring {
+        Ring::new(keys.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_first_key_signs_at_once_and_the_next_is_published_before_it_signs() {
+        let empty = Ring::default();
+        assert_eq!(empty.due(at(0), &SCHEDULE), Some(Step::MakeFirst));
+        let first = empty.with_first("a", &SCHEDULE, at(0));
+        assert_eq!(first.active().unwrap().kid, "a");
+        assert_eq!(first.due(Timestamp::from_unix_millis(90 * 60_000 - 1), &SCHEDULE), None);
+        assert_eq!(first.due(at(90), &SCHEDULE), Some(Step::MakeNext));
+
+        let two = first.with_next("b", &SCHEDULE, at(90));
+        assert_eq!(two.due(Timestamp::from_unix_millis(100 * 60_000 - 1), &SCHEDULE), None);
+        assert_eq!(two.due(at(100), &SCHEDULE), Some(Step::Activate));
+
+        let turned = two.activated(&SCHEDULE, at(100));
+        assert_eq!(turned.active().unwrap().kid, "b");
+        assert_eq!(
+            turned.due(Timestamp::from_unix_millis(130 * 60_000 - 1), &SCHEDULE),
+            None
+        );
+        let forget = Step::Forget { kid: "a".to_owned() };
+        assert_eq!(turned.due(at(130), &SCHEDULE), Some(forget));
+        assert_eq!(turned.without("a").keys().len(), 1);
+    }
+
+    #[test]
+    fn a_gate_that_slept_publishes_before_it_signs_all_the_same() {
+        let late = ring(&[key("a", 0, Stage::Active { since: at(0) })]);
+        assert_eq!(late.due(at(5_000), &SCHEDULE), Some(Step::MakeNext));
+        let late = late.with_next("b", &SCHEDULE, at(5_000));
+        assert_eq!(late.due(at(5_009), &SCHEDULE), None);
+        assert_eq!(late.due(at(5_010), &SCHEDULE), Some(Step::Activate));
+    }
+
+    #[test]
+    fn another_algorithm_is_a_rotation_like_any_other() {
+        let other = Schedule {
+            algorithm: Algorithm::Rs256,
+            ..SCHEDULE
+        };
+        let before = ring(&[key("a", 0, Stage::Active { since: at(0) })]);
+        assert_eq!(before.due(at(1), &other), Some(Step::MakeNext));
+        let next = before.with_next("b", &other, at(1));
+        assert_eq!(next.due(at(10), &other), None);
+        let after = next.activated(&other, at(11));
+        assert_eq!(after.active().unwrap().algorithm, Algorithm::Rs256);
+        assert_eq!(after.due(at(12), &other), None);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_together_are_refused() {
+        let active = |kid| key(kid, 0, Stage::Active { since: at(0) });
+        let next = |kid| key(kid, 0, Stage::Next { signs_from: at(9) });
+        let retired = |kid| {
+            let (since, until) = (at(1), at(2));
+            key(kid, 0, Stage::Retired { since, until })
+        };
+        for good in [
+            vec![],
+            vec![active("a")],
+            vec![retired("a"), active("b"), next("c"), retired("d")],
+        ] {
+            assert!(Ring::new(good).is_ok());
+        }
+        for bad in [
+            vec![active("a"), active("b")],
+            vec![active("a"), next("b"), next("c")],
+            vec![next("a")],
+            vec![retired("a")],
+            vec![active("a"), retired("a")],
+        ] {
+            assert!(Ring::new(bad.clone()).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        /// Whenever somebody looks, and whenever an operator rotates by hand: a key was published long enough before its
+        /// first signature, and is published until its last token is over.
+        #[test]
+        fn s135_a_token_signed_at_any_instant_verifies_until_it_ends(
+            looks in prop::collection::vec((1_u64..40, any::<bool>()), 1..60),
+            rotate_every in 20_u64..200,
+            publish_before in 0_u64..20,
+        ) {
+            let schedule = Schedule {
+                rotate_every: MINUTE * u32::try_from(rotate_every).unwrap(),
+                publish_before: MINUTE * u32::try_from(publish_before).unwrap(),
+                ..SCHEDULE
+            };
+            let (mut ring, mut now, mut made) = (Ring::default(), at(1), 0);
+            // Of each token: who signed it, and until when it must verify.
+            let mut tokens: Vec<(String, Timestamp)> = Vec::new();
+            for (pause, by_hand) in looks {
+                // Between two looks the key of the last one signs; its last token is signed just before this one.
+                if let Some(active) = ring.active() {
+                    let last = now.saturating_add(MINUTE * u32::try_from(pause).unwrap());
+                    tokens.push((active.kid.clone(), last.saturating_add(schedule.tokens_last)));
+                    now = last;
+                }
+                if by_hand && ring.next().is_none() && ring.active().is_some() {
+                    made += 1;
+                    ring = ring.with_next(&made.to_string(), &schedule, now);
+                }
+                while let Some(step) = ring.due(now, &schedule) {
+                    let kid = (made + 1).to_string();
+                    ring = match step {
+                        Step::MakeFirst => { made += 1; ring.with_first(&kid, &schedule, now) }
+                        Step::MakeNext => { made += 1; ring.with_next(&kid, &schedule, now) }
+                        Step::Activate => ring.activated(&schedule, now),
+                        Step::Forget { kid } => ring.without(&kid),
+                    };
+                    prop_assert!(Ring::new(ring.keys().to_vec()).is_ok());
+                }
+                let active = ring.active().unwrap();
+                if let Stage::Active { since } = active.stage {
+                    let ahead = since.saturating_since(active.published_at);
+                    prop_assert!(active.kid == "1" || ahead >= schedule.publish_before, "{active:?}");
+                }
+                tokens.retain(|(_, until)| *until > now);
+                for (kid, until) in &tokens {
+                    prop_assert!(ring.keys().iter().any(|key| key.kid == *kid), "{kid} until {until:?} at {now:?}");
+                }
+            }
+        }
+    }
+}
