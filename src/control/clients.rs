@@ -1,25 +1,90 @@
 //! Which clients are there, and what do they prove themselves with? In memory, so that no token waits for the database.
 
+use crate::jose::jwk::VerifyingKey;
+use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
+use crate::store::Revision;
 use crate::store::Versioned;
 use crate::store::record::ClientRecord;
+use crate::store::record::client::CLIENT_KEYS_MAX;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientKey;
 use dashmap::DashMap;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct Clients {
-    by_id: DashMap<ClientId, Arc<Versioned<ClientRecord>>>,
+    by_id: DashMap<ClientId, Arc<Client>>,
+}
+
+/// A client as it was written last, with its keys parsed once.
+#[derive(Debug)]
+pub struct Client {
+    pub record: ClientRecord,
+    pub revision: Revision,
+    /// In the order of the record; of a client whose keys are behind a URL, none.
+    keys: Vec<ReadyKey>,
+}
+
+#[derive(Debug)]
+struct ReadyKey {
+    revoked_at: Option<Timestamp>,
+    key: VerifyingKey,
+}
+
+impl Client {
+    fn new(client: Versioned<ClientRecord>) -> Self {
+        let keys = match &client.record.authentication {
+            ClientAuthentication::Keys { keys } => {
+                keys.iter().filter_map(|key| ready(&client.record.id, key)).collect()
+            }
+            ClientAuthentication::ClientSecret { .. } | ClientAuthentication::JwksUrl { .. } => Vec::new(),
+        };
+        Self {
+            record: client.record,
+            revision: client.revision,
+            keys,
+        }
+    }
+
+    /// Its own keys that count at `now`, [`CLIENT_KEYS_MAX`] at most.
+    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys
+            .iter()
+            .filter(move |key| key.revoked_at.is_none_or(|revoked_at| now < revoked_at))
+            .map(|key| &key.key)
+            .take(CLIENT_KEYS_MAX)
+    }
+}
+
+/// What cannot be read verifies nothing: it was checked when it was taken, so this is a store that somebody edited.
+fn ready(client: &ClientId, key: &ClientKey) -> Option<ReadyKey> {
+    match VerifyingKey::from_pem(&key.kid, &key.public_pem, &key.algorithms) {
+        Ok(verifying) => Some(ReadyKey {
+            revoked_at: key.revoked_at,
+            key: verifying,
+        }),
+        Err(problem) => {
+            tracing::error!(
+                client_id = client.as_str(),
+                kid = key.kid,
+                problem,
+                "A client's key cannot be read"
+            );
+            None
+        }
+    }
 }
 
 impl Clients {
-    pub fn get(&self, id: &ClientId) -> Option<Arc<Versioned<ClientRecord>>> {
+    pub fn get(&self, id: &ClientId) -> Option<Arc<Client>> {
         self.by_id.get(id).map(|client| Arc::clone(&client))
     }
 
     /// Takes a client as it was written, unless a later writing of it is known already.
     pub fn put(&self, client: Versioned<ClientRecord>) {
         let id = client.record.id.clone();
-        let newer = Arc::new(client);
+        let newer = Arc::new(Client::new(client));
         self.by_id
             .entry(id)
             .and_modify(|known| {
@@ -28,5 +93,13 @@ impl Clients {
                 }
             })
             .or_insert(newer);
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
     }
 }

@@ -1,0 +1,189 @@
+//! Does this assertion prove a client (RFC 7523 section 3)? Its form, its signature, its claims.
+
+use crate::config::TokenEndpoint;
+use crate::config::token_endpoint::AssertionAudience;
+use crate::control::token::TOKEN;
+use crate::control::token::error::TokenEndpointError;
+use crate::jose::json;
+use crate::jose::jwk::VerifyingKey;
+use crate::jose::jws::Jws;
+use crate::jose::jws::JwsError;
+use crate::model::algorithm::Algorithm;
+use crate::model::api_key::KeyDigest;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::store::AssertionMark;
+use crate::store::record::client::CLIENT_KEYS_MAX;
+use serde_json::Map;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What assertions may be signed with.
+pub const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+
+const JTI_BYTES_MAX: usize = 512;
+
+/// An assertion, taken apart; nothing in it is believed before [`Assertion::signer`].
+pub struct Assertion<'a> {
+    jws: Jws<'a>,
+    claims: Map<String, Value>,
+    client: String,
+}
+
+/// Where it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// The token endpoint of the whole gate, or that of one organization.
+    Token { path: &'a str },
+    /// Introspection or revocation, where the URL of the token endpoint does as well: it names the same server, and
+    /// client programs have one setting for it.
+    Other { path: &'a str },
+}
+
+impl<'a> Assertion<'a> {
+    /// # Errors
+    /// Not a signed JWT of an algorithm that clients may use, or `iss` and `sub` are not one and the same.
+    pub fn parse(text: &'a str) -> Result<Self, TokenEndpointError> {
+        let jws = Jws::parse(text).map_err(|error| match error {
+            JwsError::Algorithm => TokenEndpointError::AssertionAlgorithm,
+            JwsError::TooLong
+            | JwsError::Parts
+            | JwsError::Encrypted
+            | JwsError::Base64(_)
+            | JwsError::Header(_)
+            | JwsError::HeaderMember(_)
+            | JwsError::Critical
+            | JwsError::Nested => TokenEndpointError::MalformedAssertion,
+        })?;
+        if !ALGORITHMS.contains(&jws.header().algorithm) {
+            return Err(TokenEndpointError::AssertionAlgorithm);
+        }
+        let claims = json::object(jws.payload()).map_err(|_| TokenEndpointError::MalformedAssertion)?;
+        let client = match (claims.get("iss"), claims.get("sub")) {
+            (Some(Value::String(issuer)), Some(Value::String(subject))) if issuer == subject => issuer.clone(),
+            _ => return Err(TokenEndpointError::AssertionSubject),
+        };
+        Ok(Self { jws, claims, client })
+    }
+
+    /// `iss` and `sub`, unverified.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// `kid`, unverified.
+    pub fn kid(&self) -> Option<&str> {
+        self.jws.header().kid.as_deref()
+    }
+
+    /// Which of a client's keys has signed it. `kid` says which one; without it those that fit the algorithm are tried, ten
+    /// at most.
+    pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
+        keys.filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(|key| key.fits(self.jws.header().algorithm))
+            .take(CLIENT_KEYS_MAX)
+            .find(|key| self.jws.verify(key).is_ok())
+    }
+
+    /// Checks what the client has written, in the order of RFC 7523 section 3. Gives what is to be marked as used before
+    /// anything is given for it.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn check(
+        &self,
+        rules: &TokenEndpoint,
+        endpoint: Endpoint<'_>,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<AssertionMark>, TokenEndpointError> {
+        self.check_kind()?;
+        self.check_audience(rules, endpoint)?;
+        let expires_at = self.check_times(rules, now)?;
+        let id = match self.claims.get("jti") {
+            None if rules.require_jti => return Err(TokenEndpointError::AssertionIdMissing),
+            None => return Ok(None),
+            Some(Value::String(id)) if (1..=JTI_BYTES_MAX).contains(&id.len()) => KeyDigest::sha256(id),
+            Some(_) => return Err(TokenEndpointError::AssertionClaim("jti")),
+        };
+        Ok(Some(AssertionMark {
+            client: client.clone(),
+            id,
+            // As long as it could be shown again.
+            expires_at: expires_at.saturating_add(rules.clock_skew),
+        }))
+    }
+
+    /// An access token is no assertion, nor is anything else that says what it is (RFC 8725 section 3.12, S125). Compared
+    /// without regard to case (RFC 7515 section 4.1.9).
+    fn check_kind(&self) -> Result<(), TokenEndpointError> {
+        let Some(typ) = &self.jws.header().typ else {
+            return Ok(());
+        };
+        let typ = typ.to_ascii_lowercase();
+        let kind = typ.strip_prefix("application/").unwrap_or(&typ);
+        match kind {
+            "jwt" | "client-authentication+jwt" => Ok(()),
+            _ => Err(TokenEndpointError::AssertionKind),
+        }
+    }
+
+    /// One string: of several audiences, another server could have been given the assertion to use it here (S119).
+    fn check_audience(&self, rules: &TokenEndpoint, endpoint: Endpoint<'_>) -> Result<(), TokenEndpointError> {
+        let Some(Value::String(audience)) = self.claims.get("aud") else {
+            return Err(TokenEndpointError::AssertionAudience);
+        };
+        let is_issuer = audience == rules.issuer.as_str();
+        let is_endpoint = match endpoint {
+            Endpoint::Token { path } => *audience == rules.url(path),
+            Endpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
+        };
+        let holds = match rules.assertion_audience {
+            AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,
+            AssertionAudience::Issuer => is_issuer,
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(TokenEndpointError::AssertionAudience),
+        }
+    }
+
+    /// Gives `exp`. The skew is granted on each side of each.
+    fn check_times(&self, rules: &TokenEndpoint, now: Timestamp) -> Result<Timestamp, TokenEndpointError> {
+        let Some(expires_at) = self.time("exp")? else {
+            return Err(TokenEndpointError::AssertionClaim("exp"));
+        };
+        let skew = rules.clock_skew;
+        if now >= expires_at.saturating_add(skew) {
+            return Err(TokenEndpointError::AssertionExpired);
+        }
+        let longest: Duration = rules.assertion_max_lifetime.saturating_add(skew);
+        if expires_at > now.saturating_add(longest) {
+            return Err(TokenEndpointError::AssertionLifetime);
+        }
+        for name in ["nbf", "iat"] {
+            if self.time(name)?.is_some_and(|time| time > now.saturating_add(skew)) {
+                return Err(TokenEndpointError::AssertionNotYetValid);
+            }
+        }
+        let issued_at = self.time("iat")?.unwrap_or(now);
+        match issued_at.saturating_add(longest) < now {
+            true => Err(TokenEndpointError::AssertionTooOld),
+            false => Ok(expires_at),
+        }
+    }
+
+    /// A NumericDate in whole seconds from 1970 on, as everywhere in this gate (S027).
+    fn time(&self, name: &'static str) -> Result<Option<Timestamp>, TokenEndpointError> {
+        match self.claims.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(secs) => Ok(Some(Timestamp::from_unix_secs(secs))),
+                None => Err(TokenEndpointError::AssertionClaim(name)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

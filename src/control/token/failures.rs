@@ -1,0 +1,118 @@
+//! Who has guessed too often (S139)? Failed authentications per client and source, in bounded memory.
+
+use crate::control::gcra::Gcra;
+use crate::control::gcra::source_of;
+use crate::model::clock::Tick;
+use crate::model::id::ClientId;
+use crate::model::plan::Quota;
+use quick_cache::sync::Cache;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Pairs remembered. Of more, those that were not seen for longest are forgotten: whoever has so many pairs to guess with
+/// gains nothing by it, and nobody is refused for what others do.
+const PAIRS_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Failures {
+    /// When the pair would have recovered from all its failures. Also of clients that do not exist: else the first refusal
+    /// would tell which do (S133).
+    recovered: Cache<(ClientId, IpAddr), Tick>,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            recovered: Cache::new(PAIRS_MAX),
+        }
+    }
+}
+
+impl Failures {
+    /// How long until `client` is listened to again from `source`; `None` when it is now.
+    pub fn spent(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
+        let recovered = self.recovered.get(&(client.clone(), source_of(source)))?;
+        Gcra::of(quota).wait(recovered, now)
+    }
+
+    /// Counts a failure.
+    pub fn count(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) {
+        let pair = (client.clone(), source_of(source));
+        // Two that fail in the same instant may count as one: it is a limit on guessing, not an account.
+        let recovered = self.recovered.get(&pair).unwrap_or(now);
+        self.recovered.insert(pair, Gcra::of(quota).spend(recovered, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::net::Ipv6Addr;
+    use std::num::NonZeroU32;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn quota() -> Quota {
+        Quota {
+            requests: NonZeroU32::new(10).unwrap(),
+            period: Duration::from_secs(60),
+            burst: NonZeroU32::new(20).unwrap(),
+        }
+    }
+
+    fn client(id: &str) -> ClientId {
+        id.parse().unwrap()
+    }
+
+    fn fails(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
+        let spent = failures.spent(&client(id), source, &quota(), now);
+        if spent.is_none() {
+            failures.count(&client(id), source, &quota(), now);
+        }
+        spent
+    }
+
+    #[test]
+    fn s139_fifty_failures_in_a_minute_are_stopped_and_others_go_on() {
+        let failures = Failures::default();
+        let mut listened = 0;
+        for second in 0..50 {
+            let now = Tick::ZERO.saturating_add(Duration::from_secs(second));
+            listened += usize::from(fails(&failures, "a", HERE, now).is_none());
+        }
+        // Twenty at once, and one more each six seconds.
+        assert_eq!(listened, 28);
+        let now = Tick::ZERO.saturating_add(Duration::from_secs(50));
+        assert!(fails(&failures, "a", HERE, now).is_some());
+        assert_eq!(fails(&failures, "b", HERE, now), None);
+        assert_eq!(fails(&failures, "a", "192.0.2.1".parse().unwrap(), now), None);
+    }
+
+    #[test]
+    fn waiting_exactly_as_long_as_told_is_enough() {
+        let failures = Failures::default();
+        while fails(&failures, "a", HERE, Tick::ZERO).is_none() {}
+        let wait = fails(&failures, "a", HERE, Tick::ZERO).unwrap();
+        let almost = Tick::ZERO.saturating_add(wait - Duration::from_nanos(1));
+        assert!(failures.spent(&client("a"), HERE, &quota(), almost).is_some());
+        let then = Tick::ZERO.saturating_add(wait);
+        assert_eq!(fails(&failures, "a", HERE, then), None);
+        assert!(fails(&failures, "a", HERE, then).is_some());
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_source_and_memory_is_bounded() {
+        let failures = Failures::default();
+        let peer = |number: u128| IpAddr::V6(Ipv6Addr::from_bits(number));
+        for low in 0..20 {
+            assert_eq!(fails(&failures, "a", peer(1 << 127 | low), Tick::ZERO), None);
+        }
+        assert!(fails(&failures, "a", peer(1 << 127 | 77), Tick::ZERO).is_some());
+        for high in 1..40_000_u128 {
+            failures.count(&client("a"), peer(high << 64), &quota(), Tick::ZERO);
+        }
+        assert!(failures.recovered.len() <= PAIRS_MAX);
+        assert_eq!(fails(&failures, "a", HERE, Tick::ZERO), None);
+    }
+}

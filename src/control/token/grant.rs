@@ -1,0 +1,90 @@
+//! What may this client have (RFC 6749 section 4.4)? Whether it and its subscription count now, and which scopes.
+
+use crate::control::Control;
+use crate::control::clients::Client;
+use crate::control::token::client_auth::Authenticated;
+use crate::control::token::error::TokenEndpointError;
+use crate::control::token::request::Form;
+use crate::model::clock::Timestamp;
+use crate::model::scope::ScopeSet;
+use crate::model::subscription::Standing;
+use crate::store::record::client::ClientState;
+use std::sync::Arc;
+
+const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// Only one grant is there, so nothing of another one has any effect (S131, S141).
+///
+/// # Errors
+/// Another one, or none.
+pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
+    match form.get("grant_type") {
+        Some(CLIENT_CREDENTIALS) => Ok(()),
+        Some(_) => Err(TokenEndpointError::GrantType),
+        None => Err(TokenEndpointError::Missing("grant_type")),
+    }
+}
+
+/// The client as it is at this instant, if it still counts, and its subscription with it (S134).
+///
+/// # Errors
+/// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
+/// in force.
+pub async fn in_force(
+    control: &Control,
+    proved: &Authenticated,
+    now: Timestamp,
+) -> Result<Arc<Client>, TokenEndpointError> {
+    let client = control
+        .clients
+        .get(proved.id())
+        .ok_or(TokenEndpointError::UnknownClient)?;
+    match client.record.state {
+        ClientState::Active => {}
+        ClientState::Disabled => return Err(TokenEndpointError::Disabled),
+        ClientState::Deleted => return Err(TokenEndpointError::UnknownClient),
+    }
+    if !proved.still_holds(&client, now) {
+        return Err(TokenEndpointError::WrongSecret);
+    }
+    let record = &client.record;
+    let subscription = control
+        .store
+        .subscription(&record.subscription)
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "Subscription cannot be read; no token is given");
+            TokenEndpointError::StoreUnavailable
+        })?;
+    // A client without its subscription is none that was made here.
+    let subscription = subscription.ok_or(TokenEndpointError::Standing(Standing::Cancelled))?;
+    let settings = control.settings.load();
+    let plan = settings.plans.get(&subscription.record.plan);
+    match subscription.record.to_subscription().standing(plan, record.environment) {
+        Standing::Good => {}
+        standing => return Err(TokenEndpointError::Standing(standing)),
+    }
+    let kind = record.authentication.kind();
+    match plan.is_some_and(|plan| plan.credentials.contains(kind)) {
+        true => Ok(client),
+        false => Err(TokenEndpointError::KindNotInPlan),
+    }
+}
+
+/// The scopes that are asked for; where none are, all that the client may have (RFC 6749 section 3.3). Never more, and
+/// never silently fewer (S130).
+///
+/// # Errors
+/// A text that is no list of scopes, or one that the client may not have.
+pub fn scopes(form: &Form, client: &Client) -> Result<ScopeSet, TokenEndpointError> {
+    let allowed = &client.record.scopes;
+    let Some(asked) = form.get("scope") else {
+        return Ok(allowed.clone());
+    };
+    let asked = ScopeSet::parse_list(asked).map_err(|_| TokenEndpointError::ScopeMalformed)?;
+    let is_allowed = asked.iter().all(|scope| allowed.contains(scope));
+    match is_allowed {
+        true => Ok(asked),
+        false => Err(TokenEndpointError::ScopeBeyond),
+    }
+}

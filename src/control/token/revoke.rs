@@ -1,0 +1,63 @@
+//! A client ends a token of its own (RFC 7009).
+
+use crate::control::Control;
+use crate::control::clients::Client;
+use crate::control::token::error::TokenEndpointError;
+use crate::control::token::own_tokens;
+use crate::control::token::own_tokens::NotGood;
+use crate::model::clock::Timestamp;
+use crate::store::Batch;
+use crate::store::Write;
+use crate::store::record::NewAuditEvent;
+use crate::store::record::RevokedTokenRecord;
+use serde_json::json;
+use std::net::IpAddr;
+
+/// Ends `token`, if it is one that `client` was given; on disk and in force when this returns. A text that is no token, or
+/// one that is over, is as good as revoked (section 2.2).
+///
+/// # Errors
+/// Another client's token, or the store cannot take it.
+pub async fn revoke(
+    control: &Control,
+    client: &Client,
+    token: &str,
+    from: IpAddr,
+    now: Timestamp,
+) -> Result<(), TokenEndpointError> {
+    let token = match own_tokens::read_any(control, token) {
+        Ok(token) => token,
+        Err(NotGood::Off) => return Err(TokenEndpointError::NoSigningKey),
+        Err(_) => return Ok(()),
+    };
+    if token.client_id != client.record.id {
+        return Err(TokenEndpointError::OthersToken);
+    }
+    let settings = control.settings.load();
+    let skew = settings.token_endpoint.as_ref().map(|endpoint| endpoint.clock_skew);
+    let ends_at = token.expires_at.saturating_add(skew.unwrap_or_default());
+    if ends_at <= now {
+        return Ok(());
+    }
+    let batch = Batch {
+        writes: vec![Write::RevokedToken(RevokedTokenRecord {
+            id: token.id.clone(),
+            // As long as anybody would still take it.
+            expires_at: ends_at,
+        })],
+        event: Some(NewAuditEvent {
+            at: now,
+            actor: client.record.id.as_str().to_owned(),
+            from: Some(from),
+            action: "token.revoke",
+            target: token.id,
+            organization: Some(client.record.organization.clone()),
+            details: json!({}),
+        }),
+        ..Batch::default()
+    };
+    control.commit(batch).await.map_err(|error| {
+        tracing::error!(%error, "Token cannot be revoked");
+        TokenEndpointError::StoreUnavailable
+    })
+}
