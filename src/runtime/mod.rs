@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod admin_client;
+pub mod token_client;
 pub mod echo;
 pub mod assemble;
 pub mod issuers;

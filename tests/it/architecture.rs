@@ -143,7 +143,7 @@ const STAGES: [(&str, &[&str]); 19] = [
 
 /// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
 /// empty text is everywhere.
-const HOMES: [(&str, &[&str]); 45] = [
+const HOMES: [(&str, &[&str]); 46] = [
     (
         "pingora",
         &[
@@ -226,16 +226,27 @@ const HOMES: [(&str, &[&str]); 45] = [
     ("parking_lot", &["runtime/serve.rs"]),
     // `control` answers with it; who listens is `runtime`'s to say.
     ("axum", &["runtime/", "control/"]),
+    ("tower", &["runtime/"]),
     ("hyper", &["runtime/"]),
     ("hyper_util", &["runtime/"]),
     ("clap", &["cli/"]),
     // The allocator is the binary's choice.
     ("mimalloc", &["main.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
-    ("url", &["model/issuer.rs", "config/", "proxy/fetch/"]),
+    // What a command or a client asks for, as a query or a form.
+    (
+        "url",
+        &[
+            "model/issuer.rs",
+            "config/",
+            "proxy/fetch/",
+            "cli/gate.rs",
+            "runtime/token_client.rs",
+        ],
+    ),
     (
         "ipnet",
-        &["model/", "config/", "store/", "compare/", "proxy/", "cli/keys.rs"],
+        &["model/", "config/", "store/", "compare/", "proxy/", "cli/keys/"],
     ),
     ("bytes", &["proxy/", "control/signing_keys/"]),
     // Vocabulary.

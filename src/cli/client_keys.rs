@@ -1,0 +1,180 @@
+//! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
+
+use crate::cli::args::OutputForm;
+use crate::cli::clients::PATH;
+use crate::cli::gate::Gate;
+use crate::cli::shown;
+use crate::cli::shown::Column;
+use crate::cli::shown::said;
+use crate::model::id::ClientId;
+use crate::model::secret::Secret;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+use std::error::Error;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+const COLUMNS: &[Column] = &[
+    ("KID", "kid"),
+    ("ALGORITHMS", "algorithms"),
+    ("MADE HERE", "generated"),
+    ("CREATED", "created_at"),
+    ("REVOKED", "revoked_at"),
+];
+
+pub const ADD_HELP: &str = "\
+Examples:
+  keygate clients add-key CLIENT_ID --public-key client.public.pem
+  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem
+Of a pair that is made here only the public half is kept: the private one goes to stdout, or with --out
+to a new file that only its owner can read, this once. Its `kid` goes to stderr.";
+
+/// `keygate clients add-key`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["public_key", "generate"]))]
+pub struct AddArgs {
+    pub id: ClientId,
+    /// A PEM file with one public key (`PUBLIC KEY`); `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    /// Make a pair for this algorithm
+    #[arg(long, value_name = "ALGORITHM", value_parser = PossibleValuesParser::new(["ES256", "RS256", "PS256", "EdDSA"]))]
+    pub generate: Option<String>,
+    /// Where the private key goes: a new file [default: stdout]
+    #[arg(long, value_name = "FILE", requires = "generate")]
+    pub out: Option<PathBuf>,
+}
+
+/// `keygate clients remove-key`.
+#[derive(Clone, Debug, Args)]
+pub struct RemoveArgs {
+    pub id: ClientId,
+    /// As `clients keys` shows it
+    #[arg(value_parser = kid, allow_hyphen_values = true)]
+    pub kid: String,
+    /// End every token of the client that is out as well
+    #[arg(long)]
+    pub revoke_tokens: bool,
+}
+
+/// A thumbprint (RFC 7638): nothing in it needs to be encoded in a path.
+fn kid(text: &str) -> Result<String, &'static str> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match (1..=128).contains(&text.len()) && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("a key id has letters, digits, `-` and `_`"),
+    }
+}
+
+/// # Errors
+/// No answer, or a refusal.
+pub fn list(id: &ClientId, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+    let keys = gate.get(&format!("{PATH}/{id}/keys"))?;
+    let items = keys["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let text = match gate.output {
+        OutputForm::Json => shown::json(&keys),
+        OutputForm::Table => shown::table(COLUMNS, items),
+    };
+    gate.show(&text)
+}
+
+/// # Errors
+/// No answer, a refusal, or a file that is there already.
+pub fn add(args: &AddArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+    let body = match (&args.public_key, &args.generate) {
+        (Some(file), _) => {
+            // Whoever names the private key by mistake is told so, and it goes nowhere.
+            let text = super::secret_text::from_file(file)?;
+            let text = std::str::from_utf8(text.expose()).map_err(|_| format!("{}: not PEM", file.display()))?;
+            if text.contains("PRIVATE KEY") {
+                let hint =
+                    "this is a private key, which only the client may have; its public half is what is asked for";
+                return Err(format!("{}: {hint} (`openssl pkey -in FILE -pubout`)", file.display()).into());
+            }
+            json!({ "public_key": text })
+        }
+        // clap asks for one of the two.
+        (None, algorithm) => json!({ "generate": algorithm }),
+    };
+    // Before anything is made: a private key that cannot be written is lost.
+    let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
+    let mut made = gate.post(&format!("{PATH}/{}/keys", args.id), Some(&body))?;
+    let sentence = format!("Client {} has the key {}", args.id, said(&made["kid"]));
+    let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
+        return gate.done(&made, &sentence, "");
+    };
+    match out {
+        Some(out) => {
+            let path = out.keep(&private)?;
+            if let Some(members) = made.as_object_mut() {
+                members.remove("private_key");
+            }
+            gate.done(&made, &format!("{sentence}; its private half is in {path}"), "")
+        }
+        None => {
+            let sentence = format!("{sentence}. This is the only time its private half is shown:");
+            gate.done(&made, &sentence, &printable(private.expose()))
+        }
+    }
+}
+
+/// The PEM text, whose lines are ours: anything that moves a cursor is escaped.
+fn printable(pem: &str) -> String {
+    pem.lines().map(|line| shown::clean(line) + "\n").collect()
+}
+
+/// # Errors
+/// No answer, or a refusal.
+pub fn remove(args: &RemoveArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+    let query = if args.revoke_tokens { "?revoke_tokens=true" } else { "" };
+    let gone = gate.delete(&format!("{PATH}/{}/keys/{}{query}", args.id, args.kid))?;
+    let tokens = match args.revoke_tokens {
+        true => "; its tokens are ended",
+        false => "",
+    };
+    gate.done(
+        &gone,
+        &format!("Key {} signs for client {} no more{tokens}", args.kid, args.id),
+        "",
+    )
+}
+
+/// A new file for a private key, which goes away again when there is no key to put into it.
+struct PrivateFile<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl<'a> PrivateFile<'a> {
+    fn create(path: &'a Path) -> Result<Self, String> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = opened.map_err(|error| format!("{}: {error}; it must be a new file", path.display()))?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn keep(mut self, pem: &Secret<String>) -> Result<String, String> {
+        let path = self.path.display().to_string();
+        let Some(file) = &mut self.file else {
+            return Ok(path);
+        };
+        let written = file.write_all(pem.expose().as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|error| {
+            format!("{path}: the key was made, and cannot be written: {error}; remove it and add another")
+        })?;
+        self.file = None;
+        Ok(path)
+    }
+}
+
+impl Drop for PrivateFile<'_> {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}

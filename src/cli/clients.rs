@@ -1,0 +1,365 @@
+//! `keygate clients`: which programs get tokens, and how do they prove who they are?
+
+use crate::cli::client_keys;
+use crate::cli::gate::Gate;
+use crate::cli::gate::GateArgs;
+use crate::cli::gate::ListArgs;
+use crate::cli::gate::OnceArgs;
+use crate::cli::keys::Environment;
+use crate::cli::shown::Column;
+use crate::cli::shown::said;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::model::scope::Scope;
+use clap::Args;
+use clap::Subcommand;
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use serde_json::Value;
+use serde_json::json;
+use std::error::Error;
+
+pub const PATH: &str = "/admin/v1/clients";
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("AUTHENTICATION", "authentication"),
+    ("STATE", "state"),
+    ("SCOPES", "scopes"),
+    ("TOKENS", "token_format"),
+    ("TTL", "token_ttl"),
+    ("ORGANIZATION", "organization"),
+];
+
+#[derive(Debug, Args)]
+pub struct Clients {
+    #[command(flatten)]
+    pub gate: GateArgs,
+    #[command(subcommand)]
+    pub command: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Asked {
+    /// Every client
+    List {
+        /// Of this organization
+        #[arg(long, value_name = "ID")]
+        organization: Option<Name>,
+        /// Under this subscription
+        #[arg(long, value_name = "ID")]
+        subscription: Option<SubscriptionId>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One client
+    Show { id: ClientId },
+    /// Make a client; its id goes to stdout, and its secret, once
+    #[command(after_help = CREATE_HELP)]
+    Create(Box<CreateArgs>),
+    /// Change what a client is called, may do and gets
+    Update(Box<UpdateArgs>),
+    /// A new secret for the same client; it is printed, once
+    RotateSecret {
+        id: ClientId,
+        /// How long the old secret still counts: at most 24h [default: not at all]
+        #[arg(long, value_name = "DURATION")]
+        grace: Option<String>,
+    },
+    /// A new id and a new secret in place of the old ones, which end now; printed, once
+    Regenerate { id: ClientId },
+    /// No tokens any more, until it is enabled
+    Disable { id: ClientId },
+    /// Tokens again
+    Enable { id: ClientId },
+    /// No tokens any more, for good. Those that are out stay good until they expire
+    Delete {
+        id: ClientId,
+        /// End the tokens that are out as well, from now on
+        #[arg(long)]
+        revoke_tokens: bool,
+    },
+    /// End every token of the client that is out, from now on; it may get new ones
+    RevokeTokens { id: ClientId },
+    /// Fetch the key set behind the client's JWKS URL now, and say how it is
+    ValidateJwks { id: ClientId },
+    /// The public keys of a client
+    Keys { id: ClientId },
+    /// A further public key: one of the client's own, or of a pair that is made here
+    #[command(after_help = client_keys::ADD_HELP)]
+    AddKey(client_keys::AddArgs),
+    /// End one key of a client, from now on; its other keys go on
+    RemoveKey(client_keys::RemoveArgs),
+}
+
+const CREATE_HELP: &str = "\
+With a secret, stdout has the lines `client_id=…` and `client_secret=…`, fit for a file that only its owner
+reads, or for the shell:
+  eval \"$(keygate clients create --name demo --scope orders:read)\"
+With keys, stdout has `client_id=…`; then give it keys, or have them made:
+  keygate clients create --name demo --authentication private_key_jwt
+  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem";
+
+/// How a client proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Authentication {
+    /// A secret that Keygate makes
+    #[value(name = "client_secret")]
+    ClientSecret,
+    /// A private key of its own (RFC 7523)
+    #[value(name = "private_key_jwt")]
+    PrivateKeyJwt,
+}
+
+impl Authentication {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientSecret => "client_secret",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+}
+
+fn ttl() -> PossibleValuesParser {
+    PossibleValuesParser::new(["60s", "5m", "1h", "24h"])
+}
+
+fn format() -> PossibleValuesParser {
+    PossibleValuesParser::new(["jwt", "opaque"])
+}
+
+/// `keygate clients create`.
+#[derive(Clone, Debug, Args)]
+pub struct CreateArgs {
+    /// What the client is; shown in lists
+    #[arg(long)]
+    pub name: String,
+    /// More about it
+    #[arg(long)]
+    pub description: Option<String>,
+    /// How it proves itself, for good [default: client_secret; with --jwks-url: private_key_jwt]
+    #[arg(long, value_enum)]
+    pub authentication: Option<Authentication>,
+    /// Where its public keys are, for good [default: keys are added with `clients add-key`]
+    #[arg(long, value_name = "URL")]
+    pub jwks_url: Option<String>,
+    /// A scope its tokens may have; may be repeated
+    #[arg(long = "scope")]
+    pub scopes: Vec<Scope>,
+    /// How long its tokens are good for [default: 1h]
+    #[arg(long, value_parser = ttl())]
+    pub token_ttl: Option<String>,
+    /// What its tokens look like [default: jwt]
+    #[arg(long, value_parser = format())]
+    pub token_format: Option<String>,
+    /// What it is for [default: live, or that of its subscription]
+    #[arg(long, value_enum)]
+    pub environment: Option<Environment>,
+    /// The subscription it belongs to [default: that of the default organization]
+    #[arg(long, value_name = "ID")]
+    pub subscription: Option<SubscriptionId>,
+    #[command(flatten)]
+    pub once: OnceArgs,
+}
+
+/// `keygate clients update`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["name", "description", "scopes", "no_scopes", "token_ttl", "token_format"]))]
+pub struct UpdateArgs {
+    pub id: ClientId,
+    /// What the client is
+    #[arg(long)]
+    pub name: Option<String>,
+    /// More about it
+    #[arg(long)]
+    pub description: Option<String>,
+    /// A scope its tokens may have, in place of those it has; may be repeated
+    #[arg(long = "scope", conflicts_with = "no_scopes")]
+    pub scopes: Vec<Scope>,
+    /// Its tokens have no scopes
+    #[arg(long)]
+    pub no_scopes: bool,
+    /// How long its tokens are good for
+    #[arg(long, value_parser = ttl())]
+    pub token_ttl: Option<String>,
+    /// What its tokens look like
+    #[arg(long, value_parser = format())]
+    pub token_format: Option<String>,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// No answer, or a refusal.
+pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+    match asked {
+        Asked::List {
+            organization,
+            subscription,
+            list,
+        } => {
+            let filters = [
+                ("organization", organization.as_ref().map(ToString::to_string)),
+                ("subscription", subscription.as_ref().map(ToString::to_string)),
+            ];
+            gate.list(PATH, &filters, list, COLUMNS)
+        }
+        Asked::Show { id } => {
+            let client = gate.get(&format!("{PATH}/{id}"))?;
+            gate.thing(
+                &client,
+                &["id", "name", "description", "authentication", "state", "scopes"],
+            )
+        }
+        Asked::Create(args) => {
+            let made = gate.create(PATH, &asked_for(args), &args.once)?;
+            given(gate, &made, "is made")
+        }
+        Asked::Update(args) => {
+            let changed = gate.patch(&format!("{PATH}/{}", args.id), &changes(args))?;
+            gate.done(&changed, &format!("Client {} is changed", args.id), "")
+        }
+        Asked::RotateSecret { id, grace } => {
+            let mut body = json!({});
+            if let Some(grace) = grace {
+                body["grace"] = grace.as_str().into();
+            }
+            let made = gate.post(&format!("{PATH}/{id}/secret/rotate"), Some(&body))?;
+            match grace {
+                Some(grace) => given(
+                    gate,
+                    &made,
+                    &format!("has a new secret; the old one counts for {grace} more"),
+                ),
+                None => given(gate, &made, "has a new secret; the old one is ended"),
+            }
+        }
+        Asked::Regenerate { id } => {
+            let made = gate.post(&format!("{PATH}/{id}/secret/regenerate"), None)?;
+            given(gate, &made, &format!("is made in place of {id}, which is ended"))
+        }
+        Asked::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
+        Asked::Enable { id } => set_state(gate, id, "active", "gets tokens"),
+        Asked::Delete { id, revoke_tokens } => {
+            let query = if *revoke_tokens { "?revoke_tokens=true" } else { "" };
+            let gone = gate.delete(&format!("{PATH}/{id}{query}"))?;
+            let tokens = match revoke_tokens {
+                true => "its tokens are ended",
+                false => "tokens that are out stay good until they expire",
+            };
+            gate.done(&gone, &format!("Client {id} is deleted; {tokens}"), "")
+        }
+        Asked::RevokeTokens { id } => {
+            let changed = gate.post(&format!("{PATH}/{id}/revoke-tokens"), None)?;
+            gate.done(
+                &changed,
+                &format!("Every token of client {id} that was out is ended"),
+                "",
+            )
+        }
+        Asked::ValidateJwks { id } => {
+            let health = gate.post(&format!("{PATH}/{id}/jwks/validate"), None)?;
+            gate.thing(&health, &["state", "last_good_at", "last_attempt_at", "last_error"])?;
+            match health["state"].as_str() {
+                Some("ok") => Ok(()),
+                _ => Err(format!(
+                    "the keys of client {id} cannot be used: {}",
+                    said(&health["last_error"])
+                )
+                .into()),
+            }
+        }
+        Asked::Keys { id } => client_keys::list(id, gate),
+        Asked::AddKey(args) => client_keys::add(args, gate),
+        Asked::RemoveKey(args) => client_keys::remove(args, gate),
+    }
+}
+
+fn asked_for(args: &CreateArgs) -> Value {
+    let authentication = args.authentication.unwrap_or(match args.jwks_url {
+        Some(_) => Authentication::PrivateKeyJwt,
+        None => Authentication::ClientSecret,
+    });
+    let scopes: Vec<&str> = args.scopes.iter().map(Scope::as_str).collect();
+    let mut body = json!({
+        "name": args.name,
+        "authentication": authentication.as_str(),
+        "scopes": scopes,
+    });
+    for (member, value) in [
+        ("description", args.description.as_deref()),
+        ("jwks_url", args.jwks_url.as_deref()),
+        ("token_ttl", args.token_ttl.as_deref()),
+        ("token_format", args.token_format.as_deref()),
+        ("environment", args.environment.map(Environment::as_str)),
+        ("subscription", args.subscription.as_ref().map(SubscriptionId::as_str)),
+    ] {
+        if let Some(value) = value {
+            body[member] = value.into();
+        }
+    }
+    body
+}
+
+fn changes(args: &UpdateArgs) -> Value {
+    let mut body = json!({});
+    for (member, value) in [
+        ("name", args.name.as_deref()),
+        ("description", args.description.as_deref()),
+        ("token_ttl", args.token_ttl.as_deref()),
+        ("token_format", args.token_format.as_deref()),
+    ] {
+        if let Some(value) = value {
+            body[member] = value.into();
+        }
+    }
+    if args.no_scopes || !args.scopes.is_empty() {
+        body["scopes"] = args.scopes.iter().map(Scope::as_str).collect();
+    }
+    body
+}
+
+fn set_state(gate: &mut Gate<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+    let changed = gate.patch(&format!("{PATH}/{id}"), &json!({ "state": state }))?;
+    gate.done(&changed, &format!("Client {id} {meaning}"), "")
+}
+
+/// Prints a client's id, and the secret that was just made.
+fn given(gate: &mut Gate<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
+    let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
+    let name = said(&made["name"]);
+    let secret = &made["client_secret"];
+    if secret.is_null() {
+        return gate.done(made, &format!("Client `{name}` {what}"), &format!("client_id={id}\n"));
+    }
+    let secret = word(secret).ok_or("the answer has no client secret that is one")?;
+    let sentence = format!("Client `{name}` {what}. This is the only time its secret is shown:");
+    gate.done(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
+}
+
+/// A text that a shell takes as it is: the lines may be evaluated, and what answers may be anybody.
+fn word(value: &Value) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    value
+        .as_str()
+        .filter(|text| !text.is_empty() && text.bytes().all(is_plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_may_evaluate_is_plain_words() {
+        for good in ["client_0aZ", "kgs_-_", "a"] {
+            assert_eq!(word(&json!(good)), Some(good));
+        }
+        for bad in ["", "a b", "$(rm)", "a;b", "a\nb", "`a`", "a'b", "a=b", "é"] {
+            assert_eq!(word(&json!(bad)), None, "{bad:?}");
+        }
+        assert_eq!(word(&json!(5)), None);
+        assert_eq!(word(&Value::Null), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! How are API keys made, seen and ended in a keys file?
+
+use crate::cli::keys::CreateArgs;
+use crate::cli::keys::Environment;
+use crate::cli::keys::RevokeArgs;
+use crate::model::api_key::ApiKeyText;
+use crate::model::api_key::DigestScheme;
+use crate::model::api_key::Digester;
+use crate::model::api_key::obfuscated;
+use crate::model::clock::Timestamp;
+use crate::model::directory::KeyOrigin;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::model::expires::ExpiresError;
+use crate::store::keys_file;
+use crate::store::keys_file::KeysFileError;
+use crate::store::keys_file::edit;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Why a `keys` command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error(transparent)]
+    File(#[from] KeysFileError),
+    #[error(transparent)]
+    Expires(#[from] ExpiresError),
+    #[error("cannot write the answer")]
+    Output(#[from] std::io::Error),
+}
+
+/// Where a command works, and what it is given of the world.
+pub struct KeysContext<'a> {
+    /// The keys file.
+    pub file: &'a Path,
+    /// `api_keys.prefix`.
+    pub prefix: &'a str,
+    pub digester: &'a Digester,
+    pub now: Timestamp,
+    pub stdout: &'a mut dyn Write,
+    pub stderr: &'a mut dyn Write,
+}
+
+/// Makes a key, keeps its digest, and prints its text on stdout: the one time it can be seen. Everything else goes to
+/// stderr, so that the key can be piped on.
+///
+/// # Errors
+/// The expiry is out of bounds or the file cannot be changed; then there is no new key.
+pub fn create(
+    args: &CreateArgs,
+    context: &mut KeysContext<'_>,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<(), KeysError> {
+    let expires_at = args.expires.after(context.now)?;
+    let environment = args.environment.unwrap_or(Environment::Live).into();
+    let key = ApiKeyText::generate(context.prefix, environment, random);
+    let record = KeyRecord {
+        id: key.id(),
+        digest: context.digester.digest(key.expose()),
+        origin: KeyOrigin::Own,
+        environment,
+        name: args.name.as_str().into(),
+        state: KeyState::Active,
+        expires_at,
+        scopes: Arc::new(args.scopes.iter().cloned().collect()),
+        client: args.client.as_deref().map(Into::into),
+        organization: args.organization.as_deref().map(Into::into),
+        addresses: args.addresses.clone().into(),
+    };
+    // First the file, then the key: a key that was shown counts.
+    edit::append(context.file, &record, context.digester.scheme(), context.now)?;
+    writeln!(
+        context.stderr,
+        "API key `{}` ({}), expires {}. This is the only time it is shown:",
+        record.name,
+        record.id,
+        expiry(&record)
+    )?;
+    writeln!(context.stdout, "{}", key.expose())?;
+    if context.digester.scheme() == DigestScheme::Sha256 {
+        writeln!(
+            context.stderr,
+            "note: no pepper is configured (api_keys.pepper), so its digest is kept without one"
+        )?;
+    }
+    Ok(())
+}
+
+/// Prints the keys as a table, in the order of the file.
+///
+/// # Errors
+/// The file cannot be read or has a mistake.
+pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
+    let records = keys_file::read(context.file, context.digester.scheme())?;
+    let mut rows = vec![["KEY", "ID", "NAME", "STATE", "EXPIRES", "SCOPES"].map(str::to_owned)];
+    rows.extend(records.iter().map(|record| {
+        [
+            match record.origin {
+                KeyOrigin::Own => obfuscated(context.prefix, record.environment, record.id),
+                KeyOrigin::Imported => "(imported)".to_owned(),
+            },
+            record.id.to_string(),
+            record.name.to_string(),
+            state(record, context.now).to_owned(),
+            expiry(record),
+            record.scopes.to_string(),
+        ]
+    }));
+    let widths: [usize; 6] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(context.stdout, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Revokes a key in the file; a running Keygate refuses it once it has read the file again.
+///
+/// # Errors
+/// No key has this id, it is revoked already, or the file cannot be changed.
+pub fn revoke(args: &RevokeArgs, context: &mut KeysContext<'_>) -> Result<(), KeysError> {
+    edit::revoke(context.file, args.id, context.digester.scheme(), context.now)?;
+    writeln!(context.stderr, "API key {} is revoked", args.id)?;
+    Ok(())
+}
+
+fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
+    match record.state {
+        KeyState::Revoked => "revoked",
+        KeyState::Active if record.expires_at.is_some_and(|expires_at| now >= expires_at) => "expired",
+        KeyState::Active => "active",
+    }
+}
+
+fn expiry(record: &KeyRecord) -> String {
+    record.expires_at.map_or_else(|| "never".to_owned(), keys_file::rfc3339)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::api_key::system_random;
+    use crate::model::expires::Expires;
+    use crate::model::secret::Secret;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    enum Command {
+        Create(CreateArgs),
+        List,
+        Revoke(RevokeArgs),
+    }
+
+    struct Outcome {
+        result: Result<(), String>,
+        stdout: String,
+        stderr: String,
+    }
+
+    // 2027-03-01T00:00:00Z: 24 months later a leap day has passed.
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_803_859_200);
+
+    fn digester() -> Digester {
+        Digester::new(Some(&Secret::new(b"pepper".to_vec())))
+    }
+
+    fn run(file: &Path, now: Timestamp, args: &[&str]) -> Outcome {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let digester = digester();
+        let mut context = KeysContext {
+            file,
+            prefix: "kg",
+            digester: &digester,
+            now,
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+        };
+        let result = match Command::try_parse_from(["keys"].iter().chain(args)) {
+            Ok(Command::Create(args)) => create(&args, &mut context, &mut system_random).map_err(|e| e.to_string()),
+            Ok(Command::List) => list(&mut context).map_err(|e| e.to_string()),
+            Ok(Command::Revoke(args)) => revoke(&args, &mut context).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        Outcome {
+            result,
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<Expires, ExpiresError>) {
+        assert_eq!(text.parse::<Expires>(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn s068_an_expiry_is_never_or_1_to_730_days() {
+        check("never", Ok(Expires::Never));
+        check("1d", Ok(Expires::Days(1)));
+        check("730d", Ok(Expires::Days(730)));
+        check("6mo", Ok(Expires::Months(6)));
+        check("0d", Err(ExpiresError::TooShort));
+        check("0mo", Err(ExpiresError::TooShort));
+        check("731mo", Err(ExpiresError::TooLong));
+        check("731d", Err(ExpiresError::TooLong));
+        for bad in [
+            "", "d", "mo", "90", "-1d", "+1d", " 1d", "1 d", "1D", "1.5d", "1y", "9999999d", "Never", "٣d",
+        ] {
+            check(bad, Err(ExpiresError::Form));
+        }
+    }
+
+    #[test]
+    fn s068_months_count_their_days() {
+        let day = |days: u64| NOW.saturating_add(std::time::Duration::from_secs(days * 86_400));
+        assert_eq!(Expires::Days(730).after(NOW), Ok(Some(day(730))));
+        assert_eq!(Expires::Months(1).after(NOW), Ok(Some(day(31))));
+        assert_eq!(Expires::Months(23).after(NOW), Ok(Some(day(703))));
+        assert_eq!(Expires::Months(24).after(NOW), Err(ExpiresError::TooLong));
+        assert!(Expires::Months(999_999).after(NOW).is_err());
+        assert_eq!(Expires::Never.after(NOW), Ok(None));
+    }
+
+    #[test]
+    fn the_printed_key_is_the_kept_one_until_it_is_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.yaml");
+        let created = run(
+            &file,
+            NOW,
+            &[
+                "create",
+                "--name",
+                "ci",
+                "--expires",
+                "90d",
+                "--scope",
+                "a",
+                "--scope",
+                "b",
+            ],
+        );
+        assert_eq!(created.result, Ok(()));
+        let key = created.stdout.strip_suffix('\n').unwrap();
+        let id = &key[8..24];
+        let record = || keys_file::read(&file, digester().scheme()).unwrap().remove(0);
+        assert_eq!((record().id.as_str(), record().state), (id, KeyState::Active));
+        assert_eq!(record().digest, digester().digest(key));
+        assert_eq!(record().scopes.to_string(), "a b");
+        assert_eq!(run(&file, NOW, &["revoke", id]).result, Ok(()));
+        assert_eq!(record().state, KeyState::Revoked);
+        assert!(
+            run(&file, NOW, &["revoke", id])
+                .result
+                .unwrap_err()
+                .contains("revoked already")
+        );
+    }
+
+    #[test]
+    fn s064_a_key_is_shown_once_and_kept_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.yaml");
+        let created = run(&file, NOW, &["create", "--name", "ci", "--expires", "never"]);
+        let secret = &created.stdout.trim_end()[25..];
+        assert_eq!(created.stdout.lines().count(), 1);
+        let listed = run(&file, NOW, &["list"]);
+        for text in [
+            created.stderr,
+            listed.stdout,
+            listed.stderr,
+            std::fs::read_to_string(&file).unwrap(),
+        ] {
+            assert!(!text.contains(secret) && !text.contains(&secret[..8]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_tells_active_expired_and_revoked_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.yaml");
+        for (name, expires) in [("active", "2d"), ("expired", "1d"), ("revoked", "never")] {
+            let created = run(&file, NOW, &["create", "--name", name, "--expires", expires]);
+            if name == "revoked" {
+                run(&file, NOW, &["revoke", &created.stdout[8..24]]).result.unwrap();
+            }
+        }
+        let tomorrow = NOW.saturating_add(std::time::Duration::from_secs(86_400));
+        let listed = run(&file, tomorrow, &["list"]).stdout;
+        let lines: Vec<_> = listed.lines().skip(1).collect();
+        assert_eq!(lines.len(), 3, "{listed}");
+        for (line, state) in lines.iter().zip(["active", "expired", "revoked"]) {
+            // Name and state.
+            assert_eq!(line.matches(state).count(), 2, "{listed}");
+        }
+        assert!(
+            lines[0].contains("2027-03-03T00:00:00Z") && lines[2].contains("never"),
+            "{listed}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_on_the_command_line_makes_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.yaml");
+        for args in [
+            &["create", "--name", "ci"][..],
+            &["create", "--expires", "1d"],
+            &["create", "--name", "", "--expires", "1d"],
+            &["create", "--name", "a\nb", "--expires", "1d"],
+            &["create", "--name", "ci", "--expires", "731d"],
+            &["create", "--name", "ci", "--expires", "24mo"],
+            &["create", "--name", "ci", "--expires", "1d", "--scope", "a b"],
+            &["create", "--name", "ci", "--expires", "1d", "--address", "10.0.0.1/8"],
+            &["create", "--name", "ci", "--expires", "1d", "--env", "prod"],
+            &["revoke", "short"],
+        ] {
+            let outcome = run(&file, NOW, args);
+            assert!(outcome.result.is_err(), "{args:?}");
+            assert_eq!(outcome.stdout, "");
+        }
+        assert!(!file.exists());
+    }
+}

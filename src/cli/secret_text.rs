@@ -1,0 +1,41 @@
+//! Where does a command take a secret from? A file, stdin or the environment; never the command line, which every user of
+//! the machine can read.
+
+use crate::model::secret::Secret;
+use std::io::Read;
+use std::path::Path;
+
+/// More is no secret but the wrong file.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// What stands in `path`, without the white space around it; `-` is stdin.
+///
+/// # Errors
+/// A file that cannot be read, that is empty, or that is too long.
+pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
+    let failed = |problem: String| match path == Path::new("-") {
+        true => format!("stdin: {problem}"),
+        false => format!("{}: {problem}", path.display()),
+    };
+    let mut bytes = Vec::new();
+    let read = match path == Path::new("-") {
+        true => std::io::stdin().lock().take(BYTES_MAX + 1).read_to_end(&mut bytes),
+        false => std::fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)),
+    };
+    let bytes = Secret::new(bytes);
+    read.map_err(|error| failed(error.to_string()))?;
+    let text = bytes.expose().trim_ascii();
+    match text.len() as u64 {
+        0 => Err(failed("it is empty, where a secret is expected".to_owned())),
+        1..=BYTES_MAX => Ok(Secret::new(text.to_vec())),
+        _ => Err(failed("this is too long for a secret".to_owned())),
+    }
+}
+
+/// A variable of the environment; an empty one is none.
+pub fn from_variable(name: &str) -> Option<Secret<Vec<u8>>> {
+    std::env::var(name)
+        .ok()
+        .filter(|text| !text.is_empty())
+        .map(|text| Secret::new(text.into_bytes()))
+}

@@ -1,0 +1,157 @@
+//! How is an answer printed: as a table, as a page, as the JSON it came as? Nothing in it may move a cursor.
+
+use crate::observe::escape;
+use serde_json::Value;
+
+/// One column of a list: its heading, and the member of an item that stands in it.
+pub type Column = (&'static str, &'static str);
+
+/// The answer as it came, indented; hidden characters stay escaped.
+pub fn json(body: &Value) -> String {
+    let mut text = Vec::new();
+    let pretty = serde_json::to_string_pretty(body).expect("a JSON value is JSON");
+    // Line ends are hidden characters too; those between lines are ours, and in a JSON text there are no others.
+    for line in pretty.lines() {
+        escape::push_escaped(&mut text, line);
+        text.push(b'\n');
+    }
+    String::from_utf8(text).expect("escapes are ASCII, and the rest was text")
+}
+
+/// One line for each of `items`, below a line of headings.
+pub fn table(columns: &[Column], items: &[Value]) -> String {
+    let head = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    let mut rows: Vec<Vec<String>> = vec![head];
+    rows.extend(
+        items
+            .iter()
+            .map(|item| columns.iter().map(|(_, member)| said(&item[*member])).collect()),
+    );
+    aligned(&rows)
+}
+
+/// Columns of equal width, two spaces apart.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Every member of one thing, a line each; the members `first` names come first, and a list of things has a line for each
+/// of them.
+pub fn page(thing: &Value, first: &[&str]) -> String {
+    let mut text = String::new();
+    let members = thing.as_object().into_iter().flatten();
+    let (mut named, others): (Vec<_>, Vec<_>) = members.partition(|(name, _)| first.contains(&name.as_str()));
+    named.sort_by_key(|(name, _)| first.iter().position(|known| *known == name.as_str()));
+    for (name, value) in named.into_iter().chain(others) {
+        match value {
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                items.iter().for_each(|item| push_line(&mut text, name, &said(item)));
+            }
+            Value::Object(members) => {
+                for (inner, value) in members {
+                    push_line(&mut text, &format!("{name}.{inner}"), &said(value));
+                }
+            }
+            value => push_line(&mut text, name, &said(value)),
+        }
+    }
+    text
+}
+
+fn push_line(text: &mut String, name: &str, value: &str) {
+    text.push_str(&format!("{:20} {value}\n", clean(name)));
+}
+
+/// A value in one cell.
+pub fn said(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => clean(text),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join(" "),
+        Value::Object(members) => {
+            let members = members
+                .iter()
+                .map(|(name, value)| format!("{}={}", clean(name), said(value)));
+            members.collect::<Vec<_>>().join(" ")
+        }
+        Value::Number(number) => number.to_string(),
+    }
+}
+
+/// Names, key ids and errors are strangers' texts: nothing in them may move a cursor.
+pub fn clean(text: &str) -> String {
+    let mut out = Vec::new();
+    escape::push_escaped(&mut out, text);
+    String::from_utf8(out).expect("escapes are ASCII, and the rest was text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_stand_below_their_headings() {
+        let items = [
+            json!({ "id": "a-long-id", "scopes": ["a", "b"], "paid": true }),
+            json!({ "id": "b", "scopes": [], "paid": false }),
+        ];
+        let columns = [("ID", "id"), ("SCOPES", "scopes"), ("PAID", "paid"), ("NONE", "none")];
+        assert_eq!(
+            table(&columns, &items),
+            "ID         SCOPES  PAID  NONE\na-long-id  a b     yes   -\nb          -       no    -\n"
+        );
+    }
+
+    #[test]
+    fn a_page_begins_with_what_matters_and_leaves_nothing_out() {
+        let thing = json!({
+            "a": 1, "id": "x", "name": "", "inner": { "b": true },
+            "keys": [{ "kid": "k" }, { "kid": "l" }], "list": ["p", "q"],
+        });
+        assert_eq!(
+            page(&thing, &["id", "name"]),
+            "id                   x\nname                 -\na                    1\ninner.b              yes\n\
+             keys                 kid=k\nkeys                 kid=l\nlist                 p q\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn s144_no_text_of_strangers_reaches_the_terminal_as_it_is(name in ".*", value in ".*") {
+            let mut thing = json!({ "id": value, "list": [{ "a": value }], "of": { "b": value } });
+            thing[&name] = json!([value]);
+            let all = [
+                page(&thing, &["id"]),
+                table(&[("ID", "id")], std::slice::from_ref(&thing)),
+                json(&thing),
+            ];
+            for text in all {
+                prop_assert!(!text.chars().any(|character| character != '\n' && escape::is_hidden(character)), "{:?}", text);
+            }
+            prop_assert_eq!(page(&thing, &["id"]).lines().filter(|line| line.starts_with("id  ")).count(), 1);
+        }
+    }
+}

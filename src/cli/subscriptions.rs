@@ -1,0 +1,142 @@
+//! `keygate subscriptions`: under which plan does an organization get credentials, and what became of that?
+
+use crate::cli::gate::Gate;
+use crate::cli::gate::GateArgs;
+use crate::cli::gate::ListArgs;
+use crate::cli::gate::OnceArgs;
+use crate::cli::keys::Environment;
+use crate::cli::shown::Column;
+use crate::cli::shown::said;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use clap::Args;
+use clap::Subcommand;
+use serde_json::Value;
+use serde_json::json;
+use std::error::Error;
+
+const PATH: &str = "/admin/v1/subscriptions";
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("ORGANIZATION", "organization"),
+    ("PLAN", "plan"),
+    ("ENVIRONMENT", "environment"),
+    ("STATE", "state"),
+    ("PAID", "paid"),
+    ("CREATED", "created_at"),
+];
+
+#[derive(Debug, Args)]
+pub struct Subscriptions {
+    #[command(flatten)]
+    pub gate: GateArgs,
+    #[command(subcommand)]
+    pub command: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Asked {
+    /// Every subscription
+    List {
+        /// Of this organization
+        #[arg(long, value_name = "ID")]
+        organization: Option<Name>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One subscription
+    Show { id: SubscriptionId },
+    /// Make a subscription; its id goes to stdout
+    Create {
+        /// Whose it is
+        #[arg(long, value_name = "ID")]
+        organization: Name,
+        /// A plan of the configuration
+        #[arg(long, value_name = "NAME")]
+        plan: Name,
+        /// What its credentials are for
+        #[arg(long, value_enum, default_value_t = Environment::Live)]
+        environment: Environment,
+        #[command(flatten)]
+        once: OnceArgs,
+    },
+    /// A pending one gets credentials from now on
+    Approve { id: SubscriptionId },
+    /// A pending one could not be provisioned
+    Fail { id: SubscriptionId },
+    /// End it, and every credential under it, from now on and for good
+    Cancel { id: SubscriptionId },
+    /// It was paid, so that it gets live credentials
+    Pay {
+        id: SubscriptionId,
+        /// It is not paid any more: its live credentials do not count until it is
+        #[arg(long)]
+        unpaid: bool,
+    },
+    /// Put it under another plan
+    ChangePlan {
+        id: SubscriptionId,
+        /// A plan of the configuration
+        #[arg(long, value_name = "NAME")]
+        plan: Name,
+    },
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// No answer, or a refusal.
+pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+    match asked {
+        Asked::List { organization, list } => {
+            let organization = organization.as_ref().map(ToString::to_string);
+            gate.list(PATH, &[("organization", organization)], list, COLUMNS)
+        }
+        Asked::Show { id } => {
+            let subscription = gate.get(&format!("{PATH}/{id}"))?;
+            gate.thing(
+                &subscription,
+                &["id", "organization", "plan", "environment", "state", "paid"],
+            )
+        }
+        Asked::Create {
+            organization,
+            plan,
+            environment,
+            once,
+        } => {
+            let body = json!({
+                "organization": organization.as_str(),
+                "plan": plan.as_str(),
+                "environment": environment.as_str(),
+            });
+            let made = gate.create(PATH, &body, once)?;
+            let id = said(&made["id"]);
+            gate.done(&made, &sentence(&made), &format!("{id}\n"))
+        }
+        Asked::Approve { id } => change(gate, id, "approve", None),
+        Asked::Fail { id } => change(gate, id, "fail", None),
+        Asked::Cancel { id } => change(gate, id, "cancel", None),
+        Asked::Pay { id, unpaid } => change(gate, id, "payment", Some(&json!({ "paid": !unpaid }))),
+        Asked::ChangePlan { id, plan } => change(gate, id, "plan", Some(&json!({ "plan": plan.as_str() }))),
+    }
+}
+
+fn change(gate: &mut Gate<'_>, id: &SubscriptionId, verb: &str, body: Option<&Value>) -> Result<(), Box<dyn Error>> {
+    let changed = gate.post(&format!("{PATH}/{id}/{verb}"), body)?;
+    gate.done(&changed, &sentence(&changed), "")
+}
+
+fn sentence(subscription: &Value) -> String {
+    let paid = match subscription["paid"].as_bool() {
+        Some(true) => ", paid",
+        Some(false) | None => "",
+    };
+    format!(
+        "Subscription {} of {} to {} is {}{paid}",
+        said(&subscription["id"]),
+        said(&subscription["organization"]),
+        said(&subscription["plan"]),
+        said(&subscription["state"]),
+    )
+}

@@ -1,0 +1,368 @@
+//! How does a client get a token, have it looked at, and give it back? As any OAuth client does: by the issuer's metadata
+//! (RFC 8414), with a secret or a key of its own.
+
+use crate::jose::sign::SignError;
+use crate::jose::sign::SigningKey;
+use crate::jose::sign::token_id;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::issuer::IssuerUrl;
+use crate::model::secret::Secret;
+use crate::observe::log::ErrorChain;
+use crate::proxy::fetch::client::FetchError;
+use crate::proxy::fetch::client::Target;
+use crate::proxy::fetch::client::bounded_body;
+use crate::proxy::fetch::client::client;
+use crate::proxy::fetch::client::request_error;
+use http::header;
+use serde_json::Value;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use url::Url;
+use url::form_urlencoded;
+
+/// Tokens with many claims have a few kilobytes.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(35);
+/// RFC 7523 section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// It is sent at once.
+const ASSERTION_SECS: u64 = 60;
+
+/// How a client says who it is.
+pub struct Identity {
+    pub client_id: String,
+    pub proof: Proof,
+}
+
+pub enum Proof {
+    /// `client_secret_basic`.
+    Secret(Secret<Vec<u8>>),
+    /// `private_key_jwt`.
+    Key { key: Box<SigningKey>, kid: String },
+}
+
+/// Whose metadata are read, and how it is reached.
+#[derive(Clone, Copy)]
+pub struct Issuer<'a> {
+    pub url: &'a IssuerUrl,
+    /// Authorities trusted instead of the system's.
+    pub ca_file: Option<&'a Path>,
+}
+
+/// What is asked of the issuer.
+pub enum Request<'a> {
+    Token { scope: Option<String> },
+    Introspect(&'a Secret<Vec<u8>>),
+    Revoke(&'a Secret<Vec<u8>>),
+}
+
+impl Request<'_> {
+    /// Where the metadata say that it goes (RFC 8414 section 2).
+    const fn endpoint(&self) -> &'static str {
+        match self {
+            Self::Token { .. } => "token_endpoint",
+            Self::Introspect(_) => "introspection_endpoint",
+            Self::Revoke(_) => "revocation_endpoint",
+        }
+    }
+}
+
+/// Why there is nothing to show for it.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error("nothing answers at {at}: {problem}")]
+    NotThere { at: String, problem: String },
+    #[error("no answer from {at} within {} s", TIMEOUT.as_secs())]
+    TimedOut { at: String },
+    #[error("{at} has no metadata of an issuer: {problem}")]
+    Metadata { at: String, problem: String },
+    /// RFC 6749 section 5.2.
+    #[error("{error} (status {status}){description}")]
+    Refused {
+        status: u16,
+        error: String,
+        /// With a colon before it, where there is one.
+        description: String,
+    },
+    #[error("the private key cannot sign: {0}")]
+    Sign(#[from] SignError),
+    #[error("cannot start a runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl TokenError {
+    /// Whether nobody could be asked, so that trying again later may help.
+    pub const fn nobody_answered(&self) -> bool {
+        match self {
+            Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
+            Self::Refused { .. } | Self::Sign(_) | Self::Runtime(_) => false,
+        }
+    }
+}
+
+/// Asks `issuer` as `identity` and waits. Null where the answer has no body.
+///
+/// # Errors
+/// No answer, or a refusal.
+pub fn ask(
+    issuer: Issuer<'_>,
+    identity: &Identity,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Value, TokenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(TokenError::Runtime)?;
+    runtime.block_on(async {
+        let asking = async {
+            let endpoint = endpoint(issuer, request.endpoint()).await?;
+            exchange(issuer, &endpoint, identity, request, now).await
+        };
+        let bounded = tokio::time::timeout(TIMEOUT, asking).await;
+        let at = || issuer.url.to_string();
+        bounded.unwrap_or_else(|_| Err(TokenError::TimedOut { at: at() }))
+    })
+}
+
+/// Where an issuer's metadata are (RFC 8414 section 3.1): between its host and its path.
+fn metadata_url(issuer: &IssuerUrl) -> Url {
+    let mut url = issuer.to_url();
+    let path = url.path().strip_suffix('/').unwrap_or(url.path());
+    url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+    url
+}
+
+/// The endpoint that the metadata of `issuer` name.
+async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
+    let url = metadata_url(issuer.url);
+    let at = url.to_string();
+    let problem = |problem: String| TokenError::Metadata {
+        at: at.clone(),
+        problem,
+    };
+    let not_there = |error: FetchError| not_there(&at, &error);
+    let answer = client(target(issuer, &url), 0)
+        .await
+        .map_err(not_there)?
+        .get(url.clone())
+        .header(header::ACCEPT, "application/json")
+        .send()
+        .await
+        .map_err(|error| not_there(request_error(error)))?;
+    let status = answer.status().as_u16();
+    let body = bounded_body(answer, BODY_BYTES_MAX).await.map_err(not_there)?;
+    if status != 200 {
+        return Err(problem(format!("status {status}")));
+    }
+    let metadata: Value = serde_json::from_slice(&body).map_err(|_| problem("no JSON".to_owned()))?;
+    // RFC 8414 section 3.3: who says that it is another issuer would get what is meant for this one.
+    if metadata["issuer"].as_str() != Some(issuer.url.as_str()) {
+        return Err(problem(format!("they are not those of {}", issuer.url)));
+    }
+    let named = metadata[name].as_str().and_then(|text| text.parse::<Url>().ok());
+    let named = named.ok_or_else(|| problem(format!("there is no `{name}` in them")))?;
+    if issuer.url.as_str().starts_with("https://") && named.scheme() != "https" {
+        return Err(problem(format!("`{name}` is not https")));
+    }
+    Ok(named)
+}
+
+fn target<'a>(issuer: Issuer<'a>, url: &'a Url) -> Target<'a> {
+    // Chosen by the person who runs the command, so it may be anywhere.
+    Target {
+        url,
+        allow_http: true,
+        allow_private_addresses: true,
+        ca_file: issuer.ca_file,
+        proxy: None,
+    }
+}
+
+fn not_there(at: &str, error: &FetchError) -> TokenError {
+    TokenError::NotThere {
+        at: at.to_owned(),
+        problem: ErrorChain(error).to_string(),
+    }
+}
+
+async fn exchange(
+    issuer: Issuer<'_>,
+    endpoint: &Url,
+    identity: &Identity,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Value, TokenError> {
+    let at = endpoint.to_string();
+    let not_there = |error: FetchError| not_there(&at, &error);
+    let mut post = client(target(issuer, endpoint), 0)
+        .await
+        .map_err(not_there)?
+        .post(endpoint.clone())
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if let Proof::Secret(secret) = &identity.proof {
+        // Both form-encoded before they are put together (RFC 6749 section 2.3.1).
+        let secret = form_encoded(secret.expose());
+        post = post.basic_auth(
+            form_encoded(identity.client_id.as_bytes()).expose(),
+            Some(secret.expose()),
+        );
+    }
+    let form = form(issuer.url, identity, request, now)?;
+    let answer = post.body(form).send().await;
+    let answer = answer.map_err(|error| not_there(request_error(error)))?;
+    let status = answer.status().as_u16();
+    let body = bounded_body(answer, BODY_BYTES_MAX).await.map_err(not_there)?;
+    let body = match &body[..] {
+        [] => Some(Value::Null),
+        body => serde_json::from_slice(body).ok(),
+    };
+    match (status, body) {
+        (200..=299, Some(body)) => Ok(body),
+        (_, body) => Err(refused(status, &body.unwrap_or_default())),
+    }
+}
+
+fn refused(status: u16, body: &Value) -> TokenError {
+    let text = |name: &str| body[name].as_str();
+    // The gate in front of the endpoint refuses with problem details (RFC 9457).
+    let error = text("error").or_else(|| text("title")).unwrap_or("refused");
+    let description = text("error_description").or_else(|| text("detail"));
+    TokenError::Refused {
+        status,
+        error: error.to_owned(),
+        description: description.map_or_else(String::new, |text| format!(": {text}")),
+    }
+}
+
+fn form_encoded(bytes: &[u8]) -> Secret<String> {
+    Secret::new(form_urlencoded::byte_serialize(bytes).collect())
+}
+
+fn form(issuer: &IssuerUrl, identity: &Identity, request: &Request<'_>, now: Timestamp) -> Result<String, TokenError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    match request {
+        Request::Token { scope } => {
+            form.append_pair("grant_type", "client_credentials");
+            if let Some(scope) = scope {
+                form.append_pair("scope", scope);
+            }
+        }
+        Request::Introspect(token) | Request::Revoke(token) => {
+            form.append_pair("token", &String::from_utf8_lossy(token.expose()));
+        }
+    }
+    if let Proof::Key { key, kid } = &identity.proof {
+        form.append_pair("client_assertion_type", ASSERTION_TYPE);
+        form.append_pair(
+            "client_assertion",
+            &assertion(issuer, &identity.client_id, key, kid, now)?,
+        );
+    }
+    Ok(form.finish())
+}
+
+/// RFC 7523 section 3; the audience is the issuer alone, which every profile takes.
+fn assertion(
+    issuer: &IssuerUrl,
+    client_id: &str,
+    key: &SigningKey,
+    kid: &str,
+    now: Timestamp,
+) -> Result<String, SignError> {
+    let now = now.as_unix_secs();
+    let header = json!({ "alg": key.algorithm().as_str(), "kid": kid, "typ": "JWT" });
+    let claims = json!({
+        "iss": client_id,
+        "sub": client_id,
+        "aud": issuer.as_str(),
+        "jti": token_id(),
+        "iat": now,
+        "exp": now + ASSERTION_SECS,
+    });
+    key.sign_text(&header.to_string(), &claims.to_string())
+}
+
+/// Reads a private key; what it is for is in the key. Of an RSA key that is not said to be for another algorithm, it is
+/// RS256, which every server takes.
+///
+/// # Errors
+/// No PKCS #8 private key, or none for `algorithm`.
+pub fn private_key(pem: &str, algorithm: Option<Algorithm>) -> Result<SigningKey, SignError> {
+    let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, pem);
+    match algorithm {
+        Some(algorithm) => read(algorithm),
+        None => read(Algorithm::Rs256)
+            .or_else(|_| read(Algorithm::Es256))
+            .or_else(|_| read(Algorithm::Es384))
+            .or_else(|_| read(Algorithm::EdDsa)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_are_between_host_and_path() {
+        for (issuer, expected) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "http://127.0.0.1:8080/realms/x",
+                "http://127.0.0.1:8080/.well-known/oauth-authorization-server/realms/x",
+            ),
+        ] {
+            assert_eq!(metadata_url(&issuer.parse().unwrap()).as_str(), expected);
+        }
+    }
+
+    fn by_secret(secret: &str) -> Identity {
+        Identity {
+            client_id: "client_a".to_owned(),
+            proof: Proof::Secret(Secret::new(secret.as_bytes().to_vec())),
+        }
+    }
+
+    #[test]
+    fn a_secret_is_in_no_form() {
+        assert_eq!(form_encoded(b"a:b c%").expose(), "a%3Ab+c%25");
+        let request = Request::Token {
+            scope: Some("a b".to_owned()),
+        };
+        let issuer = "https://a.example".parse().unwrap();
+        let form = form(&issuer, &by_secret("hidden"), &request, Timestamp::default()).unwrap();
+        assert_eq!(form, "grant_type=client_credentials&scope=a+b");
+    }
+
+    #[test]
+    fn an_assertion_is_for_the_issuer_alone_for_a_minute_and_once() {
+        let pem = include_str!("../../tests/data/jose/p256.private.pem");
+        let key = private_key(pem, None).unwrap();
+        let issuer = "https://a.example/x".parse().unwrap();
+        let now = Timestamp::from_unix_secs(1_800_000_000);
+        let read = || {
+            let text = assertion(&issuer, "c", &key, "k", now).unwrap();
+            let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&text).unwrap().claims;
+            (jsonwebtoken::decode_header(&text).unwrap(), claims)
+        };
+        let ((header, claims), (_, other)) = (read(), read());
+        assert_eq!(
+            (header.alg, header.kid.as_deref(), header.typ.as_deref()),
+            (jsonwebtoken::Algorithm::ES256, Some("k"), Some("JWT"))
+        );
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("c"), &json!("c")));
+        assert_eq!(claims["aud"], "https://a.example/x");
+        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+        assert_ne!(claims["jti"], other["jti"]);
+    }
+}
