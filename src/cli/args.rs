@@ -1,8 +1,17 @@
 //! The command line and its help.
 
-use crate::cli::keys::CreateArgs;
-use crate::cli::keys::RevokeArgs;
-use crate::model::names::Name;
+use crate::cli::audit::Audit;
+use crate::cli::backup;
+use crate::cli::backup::Backup;
+use crate::cli::clients::Clients;
+use crate::cli::issuers;
+use crate::cli::issuers::Issuers;
+use crate::cli::keys;
+use crate::cli::keys::Keys;
+use crate::cli::organizations::Organizations;
+use crate::cli::plans::Plans;
+use crate::cli::signing_keys::SigningKeys;
+use crate::cli::subscriptions::Subscriptions;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -15,7 +24,7 @@ use std::path::PathBuf;
 /// Start with `keygate run`: without a configuration it serves a development set-up on loopback and prints the commands
 /// to try. Everything it made is in one folder; the configuration there is yours to edit, and changes are live.
 #[derive(Debug, Parser)]
-#[command(name = "keygate", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "keygate", version, arg_required_else_help = true, max_term_width = 110, after_help = HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -41,15 +50,36 @@ pub enum Command {
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = SCHEMA_HELP)]
     Schema(Schema),
-    /// Create, list and revoke API keys in the keys file
+    /// API keys: create, list, show, revoke, regenerate, import
+    #[command(after_help = keys::HELP)]
     Keys(Keys),
+    /// Clients, the programs that get tokens: their secrets, keys, scopes and tokens
+    Clients(Clients),
+    /// Organizations, which hold subscriptions
+    #[command(visible_alias = "organizations")]
+    Orgs(Organizations),
+    /// Plans of the configuration
+    Plans(Plans),
+    /// Subscriptions: an organization's right to credentials under a plan
+    Subscriptions(Subscriptions),
+    /// What the gate signs its tokens with
+    SigningKeys(SigningKeys),
+    /// Who changed what, and is the record whole?
+    Audit(Audit),
+    /// Copy the store while the gate runs
+    #[command(after_help = backup::HELP)]
+    Backup(Backup),
     /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
-    #[command(after_help = ISSUERS_HELP)]
-    Issuers(IssuersArgs),
+    #[command(after_help = issuers::HELP)]
+    Issuers(Issuers),
     /// Print a bearer token of the development issuer (the set-up without --config, and nothing else, trusts it)
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
 }
+
+const HELP: &str = "\
+Exit codes: 0 done; 1 refused or failed, with the reason on stderr; 2 not understood; 4 no gate
+answered, so that trying again later may help. `check` and `explain` have further ones.";
 
 const RUN_HELP: &str = "\
 Examples:
@@ -91,19 +121,6 @@ and in the first line of a configuration, for editors with a YAML language serve
   # yaml-language-server: $schema=keygate.schema.json
 Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
-
-const ISSUERS_HELP: &str = "\
-Examples:
-  keygate issuers list --config /etc/keygate.yaml
-  keygate issuers refresh main --config /etc/keygate.yaml     after the issuer has rotated its keys
-  KEYGATE_ADMIN_TOKEN=… keygate issuers show main --admin http://127.0.0.1:9090 --output json
-
-Asks the admin API of a gate that runs: its address and token are `admin.address` and `admin.token` of
-the configuration. With --admin the token is that of --token-file, else of the variable
-KEYGATE_ADMIN_TOKEN; never of the command line, which every user of the machine can read.
-
-Exits with 0 when it was answered, with 1 when it was not, or when a refresh brought no good keys:
-then the keys from before still serve, and what is known is printed all the same.";
 
 const TOKEN_HELP: &str = "\
 Example:
@@ -186,23 +203,6 @@ pub struct Place {
     pub data_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-pub struct IssuersArgs {
-    #[command(flatten)]
-    pub place: Place,
-    /// The gate's admin listener, in place of `admin.address` of the configuration
-    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
-    pub admin: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", global = true)]
-    pub token_file: Option<PathBuf>,
-    /// How the answer is printed
-    #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
-    pub output: OutputForm,
-    #[command(subcommand)]
-    pub command: IssuersCommand,
-}
-
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputForm {
@@ -211,47 +211,6 @@ pub enum OutputForm {
     /// As it came
     Json,
 }
-
-#[derive(Debug, Subcommand)]
-pub enum IssuersCommand {
-    /// Every issuer of the configuration in force, one line each
-    List,
-    /// Everything about one issuer: its keys, those it skips and why, the last error, the next fetch
-    Show {
-        /// As it stands under `issuers` in the configuration
-        name: Name,
-    },
-    /// Fetch its keys now, whatever the cooldown says, and show what came of it
-    Refresh {
-        /// As it stands under `issuers` in the configuration
-        name: Name,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct Keys {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(subcommand)]
-    pub command: KeysCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a key and print it, once: only its digest is kept
-    #[command(after_help = CREATE_HELP)]
-    Create(CreateArgs),
-    /// Show every key: obfuscated, with its state and expiry
-    List,
-    /// End a key, from now on
-    Revoke(RevokeArgs),
-}
-
-const CREATE_HELP: &str = "\
-Example:
-  KEY=$(keygate keys create --name ci --scope orders:read --expires 90d)
-The key goes to stdout, everything else to stderr. A gate that runs on the same keys file knows it
-within a second.";
 
 #[derive(Debug, Args)]
 pub struct Token {

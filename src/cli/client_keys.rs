@@ -3,6 +3,7 @@
 use crate::cli::args::OutputForm;
 use crate::cli::clients::PATH;
 use crate::cli::gate::Gate;
+use crate::cli::secret_text;
 use crate::cli::shown;
 use crate::cli::shown::Column;
 use crate::cli::shown::said;
@@ -31,8 +32,8 @@ pub const ADD_HELP: &str = "\
 Examples:
   keygate clients add-key CLIENT_ID --public-key client.public.pem
   keygate clients add-key CLIENT_ID --generate ES256 --out client.pem
-Of a pair that is made here only the public half is kept: the private one goes to stdout, or with --out
-to a new file that only its owner can read, this once. Its `kid` goes to stderr.";
+Of a pair that is made here only the public half is kept: the private one goes to stdout, or with
+--out to a new file that only its owner can read, this once. Its `kid` goes to stderr.";
 
 /// `keygate clients add-key`.
 #[derive(Clone, Debug, Args)]
@@ -89,7 +90,7 @@ pub fn add(args: &AddArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
         (Some(file), _) => {
             // Whoever names the private key by mistake is told so, and it goes nowhere.
-            let text = super::secret_text::from_file(file)?;
+            let text = secret_text::from_file(file)?;
             let text = std::str::from_utf8(text.expose()).map_err(|_| format!("{}: not PEM", file.display()))?;
             if text.contains("PRIVATE KEY") {
                 let hint =

@@ -94,8 +94,8 @@ pub enum Asked {
 }
 
 const CREATE_HELP: &str = "\
-With a secret, stdout has the lines `client_id=…` and `client_secret=…`, fit for a file that only its owner
-reads, or for the shell:
+With a secret, stdout has the lines `client_id=…` and `client_secret=…`, fit for a file that only
+its owner reads, or for the shell:
   eval \"$(keygate clients create --name demo --scope orders:read)\"
 With keys, stdout has `client_id=…`; then give it keys, or have them made:
   keygate clients create --name demo --authentication private_key_jwt
@@ -165,7 +165,7 @@ pub struct CreateArgs {
 
 /// `keygate clients update`.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+#[command(override_usage = "keygate clients update [OPTIONS] <ID>", group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["name", "description", "scopes", "no_scopes", "token_ttl", "token_format"]))]
 pub struct UpdateArgs {
     pub id: ClientId,

@@ -39,6 +39,9 @@ pub struct GateArgs {
     /// The admin listener of a gate, in place of a configuration
     #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
     pub admin: Option<String>,
+    /// The socket beside the store of a gate that runs here, in place of a configuration
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["config", "data_dir", "admin", "token_file"])]
+    pub socket: Option<PathBuf>,
     /// A file with the token for --admin; `-` is stdin [default: the variable KEYGATE_ADMIN_TOKEN]
     #[arg(long, value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
@@ -182,6 +185,13 @@ impl<'a> Gate<'a> {
             }
             let client = AdminClient::over_listener(base, token)?;
             return Ok(found(client, Way::Listener(base.clone()), out, err));
+        }
+        if let Some(path) = &asked.socket {
+            let client = AdminClient::over_socket(path)?.ok_or_else(|| AskError::Socket {
+                at: path.clone(),
+                problem: "nobody answers there; is `keygate run` running?".to_owned(),
+            })?;
+            return Ok(found(client, Way::Socket, out, err));
         }
         let path = config_path(&asked.place)?;
         let config = Box::new(config::load(&path)?);

@@ -3,42 +3,78 @@
 pub mod args;
 pub mod check;
 pub mod data_folder;
-pub mod issuers;
 pub mod explain;
-pub mod keys;
 pub mod run;
+pub mod gate;
+pub mod secret_text;
+pub mod shown;
+pub mod keys;
+pub mod clients;
+pub mod client_keys;
+pub mod organizations;
+pub mod plans;
+pub mod subscriptions;
+pub mod signing_keys;
+pub mod audit;
+pub mod backup;
+pub mod issuers;
 pub mod schema;
 pub mod token;
 
 use crate::cli::args::Arguments;
 use crate::cli::args::Command;
+use crate::cli::gate::Gate;
+use crate::runtime::admin_client::AskError;
 use clap::Parser;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood; 3 of `check`:
-/// good, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 cannot be told.
+/// No gate answered.
+const NOBODY_ANSWERED: u8 = 4;
+
+/// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood, 4 no gate
+/// answered; 3 of `check`: good, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 cannot be told.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
-        Command::Check { file, diff } => {
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            return check::check(&file, diff.as_deref(), &mut out, &mut err);
-        }
-        Command::Explain(asked) => return explain::explain(&asked, &mut std::io::stdout(), &mut std::io::stderr()),
+        Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
+        Command::Explain(asked) => return explain::explain(&asked, out, err),
         Command::Schema(asked) => print(&schema::schema(asked.included)),
-        Command::Keys(keys) => run::keys(&keys),
-        Command::Issuers(asked) => issuers::issuers(&asked, &mut std::io::stdout(), &mut std::io::stderr()),
+        Command::Keys(asked) => keys::keys(&asked, out, err),
+        Command::Clients(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| clients::run(&asked.command, &mut gate))
+        }
+        Command::Orgs(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| organizations::run(&asked.command, &mut gate))
+        }
+        Command::Plans(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| plans::run(&asked.command, &mut gate))
+        }
+        Command::Subscriptions(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| subscriptions::run(&asked.command, &mut gate))
+        }
+        Command::SigningKeys(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| signing_keys::run(&asked.command, &mut gate))
+        }
+        Command::Audit(asked) => {
+            Gate::open(&asked.gate, out, err).and_then(|mut gate| audit::run(&asked.command, &mut gate))
+        }
+        Command::Backup(asked) => Gate::open(&asked.gate, out, err).and_then(|mut gate| backup::run(&asked, &mut gate)),
+        Command::Issuers(asked) => issuers::issuers(&asked, out, err),
         Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keygate: {error}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<AskError>() {
+                Some(error) if error.nobody_answered() => ExitCode::from(NOBODY_ANSWERED),
+                Some(_) | None => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -1,17 +1,8 @@
-//! `keygate run` and `keygate keys`: which configuration, and then do it.
+//! `keygate run`: which configuration, and then serve.
 
-use crate::cli::args::Keys;
-use crate::cli::args::KeysCommand;
 use crate::cli::args::Place;
 use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
-use crate::cli::keys as keys_command;
-use crate::cli::keys::KeysContext;
-use crate::config;
-use crate::model::api_key::Digester;
-use crate::model::api_key::system_random;
-use crate::model::clock::Clock;
-use crate::model::clock::SystemClock;
 use crate::observe::log;
 use crate::runtime::reload;
 use crate::runtime::serve;
@@ -102,36 +93,10 @@ fn shell_word(path: &std::path::Path) -> String {
     }
 }
 
-/// Creates, lists or revokes keys in the keys file of a configuration.
+/// The configuration that a command is about.
 ///
 /// # Errors
-/// A configuration without a keys file, or what the command itself refuses.
-pub fn keys(asked: &Keys) -> Result<(), Box<dyn Error>> {
-    let path = config_path(&asked.place)?;
-    let config = config::load(&path)?;
-    let Some(file) = config.api_keys.file else {
-        return Err(format!(
-            "{}: api_keys.file is not set, so there is no file to keep keys in",
-            path.display()
-        )
-        .into());
-    };
-    let mut context = KeysContext {
-        file: &file,
-        prefix: &config.api_keys.prefix,
-        digester: &Digester::new(config.api_keys.pepper.as_ref()),
-        now: SystemClock::new().now().wall,
-        stdout: &mut std::io::stdout(),
-        stderr: &mut std::io::stderr(),
-    };
-    match &asked.command {
-        KeysCommand::Create(args) => keys_command::create(args, &mut context, &mut system_random)?,
-        KeysCommand::List => keys_command::list(&mut context)?,
-        KeysCommand::Revoke(args) => keys_command::revoke(args, &mut context)?,
-    }
-    Ok(())
-}
-
+/// No data folder.
 pub(in crate::cli) fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
     match &place.config {
         Some(path) => Ok(path.clone()),

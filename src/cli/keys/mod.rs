@@ -10,6 +10,8 @@ use crate::cli::gate::ListArgs;
 use crate::cli::gate::NoStore;
 use crate::cli::gate::OnceArgs;
 use crate::cli::keys::file::KeysContext;
+use crate::cli::secret_text;
+use crate::cli::shown;
 use crate::cli::shown::Column;
 use crate::cli::shown::said;
 use crate::model::api_key::Digester;
@@ -88,9 +90,9 @@ pub enum Asked {
 }
 
 pub const HELP: &str = "\
-A running gate is asked over the socket beside its store, so a change is in force when the command ends.
-Where no gate runs, the store itself is written. Without a store, `create`, `list` and `revoke` work on
-the keys file (`api_keys.file`); a gate that runs knows of a change within a second.";
+A running gate is asked over the socket beside its store, so a change is in force when the command
+ends. Where no gate runs, the store itself is written. Without a store, `create`, `list` and
+`revoke` work on the keys file (`api_keys.file`); a gate knows of such a change within a second.";
 
 const CREATE_HELP: &str = "\
 Example:
@@ -234,7 +236,7 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             given(gate, &made)
         }
         Asked::Import(args) => {
-            let digest = super::secret_text::from_file(&args.digest_file)?;
+            let digest = secret_text::from_file(&args.digest_file)?;
             let digest = String::from_utf8_lossy(digest.expose()).into_owned();
             let mut body = json!({
                 "digest": digest,
@@ -296,7 +298,7 @@ fn given(gate: &mut Gate<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
                 called(made),
                 expiry(made)
             );
-            gate.done(made, &sentence, &format!("{}\n", super::shown::clean(key)))
+            gate.done(made, &sentence, &format!("{}\n", shown::clean(key)))
         }
         None => {
             let sentence = format!("API key {} was made before, and is not shown again", called(made));

@@ -146,34 +146,62 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
     let other = crate::support::FakeUpstream::start();
     let not_ours = format!("http://{}", other.address());
     let wrong = "w".repeat(40);
-    for (token, args, said) in [
-        (None, &["list", "--config", "no-token.yaml"][..], "set `admin.token`"),
+    for (token, args, code, said) in [
+        (None, &["list", "--config", "no-token.yaml"][..], 1, "set `admin.token`"),
         (
             None,
             &["list", "--config", "no-admin.yaml"],
+            1,
             "there is no `admin` section",
         ),
-        (None, &["list", "--config", "keygate.yaml"], "leaves the port open"),
-        (None, &["list", "--admin", &base], "no token: set KEYGATE_ADMIN_TOKEN"),
-        (None, &["list", "--admin", &base, "--token-file", "absent"], "absent: "),
-        (Some(wrong.as_str()), &["list", "--admin", &base], "refuses the token"),
-        (Some(TOKEN), &["list", "--admin", &closed], "is `keygate run` running"),
+        (None, &["list", "--config", "keygate.yaml"], 1, "leaves the port open"),
+        (
+            None,
+            &["list", "--admin", &base],
+            1,
+            "no token: set KEYGATE_ADMIN_TOKEN",
+        ),
+        (
+            None,
+            &["list", "--admin", &base, "--token-file", "absent"],
+            1,
+            "absent: ",
+        ),
+        (
+            Some(wrong.as_str()),
+            &["list", "--admin", &base],
+            1,
+            "refuses the token",
+        ),
+        (
+            Some(TOKEN),
+            &["list", "--admin", &closed],
+            4,
+            "is `keygate run` running",
+        ),
         (
             Some(TOKEN),
             &["list", "--admin", &not_ours],
+            4,
             "is not Keygate's admin API",
         ),
-        (Some(TOKEN), &["list", "--admin", "ftp://x"], "is no http or https URL"),
+        (
+            Some(TOKEN),
+            &["list", "--admin", "ftp://x"],
+            1,
+            "is no http or https URL",
+        ),
         (
             Some(TOKEN),
             &["list", "--admin", "127.0.0.1:9090"],
+            1,
             "is no http or https URL",
         ),
     ] {
         let ran = issuers(folder, token, args);
         assert_eq!(
             (ran.code, ran.stdout.as_str()),
-            (Some(1), ""),
+            (Some(code), ""),
             "{args:?}: {}",
             ran.stderr
         );
