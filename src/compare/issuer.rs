@@ -165,6 +165,7 @@ fn compare_keys(
                 KeySource::File(path) => ("jwks_file", below(folder, path)),
                 KeySource::Remote(remote) => place(&remote.at),
                 KeySource::Introspection(asked) => ("introspection", asked.url.to_string()),
+                KeySource::Own => ("token_endpoint", "this gate".to_owned()),
             };
             let ((before, was), (key, is)) = (words(old_folder, old), words(folder, new));
             report(key, format!("{before}: {was}"), format!("{key}: {is}"));

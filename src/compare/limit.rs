@@ -30,6 +30,18 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     }
 }
 
+/// The limits of `before` that nothing among `now` holds at least as strictly.
+pub(in crate::compare) fn gone<'a>(before: &[&'a Limit], now: &[&Limit]) -> Vec<&'a Limit> {
+    let counts = |limit: &&&Limit| limit.mode == Mode::Enforce;
+    let is_held = |limit: &Limit| now.iter().any(|other| holds(limit, other));
+    before
+        .iter()
+        .filter(counts)
+        .filter(|limit| !is_held(limit))
+        .copied()
+        .collect()
+}
+
 /// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
 fn holds(old: &Limit, new: &Limit) -> bool {
     let Limit {

@@ -1,7 +1,7 @@
 //! Which routes ask for less than before? Two configurations, compared by the requests they decide.
 //!
 //! `requests` finds one request of each kind that the two sides may decide differently, and which route decides it on
-//! either side; `route`, `rules`, `issuer`, `limit` and `whole` compare what the two ask. Each takes the configuration's types apart
+//! either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare what the two ask. Each takes the configuration's types apart
 //! field by field, so that a new field cannot be forgotten here.
 
 mod finding;
@@ -11,6 +11,8 @@ mod route;
 mod rules;
 mod issuer;
 mod limit;
+mod plan;
+mod token_endpoint;
 
 pub use finding::Weaker;
 

@@ -12,6 +12,7 @@ use crate::config::KeySource;
 use crate::config::Limit;
 use crate::config::Route;
 use crate::config::TwoCredentials;
+use crate::model::names::Name;
 
 /// A route of one side.
 #[derive(Clone, Copy)]
@@ -69,6 +70,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         // Compared by `rules`, method by method.
         rules: _,
         limits: _,
+        plans,
         // Where a request goes asks nothing of it.
         upstream: _,
         strip_prefix: _,
@@ -120,6 +122,14 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
         let words = |list: &[Accept]| listed(list.iter().copied().map(accept_word));
         report("accept", words(&was.accept), words(accept));
+    }
+    // A plan more lets its subscriptions in; none at all lets everybody in.
+    if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
+        let words = |plans: &[Name]| match plans.is_empty() {
+            true => "any, and none".to_owned(),
+            false => listed(plans),
+        };
+        found(before.weaker(now, "plans", words(&was.plans), words(plans)));
     }
     rules::compare(before, now, found);
     if accept.contains(&Accept::Jwt) && was.accept.contains(&Accept::Jwt) {

@@ -5,6 +5,8 @@ use crate::compare::Weaker;
 use crate::compare::finding::Findings;
 use crate::compare::finding::listed;
 use crate::compare::limit;
+use crate::compare::plan;
+use crate::compare::token_endpoint;
 use crate::config::ApiKeys;
 use crate::config::Config;
 use std::path::Path;
@@ -31,6 +33,10 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         resources: _,
         identity_token: _,
         built_ins: _,
+        // Who is in another store is nothing that a file says.
+        store: _,
+        token_endpoint,
+        plans,
     } = new.config;
     let mut report = |path: [&str; 2], was: String, is: String| {
         let [section, key] = path;
@@ -55,6 +61,14 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
             report(["failed_authentication", ""], was.to_string(), is.to_string());
         }
         (None, _) | (Some(_), Some(_)) => {}
+    }
+    for was in old.config.plans.values() {
+        if let Some(is) = plans.get(&was.name) {
+            plan::compare((old, was), (new, is), &mut report);
+        }
+    }
+    if let (Some(was), Some(is)) = (&old.config.token_endpoint, token_endpoint) {
+        token_endpoint::compare(was, is, &mut report);
     }
     compare_api_keys((old.folder, &old.config.api_keys), (new.folder, api_keys), &mut report);
 }

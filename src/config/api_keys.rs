@@ -40,7 +40,8 @@ pub(in crate::config) struct Mirror {
     prefix: Option<Text<KeyPrefix>>,
     /// Key of the digests (HMAC-SHA-256): `${NAME}` or `file:path`. Without it digests are plain SHA-256.
     pepper: Option<Text<SecretText>>,
-    /// Digests of the keys, read again when the file changes. Needed when a route accepts `api_key`.
+    /// Digests of keys, read again when the file changes; beside those of the `store`, where there is one. One of the two
+    /// is needed when a route accepts `api_key`.
     file: Option<Text<PathBuf>>,
 }
 

@@ -6,6 +6,7 @@ use crate::config::read::Text;
 use crate::config::resource::Resource;
 use crate::config::route::HostPattern;
 use crate::config::route::Placed;
+use crate::config::token_endpoint::TokenEndpoint;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
 
@@ -16,40 +17,194 @@ pub struct BuiltInRoute {
     pub name: Name,
     /// Lower case, without port. `None`: whatever host is asked for.
     pub host: Option<String>,
-    /// Literal, in normal form.
-    pub path: String,
+    pub path: BuiltInPath,
     pub serves: Serves,
+}
+
+/// Where a built-in route is, in normal form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuiltInPath {
+    Exact(String),
+    /// One segment between the two: `/t/` and `/oauth/token`.
+    Segment {
+        before: String,
+        after: String,
+    },
+}
+
+impl BuiltInPath {
+    /// Whether a request for `path` comes here.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == path,
+            Self::Segment { before, after } => {
+                let segment = path
+                    .strip_prefix(before.as_str())
+                    .and_then(|rest| rest.strip_suffix(after.as_str()));
+                segment.is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for BuiltInPath {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => out.write_str(path),
+            Self::Segment { before, after } => write!(out, "{before}{{organization}}{after}"),
+        }
+    }
 }
 
 /// What a built-in route answers with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serves {
-    /// The keys that identity tokens are verified with (RFC 7517 section 5).
+    /// The keys that identity tokens and access tokens of the gate's own are verified with (RFC 7517 section 5).
     Jwks,
     /// The metadata of a resource (RFC 9728 section 2).
     Resource(Name),
+    /// What the control side answers.
+    Control(Endpoint),
 }
+
+/// An endpoint of the control side's that is reached on the data listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub kind: EndpointKind,
+    /// What of the path the control side does not see: the path of the issuer's URL.
+    pub prefix: String,
+    /// The path that the control side sees in place of the whole one, where it is not the rest after `prefix`.
+    pub canonical: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndpointKind {
+    /// RFC 6749 section 3.2.
+    Token,
+    /// RFC 7662 section 2.
+    Introspection,
+    /// RFC 7009 section 2.
+    Revocation,
+    /// RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4.
+    Metadata,
+}
+
+/// Where the two kinds of metadata are, of an issuer without a path.
+const METADATA: [&str; 2] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+];
+
+/// What the token endpoint and its like are called and where they are: below the issuer's own path, as clients are told,
+/// and without it, for a proxy in front that takes that path off. Metadata of RFC 8414 section 3 have it at their end.
+fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
+    let prefix = token_endpoint.path_prefix();
+    let [oauth, openid] = METADATA;
+    let mut routes = below("");
+    if !prefix.is_empty() {
+        routes.extend(below(&prefix));
+        // Section 5 of RFC 8414 has its rule for OpenID Connect's document as well.
+        for name in [oauth, openid] {
+            let path = BuiltInPath::Exact(format!("{name}{prefix}"));
+            routes.push(control(
+                "keygate.metadata",
+                path,
+                EndpointKind::Metadata,
+                "",
+                Some(name),
+            ));
+        }
+    }
+    routes
+}
+
+fn below(prefix: &str) -> Vec<BuiltInRoute> {
+    let exact = |path: &str| BuiltInPath::Exact(format!("{prefix}{path}"));
+    let tenants = BuiltInPath::Segment {
+        before: format!("{prefix}/t/"),
+        after: "/oauth/token".to_owned(),
+    };
+    let mut routes = vec![
+        control(
+            "keygate.token",
+            exact("/oauth/token"),
+            EndpointKind::Token,
+            prefix,
+            None,
+        ),
+        control("keygate.token", tenants, EndpointKind::Token, prefix, None),
+        control(
+            "keygate.introspect",
+            exact("/oauth/introspect"),
+            EndpointKind::Introspection,
+            prefix,
+            None,
+        ),
+        control(
+            "keygate.revoke",
+            exact("/oauth/revoke"),
+            EndpointKind::Revocation,
+            prefix,
+            None,
+        ),
+    ];
+    for name in METADATA {
+        let kind = EndpointKind::Metadata;
+        routes.push(control("keygate.metadata", exact(name), kind, prefix, Some(name)));
+    }
+    routes
+}
+
+fn control(
+    name: &str,
+    path: BuiltInPath,
+    kind: EndpointKind,
+    prefix: &str,
+    canonical: Option<&'static str>,
+) -> BuiltInRoute {
+    BuiltInRoute {
+        name: name.parse().expect(KNOWN),
+        host: None,
+        path,
+        serves: Serves::Control(Endpoint {
+            kind,
+            prefix: prefix.to_owned(),
+            canonical,
+        }),
+    }
+}
+
+const KNOWN: &str = "names of built-in routes are names";
 
 /// Every built-in route that the configuration asks for. The keys are the same whatever the gate is called by whoever
 /// asks; the metadata are a resource's own, and those of another may be on the same path at another host.
 pub(in crate::config) fn all(
     resources: &BTreeMap<Name, Resource>,
     identity_token: Option<&IdentityToken>,
+    token_endpoint: Option<&TokenEndpoint>,
 ) -> Vec<BuiltInRoute> {
-    let known = "names of built-in routes are names";
-    let jwks = identity_token.map(|_| BuiltInRoute {
+    let known = KNOWN;
+    let jwks = |path: String| BuiltInRoute {
         name: "keygate.jwks".parse().expect(known),
         host: None,
-        path: "/oauth/jwks".to_owned(),
+        path: BuiltInPath::Exact(path),
         serves: Serves::Jwks,
-    });
+    };
+    let any_jwks = identity_token.is_some() || token_endpoint.is_some();
+    let prefix = token_endpoint.map(TokenEndpoint::path_prefix).unwrap_or_default();
+    let below = (!prefix.is_empty()).then(|| jwks(format!("{prefix}/oauth/jwks")));
+    let jwks = any_jwks.then(|| jwks("/oauth/jwks".to_owned()));
     let metadata = resources.values().map(|resource| BuiltInRoute {
         name: "keygate.resource-metadata".parse().expect(known),
         host: Some(resource.url.host().to_owned()),
-        path: resource.url.metadata_path(),
+        path: BuiltInPath::Exact(resource.url.metadata_path()),
         serves: Serves::Resource(resource.name.clone()),
     });
-    jwks.into_iter().chain(metadata).collect()
+    jwks.into_iter()
+        .chain(below)
+        .chain(metadata)
+        .chain(token_endpoint.map(of_token_endpoint).unwrap_or_default())
+        .collect()
 }
 
 /// Names under this prefix are built-in routes'.
@@ -68,7 +223,8 @@ pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checke
 pub(in crate::config) fn refuse_overlap(built_ins: &[BuiltInRoute], routes: &[Placed], checker: &mut Checker<'_>) {
     for placed in routes {
         let taken = built_ins.iter().find(|built_in| {
-            let path = placed.route.path.as_str() == built_in.path;
+            // A pattern in place of the one segment is as specific as the built-in route is.
+            let path = built_in.path.matches(placed.route.path.as_str());
             path && placed
                 .route
                 .hosts

@@ -5,6 +5,7 @@ use crate::config::error::ConfigWarning;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
+use crate::config::token_endpoint::is_own_issuer;
 use crate::config::tree::FileId;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
@@ -136,7 +137,7 @@ impl Checker<'_> {
     pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
-        if known().any(|known| known == wanted) {
+        if known().any(|known| known == wanted) || (section == "issuers" && is_own_issuer(wanted, self)) {
             return true;
         }
         // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.

@@ -46,7 +46,7 @@ pub(in crate::config) struct Mirror {
 }
 
 /// What only the main file says: there is one of each, and who looks for it looks there.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 13] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
     "include",
     "listeners",
     "admin",
@@ -60,6 +60,9 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 13] = [
     "defaults",
     "resources",
     "identity_token",
+    "store",
+    "token_endpoint",
+    "plans",
 ];
 
 /// One entry of `include`: a path, relative to the folder of the main file, in which `*` and `?` stand for characters of

@@ -90,6 +90,8 @@ pub enum KeySource {
     Remote(Box<RemoteKeys>),
     /// Nowhere: it is asked about each token.
     Introspection(Box<Introspection>),
+    /// Here: it is the issuer that `token_endpoint` makes, and no other can be.
+    Own,
 }
 
 /// Where a JWK set behind a URL is, and the keys beside it that say how and when it is fetched.

@@ -138,6 +138,42 @@ fn refuse_large(burst: Option<At<NonZeroU32>>, rate: &Rate, checker: &mut Checke
     }
 }
 
+/// So many, and how many of them at once.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Quota")]
+pub(in crate::config) struct QuotaMirror {
+    /// Such as `10/s`, `600/min`, `5/hour`; refilled evenly.
+    quota: Option<Text<Rate>>,
+    /// How many at once; it may be more than the quota, which then says how fast it comes back.
+    burst: Option<At<NonZeroU32>>,
+}
+
+/// What is not written is as in `usual`; its burst is no more than a quota that is written.
+pub(in crate::config) fn typed_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
+    let mirror = written.map(|written| written.value).unwrap_or_default();
+    let usual_burst = match mirror.quota {
+        Some(_) => None,
+        None => Some(usual.burst),
+    };
+    let rate = mirror.quota.map_or(
+        Rate {
+            requests: usual.requests,
+            period: usual.period,
+        },
+        Text::take,
+    );
+    Quota {
+        requests: rate.requests,
+        period: rate.period,
+        burst: mirror
+            .burst
+            .map(|burst| burst.value)
+            .or(usual_burst)
+            .unwrap_or(usual.burst.min(rate.requests)),
+    }
+}
+
 /// Failed authentications per source address; over it the answer is 429 before anything is looked up.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

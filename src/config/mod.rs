@@ -28,6 +28,7 @@ pub mod issuer;
 pub mod limit;
 pub mod listener;
 pub mod observe;
+pub mod plan;
 pub mod resource;
 pub mod route;
 pub mod rule;
@@ -48,7 +49,9 @@ mod tests;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use built_in::BuiltInPath;
 pub use built_in::BuiltInRoute;
+pub use built_in::EndpointKind;
 pub use check::Files;
 pub use cors::Cors;
 pub use error::ConfigError;
@@ -101,6 +104,7 @@ use crate::config::tree::FILE_BYTES_MAX;
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
 use crate::model::names::Name;
+use crate::model::plan::Plan;
 use http::HeaderName;
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -137,6 +141,12 @@ pub struct Config {
     pub identity_token: Option<IdentityToken>,
     /// What is answered here, and where; no route has one of these paths.
     pub built_ins: Vec<BuiltInRoute>,
+    /// Where the credentials are that Keygate issues.
+    pub store: Option<StoreSettings>,
+    /// Whose tokens are in `issuers` too, under [`token_endpoint::OWN_ISSUER`]. Only where there is a store.
+    pub token_endpoint: Option<TokenEndpoint>,
+    /// By name, the built-in ones among them.
+    pub plans: BTreeMap<Name, Plan>,
 }
 
 /// The configuration of Keygate, a gateway that lets a request through only when it carries exactly one good credential.
@@ -178,6 +188,11 @@ struct Mirror {
     /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
     resources: Option<Named<Name, resource::Mirror>>,
     identity_token: Option<At<identity_token::Mirror>>,
+    store: Option<At<store::Mirror>>,
+    token_endpoint: Option<At<token_endpoint::Mirror>>,
+    /// What subscriptions get, by a name of your choice. `default` is there without being written: any credentials, any
+    /// scopes, active at once. `operators` is taken.
+    plans: Option<Named<Name, plan::Mirror>>,
 }
 
 /// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
@@ -320,6 +335,12 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let api_keys = api_keys::typed(mirror.api_keys.unwrap_or_default(), checker);
     let limits = limit::typed(mirror.limits.unwrap_or(Named(Vec::new())), checker);
     let mut issuers = issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
+    let store = mirror.store.and_then(|store| store::typed(store, checker));
+    let token_endpoint = mirror
+        .token_endpoint
+        .and_then(|token_endpoint| token_endpoint::typed(token_endpoint, checker));
+    token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
+    let plans = plan::typed(mirror.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
     let upstreams = upstream::typed(
         upstreams.unwrap_or(Named(Vec::new())),
@@ -336,7 +357,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let defaults = defaults::typed(mirror.defaults, checker);
     let routes = route::typed(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
-    let built_ins = built_in::all(&resources, identity_token.as_ref());
+    let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
     // A route that was refused may be the one that belongs to it.
     if routes.len() == written {
@@ -367,6 +388,9 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         resources,
         identity_token,
         built_ins,
+        store,
+        token_endpoint,
+        plans,
     })
 }
 
@@ -409,7 +433,8 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
 
 /// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.
 fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
-    if !placed.route.accept.contains(&Accept::ApiKey) || api_keys.file.is_some() {
+    let stored = checker.tree.entry(ROOT, "store").is_some();
+    if !placed.route.accept.contains(&Accept::ApiKey) || api_keys.file.is_some() || stored {
         return;
     }
     let section = checker.tree.entry(ROOT, "api_keys");
@@ -417,8 +442,9 @@ fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut 
         section.is_some_and(|section| checker.tree.is_cut(section) || checker.tree.entry(section, "file").is_some());
     if !reported {
         let at = checker.tree.entry(placed.at, "accept").unwrap_or(placed.at);
-        let hint = "say where the keys are: `api_keys: { file: keys.yaml }`";
-        checker.error_with(at, "no-keys", "accepts API keys, and `api_keys.file` is not set", hint);
+        let hint = "say where the keys are: `store: { path: keygate.db }`, or `api_keys: { file: keys.yaml }`";
+        let problem = "accepts API keys, and there is neither a `store` nor an `api_keys.file`";
+        checker.error_with(at, "no-keys", problem, hint);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::config::defaults;
 use crate::config::defaults::Defaults;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
+use crate::config::plan;
 use crate::config::read::At;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
@@ -22,6 +23,7 @@ use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
 use crate::config::rule::TOKEN_KEYS;
 use crate::config::text::Word;
+use crate::config::token_endpoint;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use http::Method;
@@ -49,6 +51,8 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// The defaults' and the route's own.
     pub limits: Vec<Name>,
+    /// The credential's subscription must be under one of these. Empty: none is asked for. Empty on a public route.
+    pub plans: Vec<Name>,
     pub upstream: Name,
     /// Cut off the front of the path before it is forwarded; matches whole segments. Starts with `/`, does not end
     /// with it.
@@ -235,8 +239,8 @@ pub(in crate::config) struct Mirror {
     accept: Option<At<Vec<At<Accept>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
     public: Option<At<bool>>,
-    /// Whose tokens count, at most one issuer with `introspection` among them. Default: the defaults', or those of every
-    /// issuer, where `accept` has `jwt`.
+    /// Whose tokens count, at most one issuer with `introspection` among them; `keygate` is the gate itself, where there is
+    /// a `token_endpoint`. Default: the defaults', or those of every issuer, where `accept` has `jwt`.
     issuers: Option<Texts<Name>>,
     /// Replaces the issuers' audiences on this route.
     audiences: Option<Texts<Word>>,
@@ -254,6 +258,9 @@ pub(in crate::config) struct Mirror {
     rules: Option<At<Vec<At<rule::Mirror>>>>,
     /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
+    /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
+    /// `keygate`, and keys of `api_keys.file`, belong to none.
+    plans: Option<Texts<Name>>,
     /// Name of the upstream that requests go to. Required.
     #[schemars(required)]
     upstream: Option<Text<Name>>,
@@ -396,6 +403,7 @@ fn route(
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
     let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
+    let plans = plan::of_route(mirror.plans, checker);
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
     Some(Placed {
@@ -412,6 +420,7 @@ fn route(
             audiences,
             rules,
             limits: defaults::united_limits(defaults, &values(limits), public, known_limits),
+            plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
             strip_prefix,
             forward_credential: mirror.forward_credential.unwrap_or(false),
@@ -440,6 +449,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
                 "two_credentials",
                 "resource",
                 "identity_token",
+                "plans",
             ];
             for key in keys.into_iter().chain(CONDITION_KEYS) {
                 if let Some(entry) = checker.tree.entry(at, key) {
@@ -643,16 +653,19 @@ fn issuers(
     if let Some(inherited) = &defaults.issuers {
         return inherited.list.clone();
     }
-    if checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
+    let own = token_endpoint::is_own_issuer(token_endpoint::OWN_ISSUER, checker);
+    if !own && checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
         let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
-        let hint = "add one under `issuers`, or accept only `api_key`";
+        let hint = "add one under `issuers`, or a `token_endpoint`; or accept only `api_key`";
         checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
         return Vec::new();
     }
     // In the order of their names, so that reordering the file changes nothing.
     let keys = checker.tree.sections("issuers").flat_map(|all| checker.tree.keys(all));
     let mut names: Vec<Name> = keys.filter_map(|name| name.parse().ok()).collect();
+    names.extend(own.then(token_endpoint::TokenEndpoint::own_issuer));
     names.sort_unstable();
+    names.dedup();
     names
 }
 

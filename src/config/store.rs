@@ -1,5 +1,10 @@
 //! Where the records are that Keygate keeps: organizations, subscriptions, clients, API keys, audit.
 
+use crate::config::check::Checker;
+use crate::config::read::At;
+use crate::config::read::Text;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// `store:` at the top of the file. Without it there is no token endpoint and keys come from `api_keys.file`.
@@ -17,4 +22,31 @@ impl StoreSettings {
         path.push(name);
         path.into()
     }
+}
+
+/// Where Keygate keeps the credentials that it issues: organizations, subscriptions, clients, API keys, and who changed
+/// what. Without it, API keys come from `api_keys.file` alone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Store")]
+pub(in crate::config) struct Mirror {
+    /// The SQLite database, such as `keygate.db`; made at the first start, in a folder that is there. Files with its name
+    /// in front lie beside it: signing keys, the log of revocations, the socket of the command line. Takes effect at start.
+    /// Required.
+    #[schemars(required)]
+    path: Option<Text<PathBuf>>,
+}
+
+/// Opens nothing and makes nothing: a configuration can be checked anywhere.
+pub(in crate::config) fn typed(
+    At { value: mirror, at }: At<Mirror>,
+    checker: &mut Checker<'_>,
+) -> Option<StoreSettings> {
+    let path = checker.need(at, "path", mirror.path, "such as `path: keygate.db`")?;
+    let resolved = checker.resolve(path.at, path.get());
+    if resolved.is_dir() {
+        let problem = checker.with_value(path.at, "this is a folder, and the store is a file");
+        checker.error_with(path.at, "not-a-file", problem, "such as `keygate.db` in it");
+    }
+    Some(StoreSettings { path: resolved })
 }

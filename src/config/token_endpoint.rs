@@ -1,12 +1,35 @@
 //! In whose name Keygate issues tokens, how they are signed, and what assertions it takes for them.
 
 use crate::config::Dial;
+use crate::config::Issuer;
+use crate::config::KeySource;
+use crate::config::api_keys::secret;
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::limit::QuotaMirror;
+use crate::config::limit::typed_quota;
+use crate::config::listener::timeout;
+use crate::config::read::At;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::rule::Mode;
+use crate::config::text::SecretText;
+use crate::config::text::Timeout;
+use crate::config::text::Word;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
 use crate::model::issuer::IssuerUrl;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
 use crate::model::secret::Secret;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
+use url::Host;
+use url::Url;
 
 /// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name [`OWN_ISSUER`] that
 /// routes can trust.
@@ -54,7 +77,41 @@ impl TokenEndpoint {
     pub fn own_issuer() -> Name {
         OWN_ISSUER.parse().expect("it is a name")
     }
+
+    /// The path of the issuer's URL, without a `/` at its end: empty for most.
+    pub fn path_prefix(&self) -> String {
+        self.issuer.to_url().path().trim_end_matches('/').to_owned()
+    }
+
+    /// The issuer as the data side trusts it. Its tokens say that they are access tokens (RFC 9068 section 2.1), and are
+    /// signed with whatever keys it has: those before a change of `algorithm` stay good until their last token ends.
+    pub fn as_issuer(&self) -> Issuer {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        Issuer {
+            name: Self::own_issuer(),
+            issuer: self.issuer.clone(),
+            keys: KeySource::Own,
+            audiences: Some(self.audiences.clone()),
+            algorithms: ALGORITHMS.to_vec(),
+            types: texts(&["at+jwt"]),
+            clock_skew: self.clock_skew,
+            max_lifetime: LIFETIME_MAX,
+            required_claims: Vec::new(),
+            scope_claims: texts(&["scope"]),
+            client_id_claims: texts(&["client_id"]),
+            organization_claim: "org".to_owned(),
+            claim_headers: Vec::new(),
+            mode: Mode::Enforce,
+            claim_facts: Vec::new(),
+        }
+    }
 }
+
+/// What Keygate signs with.
+const ALGORITHMS: [Algorithm; 4] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa];
+
+/// The longest of the lifetimes that a client can have.
+const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 
 /// What `aud` of an assertion may be: always a single string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,4 +120,285 @@ pub enum AssertionAudience {
     IssuerOrEndpoint,
     /// The issuer alone (rfc7523bis, FAPI 2.0).
     Issuer,
+}
+
+/// Issues access tokens to machine clients (RFC 6749 section 4.4) and makes an issuer of the name `keygate`, which routes
+/// can trust. Answered at `/oauth/token`, `/oauth/introspect`, `/oauth/revoke` and `/oauth/jwks` of every listener.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TokenEndpoint")]
+pub(in crate::config) struct Mirror {
+    /// `iss` of the tokens, such as `https://auth.example.com`: https, but for loopback hosts. Takes effect at start. Required.
+    #[schemars(required)]
+    issuer: Option<Text<IssuerUrl>>,
+    /// `aud` of the tokens, and what routes ask for. Default: the issuer.
+    audiences: Option<Texts<Word>>,
+    /// What tokens are signed with: ES256, RS256, PS256 or EdDSA. Default ES256.
+    algorithm: Option<Text<Algorithm>>,
+    /// What the files of the signing keys are encrypted with: 64 hexadecimal digits, as `${NAME}` or `file:path`. Default:
+    /// they are plain files that nobody else can read (mode 0600).
+    wrapping_key: Option<Text<SecretText>>,
+    /// How long a key signs. Default `90d`.
+    rotate_every: Option<Text<Timeout>>,
+    /// How long a key is published before it signs. Default `1h`.
+    publish_before: Option<Text<Duration>>,
+    /// `strict` stands for `assertion_audience: issuer`, `assertion_max_lifetime: 5m` and `require_jti: true` (FAPI 2.0);
+    /// each of them can be said otherwise beside it.
+    profile: Option<Profile>,
+    /// What `aud` of an assertion may be: `issuer_or_endpoint` or `issuer`. Default `issuer_or_endpoint`.
+    assertion_audience: Option<AudienceWord>,
+    /// The furthest away that `exp` of an assertion may be. Default `1h`.
+    assertion_max_lifetime: Option<Text<Timeout>>,
+    /// Refuses assertions without `jti`. One that has it counts once, whatever this says. Default false.
+    require_jti: Option<bool>,
+    /// How far clocks may differ. Default `30s`, at most `120s`.
+    clock_skew: Option<Text<Duration>>,
+    /// Takes secrets over plain HTTP from others than loopback and trusted proxies that say `https`. Default false.
+    allow_clear_text: Option<At<bool>>,
+    /// Requests for tokens, introspection and revocation per address. Default `600/min` with a burst of 100.
+    limit: Option<At<QuotaMirror>>,
+    /// Failed authentications per client and source. Default `10/min` with a burst of 20.
+    failures: Option<At<QuotaMirror>>,
+    /// How the key sets behind the URLs of clients are reached.
+    client_jwks: Option<ClientJwksMirror>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "TokenProfile")]
+enum Profile {
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "AssertionAudience")]
+enum AudienceWord {
+    IssuerOrEndpoint,
+    Issuer,
+}
+
+/// How the key sets behind the URLs of clients are reached.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ClientJwks")]
+struct ClientJwksMirror {
+    /// Allows `http:`. Default false.
+    allow_http: Option<bool>,
+    /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
+    allow_private_addresses: Option<bool>,
+    /// PEM certificates trusted instead of the system's.
+    ca_file: Option<Text<PathBuf>>,
+    /// An HTTP proxy for the fetches.
+    proxy: Option<Text<Url>>,
+    /// The whole of one fetch. Default `5s`.
+    timeout: Option<Text<Timeout>>,
+}
+
+/// More would make assertions outlive their expiry by minutes.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
+
+const fn per_minute(requests: u32, burst: u32) -> Quota {
+    Quota {
+        requests: NonZeroU32::new(requests).expect("not 0"),
+        period: Duration::from_secs(60),
+        burst: NonZeroU32::new(burst).expect("not 0"),
+    }
+}
+
+/// Of one address: a client that asks for token after token, or a shared network.
+const LIMIT: Quota = per_minute(600, 100);
+/// Whoever mistypes a secret is told so often; whoever guesses is stopped (S139).
+const FAILURES: Quota = per_minute(10, 20);
+
+pub(in crate::config) fn typed(
+    At { value: mirror, at }: At<Mirror>,
+    checker: &mut Checker<'_>,
+) -> Option<TokenEndpoint> {
+    if checker.tree.entry(ROOT, "store").is_none() {
+        let hint = "say where clients and keys are kept: `store: { path: keygate.db }`";
+        checker.error_with(
+            at,
+            "no-store",
+            "tokens are issued to clients, and there is no store of them",
+            hint,
+        );
+    }
+    let hint = "such as `issuer: https://auth.example.com`";
+    let issuer = checker.need(at, "issuer", mirror.issuer, hint);
+    if let Some(issuer) = &issuer {
+        check_issuer(issuer, checker);
+    }
+    let algorithm = mirror.algorithm.map_or(Algorithm::Es256, |algorithm| {
+        if !ALGORITHMS.contains(algorithm.get()) {
+            let problem = checker.with_value(algorithm.at, "tokens are not signed with this here");
+            checker.error_with(algorithm.at, "bad-value", problem, "one of ES256, RS256, PS256, EdDSA");
+        }
+        algorithm.take()
+    });
+    let wrapping_key = mirror.wrapping_key.and_then(|key| {
+        let at = key.at;
+        secret(at, key.take(), checker).and_then(|key| wrapping_key(at, &key, checker))
+    });
+    let rotate_at = mirror.rotate_every.as_ref().map(|every| every.at);
+    let publish_at = mirror.publish_before.as_ref().map(|before| before.at);
+    let rotate_every = timeout(mirror.rotate_every, Duration::from_secs(90 * 86_400));
+    let publish_before = mirror.publish_before.map_or(Duration::from_secs(3_600), Text::take);
+    if publish_before >= rotate_every
+        && let Some(at) = publish_at.or(rotate_at)
+    {
+        let problem = "`publish_before` is not less than `rotate_every`";
+        checker.error_with(at, "bounds-swapped", problem, "the defaults are `1h` and `90d`");
+    }
+    let strict = mirror.profile.is_some();
+    let usual_lifetime = if strict { 300 } else { 3_600 };
+    let clock_skew = mirror.clock_skew.map_or(Duration::from_secs(30), |skew| {
+        if *skew.get() > CLOCK_SKEW_MAX {
+            let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
+            let hint = "assertions would be good long after they expired";
+            checker.error_with(skew.at, "out-of-range", problem, hint);
+        }
+        skew.take()
+    });
+    if let Some(clear_text) = &mirror.allow_clear_text
+        && clear_text.value
+    {
+        let problem = "client secrets and tokens may come over plain HTTP, from anywhere";
+        let hint = "put TLS in front, name that proxy in `trusted_proxies`, then remove this";
+        checker.warn(clear_text.at, "clear-text-secrets", problem, hint);
+    }
+    let client_jwks = mirror.client_jwks.unwrap_or_default();
+    let client_jwks = Dial {
+        allow_http: client_jwks.allow_http.unwrap_or(false),
+        allow_private_addresses: client_jwks.allow_private_addresses.unwrap_or(false),
+        ca_file: client_jwks.ca_file.map(|file| checker.existing_file(&file)),
+        proxy: client_jwks.proxy.map(Text::take),
+        timeout: timeout(client_jwks.timeout, Duration::from_secs(5)),
+    };
+    if let Some(audiences) = &mirror.audiences {
+        checker.no_doubles(&audiences.value);
+    }
+    let limit = typed_quota(mirror.limit, LIMIT);
+    let failures = typed_quota(mirror.failures, FAILURES);
+    let issuer = issuer?.take();
+    Some(TokenEndpoint {
+        audiences: match mirror.audiences {
+            Some(audiences) => values(audiences.value).into_iter().map(|word| word.0).collect(),
+            None => vec![issuer.as_str().to_owned()],
+        },
+        issuer,
+        algorithm,
+        wrapping_key,
+        rotate_every,
+        publish_before,
+        assertion_audience: match mirror.assertion_audience {
+            Some(AudienceWord::Issuer) => AssertionAudience::Issuer,
+            Some(AudienceWord::IssuerOrEndpoint) => AssertionAudience::IssuerOrEndpoint,
+            None if strict => AssertionAudience::Issuer,
+            None => AssertionAudience::IssuerOrEndpoint,
+        },
+        assertion_max_lifetime: timeout(mirror.assertion_max_lifetime, Duration::from_secs(usual_lifetime)),
+        require_jti: mirror.require_jti.unwrap_or(strict),
+        clock_skew,
+        allow_clear_text: mirror.allow_clear_text.is_some_and(|allow| allow.value),
+        limit,
+        failures,
+        client_jwks,
+    })
+}
+
+/// Tokens and secrets travel to the URLs that begin with it.
+fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
+    let url = issuer.get().to_url();
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "http" && !loopback {
+        let problem = checker.with_value(issuer.at, "clients would send their secrets in clear text");
+        checker.error_with(
+            issuer.at,
+            "plain-http",
+            problem,
+            "use https; http is for 127.0.0.1 and localhost",
+        );
+    }
+    // What requests are matched with is in normal form, and so must be what they are told to ask for.
+    let text = issuer.get().as_str();
+    let path = url.path().trim_end_matches('/');
+    if !text.trim_end_matches('/').ends_with(path) || path.contains(['%', '{', '}']) || path.contains("//") {
+        let problem = checker.with_value(issuer.at, "the path of an issuer here is plain segments");
+        checker.error_with(issuer.at, "bad-value", problem, "such as `https://example.com/auth`");
+    }
+}
+
+fn wrapping_key(at: NodeId, written: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
+    let digits = written.expose();
+    // A configuration that is only compared has no secrets.
+    if digits.is_empty() {
+        return None;
+    }
+    let nibble = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|nibble| u8::try_from(nibble).ok())
+    };
+    let bytes: Option<Vec<u8>> = digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
+            _ => None,
+        })
+        .collect();
+    let key = bytes.map(Secret::new).filter(|key| key.expose().len() == 32);
+    if key.is_none() {
+        let problem = "a wrapping key is 64 hexadecimal digits";
+        checker.error_with(
+            at,
+            "wrapping-key",
+            problem,
+            "such as the output of `openssl rand -hex 32`",
+        );
+    }
+    key
+}
+
+/// The issuer that the token endpoint makes, among those of the file. Neither its name nor its URL may be another's.
+pub(in crate::config) fn add_own_issuer(
+    token_endpoint: Option<&TokenEndpoint>,
+    issuers: &mut std::collections::BTreeMap<Name, Issuer>,
+    checker: &mut Checker<'_>,
+) {
+    let name = TokenEndpoint::own_issuer();
+    let Some(endpoint_at) = checker.tree.entry(ROOT, "token_endpoint") else {
+        return;
+    };
+    let sections: Vec<NodeId> = checker.tree.sections("issuers").collect();
+    let taken = sections
+        .into_iter()
+        .find_map(|section| checker.tree.entry(section, OWN_ISSUER));
+    if let Some(at) = taken {
+        let whereabouts = checker.tree.whereabouts(endpoint_at, at);
+        let problem = format!("`{OWN_ISSUER}` is the issuer that `token_endpoint` ({whereabouts}) makes");
+        checker.error_with(at, "reserved-name", problem, "choose another name");
+        return;
+    }
+    let Some(token_endpoint) = token_endpoint else {
+        return;
+    };
+    // As with two issuers of one URL: whose rules a token meets would be chance.
+    if let Some(other) = issuers.values().find(|other| other.issuer == token_endpoint.issuer) {
+        let at = checker.tree.entry(endpoint_at, "issuer").unwrap_or(endpoint_at);
+        let problem = format!("`issuers.{}` has this URL already", other.name);
+        let hint = "tokens of this gate are trusted as `issuers: [keygate]`; remove the other one";
+        checker.error_with(at, "duplicate-issuer", problem, hint);
+    }
+    issuers.insert(name, token_endpoint.as_issuer());
+}
+
+/// Whether `name` is that of the issuer which the token endpoint makes.
+pub(in crate::config) fn is_own_issuer(name: &str, checker: &Checker<'_>) -> bool {
+    name == OWN_ISSUER && checker.tree.entry(ROOT, "token_endpoint").is_some()
 }

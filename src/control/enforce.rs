@@ -1,16 +1,237 @@
 //! What was written to the store is put in force: on the data side and at the token endpoint, at once.
+//!
+//! Writings of one record may come here in another order than the store took them. Each carries its revision, and the
+//! directory keeps the latest.
 
 use crate::control::clients::Clients;
+use crate::model::clock::Timestamp;
+use crate::model::directory::ClientEntry;
 use crate::model::directory::Directory;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::model::directory::OpaqueToken;
 use crate::store::Contents;
+use crate::store::Revision;
+use crate::store::Versioned;
 use crate::store::Write;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
+use crate::store::record::OpaqueTokenRecord;
+use std::sync::Arc;
 
 /// Puts `writes`, which the store has taken, in force. Each revision is one more than what the write replaced.
-pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients) {
-    let _ = (writes, directory, clients);
+///
+/// What ends something comes first, then subscriptions before what is under them: whoever looks in between sees less
+/// than there will be, never more.
+pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Timestamp) {
+    let next = |revision: Revision| Revision(revision.0.saturating_add(1));
+    for write in writes {
+        match write {
+            Write::RevokedToken(token) => directory.revoke_token(&token.id, token.expires_at),
+            Write::Subscription(written) => {
+                directory.put_subscription(written.record.to_subscription(), next(written.revision).0);
+            }
+            Write::Organization(_) | Write::ApiKey(_) | Write::Client(_) | Write::OpaqueToken(_) => {}
+        }
+    }
+    for write in writes {
+        match write {
+            Write::ApiKey(written) => directory.put_key(key(&written.record, now), next(written.revision).0),
+            Write::Client(written) => {
+                directory.put_client(client(&written.record), next(written.revision).0);
+                clients.put(Versioned {
+                    record: written.record.clone(),
+                    revision: next(written.revision),
+                });
+            }
+            Write::OpaqueToken(token) => directory.put_opaque(opaque(token)),
+            // Nobody looks organizations up: what belongs to one has its name.
+            Write::Organization(_) | Write::Subscription(_) | Write::RevokedToken(_) => {}
+        }
+    }
 }
 
 /// Puts everything in force that the store holds, at start.
-pub fn load(contents: Contents, directory: &Directory, clients: &Clients) {
-    let _ = (contents, directory, clients);
+pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: Timestamp) {
+    let Contents {
+        subscriptions,
+        api_keys,
+        clients: records,
+        opaque_tokens,
+        revoked_tokens,
+    } = contents;
+    for token in revoked_tokens {
+        directory.revoke_token(&token.id, token.expires_at);
+    }
+    for known in subscriptions {
+        directory.put_subscription(known.record.to_subscription(), known.revision.0);
+    }
+    for known in api_keys {
+        directory.put_key(key(&known.record, now), known.revision.0);
+    }
+    for known in records {
+        directory.put_client(client(&known.record), known.revision.0);
+        clients.put(known);
+    }
+    for token in opaque_tokens {
+        directory.put_opaque(opaque(&token));
+    }
+}
+
+/// A key as the data side reads it. Its name stays in the store, where it takes no memory.
+///
+/// Once its revocation has come it holds whatever a clock says later; while a grace runs, the instant decides.
+fn key(record: &ApiKeyRecord, now: Timestamp) -> KeyRecord {
+    let (state, ends_at) = match record.revoked_at {
+        Some(at) if at <= now => (KeyState::Revoked, None),
+        still_to_come => (KeyState::Active, still_to_come),
+    };
+    KeyRecord {
+        id: record.id,
+        digest: record.digest,
+        origin: record.origin,
+        environment: record.environment,
+        name: Box::default(),
+        state,
+        expires_at: record.expires_at,
+        scopes: Arc::new(record.scopes.clone()),
+        client: None,
+        organization: Some(Arc::clone(record.organization.shared())),
+        addresses: record.addresses.clone().into(),
+        subscription: Some(record.subscription.clone()),
+        ends_at,
+    }
+}
+
+fn client(record: &ClientRecord) -> ClientEntry {
+    ClientEntry {
+        id: record.id.clone(),
+        organization: record.organization.clone(),
+        subscription: record.subscription.clone(),
+        environment: record.environment,
+        kind: record.authentication.kind(),
+        tokens_not_before: record.tokens_not_before,
+    }
+}
+
+fn opaque(record: &OpaqueTokenRecord) -> OpaqueToken {
+    OpaqueToken {
+        digest: record.digest,
+        id: record.id.as_str().into(),
+        client: record.client.clone(),
+        scopes: Arc::new(record.scopes.clone()),
+        audiences: record.audiences.clone().into(),
+        issued_at: record.issued_at,
+        expires_at: record.expires_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::api_key::KeyDigest;
+    use crate::model::api_key::KeyEnvironment;
+    use crate::model::directory::KeyOrigin;
+    use crate::model::subscription::SubscriptionState;
+    use crate::store::record::RevokedTokenRecord;
+    use crate::store::record::SubscriptionRecord;
+
+    const ID: &str = "aaaaaaaaaaaaaaaa";
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_unix_secs(secs)
+    }
+
+    fn api_key(revoked_at: Option<Timestamp>) -> ApiKeyRecord {
+        ApiKeyRecord {
+            id: ID.parse().unwrap(),
+            digest: KeyDigest::sha256("a key"),
+            origin: KeyOrigin::Own,
+            environment: KeyEnvironment::Live,
+            name: "ci".to_owned(),
+            organization: "acme".parse().unwrap(),
+            subscription: "sub_1".parse().unwrap(),
+            scopes: "orders:read".parse().unwrap(),
+            addresses: Vec::new(),
+            created_at: at(1),
+            expires_at: None,
+            revoked_at,
+            replaced_by: None,
+            last_used_at: None,
+        }
+    }
+
+    fn subscription(state: SubscriptionState) -> SubscriptionRecord {
+        SubscriptionRecord {
+            id: "sub_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            plan: "gold".parse().unwrap(),
+            environment: KeyEnvironment::Live,
+            state,
+            paid: false,
+            created_at: at(1),
+            changed_at: at(1),
+        }
+    }
+
+    fn written<T>(record: T, replaces: u64) -> Versioned<T> {
+        Versioned {
+            record,
+            revision: Revision(replaces),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_in_force_and_an_older_writing_that_comes_later_is_not() {
+        let (directory, clients) = (Directory::new(), Clients::default());
+        let apply = |writes: &[Write]| apply(writes, &directory, &clients, at(10));
+        apply(&[
+            Write::ApiKey(written(api_key(None), 0)),
+            Write::Subscription(written(subscription(SubscriptionState::Active), 0)),
+        ]);
+        let id = ID.parse().unwrap();
+        let state = || directory.subscription(&"sub_1".parse().unwrap()).unwrap().state;
+        assert_eq!(
+            &**directory.get(&id).unwrap().record().organization.as_ref().unwrap(),
+            "acme"
+        );
+        assert_eq!(state(), SubscriptionState::Active);
+        apply(&[Write::Subscription(written(
+            subscription(SubscriptionState::Cancelled),
+            2,
+        ))]);
+        apply(&[Write::Subscription(written(subscription(SubscriptionState::Active), 1))]);
+        assert_eq!(state(), SubscriptionState::Cancelled);
+        apply(&[Write::RevokedToken(RevokedTokenRecord {
+            id: "jti-1".to_owned(),
+            expires_at: at(100),
+        })]);
+        assert!(directory.is_token_revoked("jti-1"));
+    }
+
+    #[test]
+    fn s067_a_revocation_that_has_come_holds_whatever_the_clock_says_later() {
+        let (directory, clients) = (Directory::new(), Clients::default());
+        apply(
+            &[Write::ApiKey(written(api_key(Some(at(10))), 1))],
+            &directory,
+            &clients,
+            at(10),
+        );
+        let entry = directory.get(&ID.parse().unwrap()).unwrap();
+        assert!(entry.is_revoked(at(5)));
+    }
+
+    #[test]
+    fn s070_a_grace_ends_at_its_instant() {
+        let (directory, clients) = (Directory::new(), Clients::default());
+        let contents = Contents {
+            api_keys: vec![written(api_key(Some(at(100))), 3)],
+            ..Contents::default()
+        };
+        load(contents, &directory, &clients, at(10));
+        let entry = directory.get(&ID.parse().unwrap()).unwrap();
+        assert!(!entry.is_revoked(Timestamp::from_unix_millis(99_999)));
+        assert!(entry.is_revoked(at(100)));
+    }
 }

@@ -51,7 +51,7 @@ impl Control {
         let writes = batch.writes.clone();
         self.store.commit(batch).await?;
         // In force first: the log is for the day on which somebody puts an old database back.
-        enforce::apply(&writes, &self.directory, &self.clients);
+        enforce::apply(&writes, &self.directory, &self.clients, self.clock.now().wall);
         self.revocations.note(&writes).await
     }
 }

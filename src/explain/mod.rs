@@ -152,7 +152,7 @@ fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Resu
             Some((_, path)) => Some(path),
             None => match &issuer.settings().keys {
                 KeySource::File(path) => Some(path),
-                KeySource::Pem(_) | KeySource::Remote(_) | KeySource::Introspection(_) => None,
+                KeySource::Pem(_) | KeySource::Remote(_) | KeySource::Introspection(_) | KeySource::Own => None,
             },
         };
         if let Some(path) = set {

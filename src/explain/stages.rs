@@ -129,6 +129,10 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
                 .collect(),
             ..told
         },
+        Err(Stop::Control(_)) => Explanation {
+            outcome: Outcome::Answered,
+            ..told
+        },
         Err(Stop::Needs(Need::Answer { issuer, .. })) => Explanation {
             outcome: Outcome::NeedsKeys,
             needs: Some(format!(

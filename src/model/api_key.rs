@@ -321,6 +321,11 @@ impl KeyDigest {
         Ok(Self(bytes))
     }
 
+    /// To look up by. What is found is still to be compared in constant time where that matters.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn from_slice(bytes: &[u8]) -> Self {
         Self(bytes.try_into().expect("SHA-256 gives 32 bytes"))
     }

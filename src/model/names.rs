@@ -28,6 +28,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text, shared.
+    pub const fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
 }
 
 impl FromStr for Name {

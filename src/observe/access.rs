@@ -76,6 +76,9 @@ pub struct AccessRecord<'a> {
     pub client_id: Option<&'a str>,
     pub organization: Option<&'a str>,
     pub credential_id: Option<&'a str>,
+    /// The subscription that the credential is under, and its plan.
+    pub subscription: Option<&'a str>,
+    pub plan: Option<&'a str>,
     pub issuer: Option<&'a str>,
     /// The limit that refused it.
     pub limit: Option<&'a str>,
@@ -154,6 +157,8 @@ impl<'a> AccessRecord<'a> {
             ("client_id", self.client_id),
             ("organization", self.organization),
             ("credential_id", self.credential_id),
+            ("subscription", self.subscription),
+            ("plan", self.plan),
             ("issuer", self.issuer),
             ("limit", self.limit),
             ("upstream", self.upstream),

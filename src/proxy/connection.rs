@@ -5,9 +5,7 @@
 //! the same bytes and finds nothing left to refuse.
 
 use crate::config::RequestLimits;
-use crate::model::api_key::KeyId;
 use crate::model::clock::Now;
-use crate::model::directory::Directory;
 use crate::proxy::accept::HeadError;
 use crate::proxy::accept::HeadLimits;
 use crate::proxy::accept::head;
@@ -66,15 +64,16 @@ pub struct Guarded {
 /// Between the end of a request's time and cutting its connection.
 const ANSWER_FIRST: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether the key that opened a stream still counts.
-const LOOK_AT_KEY_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the credential that opened a stream still counts.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// When a stream ends, however long its ends would go on (S038).
 pub struct StreamEnd {
     /// When its credential expires; `None` for a key that never does.
     pub at: Option<Instant>,
-    /// The API key that opened it: revoked, or gone from the directory, it ends the stream too.
-    pub key: Option<(Arc<Directory>, KeyId)>,
+    /// Whether its credential still counts: revoked, or its subscription over, it ends the stream too. `None` for one that
+    /// nobody can revoke here.
+    pub counts: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl StreamEnd {
@@ -86,11 +85,11 @@ impl StreamEnd {
             }
         };
         let revoked = async {
-            let Some((directory, id)) = &self.key else {
+            let Some(counts) = &self.counts else {
                 return std::future::pending().await;
             };
-            while directory.get(id).is_some_and(|entry| !entry.is_revoked()) {
-                tokio::time::sleep(LOOK_AT_KEY_EVERY).await;
+            while counts() {
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         tokio::select! {

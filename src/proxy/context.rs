@@ -36,6 +36,8 @@ pub struct Context {
     pub denial: Option<Denial>,
     /// What the gate answered itself, instead of forwarding.
     pub answered: Option<AnswerLabel>,
+    /// What the control side said, instead of an upstream.
+    pub control: Option<ControlOutcome>,
     pub chosen: Option<Chosen>,
     pub connect_attempts: u32,
     pub upstream_started: Option<Now>,
@@ -44,6 +46,15 @@ pub struct Context {
     pub body_bytes_out: u64,
     pub status: u16,
     pub _in_flight: Open,
+}
+
+/// What the record says of an answer of the control side's.
+#[derive(Clone, Debug, Default)]
+pub struct ControlOutcome {
+    /// Why it was no success.
+    pub reason: Option<&'static str>,
+    /// The client that proved itself.
+    pub client_id: Option<String>,
 }
 
 /// What the record says about the request itself; taken before the request is handed on.

@@ -2,16 +2,21 @@
 
 use crate::config::Mode;
 use crate::config::TwoCredentials;
+use crate::config::built_in::EndpointKind;
 use crate::model::clock::Now;
+use crate::model::clock::Timestamp;
 use crate::model::names::Name;
+use crate::model::subscription::Subscription;
 use crate::proxy::accept::Inbound;
 use crate::proxy::accept::Lookup;
 use crate::proxy::accept::Oddities;
 use crate::proxy::accept::hygiene;
-use crate::proxy::answer;
 use crate::proxy::answer::BuiltIn;
 use crate::proxy::answer::OwnAnswer;
 use crate::proxy::answer::Preflight;
+use crate::proxy::answer::built_in::Answers;
+use crate::proxy::answer::control;
+use crate::proxy::answer::control::ControlCall;
 use crate::proxy::authenticate;
 use crate::proxy::authenticate::Failure;
 use crate::proxy::authenticate::Need;
@@ -19,12 +24,14 @@ use crate::proxy::authenticate::Principal;
 use crate::proxy::authenticate::introspection::Answered;
 use crate::proxy::authorize;
 use crate::proxy::authorize::Entitlement;
+use crate::proxy::authorize::subscription;
 use crate::proxy::denial::Denial;
 use crate::proxy::intake;
 use crate::proxy::intake::Credential;
 use crate::proxy::intake::Field;
 use crate::proxy::limit;
 use crate::proxy::limit::Admission;
+use crate::proxy::limit::PlanLimits;
 use crate::proxy::limit::Subject;
 use crate::proxy::live::Live;
 use crate::proxy::snapshot::Route;
@@ -79,6 +86,8 @@ pub enum Stop {
     Needs(Need),
     /// There is nothing to forward: the gate answers this itself.
     Answered(OwnAnswer),
+    /// There is nothing to forward: the control side answers this, once its body is there.
+    Control(ControlCall),
 }
 
 impl<T: Into<Denial>> From<T> for Stop {
@@ -94,6 +103,10 @@ pub struct Trail {
     /// The path of the gate's own that was found instead of one.
     pub built_in: Option<Arc<BuiltIn>>,
     pub principal: Option<Principal>,
+    /// The subscription that lets the principal in.
+    pub subscription: Option<Arc<Subscription>>,
+    /// The limits of its plan.
+    pub plan_limits: Option<Arc<PlanLimits>>,
     /// What kind of credential was shown, before it was proved.
     pub credential_type: Option<authenticate::CredentialType>,
     /// The first thing that would have refused the request, had it not been told only to count.
@@ -153,10 +166,11 @@ pub fn decide(
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
     let two = intake::at_most_one(inbound.headers(), &snapshot.api_key_header);
-    if let Some(answered) = built_in(snapshot, inbound, trail) {
+    if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
+        trail.built_in = Some(Arc::clone(found));
         // No route may wave two credentials through here.
         two?;
-        return Err(answered.map_or_else(Stop::Denied, Stop::Answered));
+        return Err(built_in(found, snapshot, inbound, now));
     }
     if two.is_ok()
         && let Some(answered) = preflight(snapshot, inbound, trail)
@@ -196,6 +210,12 @@ pub fn decide(
                 trail.credential_type = Some(principal.identity().credential_type);
                 trail.principal = Some(principal.clone());
                 enter(live, Stage::Authorize);
+                if let Some(holding) = principal.holding() {
+                    let subscription = subscription::in_force(holding, &snapshot.plans, &live.directory)?;
+                    trail.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
+                    trail.subscription = Some(subscription);
+                }
+                subscription::is_one_of(&route.plans, trail.subscription.as_deref())?;
                 let (entitlement, shadow) = authorize::authorize(&principal, &route.requirement, inbound.method())?;
                 if let Some(forbidden) = shadow {
                     trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
@@ -220,9 +240,12 @@ pub fn decide(
         client_ip: inbound.client_ip(),
         route: &route.name,
     };
-    let admission = limit::spend(&route.limits, subject, now.tick)?;
+    let plan = trail.plan_limits.clone();
+    let of_plan = plan.as_ref().map_or(&[][..], |plan| &plan.limits);
+    let admission = limit::spend_both(&route.limits, of_plan, subject, now.tick)?;
     // What these say, no client is told: they do not hold.
-    if let Err(spent) = limit::spend(&route.shadow_limits, subject, now.tick) {
+    let of_plan = plan.as_ref().map_or(&[][..], |plan| &plan.shadow_limits);
+    if let Err(spent) = limit::spend_both(&route.shadow_limits, of_plan, subject, now.tick) {
         trail.would_deny(spent.reason(), Some(&spent.facts().limit));
         trail.spent_in_shadow = Some(spent.facts().limit.clone());
     }
@@ -271,21 +294,55 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
     }
 }
 
-/// The answer on a path of the gate's own. Public, so nothing is proved and no limit is spent.
-fn built_in(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<OwnAnswer, Denial>> {
-    let found = snapshot.built_ins.find(inbound.host(), inbound.path())?;
-    trail.built_in = Some(Arc::clone(found));
-    let answer = || {
+/// What becomes of a request to a path of the gate's own. Nothing is proved here; a document costs no limit.
+fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+    let outcome = || {
         intake::refuse_query_credential(inbound)?;
-        if Preflight::of(inbound, &snapshot.api_key_header).is_some() {
-            return Ok(found.preflight(inbound.headers()));
+        if found.is_public() && Preflight::of(inbound, &snapshot.api_key_header).is_some() {
+            return Ok(Stop::Answered(found.preflight(inbound.headers())));
         }
-        match answer::built_in::METHODS.contains(inbound.method()) {
-            true => Ok(found.answer(inbound.method() == Method::HEAD)),
-            false => Err(Denial::MethodNotAllowed(answer::built_in::METHODS.into())),
+        // A page that asks whether it may send a request with a secret is told that there is no OPTIONS.
+        if !found.methods().contains(inbound.method()) {
+            return Err(Denial::MethodNotAllowed(found.methods().into()));
+        }
+        match found.answers() {
+            Answers::Document(document) => Ok(Stop::Answered(document.answer(inbound.method() == Method::HEAD))),
+            Answers::Control(endpoint) => {
+                let call = ControlCall::of(endpoint, inbound, &snapshot.trusted_proxies).ok_or(Denial::NoRoute)?;
+                may_ask(&call, snapshot, inbound, now)?;
+                Ok(Stop::Control(call))
+            }
         }
     };
-    Some(answer())
+    outcome().unwrap_or_else(Stop::Denied)
+}
+
+/// Whether the control side is asked at all. It has a limit of its own per address, and counts failed authentications
+/// itself: a client that cannot get a token must not be able to lock its neighbours out of the APIs.
+fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
+    let asks_nothing = match call.endpoint {
+        EndpointKind::Metadata => true,
+        EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => false,
+    };
+    if asks_nothing {
+        return Ok(());
+    }
+    let Some(rules) = &snapshot.token_endpoint else {
+        return Err(Denial::ControlUnavailable);
+    };
+    if !call.confidential && !rules.allow_clear_text {
+        return Err(Denial::ClearText);
+    }
+    if hygiene::announced_length(inbound.headers()).is_some_and(|length| length > control::BODY_BYTES_MAX) {
+        return Err(Denial::BodyTooLarge);
+    }
+    let subject = Subject {
+        identity: None,
+        client_ip: call.client_ip,
+        route: rules.limit.name(),
+    };
+    limit::spend(std::slice::from_ref(&rules.limit), subject, now.tick)?;
+    Ok(())
 }
 
 /// The answer to a CORS preflight. It is that of the route which would get the request it asks about: one that lists
@@ -318,6 +375,12 @@ fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
     hygiene::allowed(inbound.oddities(), Oddities::default())
         .err()
         .map_or(denial, Denial::Accept)
+}
+
+/// Whether a credential that was let through would still be, as far as it can be revoked here; for streams, which go on.
+pub fn still_counts(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
+    let in_force = |holding| subscription::in_force(holding, &snapshot.plans, &live.directory).is_ok();
+    authenticate::still_believed(principal, &live.directory, now) && principal.holding().is_none_or(in_force)
 }
 
 /// Counts a failure of the caller's against its address. A source that failed too often is told so instead of why, so

@@ -7,6 +7,7 @@ use crate::proxy::authenticate::Lack;
 use crate::proxy::authenticate::Refusal;
 use crate::proxy::authenticate::introspection::Unavailable;
 use crate::proxy::authorize::Forbidden;
+use crate::proxy::authorize::SubscriptionError;
 use crate::proxy::intake::IntakeError;
 use crate::proxy::limit::Spent;
 use http::Method;
@@ -41,9 +42,15 @@ pub enum Denial {
     KeysUnavailable,
     /// The issuer could not be asked, or said nothing.
     IntrospectionUnavailable(Unavailable),
+    /// The credential is proved, and its subscription does not let it in.
+    Subscription(SubscriptionError),
     /// Whose credential it is may not do this.
     Forbidden(Forbidden),
     LimitSpent(Spent),
+    /// A secret would travel where others can read it.
+    ClearText,
+    /// What answers such requests is not there, or did not answer.
+    ControlUnavailable,
     /// The upstream is to be told who called, and we cannot sign it.
     IdentityTokenUnsigned,
     NoEndpoint,
@@ -78,8 +85,11 @@ impl Denial {
             Self::TooManyFailures { .. } => "too_many_failures",
             Self::KeysUnavailable => "keys_unavailable",
             Self::IntrospectionUnavailable(unavailable) => unavailable.reason(),
+            Self::Subscription(error) => error.reason(),
             Self::Forbidden(forbidden) => forbidden.reason(),
             Self::LimitSpent(_) => "limit_spent",
+            Self::ClearText => "clear_text",
+            Self::ControlUnavailable => "control_unavailable",
             Self::IdentityTokenUnsigned => "identity_token_unsigned",
             Self::NoEndpoint => "no_endpoint",
             Self::ConnectFailed => "connect_failed",
@@ -107,6 +117,7 @@ denial_from! {
     AcceptError => Accept,
     CorsError => Cors,
     IntakeError => Intake,
+    SubscriptionError => Subscription,
     Forbidden => Forbidden,
     Spent => LimitSpent,
 }

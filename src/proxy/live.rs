@@ -6,6 +6,7 @@ use crate::config::UpstreamKind;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::observe::metrics::Metrics;
+use crate::proxy::answer::control::ControlPlane;
 use crate::proxy::authenticate::introspection::Introspection;
 use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authenticate::issuer::Proof;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 
@@ -34,6 +36,10 @@ pub struct Live {
     pub verified: VerifiedTokens,
     pub identity_tokens: IdentityTokens,
     pub failures: Arc<LimitState>,
+    /// What the limit of the token endpoint has counted.
+    pub token_requests: Arc<LimitState>,
+    /// Who answers on the paths of the control side's; put in before the first request.
+    pub control: OnceLock<Arc<dyn ControlPlane>>,
     pub probe: Option<Probe>,
     /// Where the built-in echo upstream listens.
     pub echo: SocketAddr,
@@ -51,6 +57,8 @@ impl Live {
             identity_tokens: IdentityTokens::new(Arc::clone(&metrics), IdentityTokens::DEFAULT_BYTES_MAX),
             metrics,
             failures: Arc::default(),
+            token_requests: Arc::default(),
+            control: OnceLock::new(),
             probe: None,
             echo,
             issuers: Mutex::default(),

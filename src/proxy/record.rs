@@ -14,6 +14,7 @@ use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::denial::Denial;
 use crate::proxy::intake;
+use crate::proxy::limit::CompiledLimit;
 use crate::proxy::respond;
 use crate::proxy::respond::Answer;
 use crate::proxy::respond::Asked;
@@ -119,7 +120,10 @@ fn record_of<'c>(
         }
         (Some(_), Some(denial), _) => (Decision::Error, Some(denial.reason())),
         (None, Some(denial), _) => (Decision::Deny, Some(denial.reason())),
-        (None, None, Some(answer)) => (Decision::Answer, Some(answer.as_str())),
+        (None, None, Some(answer)) => {
+            let said = ctx.control.as_ref().and_then(|control| control.reason);
+            (Decision::Answer, Some(said.unwrap_or(answer.as_str())))
+        }
         (None, None, None) => (Decision::Error, Some(Denial::Panicked.reason())),
     };
     let limit = match &ctx.denial {
@@ -131,6 +135,7 @@ fn record_of<'c>(
         _ => None,
     };
     let would_deny = ctx.trail.would_deny.as_ref();
+    let subscription = ctx.trail.subscription.as_ref();
     AccessRecord {
         time: ctx.started.wall,
         request_id: ctx.request_id.as_ref().map_or("", RequestId::as_str),
@@ -151,9 +156,13 @@ fn record_of<'c>(
             .map(Name::as_str),
         credential_type: ctx.trail.credential_type.map(CredentialType::as_str),
         subject: identity.and_then(|identity| identity.subject.as_deref()),
-        client_id: identity.and_then(|identity| identity.client_id.as_deref()),
+        client_id: identity
+            .and_then(|identity| identity.client_id.as_deref())
+            .or_else(|| ctx.control.as_ref()?.client_id.as_deref()),
         organization: identity.and_then(|identity| identity.organization.as_deref()),
         credential_id: identity.and_then(|identity| identity.credential_id.as_deref()),
+        subscription: subscription.map(|subscription| subscription.id.as_str()),
+        plan: subscription.map(|subscription| subscription.plan.as_str()),
         issuer: identity
             .and_then(|identity| identity.issuer.as_ref())
             .map(|issuer| issuer.as_str()),
@@ -178,13 +187,34 @@ fn route_name(ctx: &Context) -> Option<&str> {
     route.or_else(|| ctx.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
 }
 
-/// Counts what the route's limits said: those in shadow mode, and of the others all of them let a permitted request through; of a refused one, only the limit
-/// that refused it is known to have been asked.
+/// Counts what the limits of the route and of the plan said: those in shadow mode, and of the others all of them let a
+/// permitted request through; of a refused one, only the limit that refused it is known to have been asked.
 fn count_limits(ctx: &Context) {
-    if let Some(permit) = &ctx.permit {
-        let route = permit.route();
-        route.limit_metrics.iter().for_each(LimitMetrics::allowed);
-        for (limit, metrics) in route.shadow_limits.iter().zip(&route.shadow_limit_metrics) {
+    let plan = ctx.trail.plan_limits.as_ref();
+    let of_plan = plan
+        .into_iter()
+        .flat_map(|plan| plan.limits.iter().zip(&plan.limit_metrics));
+    let Some(route) = &ctx.trail.route else {
+        return;
+    };
+    // What stands in both lists was spent once.
+    let is_new =
+        |(limit, _): &(&CompiledLimit, &LimitMetrics)| !route.limits.iter().any(|known| known.name() == limit.name());
+    let mut limits = route
+        .limits
+        .iter()
+        .zip(&route.limit_metrics)
+        .chain(of_plan.filter(is_new));
+    if ctx.permit.is_some() {
+        limits.for_each(|(_, metrics)| metrics.allowed());
+        let of_plan = plan
+            .into_iter()
+            .flat_map(|plan| plan.shadow_limits.iter().zip(&plan.shadow_limit_metrics));
+        let is_new = |(limit, _): &(&CompiledLimit, &LimitMetrics)| {
+            !route.shadow_limits.iter().any(|known| known.name() == limit.name())
+        };
+        let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
+        for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {
             match &ctx.trail.spent_in_shadow {
                 None => metrics.allowed(),
                 Some(spent) if spent == limit.name() => metrics.would_denied(),
@@ -192,11 +222,10 @@ fn count_limits(ctx: &Context) {
                 Some(_) => {}
             }
         }
-    } else if let (Some(route), Some(Denial::LimitSpent(spent))) = (&ctx.trail.route, &ctx.denial) {
-        let limits = route.limits.iter().zip(&route.limit_metrics);
-        for (_, metrics) in limits.filter(|(limit, _)| limit.name() == &spent.facts().limit) {
-            metrics.denied();
-        }
+    } else if let Some(Denial::LimitSpent(spent)) = &ctx.denial
+        && let Some((_, metrics)) = limits.find(|(limit, _)| limit.name() == &spent.facts().limit)
+    {
+        metrics.denied();
     }
 }
 

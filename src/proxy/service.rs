@@ -1,8 +1,10 @@
 //! pingora's phases to our stages, and no logic: what is decided, is decided in `decide.rs`.
 
+use crate::config::EndpointKind;
 use crate::model::clock::Clock;
 use crate::model::clock::Timestamp;
 use crate::observe::access::AccessLog;
+use crate::observe::metrics::AnswerLabel;
 use crate::observe::panics;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
@@ -11,10 +13,17 @@ use crate::proxy::accept::Inbound;
 use crate::proxy::accept::client;
 use crate::proxy::accept::hygiene;
 use crate::proxy::answer::OwnAnswer;
+use crate::proxy::answer::built_in;
+use crate::proxy::answer::control::BODY_BYTES_MAX;
+use crate::proxy::answer::control::ControlAnswer;
+use crate::proxy::answer::control::ControlCall;
+use crate::proxy::answer::control::ControlError;
+use crate::proxy::answer::control::ControlRequest;
 use crate::proxy::answer::cors;
 use crate::proxy::connection::Connection;
 use crate::proxy::connection::StreamEnd;
 use crate::proxy::context::Context;
+use crate::proxy::context::ControlOutcome;
 use crate::proxy::context::RequestFacts;
 use crate::proxy::decide;
 use crate::proxy::decide::Permit;
@@ -34,7 +43,11 @@ use crate::proxy::snapshot::Current;
 use crate::proxy::snapshot::Snapshot;
 use async_trait::async_trait;
 use bytes::Bytes;
+use bytes::BytesMut;
 use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
 use http::StatusCode;
 use http::Version;
 use http::header;
@@ -59,6 +72,8 @@ const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A larger one ends its connection, and for so long its bytes are still read.
 const LINGER: Duration = Duration::from_secs(2);
+/// The control side waits 500 ms for the keys of a client and writes to a disk; far more is something broken.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything a request is decided with and recorded in.
 pub struct Gate {
@@ -81,6 +96,7 @@ pub struct Service(pub Arc<Gate>);
 enum Ended {
     Denied(Denial),
     Answered(OwnAnswer),
+    Control(ControlCall),
 }
 
 impl Service {
@@ -92,6 +108,7 @@ impl Service {
                 Ok(permit) => return Ok(permit),
                 Err(Stop::Denied(denial)) => return Err(Ended::Denied(denial)),
                 Err(Stop::Answered(answer)) => return Err(Ended::Answered(answer)),
+                Err(Stop::Control(call)) => return Err(Ended::Control(call)),
                 // Met already, and still lacking: we cannot tell.
                 Err(Stop::Needs(need)) if needed => return Err(Ended::Denied(need.lack().into())),
                 Err(Stop::Needs(need)) => need,
@@ -170,6 +187,56 @@ impl Service {
         Self::write(session, ctx, answer).await
     }
 
+    /// Has the control side answer, and says whether the connection may go on. Its work goes on if the client leaves: what
+    /// was asked for is done whole or not at all.
+    async fn ask_control(&self, session: &mut Session, ctx: &mut Context, call: ControlCall) -> bool {
+        let Some(control) = self.0.live.control.get() else {
+            return self.refuse(session, ctx, Denial::ControlUnavailable).await;
+        };
+        let body = match whole_body(session, ctx).await {
+            Ok(body) => body,
+            Err(Denial::ClientGone) => {
+                ctx.denial = Some(Denial::ClientGone);
+                return false;
+            }
+            Err(denial) => return self.refuse(session, ctx, denial).await,
+        };
+        let head = session.req_header();
+        let (is_head, public) = (head.method == Method::HEAD, call.endpoint == EndpointKind::Metadata);
+        let answering = control.answer(ControlRequest {
+            // The length of what GET would bring is all that HEAD asks for.
+            method: if is_head { Method::GET } else { head.method.clone() },
+            uri: call.uri,
+            headers: head.headers.clone(),
+            body,
+            client_ip: call.client_ip,
+            confidential: call.confidential,
+            request_id: ctx
+                .request_id
+                .as_ref()
+                .map_or_else(String::new, |id| id.as_str().to_owned()),
+        });
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(CONTROL_TIMEOUT, answering) => answered,
+            error = abandoned(session) => {
+                ctx.denial = Some(denial_for(&error));
+                return false;
+            }
+        };
+        match answered {
+            Ok(Ok(answer)) => {
+                ctx.answered = Some(AnswerLabel::Endpoint);
+                ctx.control = Some(ControlOutcome {
+                    reason: answer.reason,
+                    client_id: answer.client_id.clone(),
+                });
+                Self::write(session, ctx, answer_of_control(answer, is_head, public)).await
+            }
+            Ok(Err(ControlError::Panicked)) => self.refuse(session, ctx, Denial::Panicked).await,
+            Ok(Err(ControlError::Unavailable)) | Err(_) => self.refuse(session, ctx, Denial::ControlUnavailable).await,
+        }
+    }
+
     async fn write(session: &mut Session, ctx: &mut Context, answer: Answer) -> bool {
         let keep = !answer.close && can_drain(session);
         ctx.status = answer.status.as_u16();
@@ -197,6 +264,7 @@ impl ProxyHttp for Service {
             rewritten: None,
             denial: None,
             answered: None,
+            control: None,
             chosen: None,
             connect_attempts: 0,
             upstream_started: None,
@@ -245,6 +313,7 @@ impl ProxyHttp for Service {
                 let may_go_on = match ended {
                     Ended::Denied(denial) => self.refuse(session, ctx, denial).await,
                     Ended::Answered(answer) => self.answer(session, ctx, answer).await,
+                    Ended::Control(call) => self.ask_control(session, ctx, call).await,
                 };
                 if !may_go_on {
                     session.set_keepalive(None);
@@ -463,6 +532,61 @@ async fn abandoned(session: &mut Session) -> Box<Error> {
     }
 }
 
+/// The whole body of a request to the control side.
+///
+/// # Errors
+/// It is too large, comes too slowly or not at all.
+async fn whole_body(session: &mut Session, ctx: &mut Context) -> Result<Bytes, Denial> {
+    let lost = |error: Box<Error>| denial_for(&error.into_down());
+    let asked_first = session.req_header().headers.contains_key(header::EXPECT);
+    if asked_first && !session.is_body_done() {
+        // Whoever waits for this has sent nothing yet (RFC 9110 section 10.1.1).
+        session
+            .as_downstream_mut()
+            .write_continue_response()
+            .await
+            .map_err(lost)?;
+    }
+    let patience = ctx.snapshot.requests.body_read_timeout;
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = session.read_request_body().await.map_err(lost)? {
+            ctx.body_bytes_in += chunk.len() as u64;
+            if ctx.body_bytes_in > BODY_BYTES_MAX {
+                return Err(Denial::BodyTooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    // The whole of it, not each part: 64 KiB come at once, or somebody holds the connection for its own sake.
+    let read = tokio::time::timeout(patience, reading).await;
+    read.unwrap_or(Err(Denial::BodyTimeout))
+}
+
+/// What the control side says, without what is the connection's to say (RFC 9110 section 7.6.1).
+fn answer_of_control(answer: ControlAnswer, is_head: bool, public: bool) -> Answer {
+    const OF_CONNECTION: [HeaderName; 4] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(answer.headers.len() + 2);
+    let said = answer.headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
+    headers.extend(said.map(|(name, value)| (name.clone(), value.clone())));
+    headers.push((header::CONTENT_LENGTH, HeaderValue::from(answer.body.len())));
+    if public && !answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, built_in::ANY));
+    }
+    Answer {
+        status: answer.status,
+        headers,
+        body: if is_head { Bytes::new() } else { answer.body },
+        close: false,
+    }
+}
+
 /// What the access record needs of the request. Kept from here on, because a connection may be gone when it is written.
 fn facts(request: &RequestHeader) -> RequestFacts {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -511,9 +635,21 @@ fn end_with_credential(ctx: &Context, gate: &Gate) {
     };
     let identity = principal.identity();
     let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
+    // Only a credential that can be revoked here has to be looked at again. Not through the gate itself: a stream must
+    // not keep it from ending.
+    let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
+    let (held, weak) = (principal.clone(), Arc::downgrade(&ctx.gate));
+    let still_counts = move || {
+        weak.upgrade()
+            .is_some_and(|gate| decide::still_counts(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
+    };
+    let counts: Option<Box<dyn Fn() -> bool + Send + Sync>> = match revocable {
+        true => Some(Box::new(still_counts)),
+        false => None,
+    };
     connection.end_stream_at(StreamEnd {
         at: identity.usable_until.map(|until| Instant::now() + left(until)),
-        key: identity.api_key_id().map(|id| (Arc::clone(&gate.live.directory), id)),
+        counts,
     });
 }
 

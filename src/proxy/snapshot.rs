@@ -3,10 +3,12 @@
 use crate::config;
 use crate::config::Accept;
 use crate::config::Config;
+use crate::config::KeySource;
 use crate::config::Mode;
 use crate::config::built_in::Serves;
 use crate::model::api_key::Digester;
 use crate::model::names::Name;
+use crate::model::plan::Plan;
 use crate::observe::metrics::LimitMetrics;
 use crate::observe::metrics::RouteMetrics;
 use crate::observe::metrics::UpstreamMetrics;
@@ -17,16 +19,20 @@ use crate::proxy::accept::matcher::MatcherError;
 use crate::proxy::accept::matcher::Pattern;
 use crate::proxy::answer::BuiltIns;
 use crate::proxy::answer::Cors;
+use crate::proxy::answer::built_in::Answers;
 use crate::proxy::answer::built_in::Document;
 use crate::proxy::answer::metadata;
 use crate::proxy::authenticate::api_key::ApiKeyAuthenticator;
 use crate::proxy::authenticate::issuer::IssuerState;
+use crate::proxy::authenticate::own::OpaqueTokens;
+use crate::proxy::authorize::Plans;
 use crate::proxy::authorize::Requirement;
 use crate::proxy::identity_token::Signer;
 use crate::proxy::intake::IntakeRules;
 use crate::proxy::intake::Openness;
 use crate::proxy::intake::QueryCredentials;
 use crate::proxy::limit::CompiledLimit;
+use crate::proxy::limit::PlanLimits;
 use crate::proxy::limit::failures::FailureLimit;
 use crate::proxy::live::Live;
 use crate::proxy::upstream::Upstream;
@@ -57,10 +63,22 @@ pub struct Snapshot {
     pub routes: Box<[Arc<Route>]>,
     pub matcher: Matcher<Arc<Route>>,
     pub issuers: Box<[Arc<IssuerState>]>,
+    pub plans: Plans,
+    /// By the name of the plan.
+    pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
+    pub opaque_tokens: OpaqueTokens,
+    pub token_endpoint: Option<TokenEndpointRules>,
     /// What the gate answers itself, before any route.
     pub built_ins: BuiltIns,
     /// Who signs what upstreams are told; put in when the snapshot is installed.
     pub signer: Option<Arc<Signer>>,
+}
+
+/// What holds for a request to the token endpoint and its like, before it is read.
+pub struct TokenEndpointRules {
+    pub allow_clear_text: bool,
+    /// Per address.
+    pub limit: CompiledLimit,
 }
 
 /// A route, compiled.
@@ -71,11 +89,15 @@ pub struct Route {
     pub accepts_jwt: bool,
     pub accepts_api_key: bool,
     pub issuers: Box<[Arc<IssuerState>]>,
+    /// The one of `issuers` that is the gate itself.
+    pub own_issuer: Option<Arc<IssuerState>>,
     /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
     pub issuers_mode: Mode,
     /// In place of the issuers' audiences.
     pub audiences: Option<Box<[String]>>,
     pub requirement: Requirement,
+    /// The credential's subscription must be under one of these. Empty: none is asked for.
+    pub plans: Box<[Name]>,
     pub limits: Box<[CompiledLimit]>,
     /// Those that only count.
     pub shadow_limits: Box<[CompiledLimit]>,
@@ -121,6 +143,7 @@ impl Route {
             && names(self) == names(other)
             && self.audiences == other.audiences
             && self.requirement.asks_like(&other.requirement, method)
+            && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
             // Whose pages may read the answer.
@@ -148,6 +171,11 @@ impl Snapshot {
             .limits
             .iter()
             .map(|(name, limit)| (name, CompiledLimit::compile(limit, &live.limit(name))))
+            .collect();
+        let plan_limits = config
+            .plans
+            .iter()
+            .map(|(name, plan)| (name.clone(), Arc::new(plan_limits(plan, config, &limits, live))))
             .collect();
         let routes: Box<[Arc<Route>]> = config
             .routes
@@ -185,6 +213,13 @@ impl Snapshot {
             routes,
             matcher,
             issuers: issuers.into_values().collect(),
+            plans: config.plans.clone(),
+            plan_limits,
+            opaque_tokens: OpaqueTokens::new(Arc::clone(&live.directory)),
+            token_endpoint: config
+                .token_endpoint
+                .as_ref()
+                .map(|settings| token_endpoint_rules(settings, live)),
             built_ins,
             signer: None,
         })
@@ -211,6 +246,7 @@ impl Route {
                 .collect()
         };
         let counted = |mode| limits_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+        let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
         let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
         Self {
             name: route.name.clone(),
@@ -222,6 +258,11 @@ impl Route {
                 .iter()
                 .map(|name| Arc::clone(issuers.get(name).expect(known)))
                 .collect(),
+            own_issuer: route
+                .issuers
+                .iter()
+                .find(is_own)
+                .map(|name| Arc::clone(issuers.get(name).expect(known))),
             issuers_mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
                 Mode::Shadow
             } else {
@@ -229,6 +270,7 @@ impl Route {
             },
             audiences: route.audiences.clone().map(Into::into),
             requirement: Requirement::compile(route),
+            plans: route.plans.clone().into(),
             limits: compiled(Mode::Enforce),
             shadow_limits: compiled(Mode::Shadow),
             upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
@@ -266,24 +308,70 @@ fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]
     distinct.into()
 }
 
+fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLimit>, live: &Live) -> PlanLimits {
+    let known = "config::load resolved every name that a plan uses";
+    let names_in = |mode| {
+        let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
+        plan.limits.iter().filter(is_in)
+    };
+    let compiled = |mode| {
+        names_in(mode)
+            .map(|name| limits.get(name).expect(known).clone())
+            .collect()
+    };
+    let counted = |mode| names_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+    PlanLimits {
+        limits: compiled(Mode::Enforce),
+        shadow_limits: compiled(Mode::Shadow),
+        limit_metrics: counted(Mode::Enforce),
+        shadow_limit_metrics: counted(Mode::Shadow),
+    }
+}
+
+/// What the limit of the token endpoint is called where clients and operators see it: no name in the file is like it.
+const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
+
+fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
+    let limit = config::Limit {
+        name: TOKEN_ENDPOINT_LIMIT.parse().expect("it is a name"),
+        by: vec![config::LimitBy::Ip],
+        quota: settings.limit,
+        mode: Mode::Enforce,
+    };
+    TokenEndpointRules {
+        allow_clear_text: settings.allow_clear_text,
+        limit: CompiledLimit::compile(&limit, &live.token_requests),
+    }
+}
+
 /// How long whoever fetched one of the gate's documents need not ask again. A key that is new is asked for by whoever
 /// sees it first, so this is about withdrawn ones and about metadata.
-const DOCUMENT_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+const DOCUMENT_MAX_AGE_SECS: u64 = 300;
 
 fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
-    let document = |serves: &Serves| match serves {
-        Serves::Jwks => Document::Changing {
+    let max_age = |secs: u64| {
+        HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
+    };
+    // Whoever holds a key set for as long as it says has a key of ours before it signs (S135).
+    let published_before = config
+        .token_endpoint
+        .as_ref()
+        .map(|settings| settings.publish_before.as_secs());
+    let keys_for = DOCUMENT_MAX_AGE_SECS.min(published_before.unwrap_or(DOCUMENT_MAX_AGE_SECS));
+    let answers = |serves: &Serves| match serves {
+        Serves::Jwks => Answers::Document(Document::Changing {
             json: live.identity_tokens.published.document(),
-            max_age: DOCUMENT_MAX_AGE,
-        },
-        Serves::Resource(name) => Document::Fixed {
+            max_age: max_age(keys_for),
+        }),
+        Serves::Resource(name) => Answers::Document(Document::Fixed {
             json: metadata_of(name, config, routes),
-            max_age: DOCUMENT_MAX_AGE,
-        },
+            max_age: max_age(DOCUMENT_MAX_AGE_SECS),
+        }),
+        Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
     };
     BuiltIns::new(config.built_ins.iter().map(|built_in| {
         let metrics = live.metrics.route(built_in.name.as_str());
-        (built_in.clone(), metrics, document(&built_in.serves))
+        (built_in.clone(), metrics, answers(&built_in.serves))
     }))
 }
 

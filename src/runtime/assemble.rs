@@ -89,7 +89,7 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
 fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
     let mut counts = ApiKeyCounts::default();
     directory.for_each(|entry| {
-        if entry.is_revoked() {
+        if entry.reads_as_revoked(now) {
             counts.revoked += 1;
         } else if entry.reads_as_expired(now) {
             counts.expired += 1;

@@ -154,6 +154,10 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
+        // Below its URL, in the same process.
+        KeySource::Own => Source::JwksUrl {
+            url: "/oauth/jwks".to_owned(),
+        },
         KeySource::Introspection(asked) => Source::Introspection {
             url: without_query(asked.url.as_str()).to_owned(),
         },

@@ -99,7 +99,7 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
                     files.config.add([key.file.clone()]);
                 }
             }
-            KeySource::File(_) | KeySource::Remote(_) => {}
+            KeySource::File(_) | KeySource::Remote(_) | KeySource::Own => {}
         }
     }
     files.config.add(
@@ -121,7 +121,7 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
             }
             // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
-            KeySource::Remote(_) => {}
+            KeySource::Remote(_) | KeySource::Own => {}
             KeySource::Introspection(asked) => {
                 introspect::check_key(asked, &issuer.issuer).map_err(|error| LoadError::Issuer {
                     issuer: name.clone(),
@@ -440,7 +440,7 @@ fn follow_keys(
         // Ended by aborting this task, so nobody ever sends.
         let (_never, stop) = tokio::sync::watch::channel(false);
         match issuer.settings().keys {
-            KeySource::Pem(_) | KeySource::Introspection(_) => watch.await,
+            KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => watch.await,
             KeySource::File(_) | KeySource::Remote(_) => {
                 tokio::join!(
                     watch,

@@ -304,6 +304,8 @@ async fn keep_house(gate: Arc<Gate>) {
                     limit.sweep(now.tick);
                 }
                 gate.live.failures.sweep(now.tick);
+                gate.live.token_requests.sweep(now.tick);
+                gate.live.directory.sweep(now.wall);
                 gate.live.identity_tokens.sweep(now.wall);
             }
             _ = resolve_tick.tick() => {

@@ -53,10 +53,17 @@ const STAGES: [(&str, &[&str]); 19] = [
     ("upstream", &[]),
     // Of who was proved, what an upstream is told.
     ("identity_token", &["authenticate"]),
-    // `decide` for the probe of its stages, which a test puts in.
+    // `decide` for the probe of its stages, which a test puts in; `answer` for who answers on the control side's paths.
     (
         "live",
-        &["authenticate", "limit", "upstream", "identity_token", "decide"],
+        &[
+            "authenticate",
+            "limit",
+            "answer",
+            "upstream",
+            "identity_token",
+            "decide",
+        ],
     ),
     (
         "snapshot",
@@ -135,6 +142,7 @@ const STAGES: [(&str, &[&str]); 19] = [
             "context",
             "denial",
             "intake",
+            "limit",
             "respond",
             "service",
         ],
@@ -197,7 +205,7 @@ const HOMES: [(&str, &[&str]); 46] = [
     ("governor", &["proxy/limit/"]),
     (
         "dashmap",
-        &["model/directory.rs", "control/clients.rs", "proxy/limit/keyed/"],
+        &["model/directory/", "control/clients.rs", "proxy/limit/keyed/"],
     ),
     (
         "quick_cache",

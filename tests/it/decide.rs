@@ -134,6 +134,7 @@ impl Gate {
             Err(Stop::Denied(denial)) => denial.reason().to_owned(),
             Err(Stop::Needs(_)) => "needs".to_owned(),
             Err(Stop::Answered(answer)) => answer.kind.as_str().to_owned(),
+            Err(Stop::Control(_)) => "control".to_owned(),
         }
     }
 
@@ -232,6 +233,8 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
         client: None,
         organization: None,
         addresses: Box::default(),
+        subscription: None,
+        ends_at: None,
     }]);
     let ask = || gate.ask(&[("x-api-key", key.expose())]);
     assert_eq!(ask(), "allowed");
@@ -260,6 +263,8 @@ fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
         client: None,
         organization: None,
         addresses: ["10.0.0.0/8".parse().unwrap()].into(),
+        subscription: None,
+        ends_at: None,
     }]);
     let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let ask = |origin: &[(&str, &str)]| {

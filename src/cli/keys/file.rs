@@ -67,6 +67,8 @@ pub fn create(
         client: args.client.as_deref().map(Into::into),
         organization: args.organization.as_deref().map(Into::into),
         addresses: args.addresses.clone().into(),
+        subscription: None,
+        ends_at: None,
     };
     // First the file, then the key: a key that was shown counts.
     edit::append(context.file, &record, context.digester.scheme(), context.now)?;

@@ -54,15 +54,18 @@ pub enum AnswerLabel {
     Preflight,
     /// A public document on a path of the gate's own.
     Document,
+    /// What the control side says, such as the token endpoint: also that it refuses.
+    Endpoint,
 }
 
 impl AnswerLabel {
-    const ALL: [Self; 2] = [Self::Preflight, Self::Document];
+    const ALL: [Self; 3] = [Self::Preflight, Self::Document, Self::Endpoint];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
             Self::Document => "document",
+            Self::Endpoint => "endpoint",
         }
     }
 }

@@ -65,6 +65,46 @@ fn rightmost(
     nearest
 }
 
+/// Whether nobody between the client and us could read what it sent: it came over loopback from end to end, or through a
+/// trusted proxy that says it came in over TLS. Where several say something, all of them must say so.
+pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    if !is_trusted(peer, trusted) {
+        return peer.is_loopback();
+    }
+    let by_x = headers.get_all("x-forwarded-proto").iter().map(|value| {
+        let protocols = value
+            .to_str()
+            .ok()?
+            .split(',')
+            .map(|word| word.trim_matches([' ', '\t']));
+        let mut protocols = protocols.map(is_https);
+        Some(protocols.all(|https| https))
+    });
+    let by_standard = headers.get_all(FORWARDED).iter().map(|value| {
+        let elements = value.to_str().ok()?.split(',');
+        let protocols = elements.filter_map(|element| {
+            element.split(';').find_map(|pair| {
+                let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
+                name.eq_ignore_ascii_case("proto").then(|| value.trim_matches('"'))
+            })
+        });
+        protocols
+            .map(is_https)
+            .fold(None, |all, one| Some(all.unwrap_or(true) && one))
+    });
+    let mut said = by_x.chain(by_standard).peekable();
+    match said.peek() {
+        Some(_) => said.all(|https| https == Some(true)),
+        // It says nothing of how it was asked, so only where it was asked from tells.
+        None => peer.is_loopback() && undisputed(headers, peer, trusted).is_some_and(|client| client.is_loopback()),
+    }
+}
+
+fn is_https(word: &str) -> bool {
+    word.eq_ignore_ascii_case("https")
+}
+
 /// `for=` of one element; RFC 7239 section 4 allows it once.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut found = None;
@@ -177,5 +217,55 @@ mod tests {
             "10.0.0.1",
         );
         check("10.0.0.1", &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")], "1.1.1.1");
+    }
+
+    #[test]
+    fn only_tls_or_loopback_from_end_to_end_is_confidential() {
+        let check = |peer: &str, fields: &[(&str, &str)], expected: bool| {
+            let trusted: Vec<IpNet> = ["10.0.0.0/8", "127.0.0.2/32"]
+                .map(|range| range.parse().unwrap())
+                .to_vec();
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                let name: HeaderName = name.parse().unwrap();
+                headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let found = is_confidential(&headers, peer.parse().unwrap(), &trusted);
+            assert_eq!(found, expected, "{peer} {fields:?}");
+        };
+        check("127.0.0.1", &[], true);
+        check("::1", &[], true);
+        check("::ffff:127.0.0.1", &[], true);
+        check("192.0.2.1", &[], false);
+        // Nobody believes a stranger.
+        check("192.0.2.1", &[("x-forwarded-proto", "https")], false);
+        check("192.0.2.1", &[("forwarded", "proto=https")], false);
+        check("10.0.0.1", &[("x-forwarded-proto", "https")], true);
+        check("10.0.0.1", &[("x-forwarded-proto", "HTTPS , https")], true);
+        check("10.0.0.1", &[("forwarded", "for=192.0.2.1;proto=https")], true);
+        check("10.0.0.1", &[("forwarded", "for=192.0.2.1; Proto=\"https\"")], true);
+        for fields in [
+            &[][..],
+            &[("x-forwarded-proto", "http")],
+            &[("x-forwarded-proto", "https, http")],
+            &[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")],
+            &[("x-forwarded-proto", "https"), ("forwarded", "proto=http")],
+            &[("x-forwarded-proto", "https"), ("forwarded", "for=192.0.2.1")],
+            &[("x-forwarded-proto", "\u{e9}")],
+            &[("x-forwarded-proto", "")],
+            &[("forwarded", "for=192.0.2.1")],
+            &[("forwarded", "proto=https, proto=http")],
+        ] {
+            check("10.0.0.1", fields, false);
+        }
+        // A proxy on this machine that says nothing: only where it was asked from here.
+        check("127.0.0.2", &[], true);
+        check("127.0.0.2", &[("x-forwarded-for", "127.0.0.1")], true);
+        check("127.0.0.2", &[("x-forwarded-for", "192.0.2.1")], false);
+        check(
+            "127.0.0.2",
+            &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")],
+            false,
+        );
     }
 }

@@ -1,7 +1,10 @@
-//! Which paths answer out of memory, and with what? They exist when the configuration asks for them, and are recorded
-//! and counted under names of their own.
+//! Which paths does the gate answer itself, and with what? They exist when the configuration asks for them, and are
+//! recorded and counted under names of their own.
 
+use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
+use crate::config::built_in::Endpoint;
+use crate::config::built_in::EndpointKind;
 use crate::model::names::Name;
 use crate::observe::metrics::AnswerLabel;
 use crate::observe::metrics::RouteMetrics;
@@ -22,15 +25,25 @@ use std::sync::Arc;
 pub struct BuiltIns {
     /// By path; the few of one path are told apart by host.
     by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>>,
+    /// Those with a segment that may be anything.
+    by_segment: Vec<(BuiltInPath, Arc<BuiltIn>)>,
 }
 
-/// A path that answers with a document.
+/// A path that is the gate's own.
 pub struct BuiltIn {
     pub name: Name,
     pub metrics: Arc<RouteMetrics>,
     /// `None`: whatever host is asked for.
     host: Option<Box<str>>,
-    document: Document,
+    answers: Answers,
+}
+
+/// What a path of the gate's own answers with.
+#[derive(Clone)]
+pub enum Answers {
+    Document(Document),
+    /// Whatever the control side says.
+    Control(Endpoint),
 }
 
 /// A public JSON document.
@@ -46,23 +59,28 @@ pub enum Document {
 }
 
 /// What a document can be asked with (RFC 9110 section 9.3).
-pub const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+const POST: [Method; 1] = [Method::POST];
 
 /// A page asks for permission to read what anybody may read: a client in a browser that looks for its issuer.
-const ANY: HeaderValue = HeaderValue::from_static("*");
+pub const ANY: HeaderValue = HeaderValue::from_static("*");
 
 impl BuiltIns {
-    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Document)>) -> Self {
-        let mut by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>> = HashMap::new();
-        for (route, metrics, document) in built_ins {
-            by_path.entry(route.path.into()).or_default().push(Arc::new(BuiltIn {
+    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Answers)>) -> Self {
+        let mut all = Self::default();
+        for (route, metrics, answers) in built_ins {
+            let built_in = Arc::new(BuiltIn {
                 name: route.name,
                 metrics,
                 host: route.host.map(Into::into),
-                document,
-            }));
+                answers,
+            });
+            match route.path {
+                BuiltInPath::Exact(path) => all.by_path.entry(path.into()).or_default().push(built_in),
+                path @ BuiltInPath::Segment { .. } => all.by_segment.push((path, built_in)),
+            }
         }
-        Self { by_path }
+        all
     }
 
     /// The one for `path` (in normal form) at `host` (lower case, without port). It comes before every route, so that
@@ -71,19 +89,45 @@ impl BuiltIns {
         if self.by_path.is_empty() {
             return None;
         }
-        let at_path = self.by_path.get(path)?;
+        let at_path = self.by_path.get(path).into_iter().flatten();
+        let with_segment = self.by_segment.iter().filter(|(own, _)| own.matches(path));
         at_path
-            .iter()
+            .chain(with_segment.map(|(_, built_in)| built_in))
             .find(|built_in| built_in.host.as_deref().is_none_or(|own| own == host))
     }
 }
 
 impl BuiltIn {
+    pub const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// What it can be asked with.
+    pub const fn methods(&self) -> &'static [Method] {
+        match &self.answers {
+            Answers::Document(_) => &METHODS,
+            Answers::Control(endpoint) => match endpoint.kind {
+                EndpointKind::Metadata => &METHODS,
+                EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => &POST,
+            },
+        }
+    }
+
+    /// Whether anybody may read it, pages of whatever origin among them.
+    pub const fn is_public(&self) -> bool {
+        match &self.answers {
+            Answers::Document(_) => true,
+            Answers::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
+        }
+    }
+}
+
+impl Document {
     /// The document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
     pub fn answer(&self, head: bool) -> OwnAnswer {
-        let (json, max_age) = match &self.document {
-            Document::Fixed { json, max_age } => (json.clone(), max_age),
-            Document::Changing { json, max_age } => (Bytes::clone(&json.load()), max_age),
+        let (json, max_age) = match self {
+            Self::Fixed { json, max_age } => (json.clone(), max_age),
+            Self::Changing { json, max_age } => (Bytes::clone(&json.load()), max_age),
         };
         OwnAnswer {
             kind: AnswerLabel::Document,
@@ -97,7 +141,9 @@ impl BuiltIn {
             body: if head { Bytes::new() } else { json },
         }
     }
+}
 
+impl BuiltIn {
     /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
     pub fn preflight(&self, asked: &http::HeaderMap) -> OwnAnswer {
         let mut headers: Vec<(HeaderName, HeaderValue)> = vec![

@@ -9,9 +9,9 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::model::directory::KeyEntry;
 use crate::model::directory::KeyOrigin;
-use crate::model::directory::KeyState;
 use crate::model::scope::ScopeSet;
 use crate::proxy::authenticate::ApiKeyIdentity;
+use crate::proxy::authenticate::Holding;
 use crate::proxy::authenticate::Identity;
 use quick_cache::sync::Cache;
 use std::net::IpAddr;
@@ -81,7 +81,8 @@ impl ApiKeyAuthenticator {
         }
     }
 
-    /// Checks `text` and returns who presented it from `client_ip`, `None` where that is not known for sure.
+    /// Checks `text` and returns who presented it from `client_ip`, `None` where that is not known for sure; and under which
+    /// subscription, where it is under one.
     ///
     /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry and
     /// address are looked at once the secret is proved, so nobody else can learn them.
@@ -93,7 +94,7 @@ impl ApiKeyAuthenticator {
         text: &str,
         client_ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Arc<Identity>, ApiKeyError> {
+    ) -> Result<(Arc<Identity>, Option<Holding>), ApiKeyError> {
         let claim = self.claim(text)?;
         let entry = self
             .directory
@@ -106,7 +107,7 @@ impl ApiKeyAuthenticator {
             Some(_) => return Err(ApiKeyError::WrongSecret),
             None => return Err(ApiKeyError::Unknown),
         };
-        if entry.record().state == KeyState::Revoked {
+        if entry.is_revoked(now) {
             return Err(ApiKeyError::Revoked(claim.id));
         }
         if entry.is_expired(now) {
@@ -115,7 +116,8 @@ impl ApiKeyAuthenticator {
         if !entry.allows(client_ip) {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
-        Ok(self.identity(claim.id, entry))
+        let holding = Holding::of_key(entry.record());
+        Ok((self.identity(claim.id, entry), holding))
     }
 
     /// Which entry `text` is meant to be, and the digest that would prove it.
@@ -177,6 +179,7 @@ mod tests {
     use crate::model::api_key::KeyEnvironment;
     use crate::model::api_key::system_random;
     use crate::model::directory::KeyRecord;
+    use crate::model::directory::KeyState;
     use crate::model::secret::Secret;
 
     struct Fixture {
@@ -203,6 +206,8 @@ mod tests {
             client: Some("billing".into()),
             organization: None,
             addresses: Box::default(),
+            subscription: None,
+            ends_at: None,
         };
         change(&mut record);
         let directory = Arc::new(Directory::new());
@@ -218,6 +223,7 @@ mod tests {
         fn ask(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
             self.authenticator
                 .authenticate(text, Some([192, 0, 2, 1].into()), Timestamp::from_unix_secs(now))
+                .map(|(identity, _)| identity)
         }
 
         #[track_caller]

@@ -46,6 +46,8 @@ pub struct TokenIdentity {
     pub audiences: Vec<String>,
     /// What rules ask about and upstreams are told; see [`crate::proxy::authenticate::ClaimPicks`].
     pub claims: PickedClaims,
+    /// `iat`, where there is one.
+    pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
     /// `expires_at` and the issuer's skew: the last instant at which the token counts.
     pub usable_until: Timestamp,
@@ -75,6 +77,8 @@ pub struct Identity {
     pub issuer: Option<Name>,
     pub scopes: ScopeSet,
     pub audiences: Box<[Box<str>]>,
+    /// Of a token that says so.
+    pub issued_at: Option<Timestamp>,
     /// The credential's own expiry; `None` for a key that never expires.
     pub expires_at: Option<Timestamp>,
     /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
@@ -164,6 +168,7 @@ impl Identity {
             issuer: Some(issuer),
             scopes: token.scopes,
             audiences: token.audiences.into_iter().map(Into::into).collect(),
+            issued_at: token.issued_at,
             expires_at: Some(token.expires_at),
             usable_until: Some(token.usable_until),
             claims: token.claims,
@@ -185,6 +190,7 @@ impl Identity {
             issuer: _,
             scopes,
             audiences,
+            issued_at: _,
             expires_at: _,
             usable_until: _,
             claims,
@@ -243,6 +249,7 @@ impl Identity {
             issuer: None,
             scopes: key.scopes,
             audiences: Box::default(),
+            issued_at: None,
             expires_at: key.expires_at,
             usable_until: key.expires_at,
             claims: PickedClaims::default(),

@@ -127,7 +127,8 @@ enum Rules {
         /// How long a key id confirmed to be absent is believed to stay so.
         miss_ttl: Duration,
     },
-    /// In files, read again as soon as they change: nothing is gained by asking, and an unchanged file is not stale.
+    /// In files, read again as soon as they change, or in this process: nothing is gained by asking, and what did not
+    /// change is not stale.
     Local,
 }
 
@@ -162,7 +163,8 @@ impl IssuerKeys {
                 miss_ttl: url.min_refresh,
             },
             // An issuer that is asked has no keys, and a set that is never filled verifies nothing.
-            KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) => Rules::Local,
+            // Our own are put in place before anything is signed with them.
+            KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => Rules::Local,
         };
         Self {
             rules,

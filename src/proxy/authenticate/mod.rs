@@ -8,7 +8,10 @@ pub mod introspection;
 pub mod issuer;
 pub mod jwks_cache;
 pub mod api_key;
+pub mod holding;
+pub mod own;
 
+pub use holding::Holding;
 pub use identity::ApiKeyIdentity;
 pub use identity::BucketKeys;
 pub use identity::CredentialType;
@@ -21,6 +24,8 @@ pub use picked::ClaimPicks;
 pub use picked::PickedClaims;
 
 use crate::model::clock::Now;
+use crate::model::clock::Timestamp;
+use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::model::secret::Secret;
 use crate::proxy::authenticate::api_key::ApiKeyError;
@@ -33,6 +38,7 @@ use crate::proxy::authenticate::issuer::IssuerState;
 use crate::proxy::authenticate::issuer::Proof;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::jwks_cache::UnknownKid;
+use crate::proxy::authenticate::own::OwnTokenError;
 use crate::proxy::authenticate::token::ParsedToken;
 use crate::proxy::authenticate::token::TokenError;
 use crate::proxy::authenticate::verified::Remembered;
@@ -48,9 +54,16 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Principal {
     identity: Arc<Identity>,
+    holding: Option<Holding>,
 }
 
 impl Principal {
+    /// The subscription that the credential is under; `None` for one that Keygate did not issue, and for keys of the keys
+    /// file.
+    pub const fn holding(&self) -> Option<&Holding> {
+        self.holding.as_ref()
+    }
+
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -90,6 +103,8 @@ pub enum Refusal {
     Asked(NotGood),
     #[error(transparent)]
     ApiKey(ApiKeyError),
+    #[error(transparent)]
+    Own(OwnTokenError),
     #[error("the token names an issuer that this route does not trust")]
     UnknownIssuer,
     #[error("the token is meant for another audience")]
@@ -103,6 +118,7 @@ impl Refusal {
             Self::Token(error) => error.reason(),
             Self::Asked(refused) => refused.reason(),
             Self::ApiKey(error) => error.reason(),
+            Self::Own(error) => error.reason(),
             Self::UnknownIssuer => "unknown_issuer",
             Self::WrongAudience => "wrong_audience",
         }
@@ -155,10 +171,13 @@ impl std::fmt::Debug for Need {
 pub fn kind_of(credential: &Credential<'_>, route: &Route) -> CredentialType {
     match credential {
         Credential::ApiKey(_) => CredentialType::ApiKey,
-        Credential::Bearer(token) => match asked_issuer(route).is_some() && !has_three_parts(token) {
-            true => CredentialType::Opaque,
-            false => CredentialType::Jwt,
-        },
+        Credential::Bearer(token) => {
+            let asked = asked_issuer(route).is_some() && !has_three_parts(token);
+            match asked || own::is_opaque(token, route) {
+                true => CredentialType::Opaque,
+                false => CredentialType::Jwt,
+            }
+        }
     }
 }
 
@@ -176,14 +195,40 @@ pub fn authenticate(
     answered: Option<&Answered>,
     now: Now,
 ) -> Result<Principal, Failure> {
-    let identity = match credential {
+    let (identity, holding) = match credential {
         Credential::ApiKey(text) => {
             let authenticated = snapshot.api_keys.authenticate(text, client_ip, now.wall);
             authenticated.map_err(|error| Failure::Refused(Refusal::ApiKey(error)))?
         }
-        Credential::Bearer(token) => bearer(token, route, live, answered, now)?,
+        Credential::Bearer(token) => {
+            let identity = match &route.own_issuer {
+                Some(issuer) if own::is_opaque(token, route) => {
+                    let found = snapshot.opaque_tokens.authenticate(token, issuer, now.wall);
+                    let identity = found.map_err(|error| Failure::Refused(Refusal::Own(error)))?;
+                    for_audience(identity, issuer, route)?
+                }
+                Some(_) | None => bearer(token, route, live, answered, now)?,
+            };
+            // Remembered or not: whether the client and the token are still believed is looked up each time.
+            let holding = match own::is_own(&identity, route) {
+                true => Some(
+                    own::holding(&identity, &live.directory).map_err(|error| Failure::Refused(Refusal::Own(error)))?,
+                ),
+                false => None,
+            };
+            (identity, holding)
+        }
     };
-    Ok(Principal { identity })
+    Ok(Principal { identity, holding })
+}
+
+/// Whether a principal's credential was not revoked since. Keys of the keys file can be, and whatever Keygate issued.
+pub fn still_believed(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
+    match (principal.identity.api_key_id(), &principal.holding) {
+        (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),
+        (None, Some(_)) => own::holding(&principal.identity, directory).is_ok(),
+        (None, None) => true,
+    }
 }
 
 /// The issuer of the route that `credential` names, whether or not it is good: a JWT by its `iss`, any other token because
@@ -192,6 +237,11 @@ pub fn named_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option
     let Credential::Bearer(token) = credential else {
         return None;
     };
+    if let Some(own) = &route.own_issuer
+        && own::is_opaque(token, route)
+    {
+        return Some(own.name());
+    }
     let issuer = match ParsedToken::parse(token) {
         Ok(parsed) => issuer_named(&parsed, route)?,
         Err(_) => asked_issuer(route)?.0,

@@ -149,6 +149,7 @@ impl TokenRules {
             scopes: claims.scopes(&self.scope_claims)?,
             audiences,
             claims: claims.picked(&self.picks)?,
+            issued_at: claims.time("iat")?,
             expires_at,
             usable_until: self.usable_until(expires_at),
         })

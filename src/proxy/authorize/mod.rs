@@ -1,9 +1,12 @@
 //! Whether that principal may; gives [`Entitlement`].
 
 pub mod requirement;
+pub mod subscription;
 
 pub use requirement::Forbidden;
 pub use requirement::Requirement;
+pub use subscription::Plans;
+pub use subscription::SubscriptionError;
 
 use crate::proxy::authenticate::Principal;
 use http::Method;

@@ -98,6 +98,8 @@ pub async fn run(
             KeySource::Pem(_) => {}
             // Has none.
             KeySource::Introspection(_) => {}
+            // Put in place by whoever makes them.
+            KeySource::Own => {}
         }
     };
     tokio::select! {

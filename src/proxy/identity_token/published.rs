@@ -27,7 +27,7 @@ pub enum KeyOrigin {
     Made,
 }
 
-/// The key set (RFC 7517 section 5) that upstreams verify identity tokens with.
+/// The key set (RFC 7517 section 5) that upstreams verify identity tokens with, and others access tokens of ours.
 #[derive(Debug)]
 pub struct Published {
     document: Arc<ArcSwap<Bytes>>,
@@ -38,6 +38,8 @@ pub struct Published {
 struct Keys {
     current: Option<(Arc<Signer>, KeyOrigin)>,
     retired: Vec<Retired>,
+    /// Those that access tokens of the gate's own are signed with.
+    access: Vec<Value>,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,13 @@ impl Published {
         self.publish(&mut keys, now);
     }
 
+    /// Publishes the keys that access tokens are signed with beside the others, in place of those before.
+    pub fn replace_access_keys(&self, keys: Vec<Value>, now: Timestamp) {
+        let mut held = self.lock();
+        held.access = keys;
+        self.publish(&mut held, now);
+    }
+
     /// Forgets the keys whose last token is over.
     pub fn sweep(&self, now: Timestamp) {
         let mut keys = self.lock();
@@ -112,6 +121,10 @@ impl Published {
 fn document(keys: &Keys) -> Bytes {
     let current = keys.current.as_ref().map(|(signer, _)| signer.key().public_jwk());
     let retired = keys.retired.iter().map(|retired| retired.jwk.clone());
-    let set: Vec<Value> = current.into_iter().chain(retired).collect();
+    let set: Vec<Value> = current
+        .into_iter()
+        .chain(retired)
+        .chain(keys.access.iter().cloned())
+        .collect();
     Bytes::from(json!({ "keys": set }).to_string())
 }

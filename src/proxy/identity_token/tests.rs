@@ -50,6 +50,7 @@ fn signer(ttl: Duration) -> Signer {
 /// Of a token that expires at `expires_at` and counts for `skew` longer.
 fn identity(expires_at: Timestamp, skew: Duration) -> Arc<Identity> {
     let token = TokenIdentity {
+        issued_at: None,
         credential_type: Default::default(),
         subject: Some("alice".to_owned()),
         client_id: Some("app-1".to_owned()),

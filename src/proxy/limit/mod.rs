@@ -3,7 +3,10 @@
 pub mod failures;
 pub mod headers;
 pub mod keyed;
+pub mod plan;
 pub mod quota;
+
+pub use plan::PlanLimits;
 
 use crate::config::Limit;
 use crate::config::LimitBy;
@@ -161,25 +164,53 @@ pub struct Subject<'a> {
 /// # Errors
 /// The limit that has to be waited for longest.
 pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
-    let Some(tightest) = peek_all(limits, subject, now)? else {
+    spend_both(limits, &[], subject, now)
+}
+
+/// The same out of the limits of a route and of a plan, as if they were one list. What stands in both is spent once.
+///
+/// # Errors
+/// Those of [`spend`].
+pub fn spend_both(
+    of_route: &[CompiledLimit],
+    of_plan: &[CompiledLimit],
+    subject: Subject<'_>,
+    now: Tick,
+) -> Result<Admission, Spent> {
+    let limits = both(of_route, of_plan);
+    let Some(tightest) = peek_all(limits.clone(), subject, now)? else {
         return Ok(Admission { closest: None });
     };
     // The tightest first: it is the one a race can be lost on, and then there is nothing to give back.
-    let (before, rest) = limits.split_at(tightest);
-    let (first, after) = rest.split_at(1);
+    let first = limits.clone().skip(tightest).take(1);
+    let before = limits.clone().take(tightest);
+    let after = limits.skip(tightest + 1);
     let mut closest = None;
-    spend_each(first.iter().chain(before).chain(after), subject, now, &mut closest)?;
+    spend_each(first.chain(before).chain(after), subject, now, &mut closest)?;
     Ok(Admission {
         closest: closest
             .map(|(limit, level): (&CompiledLimit, Level)| limit.facts(level.remaining, level.refill_after)),
     })
 }
 
+/// The limits of a route, and those of a plan that are not among them.
+pub fn both<'a>(
+    of_route: &'a [CompiledLimit],
+    of_plan: &'a [CompiledLimit],
+) -> impl Iterator<Item = &'a CompiledLimit> + Clone {
+    let is_new = move |limit: &&CompiledLimit| !of_route.iter().any(|known| Arc::ptr_eq(&known.state, &limit.state));
+    of_route.iter().chain(of_plan.iter().filter(is_new))
+}
+
 /// The place of the limit with the least left; `None` where there are no limits.
-fn peek_all(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Option<usize>, Spent> {
+fn peek_all<'a>(
+    limits: impl Iterator<Item = &'a CompiledLimit>,
+    subject: Subject<'_>,
+    now: Tick,
+) -> Result<Option<usize>, Spent> {
     let mut tightest: Option<(usize, Level)> = None;
     let mut longest: Option<(&CompiledLimit, Duration)> = None;
-    for (index, limit) in limits.iter().enumerate() {
+    for (index, limit) in limits.enumerate() {
         match limit.state.buckets.peek(&limit.quota, key(&limit.by, subject), now) {
             Ok(level) if tightest.is_none_or(|(_, least)| is_closer(level, least)) => tightest = Some((index, level)),
             Ok(_) => {}

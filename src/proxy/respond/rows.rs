@@ -154,6 +154,10 @@ pub const ROWS: &[Row] = &[
     r("token_required_claim", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_inactive", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_not_bearer", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_unknown", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("client_unknown", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("token_revoked", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
+    r("client_tokens_revoked", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_expired", 401, "token-expired", "Token expired", "The token has expired; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("api_key_malformed", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
     r("api_key_checksum", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error, false),
@@ -167,6 +171,17 @@ pub const ROWS: &[Row] = &[
     r("introspection_unavailable", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_suspended", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_busy", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    // The credential is proved, so whoever holds it may know how the subscription stands (SPEC 5).
+    r("subscription_pending", 403, "subscription-pending", "Subscription pending", "The credential is good, but its subscription is not approved yet.", None, Challenge::None, false),
+    r("subscription_provisioning_failed", 403, "subscription-provisioning-failed", "Subscription not set up", "The credential is good, but its subscription could not be set up; ask the operator of this API.", None, Challenge::None, false),
+    r("subscription_cancelled", 403, "subscription-cancelled", "Subscription cancelled", "The subscription of this credential is cancelled.", None, Challenge::None, false),
+    r("payment_due", 403, "payment-due", "Payment due", "The credential is good, but its subscription is not paid for; sandbox credentials still count.", None, Challenge::None, false),
+    r("plan_not_released", 403, "plan-not-released", "Plan not released", "The credential is good, but its plan is not released yet; sandbox credentials count.", None, Challenge::None, false),
+    r("sandbox_only", 403, "sandbox-only", "Sandbox only", "The subscription is one for sandbox credentials.", None, Challenge::None, false),
+    r("plan_gone", 403, "plan-gone", "Plan gone", "The plan of this subscription is not offered any more.", None, Challenge::None, false),
+    r("credential_not_in_plan", 401, "credential-not-in-plan", "Credential not in the plan", "The plan of this subscription does not have credentials of this type.", Some("invalid_token"), Challenge::Error, false),
+    r("subscription_required", 403, "subscription-required", "Subscription required", "This resource needs a subscription under another plan.", None, Challenge::None, false),
+    r("subscription_unknown", 503, "subscription-unknown", "Subscription cannot be checked now", "The gateway does not know the subscription of this credential; the same request may succeed soon.", None, Challenge::None, false),
     // Whether it may, and now.
     r("insufficient_scope", 403, "insufficient-scope", "Insufficient scope", "The credential lacks a scope that this resource needs; see `scope`.", Some("insufficient_scope"), Challenge::Scope, false),
     r("client_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
@@ -174,6 +189,9 @@ pub const ROWS: &[Row] = &[
     r("organization_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("claim_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("limit_spent", 429, "limit-spent", "Limit spent", "Too many requests; try again after the time in Retry-After.", None, Challenge::None, false),
+    // The gate's own endpoints (RFC 6749 section 3.2).
+    r("clear_text", 400, "clear-text", "Clear text", "Secrets are taken over TLS alone; use https.", Some("invalid_request"), Challenge::None, false),
+    r("control_unavailable", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     // Forwarding.
     r("identity_token_unsigned", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, false),
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),

@@ -9,6 +9,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
+use crate::model::subscription::Standing;
 use crate::proxy::accept::AcceptError;
 use crate::proxy::accept::HeadError;
 use crate::proxy::accept::normalize::PathError;
@@ -17,8 +18,10 @@ use crate::proxy::authenticate::Refusal;
 use crate::proxy::authenticate::api_key::ApiKeyError;
 use crate::proxy::authenticate::introspection::NotGood;
 use crate::proxy::authenticate::introspection::Unavailable;
+use crate::proxy::authenticate::own::OwnTokenError;
 use crate::proxy::authenticate::token::TokenError;
 use crate::proxy::authorize::Forbidden;
+use crate::proxy::authorize::SubscriptionError;
 use crate::proxy::intake::IntakeError;
 use crate::proxy::limit;
 use crate::proxy::limit::CompiledLimit;
@@ -130,6 +133,35 @@ fn not_goods() -> Vec<NotGood> {
     )
 }
 
+fn owns() -> Vec<OwnTokenError> {
+    use OwnTokenError as E;
+    all!(OwnTokenError:
+        E::Unknown => E::Unknown, E::Expired => E::Expired, E::UnknownClient => E::UnknownClient,
+        E::Revoked => E::Revoked, E::ClientRevoked => E::ClientRevoked,
+    )
+}
+
+fn standings() -> Vec<SubscriptionError> {
+    use Standing as E;
+    let standings = all!(Standing:
+        // None to refuse for; if it ever were, the answer is that we do not know.
+        E::Good => E::Good, E::Pending => E::Pending, E::ProvisioningFailed => E::ProvisioningFailed,
+        E::Cancelled => E::Cancelled, E::PaymentDue => E::PaymentDue, E::NotReleased => E::NotReleased,
+        E::SandboxOnly => E::SandboxOnly, E::PlanGone => E::PlanGone,
+    );
+    let others = all!(SubscriptionError:
+        SubscriptionError::NotInForce(_) => SubscriptionError::NotInForce(Standing::Cancelled),
+        SubscriptionError::NotInPlan => SubscriptionError::NotInPlan,
+        SubscriptionError::Required => SubscriptionError::Required,
+        SubscriptionError::Unknown => SubscriptionError::Unknown,
+    );
+    standings
+        .into_iter()
+        .map(SubscriptionError::NotInForce)
+        .chain(others)
+        .collect()
+}
+
 fn unavailables() -> Vec<Unavailable> {
     use Unavailable as E;
     all!(Unavailable: E::NoAnswer => E::NoAnswer, E::Suspended => E::Suspended, E::Busy => E::Busy)
@@ -139,13 +171,14 @@ fn refusals() -> Vec<Refusal> {
     use Refusal as E;
     let others = all!(Refusal:
         E::Token(_) => E::Token(TokenError::Type), E::Asked(_) => E::Asked(NotGood::Inactive),
-        E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown),
+        E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown), E::Own(_) => E::Own(OwnTokenError::Unknown),
         E::UnknownIssuer => E::UnknownIssuer, E::WrongAudience => E::WrongAudience,
     );
     let tokens = tokens().into_iter().map(E::Token);
     tokens
         .chain(not_goods().into_iter().map(E::Asked))
         .chain(api_keys().into_iter().map(E::ApiKey))
+        .chain(owns().into_iter().map(E::Own))
         .chain(others)
         .collect()
 }
@@ -192,6 +225,8 @@ fn denials() -> Vec<Denial> {
         D::KeysUnavailable => D::KeysUnavailable,
         D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoAnswer),
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
+        D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
+        D::ControlUnavailable => D::ControlUnavailable,
         D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
         D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
         D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
@@ -209,6 +244,7 @@ fn denials() -> Vec<Denial> {
         .chain(accepts)
         .chain(intakes)
         .chain(forbidden)
+        .chain(standings().into_iter().map(D::Subscription))
         .chain(refusals)
         .chain(cors.into_iter().map(D::Cors))
         .chain(unavailables().into_iter().map(D::IntrospectionUnavailable))

@@ -241,6 +241,8 @@ impl Compiler {
             client: client.map(|text| self.share_text(text)),
             organization: organization.map(|text| self.share_text(text)),
             addresses: addresses.into(),
+            subscription: None,
+            ends_at: None,
         })
     }
 

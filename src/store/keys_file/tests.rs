@@ -69,6 +69,8 @@ fn every_field_of_an_entry_is_read() {
             client: Some("billing".into()),
             organization: Some("acme".into()),
             addresses: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()].into(),
+            subscription: None,
+            ends_at: None,
         }
     );
 }
@@ -297,6 +299,8 @@ fn new_record(name: &str) -> KeyRecord {
         client: Some("billing # 1".into()),
         organization: Some("\"acme\": [x]".into()),
         addresses: vec!["10.0.0.0/8".parse().unwrap()].into(),
+        subscription: None,
+        ends_at: None,
     }
 }
 

@@ -31,7 +31,35 @@ use std::sync::mpsc;
 const GOLDEN: &str = "tests/data/refusals.txt";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. Their text is in the golden file beside `respond.rs`.
-const NOT_OVER_THE_WIRE: [(&str, &str); 16] = [
+const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
+    ("token_unknown", "it takes a store; caused in `issuing`"),
+    ("client_unknown", "it takes a store; caused in `issuing`"),
+    ("token_revoked", "it takes a store; caused in `issuing`"),
+    ("client_tokens_revoked", "it takes a store; caused in `issuing`"),
+    ("subscription_pending", "it takes a store; caused in `issuing`"),
+    (
+        "subscription_provisioning_failed",
+        "it takes a store; caused in `issuing`",
+    ),
+    ("subscription_cancelled", "it takes a store; caused in `issuing`"),
+    ("payment_due", "it takes a store; caused in `issuing`"),
+    ("plan_not_released", "it takes a store; caused in `issuing`"),
+    ("sandbox_only", "it takes a store; caused in `issuing`"),
+    ("plan_gone", "it takes a store; caused in `issuing`"),
+    ("credential_not_in_plan", "it takes a store; caused in `issuing`"),
+    ("subscription_required", "it takes a store; caused in `issuing`"),
+    (
+        "subscription_unknown",
+        "a key of the store always has its subscription there; see `in_force`",
+    ),
+    (
+        "clear_text",
+        "it takes a client that is not on loopback; caused in `issuing`",
+    ),
+    (
+        "control_unavailable",
+        "it takes a control side that is gone; caused in `issuing`",
+    ),
     (
         "framing",
         "what it refuses, the check of the head has refused before; it is for callers without that check",

@@ -1,0 +1,79 @@
+//! What does a plan give, and what did it give before?
+
+use crate::compare::Side;
+use crate::compare::finding::listed;
+use crate::compare::limit;
+use crate::config::Limit;
+use crate::model::plan::Approval;
+use crate::model::plan::CredentialKind;
+use crate::model::plan::Payment;
+use crate::model::plan::Plan;
+use crate::model::scope::ScopeSet;
+
+/// Calls `report` with everything in which `now` gives more than `before` did.
+pub(in crate::compare) fn compare(
+    (old, before): (Side<'_>, &Plan),
+    (new, now): (Side<'_>, &Plan),
+    report: &mut dyn FnMut([&str; 2], String, String),
+) {
+    // Every field is named: whether a new one widens a plan is decided here, or the build fails.
+    let Plan {
+        name,
+        credentials,
+        scopes,
+        limits: _,
+        payment,
+        released,
+        approval,
+        // How many keys there are says nothing of what one of them may do.
+        keys_max: _,
+    } = now;
+    let mut report = |key: &str, was: String, is: String| report(["plans", &format!("{name}.{key}")], was, is);
+    let gained = |kind: &CredentialKind| credentials.contains(*kind) && !before.credentials.contains(*kind);
+    if CredentialKind::ALL.iter().any(gained) {
+        let words = |plan: &Plan| {
+            listed(
+                CredentialKind::ALL
+                    .iter()
+                    .filter(|kind| plan.credentials.contains(**kind)),
+            )
+        };
+        report("credentials", words(before), words(now));
+    }
+    if let Some(was) = &before.scopes
+        && !scopes
+            .as_ref()
+            .is_some_and(|is| is.iter().all(|scope| was.contains(scope)))
+    {
+        let any = || "any".to_owned();
+        report(
+            "scopes",
+            was.to_string(),
+            scopes.as_ref().map_or_else(any, ScopeSet::to_string),
+        );
+    }
+    let limits = |side: Side<'_>, plan: &Plan| -> Vec<Limit> {
+        plan.limits
+            .iter()
+            .filter_map(|name| side.config.limits.get(name).cloned())
+            .collect()
+    };
+    let (was, is) = (limits(old, before), limits(new, now));
+    let gone = limit::gone(&was.iter().collect::<Vec<_>>(), &is.iter().collect::<Vec<_>>());
+    if !gone.is_empty() {
+        let words = |limits: &[Limit]| match limits.is_empty() {
+            true => "none".to_owned(),
+            false => listed(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota))),
+        };
+        report("limits", words(&was), words(&is));
+    }
+    if (before.payment, *payment) == (Payment::Required, Payment::None) {
+        report("payment", "required".to_owned(), "none".to_owned());
+    }
+    if *released && !before.released {
+        report("released", "false".to_owned(), "true".to_owned());
+    }
+    if (before.approval, *approval) == (Approval::Manual, Approval::Automatic) {
+        report("approval", "manual".to_owned(), "automatic".to_owned());
+    }
+}

@@ -1,0 +1,86 @@
+//! What does a client have to prove for a token, and what did it before?
+
+use crate::compare::limit::at_most;
+use crate::config::Dial;
+use crate::config::TokenEndpoint;
+use crate::config::token_endpoint::AssertionAudience;
+
+/// Calls `report` with everything in which `now` asks for less than `before` did.
+pub(in crate::compare) fn compare(
+    before: &TokenEndpoint,
+    now: &TokenEndpoint,
+    report: &mut dyn FnMut([&str; 2], String, String),
+) {
+    let TokenEndpoint {
+        // Who trusts this issuer, and with which audiences, is compared route by route.
+        issuer: _,
+        audiences: _,
+        // Each of them is good, and how keys lie on this machine asks nothing of a client.
+        algorithm: _,
+        wrapping_key: _,
+        rotate_every: _,
+        publish_before: _,
+        assertion_audience,
+        assertion_max_lifetime,
+        require_jti,
+        clock_skew,
+        allow_clear_text,
+        limit,
+        failures,
+        client_jwks,
+    } = now;
+    let mut report = |key: &str, was: String, is: String| report(["token_endpoint", key], was, is);
+    if (before.assertion_audience, *assertion_audience)
+        == (AssertionAudience::Issuer, AssertionAudience::IssuerOrEndpoint)
+    {
+        report(
+            "assertion_audience",
+            "issuer".to_owned(),
+            "issuer_or_endpoint".to_owned(),
+        );
+    }
+    for (key, was, is) in [
+        (
+            "assertion_max_lifetime",
+            before.assertion_max_lifetime,
+            *assertion_max_lifetime,
+        ),
+        ("clock_skew", before.clock_skew, *clock_skew),
+    ] {
+        if is > was {
+            report(key, format!("{was:?}"), format!("{is:?}"));
+        }
+    }
+    let Dial {
+        allow_http,
+        allow_private_addresses,
+        // Whom the operator trusts on the way is theirs to say; the certificate is checked either way.
+        ca_file: _,
+        proxy: _,
+        timeout: _,
+    } = client_jwks;
+    let was = &before.client_jwks;
+    for (key, was, is, strict) in [
+        ("require_jti", before.require_jti, *require_jti, true),
+        ("allow_clear_text", before.allow_clear_text, *allow_clear_text, false),
+        ("client_jwks.allow_http", was.allow_http, *allow_http, false),
+        (
+            "client_jwks.allow_private_addresses",
+            was.allow_private_addresses,
+            *allow_private_addresses,
+            false,
+        ),
+    ] {
+        if was == strict && is != strict {
+            report(key, was.to_string(), is.to_string());
+        }
+    }
+    for (key, was, is) in [
+        ("limit", before.limit, *limit),
+        ("failures", before.failures, *failures),
+    ] {
+        if !at_most(&is, &was) {
+            report(key, was.to_string(), is.to_string());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Plans: which credentials a subscription gets, how wide they are and how often they may be used.
+
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::read::At;
+use crate::config::read::Named;
+use crate::config::read::OneOrMany;
+use crate::config::read::OrWord;
+use crate::config::read::Texts;
+use crate::config::tree::NodeId;
+use crate::config::tree::ROOT;
+use crate::model::names::Name;
+use crate::model::plan::Approval;
+use crate::model::plan::CredentialKinds;
+use crate::model::plan::DEFAULT;
+use crate::model::plan::OPERATORS;
+use crate::model::plan::Payment;
+use crate::model::plan::Plan;
+use crate::model::scope::Scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+/// What subscriptions under a plan get. The plan, not the developer, says what a credential is made of.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Plan")]
+pub(in crate::config) struct Mirror {
+    /// What credentials are made of: `api_key`, `client_secret`, `private_key_jwt`, or several. Required.
+    #[schemars(required)]
+    credentials: Option<OneOrMany<At<Kind>>>,
+    /// The widest scopes that a credential can have. Default: whatever it was made with.
+    scopes: Option<Texts<Scope>>,
+    /// Names of limits, spent beside those of the route.
+    limits: Option<Texts<Name>>,
+    /// `required`: live credentials count only while the subscription is paid for. Default `none`.
+    payment: Option<Pay>,
+    /// `false`: sandbox credentials only. Default true.
+    released: Option<bool>,
+    /// `manual`: a new subscription is pending until somebody approves it. `automatic`: it is active at once. Default
+    /// `manual`.
+    approval: Option<Approve>,
+    /// API keys that one subscription may have at a time; `unlimited` for as many as it likes. Default 2: one, and the one
+    /// that will replace it.
+    keys_max: Option<At<OrWord<NonZeroU32, Unlimited>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "CredentialKind")]
+enum Kind {
+    ApiKey,
+    ClientSecret,
+    PrivateKeyJwt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Payment")]
+enum Pay {
+    None,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Approval")]
+enum Approve {
+    Automatic,
+    Manual,
+}
+
+/// `keys_max: unlimited`.
+#[derive(Debug)]
+struct Unlimited;
+
+impl crate::config::read::Word for Unlimited {
+    const WORD: &'static str = "unlimited";
+    const ELSE: &'static str = "a number from 1 on";
+}
+
+/// One, and the one that will replace it.
+const KEYS_MAX: u32 = 2;
+
+/// The plans of the file and the two that are always there: `default`, which the file may say otherwise, and that of the
+/// operators.
+pub(in crate::config) fn typed(
+    written: Option<Named<Name, Mirror>>,
+    has_store: bool,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Plan> {
+    let mut plans = BTreeMap::new();
+    for name in [DEFAULT, OPERATORS] {
+        let name: Name = name.parse().expect("it is a name");
+        plans.insert(name.clone(), Plan::open(name, CredentialKinds::ANY));
+    }
+    if written.is_some()
+        && !has_store
+        && let Some(at) = checker.tree.entry(ROOT, "plans")
+        && checker.tree.entry(ROOT, "store").is_none()
+    {
+        let problem = "subscriptions are under plans, and without a store there are none";
+        checker.error_with(
+            at,
+            "no-store",
+            problem,
+            "say where it is: `store: { path: keygate.db }`",
+        );
+    }
+    for (name, At { value: mirror, at }) in written.map(|plans| plans.0).unwrap_or_default() {
+        if name.as_str() == OPERATORS {
+            let problem = "`operators` is the built-in plan of those who administer the gate";
+            checker.error_with(at, "reserved-name", problem, "choose another name");
+            continue;
+        }
+        if let Some(plan) = plan(name.clone(), mirror, at, checker) {
+            plans.insert(name, plan);
+        }
+    }
+    plans
+}
+
+fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Plan> {
+    let hint = "`api_key`, `client_secret`, `private_key_jwt`, or a list of them";
+    let credentials = checker.need(at, "credentials", mirror.credentials, hint)?;
+    if let Some(scopes) = &mirror.scopes {
+        checker.no_doubles(&scopes.value);
+    }
+    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    for limit in &limits {
+        checker.refer("limits", "limit", limit);
+    }
+    checker.no_doubles(&limits);
+    Some(Plan {
+        name,
+        credentials: kinds(&credentials.0, checker),
+        scopes: mirror.scopes.map(|scopes| values(scopes.value).into_iter().collect()),
+        limits: values(limits),
+        payment: match mirror.payment {
+            Some(Pay::Required) => Payment::Required,
+            Some(Pay::None) | None => Payment::None,
+        },
+        released: mirror.released.unwrap_or(true),
+        approval: match mirror.approval {
+            Some(Approve::Automatic) => Approval::Automatic,
+            Some(Approve::Manual) | None => Approval::Manual,
+        },
+        keys_max: match mirror.keys_max.map(|most| most.value) {
+            None => Some(KEYS_MAX),
+            Some(OrWord::Word(_)) => None,
+            Some(OrWord::Value(most)) => Some(most.get()),
+        },
+    })
+}
+
+fn kinds(written: &[At<Kind>], checker: &mut Checker<'_>) -> CredentialKinds {
+    for (index, kind) in written.iter().enumerate() {
+        if written[..index].iter().any(|earlier| earlier.value == kind.value) {
+            let problem = checker.with_value(kind.at, "is in this list twice");
+            checker.error(kind.at, "duplicate-entry", problem);
+        }
+    }
+    let has = |kind| written.iter().any(|one| one.value == kind);
+    CredentialKinds {
+        api_key: has(Kind::ApiKey),
+        client_secret: has(Kind::ClientSecret),
+        private_key_jwt: has(Kind::PrivateKeyJwt),
+    }
+}
+
+/// The plans that a route asks for. Subscriptions to them come from the store.
+pub(in crate::config) fn of_route(written: Option<Texts<Name>>, checker: &mut Checker<'_>) -> Vec<Name> {
+    let Some(written) = written else {
+        return Vec::new();
+    };
+    let has_store = checker.tree.entry(ROOT, "store").is_some();
+    for plan in &written.value {
+        let built_in = [DEFAULT, OPERATORS].contains(&plan.get().as_str()) && has_store;
+        if !built_in {
+            checker.refer("plans", "plan", plan);
+        }
+    }
+    checker.no_doubles(&written.value);
+    values(written.value)
+}

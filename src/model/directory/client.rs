@@ -1,0 +1,51 @@
+//! What does the data side have to know of a client to believe its tokens?
+
+use crate::model::api_key::KeyEnvironment;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::model::plan::CredentialKind;
+
+/// A client. That it is disabled or deleted is not here: it then gets no new tokens, and those that are out stay good until
+/// they expire, unless `tokens_not_before` says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientEntry {
+    pub id: ClientId,
+    pub organization: Name,
+    pub subscription: SubscriptionId,
+    pub environment: KeyEnvironment,
+    /// How it proves itself, which its plan must allow.
+    pub kind: CredentialKind,
+    /// Tokens that were issued before this do not count.
+    pub tokens_not_before: Option<Timestamp>,
+}
+
+impl ClientEntry {
+    /// Whether a token counts that was issued at `issued_at`. A JWT says so in whole seconds: one of the same second as the
+    /// revocation may be from before it, and does not count.
+    pub fn believes_tokens_of(&self, issued_at: Timestamp) -> bool {
+        self.tokens_not_before.is_none_or(|not_before| issued_at >= not_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_the_second_in_which_tokens_were_revoked_does_not_count() {
+        let client = ClientEntry {
+            id: "client_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            subscription: "sub_1".parse().unwrap(),
+            environment: KeyEnvironment::Live,
+            kind: CredentialKind::ClientSecret,
+            tokens_not_before: Some(Timestamp::from_unix_millis(10_400)),
+        };
+        for (issued_at, counts) in [(9, false), (10, false), (11, true)] {
+            let issued_at = Timestamp::from_unix_secs(issued_at);
+            assert_eq!(client.believes_tokens_of(issued_at), counts, "{issued_at:?}");
+        }
+    }
+}

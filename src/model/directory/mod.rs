@@ -1,0 +1,560 @@
+//! Which credentials are there, and do they count? Read by every request, changed in place by whoever loads or changes
+//! them.
+//!
+//! Keys come from the keys file and from the store, side by side: loading the file again leaves the store's alone. What
+//! comes from the store carries the revision of its writing, and an older one never takes the place of a newer one, in
+//! whatever order they arrive.
+
+pub mod client;
+pub mod key;
+pub mod opaque;
+pub mod revoked;
+
+pub use client::ClientEntry;
+pub use key::KeyEntry;
+pub use key::KeyOrigin;
+pub use key::KeyRecord;
+pub use key::KeyState;
+pub use opaque::OpaqueToken;
+
+use crate::model::api_key::KeyDigest;
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::model::directory::key::Source;
+use crate::model::directory::revoked::RevokedTokens;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::scope::ScopeSet;
+use crate::model::subscription::Subscription;
+use dashmap::DashMap;
+use dashmap::DashSet;
+use dashmap::mapref::entry::Entry;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Keys, clients, subscriptions and tokens, each by its id.
+#[derive(Debug, Default)]
+pub struct Directory {
+    keys: DashMap<KeyId, Arc<KeyEntry>>,
+    /// Every id that was ever revoked here. A backup from before a revocation, put back, must not undo it (S078).
+    revoked: DashSet<KeyId>,
+    subscriptions: DashMap<SubscriptionId, Versioned<Arc<Subscription>>>,
+    clients: DashMap<ClientId, Versioned<Arc<ClientEntry>>>,
+    /// By the SHA-256 of their text.
+    opaque: DashMap<[u8; 32], Arc<OpaqueToken>>,
+    revoked_tokens: RevokedTokens,
+    /// One of each, so that keys with the same scopes share them.
+    scopes: DashSet<Arc<ScopeSet>>,
+}
+
+/// What was put, and which writing of it.
+#[derive(Debug)]
+struct Versioned<T> {
+    value: T,
+    revision: u64,
+}
+
+impl Directory {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn get(&self, id: &KeyId) -> Option<Arc<KeyEntry>> {
+        self.keys.get(id).map(|entry| Arc::clone(&entry))
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Looks at every key, in no order; for metrics and listings, not for requests.
+    pub fn for_each(&self, mut look: impl FnMut(&KeyEntry)) {
+        for entry in &self.keys {
+            look(entry.value());
+        }
+    }
+
+    /// Makes `records` all there is of the keys file. Keys that are not among them, and revocations, count from the instant
+    /// this returns. Keys that did not change keep their entry, and with it that they were seen expired. Keys of the store
+    /// stay as they are, and come before a key of the file with the same id; but a revocation holds wherever it is said.
+    ///
+    /// A key that was revoked once stays so, whatever `records` say of it. Returns how many such keys there were.
+    ///
+    /// Of two records with the same id the last one counts; a loader refuses such a set before it comes here.
+    pub fn replace(&self, records: Vec<KeyRecord>) -> usize {
+        let ids: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
+        self.keys
+            .retain(|id, entry| entry.source() != Source::File || ids.contains(id));
+        drop(ids);
+        // Revocations first: they are why anybody hurries.
+        let (revoked, rest): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| record.state == KeyState::Revoked);
+        for record in revoked {
+            self.revoke(record.id);
+            self.put_of_file(record);
+        }
+        let mut held = 0;
+        for record in rest {
+            held += usize::from(self.revoked.contains(&record.id));
+            self.put_of_file(record);
+        }
+        self.keys.shrink_to_fit();
+        held
+    }
+
+    /// Puts a key of the store in force, unless a later writing of it is there already. One that was revoked once stays so.
+    pub fn put_key(&self, mut record: KeyRecord, revision: u64) {
+        if record.state == KeyState::Revoked {
+            self.revoked.insert(record.id);
+        }
+        record.scopes = self.shared_scopes(record.scopes);
+        // The subscription's own texts, which all of its keys share.
+        let known = record.subscription.as_ref().and_then(|id| self.subscription(id));
+        if let Some(known) = known {
+            record.subscription = Some(known.id.clone());
+            record.organization = match record.organization {
+                Some(own) if *own == *known.organization.as_str() => Some(Arc::clone(known.organization.shared())),
+                own => own,
+            };
+        }
+        self.put(record, Source::Store(revision));
+    }
+
+    /// From now on the key is revoked, wherever it comes from, and whatever is loaded or restored later.
+    pub fn revoke(&self, id: KeyId) {
+        self.revoked.insert(id);
+        if let Some(mut entry) = self.keys.get_mut(&id)
+            && entry.record().state != KeyState::Revoked
+        {
+            let revoked = KeyRecord {
+                state: KeyState::Revoked,
+                ..entry.record().clone()
+            };
+            let changed = KeyEntry::new(revoked, entry.source(), Some(&entry));
+            *entry = Arc::new(changed);
+        }
+    }
+
+    fn put_of_file(&self, record: KeyRecord) {
+        self.put(record, Source::File);
+    }
+
+    fn put(&self, mut record: KeyRecord, source: Source) {
+        match self.keys.entry(record.id) {
+            Entry::Occupied(mut known) => {
+                let before = known.get();
+                if !source.replaces(before.source()) {
+                    return;
+                }
+                // Looked at while the entry is held: a revocation that comes now waits, and finds the new entry.
+                if self.revoked.contains(&record.id) {
+                    record.state = KeyState::Revoked;
+                }
+                if before.record() == &record && before.source() == source {
+                    return;
+                }
+                let entry = Arc::new(KeyEntry::new(record, source, Some(before)));
+                known.insert(entry);
+            }
+            Entry::Vacant(vacant) => {
+                if self.revoked.contains(&record.id) {
+                    record.state = KeyState::Revoked;
+                }
+                vacant.insert(Arc::new(KeyEntry::new(record, source, None)));
+            }
+        }
+    }
+
+    fn shared_scopes(&self, scopes: Arc<ScopeSet>) -> Arc<ScopeSet> {
+        if let Some(known) = self.scopes.get(&scopes) {
+            return Arc::clone(&known);
+        }
+        self.scopes.insert(Arc::clone(&scopes));
+        scopes
+    }
+
+    pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.subscriptions.get(id).map(|known| Arc::clone(&known.value))
+    }
+
+    /// Puts a subscription in force, unless a later writing of it is there already.
+    pub fn put_subscription(&self, subscription: Subscription, revision: u64) {
+        put_newer(
+            &self.subscriptions,
+            subscription.id.clone(),
+            Arc::new(subscription),
+            revision,
+        );
+    }
+
+    /// Looks at every subscription, in no order; for metrics.
+    pub fn for_each_subscription(&self, mut look: impl FnMut(&Subscription)) {
+        for known in &self.subscriptions {
+            look(&known.value().value);
+        }
+    }
+
+    /// Takes the text that a token has.
+    pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
+        self.clients.get(id).map(|known| Arc::clone(&known.value))
+    }
+
+    /// Puts a client in force, unless a later writing of it is there already.
+    pub fn put_client(&self, client: ClientEntry, revision: u64) {
+        put_newer(&self.clients, client.id.clone(), Arc::new(client), revision);
+    }
+
+    /// Clients that were ever made, deleted ones among them: their tokens may still be out.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// From now on the token of this id does not count. `until` is when it would have ended by itself.
+    pub fn revoke_token(&self, jti: &str, until: Timestamp) {
+        self.revoked_tokens.insert(jti, until);
+    }
+
+    pub fn is_token_revoked(&self, jti: &str) -> bool {
+        self.revoked_tokens.contains(jti)
+    }
+
+    /// Revoked tokens that are held.
+    pub fn revoked_token_count(&self) -> usize {
+        self.revoked_tokens.len()
+    }
+
+    /// Revoked keys that are held, known ones and others.
+    pub fn revoked_key_count(&self) -> usize {
+        self.revoked.len()
+    }
+
+    pub fn put_opaque(&self, token: OpaqueToken) {
+        self.opaque.insert(*token.digest.as_bytes(), Arc::new(token));
+    }
+
+    /// The token whose text has this SHA-256, however long ago it ended. 256 random bits are behind it: that a look-up
+    /// takes as long as it takes tells nothing that helps to guess them.
+    pub fn opaque(&self, digest: &KeyDigest) -> Option<Arc<OpaqueToken>> {
+        self.opaque.get(digest.as_bytes()).map(|token| Arc::clone(&token))
+    }
+
+    pub fn opaque_count(&self) -> usize {
+        self.opaque.len()
+    }
+
+    /// Forgets tokens that are over, and texts that no key shares any more. To be called now and then.
+    pub fn sweep(&self, now: Timestamp) {
+        self.opaque.retain(|_, token| now < token.expires_at);
+        self.revoked_tokens.sweep(now);
+        self.scopes.retain(|scopes| Arc::strong_count(scopes) > 1);
+    }
+}
+
+/// In the order in which the store wrote them, whatever the order in which they come.
+fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Versioned<V>>, key: K, value: V, revision: u64) {
+    match map.entry(key) {
+        Entry::Occupied(known) if known.get().revision >= revision => {}
+        Entry::Occupied(mut known) => drop(known.insert(Versioned { value, revision })),
+        Entry::Vacant(vacant) => drop(vacant.insert(Versioned { value, revision })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::api_key::KeyEnvironment;
+    use crate::model::id::SubscriptionId;
+    use crate::model::plan::CredentialKind;
+    use crate::model::subscription::SubscriptionState;
+
+    fn record(id: &str) -> KeyRecord {
+        KeyRecord {
+            id: id.parse().unwrap(),
+            digest: KeyDigest::sha256(id),
+            origin: KeyOrigin::Own,
+            environment: KeyEnvironment::Live,
+            name: "ci".into(),
+            state: KeyState::Active,
+            expires_at: None,
+            scopes: Arc::default(),
+            client: None,
+            organization: None,
+            addresses: Box::default(),
+            subscription: None,
+            ends_at: None,
+        }
+    }
+
+    const A: &str = "aaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbb";
+
+    fn get(directory: &Directory, id: &str) -> Option<Arc<KeyEntry>> {
+        directory.get(&id.parse().unwrap())
+    }
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_unix_secs(secs)
+    }
+
+    #[test]
+    fn s067_a_key_expires_at_its_instant_and_a_clock_set_back_does_not_revive_it() {
+        let directory = Directory::new();
+        let expiring = KeyRecord {
+            expires_at: Some(at(100)),
+            ..record(A)
+        };
+        directory.replace(vec![expiring.clone()]);
+        let entry = get(&directory, A).unwrap();
+        assert!(!entry.is_expired(Timestamp::from_unix_millis(99_999)));
+        assert!(entry.is_expired(at(100)));
+        assert!(entry.is_expired(at(50)));
+
+        // Neither does loading it again, changed or not; a new expiry does. Counting does not expire a key.
+        let other = KeyEntry::new(expiring.clone(), Source::File, None);
+        assert!(other.reads_as_expired(at(100)) && !other.is_expired(at(50)));
+        directory.replace(vec![expiring.clone()]);
+        assert!(get(&directory, A).unwrap().is_expired(at(50)));
+        let renamed = KeyRecord {
+            name: "renamed".into(),
+            ..expiring.clone()
+        };
+        directory.replace(vec![renamed]);
+        assert!(get(&directory, A).unwrap().is_expired(at(50)));
+        let prolonged = KeyRecord {
+            expires_at: Some(at(200)),
+            ..expiring
+        };
+        directory.replace(vec![prolonged]);
+        assert!(!get(&directory, A).unwrap().is_expired(at(150)));
+    }
+
+    #[test]
+    fn s078_a_key_that_was_revoked_stays_so_when_an_older_file_is_put_back() {
+        let directory = Directory::new();
+        let revoked = KeyRecord {
+            state: KeyState::Revoked,
+            ..record(A)
+        };
+        assert_eq!(directory.replace(vec![revoked, record(B)]), 0);
+        assert_eq!(directory.replace(vec![record(A), record(B)]), 1);
+        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+        assert_eq!(get(&directory, B).unwrap().record().state, KeyState::Active);
+        // Neither does leaving it out for a while.
+        directory.replace(vec![record(B)]);
+        directory.replace(vec![record(A)]);
+        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+    }
+
+    #[test]
+    fn a_key_without_expiry_never_expires() {
+        let directory = Directory::new();
+        directory.replace(vec![record(A)]);
+        assert!(!get(&directory, A).unwrap().is_expired(Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_is_not_loaded_is_gone_and_what_did_not_change_keeps_its_entry() {
+        let directory = Directory::new();
+        directory.replace(vec![record(A), record(B)]);
+        let before = get(&directory, A).unwrap();
+        directory.replace(vec![record(A)]);
+        assert!(Arc::ptr_eq(&before, &get(&directory, A).unwrap()));
+        assert!(get(&directory, B).is_none());
+        assert_eq!(directory.len(), 1);
+        let revoked = KeyRecord {
+            state: KeyState::Revoked,
+            ..record(A)
+        };
+        directory.replace(vec![revoked]);
+        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+    }
+
+    #[test]
+    fn address_ranges_hold_for_both_spellings_of_an_ipv4_address() {
+        let directory = Directory::new();
+        directory.replace(vec![KeyRecord {
+            addresses: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into(),
+            ..record(A)
+        }]);
+        let entry = get(&directory, A).unwrap();
+        for (ip, allowed) in [
+            ("192.0.2.255", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.3.0", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+        ] {
+            assert_eq!(entry.allows(Some(ip.parse().unwrap())), allowed, "{ip}");
+        }
+    }
+
+    fn of_store(id: &str, name: &str) -> KeyRecord {
+        KeyRecord {
+            name: name.into(),
+            subscription: Some("sub_1".parse().unwrap()),
+            ..record(id)
+        }
+    }
+
+    #[test]
+    fn an_older_writing_never_takes_the_place_of_a_newer_one() {
+        let directory = Directory::new();
+        directory.put_key(of_store(A, "second"), 2);
+        directory.put_key(of_store(A, "first"), 1);
+        directory.put_key(of_store(A, "second again"), 2);
+        assert_eq!(&*get(&directory, A).unwrap().record().name, "second");
+        directory.put_key(of_store(A, "third"), 3);
+        assert_eq!(&*get(&directory, A).unwrap().record().name, "third");
+
+        let subscription = |state| Subscription {
+            id: "sub_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            plan: "gold".parse().unwrap(),
+            environment: KeyEnvironment::Live,
+            state,
+            paid: false,
+        };
+        let id: SubscriptionId = "sub_1".parse().unwrap();
+        directory.put_subscription(subscription(SubscriptionState::Cancelled), 5);
+        directory.put_subscription(subscription(SubscriptionState::Active), 4);
+        assert_eq!(directory.subscription(&id).unwrap().state, SubscriptionState::Cancelled);
+
+        let client = |tokens_not_before| ClientEntry {
+            id: "client_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            subscription: id.clone(),
+            environment: KeyEnvironment::Live,
+            kind: CredentialKind::ClientSecret,
+            tokens_not_before,
+        };
+        directory.put_client(client(Some(at(9))), 2);
+        directory.put_client(client(None), 1);
+        assert_eq!(directory.client("client_1").unwrap().tokens_not_before, Some(at(9)));
+        assert!(directory.client("client_2").is_none());
+    }
+
+    #[test]
+    fn keys_of_the_file_and_of_the_store_stand_side_by_side() {
+        let directory = Directory::new();
+        directory.put_key(of_store(A, "stored"), 1);
+        directory.replace(vec![record(B)]);
+        assert_eq!(directory.len(), 2);
+        // The file is loaded again without its key, and then with one that has the id of a stored one.
+        directory.replace(Vec::new());
+        assert!(get(&directory, A).is_some() && get(&directory, B).is_none());
+        directory.replace(vec![record(A)]);
+        assert_eq!(&*get(&directory, A).unwrap().record().name, "stored");
+        directory.replace(Vec::new());
+        assert!(get(&directory, A).is_some(), "it was never the file's");
+        // The other way round the stored one takes the place of the file's.
+        directory.replace(vec![record(B)]);
+        directory.put_key(of_store(B, "stored too"), 1);
+        directory.replace(Vec::new());
+        assert_eq!(&*get(&directory, B).unwrap().record().name, "stored too");
+    }
+
+    #[test]
+    fn s078_a_revocation_holds_wherever_it_was_said_and_whatever_is_put_back() {
+        let directory = Directory::new();
+        let revoked = |record: KeyRecord| KeyRecord {
+            state: KeyState::Revoked,
+            ..record
+        };
+        let state = |id| get(&directory, id).unwrap().record().state;
+        // In the file, of a stored key.
+        directory.put_key(of_store(A, "ci"), 1);
+        directory.replace(vec![revoked(record(A))]);
+        assert_eq!(state(A), KeyState::Revoked);
+        directory.put_key(of_store(A, "later"), 2);
+        assert_eq!(state(A), KeyState::Revoked);
+        // In the store, and then an older copy of the file is put back.
+        directory.put_key(revoked(of_store(B, "ci")), 2);
+        directory.replace(vec![record(B)]);
+        assert_eq!(state(B), KeyState::Revoked);
+        // Before the key is known at all, as the log of revocations says it at start.
+        let other = "cccccccccccccccc";
+        directory.revoke(other.parse().unwrap());
+        directory.put_key(of_store(other, "from a backup"), 1);
+        assert_eq!(state(other), KeyState::Revoked);
+    }
+
+    #[test]
+    fn a_key_in_grace_counts_until_its_end_and_a_clock_set_back_does_not_prolong_it() {
+        let directory = Directory::new();
+        let graced = KeyRecord {
+            ends_at: Some(at(100)),
+            ..of_store(A, "ci")
+        };
+        directory.put_key(graced.clone(), 1);
+        let entry = get(&directory, A).unwrap();
+        assert!(!entry.is_revoked(Timestamp::from_unix_millis(99_999)));
+        assert!(entry.is_revoked(at(100)));
+        assert!(entry.is_revoked(at(50)));
+        // Another writing that leaves the end where it is does not either.
+        directory.put_key(
+            KeyRecord {
+                name: "renamed".into(),
+                ..graced
+            },
+            2,
+        );
+        assert!(get(&directory, A).unwrap().is_revoked(at(50)));
+    }
+
+    #[test]
+    fn what_keys_have_in_common_is_kept_once() {
+        let directory = Directory::new();
+        for id in [A, B] {
+            let scopes = Arc::new(ScopeSet::parse_list("orders:read orders:write").unwrap());
+            directory.put_key(
+                KeyRecord {
+                    scopes,
+                    ..of_store(id, "ci")
+                },
+                1,
+            );
+        }
+        let (one, other) = (get(&directory, A).unwrap(), get(&directory, B).unwrap());
+        assert!(Arc::ptr_eq(&one.record().scopes, &other.record().scopes));
+        directory.sweep(at(1));
+        assert!(directory.scopes.contains(&one.record().scopes), "still in use");
+    }
+
+    #[test]
+    fn a_revoked_token_is_forgotten_only_well_after_its_end() {
+        let directory = Directory::new();
+        assert!(!directory.is_token_revoked("jti-1"));
+        directory.revoke_token("jti-1", at(1_000));
+        for now in [0, 1_000, 1_600] {
+            directory.sweep(at(now));
+            assert!(directory.is_token_revoked("jti-1"), "{now}");
+        }
+        assert!(!directory.is_token_revoked("jti-2"));
+        directory.sweep(at(100_000));
+        assert_eq!(directory.revoked_token_count(), 0);
+    }
+
+    #[test]
+    fn an_opaque_token_is_found_by_its_whole_text_until_it_is_over() {
+        let directory = Directory::new();
+        let token = OpaqueToken {
+            digest: KeyDigest::sha256("kgt_a"),
+            id: "jti-1".into(),
+            client: "client_1".parse().unwrap(),
+            scopes: Arc::default(),
+            audiences: Box::default(),
+            issued_at: at(1),
+            expires_at: at(100),
+        };
+        directory.put_opaque(token);
+        assert!(directory.opaque(&KeyDigest::sha256("kgt_a")).is_some());
+        assert!(directory.opaque(&KeyDigest::sha256("kgt_b")).is_none());
+        directory.sweep(at(100));
+        assert_eq!(directory.opaque_count(), 0);
+    }
+}

@@ -1,0 +1,46 @@
+//! Which tokens were revoked before they ended?
+
+use crate::model::clock::Timestamp;
+use dashmap::DashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Revoked tokens, by `jti`.
+#[derive(Debug, Default)]
+pub(in crate::model::directory) struct RevokedTokens {
+    until: DashMap<Box<str>, Timestamp>,
+    /// As many as there are, or more: most of the time there are none, and then nothing has to be hashed.
+    count: AtomicUsize,
+}
+
+/// So much longer than a token lives its revocation is held: for the skew that is forgiven, and a clock that is set back.
+const MARGIN: Duration = Duration::from_secs(3_600);
+
+impl RevokedTokens {
+    pub(in crate::model::directory) fn insert(&self, jti: &str, until: Timestamp) {
+        // Counted first: whoever looks then finds the count or the token.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if self.until.insert(jti.into(), until).is_some() {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(in crate::model::directory) fn contains(&self, jti: &str) -> bool {
+        self.count.load(Ordering::SeqCst) > 0 && self.until.contains_key(jti)
+    }
+
+    pub(in crate::model::directory) fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    pub(in crate::model::directory) fn sweep(&self, now: Timestamp) {
+        self.until.retain(|_, until| {
+            let keep = now < until.saturating_add(MARGIN);
+            if !keep {
+                self.count.fetch_sub(1, Ordering::SeqCst);
+            }
+            keep
+        });
+    }
+}
