@@ -2,6 +2,10 @@
 
 pub mod keys_file;
 pub mod record;
+pub mod sqlite;
+pub mod memory;
+#[cfg(test)]
+mod conformance;
 pub mod revocations;
 
 use crate::model::api_key::KeyDigest;
@@ -19,6 +23,7 @@ use crate::store::record::OrganizationRecord;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::record::SubscriptionRecord;
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// Which writing of a record is meant: 1 for its first, one more for each after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +111,9 @@ pub struct Batch {
     pub event: Option<NewAuditEvent>,
     pub answer: Option<IdempotentAnswer>,
 }
+
+/// How long an answer is kept at least, for whoever asks again because it did not hear the first time.
+pub const IDEMPOTENT_ANSWERS_KEPT: Duration = Duration::from_secs(86_400);
 
 /// That an assertion was used (RFC 7523 section 3, `jti`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,340 @@
+//! How is one batch written? Its statements, in a transaction that somebody else begins and ends.
+
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::store::AssertionMark;
+use crate::store::Batch;
+use crate::store::IdempotentAnswer;
+use crate::store::Revision;
+use crate::store::Unchanged;
+use crate::store::Versioned;
+use crate::store::Write;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::AuditEvent;
+use crate::store::record::ClientRecord;
+use crate::store::record::OpaqueTokenRecord;
+use crate::store::record::OrganizationRecord;
+use crate::store::record::RevokedTokenRecord;
+use crate::store::record::SubscriptionRecord;
+use crate::store::record::audit::ChainHead;
+use crate::store::sqlite::rows;
+use sqlx::SqliteConnection;
+use sqlx::error::ErrorKind;
+
+/// Why a batch is not written.
+pub(crate) enum Failure {
+    /// This one; the transaction goes on without it.
+    Conflict(String),
+    /// Nobody knows what became of the transaction: it is over.
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().map(|error| error.kind()) {
+            // What it belongs to is not there. The statement alone is undone.
+            Some(ErrorKind::ForeignKeyViolation) => Self::Conflict("what it belongs to is not there: it".to_owned()),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Writes all of `batch`; on failure, whatever of it was written is the caller's to undo.
+pub(crate) async fn write(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    head: &mut ChainHead,
+) -> Result<(), Failure> {
+    for unchanged in &batch.unchanged {
+        check(connection, unchanged).await?;
+    }
+    for write in &batch.writes {
+        match write {
+            Write::Organization(organization) => put_organization(connection, organization).await,
+            Write::Subscription(subscription) => put_subscription(connection, subscription).await,
+            Write::ApiKey(key) => put_api_key(connection, key).await,
+            Write::Client(client) => put_client(connection, client).await,
+            Write::OpaqueToken(token) => put_opaque_token(connection, token).await,
+            Write::RevokedToken(token) => put_revoked_token(connection, token).await,
+        }?;
+    }
+    if let Some(answer) = &batch.answer {
+        put_answer(connection, answer).await?;
+    }
+    if let Some(event) = &batch.event {
+        put_event(connection, &head.append(event)).await?;
+    }
+    Ok(())
+}
+
+/// Runs `query`, which changes one row where nobody else was there first.
+async fn one_row(
+    connection: &mut SqliteConnection,
+    query: Query<'_>,
+    what: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    match query.execute(connection).await?.rows_affected() {
+        0 => Err(Failure::Conflict(what())),
+        _ => Ok(()),
+    }
+}
+
+async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Result<(), Failure> {
+    let (sql, id, revision) = match unchanged {
+        Unchanged::Subscription(id, revision) => (
+            "SELECT 1 FROM subscription WHERE id = $1 AND revision = $2",
+            id.as_str(),
+            revision,
+        ),
+        Unchanged::Client(id, revision) => (
+            "SELECT 1 FROM client WHERE id = $1 AND revision = $2",
+            id.as_str(),
+            revision,
+        ),
+    };
+    let query = sqlx::query(sql).bind(id).bind(rows::revision(*revision));
+    match query.fetch_optional(connection).await? {
+        Some(_) => Ok(()),
+        None => Err(Failure::Conflict(id.to_owned())),
+    }
+}
+
+async fn put_organization(
+    connection: &mut SqliteConnection,
+    Versioned { record, revision }: &Versioned<OrganizationRecord>,
+) -> Result<(), Failure> {
+    let sql = match *revision {
+        Revision::NEW => {
+            "INSERT INTO organization (id, revision, document) VALUES ($1, $2 + 1, $3) ON CONFLICT (id) DO NOTHING"
+        }
+        _ => "UPDATE organization SET revision = revision + 1, document = $3 WHERE id = $1 AND revision = $2",
+    };
+    let query = sqlx::query(sql)
+        .bind(record.id.as_str())
+        .bind(rows::revision(*revision))
+        .bind(rows::to_document(record));
+    one_row(connection, query, || format!("organization {}", record.id)).await
+}
+
+async fn put_subscription(
+    connection: &mut SqliteConnection,
+    Versioned { record, revision }: &Versioned<SubscriptionRecord>,
+) -> Result<(), Failure> {
+    let sql = match *revision {
+        Revision::NEW => {
+            "INSERT INTO subscription (id, revision, document, organization) VALUES ($1, $2 + 1, $3, $4) \
+             ON CONFLICT (id) DO NOTHING"
+        }
+        // Whose it is does not change.
+        _ => {
+            "UPDATE subscription SET revision = revision + 1, document = $3 \
+             WHERE id = $1 AND revision = $2 AND organization = $4"
+        }
+    };
+    let query = sqlx::query(sql)
+        .bind(record.id.as_str())
+        .bind(rows::revision(*revision))
+        .bind(rows::to_document(record))
+        .bind(record.organization.as_str());
+    one_row(connection, query, || format!("subscription {}", record.id)).await
+}
+
+async fn put_api_key(
+    connection: &mut SqliteConnection,
+    Versioned { record, revision }: &Versioned<ApiKeyRecord>,
+) -> Result<(), Failure> {
+    let sql = match *revision {
+        Revision::NEW => {
+            "INSERT INTO api_key (id, revision, document, organization, subscription, last_used_at) \
+             VALUES ($1, $2 + 1, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING"
+        }
+        // When it was last used is known better here than to whoever changes it.
+        _ => {
+            "UPDATE api_key SET revision = revision + 1, document = $3 \
+             WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5"
+        }
+    };
+    let stored = ApiKeyRecord {
+        last_used_at: None,
+        ..record.clone()
+    };
+    let query = sqlx::query(sql)
+        .bind(record.id.as_str())
+        .bind(rows::revision(*revision))
+        .bind(rows::to_document(&stored))
+        .bind(record.organization.as_str())
+        .bind(record.subscription.as_str())
+        .bind(record.last_used_at.map(rows::column));
+    one_row(connection, query, || format!("API key {}", record.id)).await
+}
+
+async fn put_client(
+    connection: &mut SqliteConnection,
+    Versioned { record, revision }: &Versioned<ClientRecord>,
+) -> Result<(), Failure> {
+    let sql = match *revision {
+        Revision::NEW => {
+            "INSERT INTO client (id, revision, document, organization, subscription) \
+             VALUES ($1, $2 + 1, $3, $4, $5) ON CONFLICT (id) DO NOTHING"
+        }
+        _ => {
+            "UPDATE client SET revision = revision + 1, document = $3 \
+             WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5"
+        }
+    };
+    let query = sqlx::query(sql)
+        .bind(record.id.as_str())
+        .bind(rows::revision(*revision))
+        .bind(rows::to_document(record))
+        .bind(record.organization.as_str())
+        .bind(record.subscription.as_str());
+    one_row(connection, query, || format!("client {}", record.id)).await
+}
+
+async fn put_opaque_token(connection: &mut SqliteConnection, token: &OpaqueTokenRecord) -> Result<(), Failure> {
+    let query = sqlx::query(
+        "INSERT INTO opaque_token (digest, client, expires_at, document) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (digest) DO NOTHING",
+    )
+    .bind(token.digest.to_hex())
+    .bind(token.client.as_str())
+    .bind(rows::column(token.expires_at))
+    .bind(rows::to_document(token));
+    one_row(connection, query, || "an opaque token".to_owned()).await
+}
+
+/// To revoke a token twice is no mistake; it stays revoked until the later end.
+async fn put_revoked_token(connection: &mut SqliteConnection, token: &RevokedTokenRecord) -> Result<(), Failure> {
+    sqlx::query(
+        "INSERT INTO revoked_token (id, expires_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE \
+         SET expires_at = excluded.expires_at WHERE excluded.expires_at > revoked_token.expires_at",
+    )
+    .bind(&token.id)
+    .bind(rows::column(token.expires_at))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn put_answer(connection: &mut SqliteConnection, answer: &IdempotentAnswer) -> Result<(), Failure> {
+    let query = sqlx::query(
+        "INSERT INTO idempotent_answer (key, request, status, body, at) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (key) DO NOTHING",
+    )
+    .bind(&answer.key)
+    .bind(&answer.request)
+    .bind(i64::from(answer.status))
+    .bind(&answer.body)
+    .bind(rows::column(answer.at));
+    one_row(connection, query, || {
+        "what was made under this idempotency key".to_owned()
+    })
+    .await
+}
+
+async fn put_event(connection: &mut SqliteConnection, event: &AuditEvent) -> Result<(), Failure> {
+    sqlx::query(
+        "INSERT INTO audit_event \
+         (sequence, at, actor, origin, action, target, organization, details, previous_hash, hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(i64::try_from(event.sequence).unwrap_or(i64::MAX))
+    .bind(rows::column(event.at))
+    .bind(&event.actor)
+    .bind(event.from.map(|from| from.to_string()))
+    .bind(&event.action)
+    .bind(&event.target)
+    .bind(event.organization.as_ref().map(|organization| organization.as_str()))
+    .bind(event.details.to_string())
+    .bind(&event.previous_hash)
+    .bind(&event.hash)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Where the chain ends, as the store remembers it.
+pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<ChainHead, sqlx::Error> {
+    let (events, hash): (i64, String) = sqlx::query_as("SELECT events, hash FROM audit_head WHERE one = 1")
+        .fetch_one(connection)
+        .await?;
+    Ok(ChainHead {
+        events: events.unsigned_abs(),
+        hash,
+    })
+}
+
+pub(crate) async fn set_head(connection: &mut SqliteConnection, head: &ChainHead) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE audit_head SET events = $1, hash = $2 WHERE one = 1")
+        .bind(i64::try_from(head.events).unwrap_or(i64::MAX))
+        .bind(&head.hash)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether nobody had used this assertion.
+pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark) -> Result<bool, sqlx::Error> {
+    let marked = sqlx::query(
+        "INSERT INTO assertion_mark (client, id, expires_at) VALUES ($1, $2, $3) ON CONFLICT (client, id) DO NOTHING",
+    )
+    .bind(mark.client.as_str())
+    .bind(mark.id.to_hex())
+    .bind(rows::column(mark.expires_at))
+    .execute(connection)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+pub(crate) async fn keys_used(
+    connection: &mut SqliteConnection,
+    used: &[(KeyId, Timestamp)],
+) -> Result<(), sqlx::Error> {
+    for (id, at) in used {
+        sqlx::query(
+            "UPDATE api_key SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+        )
+        .bind(id.as_str())
+        .bind(rows::column(*at))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Forgets at most `rows` of each kind that are over at `now`, and answers of before `answers_before`. Whether there may
+/// be more.
+pub(crate) async fn sweep(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    answers_before: Timestamp,
+    rows: u32,
+) -> Result<bool, sqlx::Error> {
+    let mut more = false;
+    for (sql, end) in [
+        (
+            "DELETE FROM assertion_mark WHERE (client, id) IN \
+             (SELECT client, id FROM assertion_mark WHERE expires_at <= $1 LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM opaque_token WHERE digest IN \
+             (SELECT digest FROM opaque_token WHERE expires_at <= $1 LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM revoked_token WHERE id IN (SELECT id FROM revoked_token WHERE expires_at <= $1 LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM idempotent_answer WHERE key IN (SELECT key FROM idempotent_answer WHERE at < $1 LIMIT $2)",
+            answers_before,
+        ),
+    ] {
+        let query = sqlx::query(sql).bind(rows::column(end)).bind(i64::from(rows));
+        more |= query.execute(&mut *connection).await?.rows_affected() >= u64::from(rows);
+    }
+    Ok(more)
+}

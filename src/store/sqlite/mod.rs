@@ -1,0 +1,191 @@
+//! The store in an SQLite file: one writer that commits many batches at once, and a few readers beside it.
+
+mod open;
+mod rows;
+mod batch;
+mod writer;
+mod read;
+
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::store::AssertionMark;
+use crate::store::AuditFilter;
+use crate::store::Batch;
+use crate::store::ChainState;
+use crate::store::Contents;
+use crate::store::Filter;
+use crate::store::IdempotentAnswer;
+use crate::store::Page;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Versioned;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::AuditEvent;
+use crate::store::record::ClientRecord;
+use crate::store::record::OrganizationRecord;
+use crate::store::record::SubscriptionRecord;
+use crate::store::sqlite::open::Files;
+use crate::store::sqlite::writer::Job;
+use crate::store::sqlite::writer::Writer;
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use std::path::Path;
+use tokio::sync::oneshot;
+
+/// Marks and tokens that one transaction forgets: others wait behind it for some milliseconds, not for seconds.
+const SWEEP_ROWS: u32 = 5_000;
+/// The same for keys that were used.
+const USED_KEYS: usize = 500;
+
+/// Works inside a tokio runtime; the writer is a task of the one it was opened in.
+#[derive(Debug)]
+pub struct SqliteStore {
+    files: Files,
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, or makes it: a file of mode 0600, in a folder of mode 0700 where the folder has to
+    /// be made as well. Brings an older one up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it open; [`StoreError::Unreadable`] for a file that is damaged, no
+    /// database of Keygate's or one of a later version; [`StoreError::Unavailable`] where it cannot be read or written.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let files = Files::prepare(path)?;
+        let lock = files.lock()?;
+        let connection = open::writer(&files).await?;
+        let readers = open::readers(&files).await?;
+        let writer = Writer::start(connection, lock, files.clone());
+        Ok(Self { files, writer, readers })
+    }
+
+    /// Sends the writer a job and waits until it is on disk.
+    async fn write<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> Result<T, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let closed = || StoreError::Unavailable(format!("{} is closed", self.files.database.display()));
+        self.writer.send(job(sender)).await.map_err(|_| closed())?;
+        receiver.await.map_err(|_| closed())?
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.write(|done| Job::Commit(Box::new(batch), done)).await
+    }
+
+    async fn organization(&self, id: &Name) -> Result<Option<Versioned<OrganizationRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::one(&self.files, &mut reader, id.as_str()).await
+    }
+
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Versioned<SubscriptionRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::one(&self.files, &mut reader, id.as_str()).await
+    }
+
+    async fn api_key(&self, id: &KeyId) -> Result<Option<Versioned<ApiKeyRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::one(&self.files, &mut reader, id.as_str()).await
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Versioned<ClientRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::one(&self.files, &mut reader, id.as_str()).await
+    }
+
+    async fn organizations(&self, page: &Page) -> Result<Vec<OrganizationRecord>, StoreError> {
+        let mut reader = self.reader().await?;
+        let found = read::page(&self.files, &mut reader, &Filter::default(), page).await?;
+        Ok(found.into_iter().map(|organization| organization.record).collect())
+    }
+
+    async fn subscriptions(
+        &self,
+        filter: &Filter,
+        page: &Page,
+    ) -> Result<Vec<Versioned<SubscriptionRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::page(&self.files, &mut reader, filter, page).await
+    }
+
+    async fn api_keys(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::page(&self.files, &mut reader, filter, page).await
+    }
+
+    async fn clients(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::page(&self.files, &mut reader, filter, page).await
+    }
+
+    async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError> {
+        self.write(|done| Job::Mark(mark.clone(), done)).await
+    }
+
+    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::idempotent_answer(&self.files, &mut reader, key).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::audit(&self.files, &mut reader, filter, limit).await
+    }
+
+    async fn verify_audit(&self) -> Result<ChainState, StoreError> {
+        // One transaction: an event that is written meanwhile is neither in the chain nor in its head.
+        let mut snapshot = self.snapshot().await?;
+        read::verify_audit(&self.files, &mut snapshot).await
+    }
+
+    async fn contents(&self) -> Result<Contents, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        read::contents(&self.files, &mut snapshot).await
+    }
+
+    async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        for used in used.chunks(USED_KEYS) {
+            self.write(|done| Job::KeysUsed(used.to_vec(), done)).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        while self.write(|done| Job::Sweep(now, SWEEP_ROWS, done)).await? {}
+        Ok(())
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let mut reader = self.reader().await?;
+        open::backup(&self.files, &mut reader, to).await
+    }
+
+    async fn close(&self) {
+        // Readers first: the last connection to go writes the log into the database and removes it.
+        self.readers.close().await;
+        let (sender, receiver) = oneshot::channel();
+        if self.writer.send(Job::Close(sender)).await.is_ok() {
+            let _ = receiver.await;
+        }
+    }
+}
+
+impl SqliteStore {
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(|error| self.files.failed(&error))
+    }
+
+    /// A reader that sees the store as it is now until it is dropped.
+    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        self.readers.begin().await.map_err(|error| self.files.failed(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! What is in the store? One record, a page of them, the audit chain, or all at one instant.
+
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::store::AuditFilter;
+use crate::store::ChainState;
+use crate::store::Contents;
+use crate::store::Filter;
+use crate::store::IdempotentAnswer;
+use crate::store::Page;
+use crate::store::StoreError;
+use crate::store::Versioned;
+use crate::store::record::AuditEvent;
+use crate::store::record::RevokedTokenRecord;
+use crate::store::record::audit::ChainCheck;
+use crate::store::sqlite::batch;
+use crate::store::sqlite::open::Files;
+use crate::store::sqlite::rows;
+use crate::store::sqlite::rows::Document;
+use futures_util::TryStreamExt;
+use sqlx::QueryBuilder;
+use sqlx::Row;
+use sqlx::Sqlite;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+const SELECT_EVENT: &str =
+    "SELECT sequence, at, actor, origin, action, target, organization, details, previous_hash, hash FROM audit_event";
+
+pub(crate) async fn one<T: Document>(
+    files: &Files,
+    reader: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<Versioned<T>>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(T::SELECT);
+    query.push(" WHERE id = ").push_bind(id);
+    let row = query.build().fetch_optional(reader).await;
+    row.map_err(|error| files.failed(&error))?
+        .map(|row| rows::versioned(&row))
+        .transpose()
+}
+
+pub(crate) async fn page<T: Document>(
+    files: &Files,
+    reader: &mut SqliteConnection,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Vec<Versioned<T>>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(T::SELECT);
+    // The empty text is before every id. Conditions that are not asked for are left out, so that an index serves the rest.
+    query
+        .push(" WHERE id > ")
+        .push_bind(page.after.as_deref().unwrap_or_default());
+    if let Some(organization) = &filter.organization {
+        query.push(" AND organization = ").push_bind(organization.as_str());
+    }
+    if let Some(subscription) = &filter.subscription {
+        query.push(" AND subscription = ").push_bind(subscription.as_str());
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(i64::from(page.limit));
+    let found = query.build().fetch_all(reader).await;
+    found
+        .map_err(|error| files.failed(&error))?
+        .iter()
+        .map(rows::versioned)
+        .collect()
+}
+
+pub(crate) async fn idempotent_answer(
+    files: &Files,
+    reader: &mut SqliteConnection,
+    key: &str,
+) -> Result<Option<IdempotentAnswer>, StoreError> {
+    let row: Option<(String, i64, String, i64)> =
+        sqlx::query_as("SELECT request, status, body, at FROM idempotent_answer WHERE key = $1")
+            .bind(key)
+            .fetch_optional(reader)
+            .await
+            .map_err(|error| files.failed(&error))?;
+    let Some((request, status, body, at)) = row else {
+        return Ok(None);
+    };
+    let status = u16::try_from(status).map_err(|error| StoreError::Unreadable {
+        what: "an idempotent answer".to_owned(),
+        problem: error.to_string(),
+    })?;
+    Ok(Some(IdempotentAnswer {
+        key: key.to_owned(),
+        request,
+        status,
+        body,
+        at: rows::instant(at),
+    }))
+}
+
+pub(crate) async fn audit(
+    files: &Files,
+    reader: &mut SqliteConnection,
+    filter: &AuditFilter,
+    limit: u32,
+) -> Result<Vec<AuditEvent>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT_EVENT);
+    let before = filter
+        .before
+        .and_then(|before| i64::try_from(before).ok())
+        .unwrap_or(i64::MAX);
+    query.push(" WHERE sequence < ").push_bind(before);
+    for (column, wanted) in [
+        (" AND organization = ", filter.organization.as_ref().map(Name::as_str)),
+        (" AND actor = ", filter.actor.as_deref()),
+        (" AND action = ", filter.action.as_deref()),
+        (" AND target = ", filter.target.as_deref()),
+    ] {
+        if let Some(wanted) = wanted {
+            query.push(column).push_bind(wanted);
+        }
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(rows::column(since));
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND at < ").push_bind(rows::column(until));
+    }
+    query.push(" ORDER BY sequence DESC LIMIT ").push_bind(i64::from(limit));
+    let found = query.build().fetch_all(reader).await;
+    let found = found.map_err(|error| files.failed(&error))?;
+    let read = |row| {
+        event(row).map_err(|problem| StoreError::Unreadable {
+            what: "an audit event".to_owned(),
+            problem,
+        })
+    };
+    found.iter().map(read).collect()
+}
+
+/// The event of a row, or why it is none.
+fn event(row: &SqliteRow) -> Result<AuditEvent, String> {
+    let text = |index: usize| row.try_get::<String, _>(index).map_err(|error| error.to_string());
+    let maybe = |index: usize| row.try_get::<Option<&str>, _>(index).map_err(|error| error.to_string());
+    let number = |index: usize| {
+        let number = row.try_get::<i64, _>(index).map_err(|error| error.to_string())?;
+        u64::try_from(number).map_err(|error| error.to_string())
+    };
+    Ok(AuditEvent {
+        sequence: number(0)?,
+        at: Timestamp::from_unix_millis(number(1)?),
+        actor: text(2)?,
+        from: maybe(3)?
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| "its origin is not an address".to_owned())?,
+        action: text(4)?,
+        target: text(5)?,
+        organization: maybe(6)?
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| "its organization is not a name".to_owned())?,
+        details: serde_json::from_str(&text(7)?).map_err(|error| error.to_string())?,
+        previous_hash: text(8)?,
+        hash: text(9)?,
+    })
+}
+
+pub(crate) async fn verify_audit(files: &Files, reader: &mut SqliteConnection) -> Result<ChainState, StoreError> {
+    let failed = |error| files.failed(&error);
+    let head = batch::head(reader).await.map_err(failed)?;
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT_EVENT);
+    query.push(" ORDER BY sequence");
+    let query = query.build();
+    let mut found = query.fetch(reader);
+    let mut check = ChainCheck::start();
+    while let Some(row) = found.try_next().await.map_err(failed)? {
+        let read = event(&row).map_err(|problem| ChainState::Broken {
+            sequence: check.next_sequence(),
+            problem: format!("it was changed: {problem}"),
+        });
+        if let Err(broken) = read.and_then(|event| check.next(&event)) {
+            return Ok(broken);
+        }
+    }
+    Ok(check.finish(&head))
+}
+
+pub(crate) async fn contents(files: &Files, reader: &mut SqliteConnection) -> Result<Contents, StoreError> {
+    Ok(Contents {
+        subscriptions: all(files, reader).await?,
+        api_keys: all(files, reader).await?,
+        clients: all(files, reader).await?,
+        opaque_tokens: each(files, reader, "SELECT document FROM opaque_token", |row| {
+            rows::document("an opaque token", row.try_get(0).unwrap_or_default())
+        })
+        .await?,
+        revoked_tokens: each(files, reader, "SELECT id, expires_at FROM revoked_token", |row| {
+            let unreadable = |error: sqlx::Error| StoreError::Unreadable {
+                what: "a revoked token".to_owned(),
+                problem: error.to_string(),
+            };
+            Ok(RevokedTokenRecord {
+                id: row.try_get(0).map_err(unreadable)?,
+                expires_at: rows::instant(row.try_get(1).map_err(unreadable)?),
+            })
+        })
+        .await?,
+    })
+}
+
+async fn all<T: Document>(files: &Files, reader: &mut SqliteConnection) -> Result<Vec<Versioned<T>>, StoreError> {
+    each(files, reader, T::SELECT, rows::versioned).await
+}
+
+/// What `read` makes of each row, one after another: the rows themselves never stand in memory together.
+async fn each<T>(
+    files: &Files,
+    reader: &mut SqliteConnection,
+    sql: &'static str,
+    read: impl Fn(&SqliteRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = sqlx::query(sql).fetch(reader);
+    let mut all = Vec::new();
+    while let Some(row) = found.try_next().await.map_err(|error| files.failed(&error))? {
+        all.push(read(&row)?);
+    }
+    Ok(all)
+}

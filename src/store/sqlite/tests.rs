@@ -1,0 +1,418 @@
+use super::*;
+use crate::store::Write;
+use crate::store::conformance;
+use crate::store::conformance::NOW;
+use crate::store::conformance::batch;
+use crate::store::conformance::event;
+use crate::store::conformance::key;
+use crate::store::conformance::key_id;
+use crate::store::conformance::with_organizations;
+use sqlx::Connection;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+struct InFile(TempDir);
+
+impl InFile {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("data/keygate.db")
+    }
+
+    async fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.path()).await.unwrap()
+    }
+
+    /// Somebody else's connection to the same file.
+    async fn sql(&self, sql: &'static str) -> u64 {
+        let url = format!("sqlite://{}", self.path().display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        done.rows_affected()
+    }
+}
+
+#[async_trait]
+impl conformance::Backend for InFile {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store().await)
+    }
+}
+
+conformance::battery!(InFile::new());
+
+async fn with_events(count: usize) -> (InFile, SqliteStore) {
+    let files = InFile::new();
+    let store = files.store().await;
+    for number in 1..=count {
+        let batch = Batch {
+            event: Some(event("api_key.create", &number.to_string())),
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+    }
+    (files, store)
+}
+
+#[tokio::test]
+async fn s121_an_assertion_presented_a_hundred_times_at_once_is_new_once_also_after_a_restart() {
+    conformance::an_assertion_is_marked_once_also_after_reopening(&InFile::new()).await;
+}
+
+#[tokio::test]
+async fn s154_whatever_is_done_to_the_events_behind_the_stores_back_is_noticed() {
+    for (sql, sequence) in [
+        ("UPDATE audit_event SET actor = 'somebody' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET at = at + 1 WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET origin = NULL WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET origin = 'nowhere' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET action = 'api_key.revoke' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET target = '3' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET organization = 'other' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET organization = '../x' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET details = '{}' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET details = 'no JSON' WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET previous_hash = hash WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET hash = previous_hash WHERE sequence = 2", 2),
+        ("UPDATE audit_event SET at = -1 WHERE sequence = 2", 2),
+        ("DELETE FROM audit_event WHERE sequence = 1", 1),
+        ("DELETE FROM audit_event WHERE sequence = 2", 2),
+        // The last one.
+        ("DELETE FROM audit_event WHERE sequence = 4", 4),
+        ("DELETE FROM audit_event WHERE sequence > 1", 2),
+        ("DELETE FROM audit_event", 1),
+        // The gap closed.
+        (
+            "DELETE FROM audit_event WHERE sequence = 2; \
+             UPDATE audit_event SET sequence = sequence - 1 WHERE sequence > 2",
+            2,
+        ),
+        // Two in each other's place.
+        (
+            "UPDATE audit_event SET sequence = 9 WHERE sequence = 2; \
+             UPDATE audit_event SET sequence = 2 WHERE sequence = 3; \
+             UPDATE audit_event SET sequence = 3 WHERE sequence = 9",
+            2,
+        ),
+        // One more, a copy of another.
+        (
+            "INSERT INTO audit_event SELECT 5, at, actor, origin, action, target, organization, details, hash, hash \
+             FROM audit_event WHERE sequence = 4",
+            5,
+        ),
+        ("UPDATE audit_head SET events = 3", 4),
+        (
+            "UPDATE audit_head SET hash = (SELECT hash FROM audit_event WHERE sequence = 3)",
+            4,
+        ),
+    ] {
+        let (files, store) = with_events(4).await;
+        assert!(matches!(
+            store.verify_audit().await.unwrap(),
+            ChainState::Whole { events: 4, .. }
+        ));
+        files.sql(sql).await;
+        match store.verify_audit().await.unwrap() {
+            ChainState::Broken { sequence: found, .. } => assert_eq!(found, sequence, "{sql}"),
+            whole @ ChainState::Whole { .. } => panic!("{sql}: {whole:?}"),
+        }
+        // It stays so, whatever is appended and however often it is opened.
+        store.close().await;
+        let store = files.store().await;
+        let more = Batch {
+            event: Some(event("api_key.create", "5")),
+            ..Batch::default()
+        };
+        let _ = store.commit(more).await;
+        assert!(
+            matches!(store.verify_audit().await.unwrap(), ChainState::Broken { .. }),
+            "{sql}"
+        );
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_files() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    store.backup(&files.0.path().join("backup.db")).await.unwrap();
+    let folder = files.path().parent().unwrap().to_owned();
+    assert_eq!(mode(&folder), 0o700);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        ["keygate.db", "keygate.db-shm", "keygate.db-wal", "keygate.db.lock"]
+    );
+    assert_eq!(mode(&files.0.path().join("backup.db")), 0o600);
+    store.close().await;
+    assert!(!folder.join("keygate.db-wal").exists(), "what is closed is one file");
+
+    // One that was copied here by somebody with other habits.
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = files.store().await;
+    assert_eq!(mode(&files.path()), 0o600);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_away_until_the_first_has_closed() {
+    let files = InFile::new();
+    let store = files.store().await;
+    let refused = SqliteStore::open(&files.path()).await;
+    match refused {
+        Err(StoreError::InUse(path)) => assert_eq!(path, files.path().display().to_string()),
+        other => panic!("{other:?}"),
+    }
+    store.close().await;
+    let store = files.store().await;
+    // One that is dropped lets go when what it was asked is written.
+    drop(store);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while SqliteStore::open(&files.path()).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "the lock is not released");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_closed_store_is_refused() {
+    let files = InFile::new();
+    let store = files.store().await;
+    store.close().await;
+    store.close().await;
+    for result in [
+        store.commit(Batch::default()).await,
+        store.contents().await.map(drop),
+        store.sweep(NOW).await,
+    ] {
+        assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    }
+}
+
+/// What opening `path` says.
+async fn refusal(path: &Path) -> StoreError {
+    SqliteStore::open(path).await.expect_err("it opens")
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
+    let files = InFile::new();
+    std::fs::create_dir(files.path().parent().unwrap()).unwrap();
+    let text = b"Dear diary, this is not a database at all, whatever it is called.";
+    std::fs::write(files.path(), text).unwrap();
+    assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
+    assert_eq!(std::fs::read(files.path()).unwrap(), text);
+
+    // Somebody else's database.
+    std::fs::write(files.path(), b"").unwrap();
+    files.sql("CREATE TABLE theirs (id TEXT)").await;
+    let before = std::fs::read(files.path()).unwrap();
+    assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
+    assert_eq!(std::fs::read(files.path()).unwrap().len(), before.len());
+    assert_eq!(files.sql("DELETE FROM theirs").await, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    for number in 0..200 {
+        store
+            .commit(batch(vec![Write::ApiKey(Versioned::new(key(number, "acme")))]))
+            .await
+            .unwrap();
+    }
+    store.close().await;
+    let whole = std::fs::read(files.path()).unwrap();
+    // Everything behind the first pages overwritten.
+    let mut damaged = whole.clone();
+    damaged[16_384..].fill(0xa5);
+    std::fs::write(files.path(), damaged).unwrap();
+    let read = match SqliteStore::open(&files.path()).await {
+        Ok(store) => store.contents().await.map(drop),
+        Err(error) => Err(error),
+    };
+    match read {
+        Err(StoreError::Unreadable { what, problem }) => {
+            assert_eq!(what, files.path().display().to_string());
+            assert!(problem.contains("malformed"), "{problem}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // The head cut off.
+    std::fs::write(files.path(), &whole[..1_000]).unwrap();
+    assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_says_which() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    store
+        .commit(batch(vec![Write::ApiKey(Versioned::new(key(7, "acme")))]))
+        .await
+        .unwrap();
+    files
+        .sql("UPDATE api_key SET document = replace(document, 'live', 'dead')")
+        .await;
+    for result in [
+        store.api_key(&key_id(7)).await.map(drop),
+        store.contents().await.map(drop),
+    ] {
+        let Err(StoreError::Unreadable { what, .. }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(what, "API key 0000000000000007");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_or_with_an_edited_migration_is_refused() {
+    for (sql, word) in [
+        (
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (99, 'later', TRUE, x'00', 0)",
+            "later version",
+        ),
+        (
+            "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1",
+            "migration 1",
+        ),
+    ] {
+        let files = InFile::new();
+        files.store().await.close().await;
+        files.sql(sql).await;
+        let StoreError::Unreadable { problem, .. } = refusal(&files.path()).await else {
+            panic!("{sql}");
+        };
+        assert!(problem.contains(word), "{problem}");
+    }
+}
+
+/// A migration that was released is in databases out there: what changes comes in another file, and in another line here.
+#[test]
+fn migrations_are_never_edited() {
+    let digests = [(1, "74e645605b4dfb1107cd72d80ce3f2c242f03126f6e54392d997baaf5dab6dcf")];
+    for ((version, _, sql), expected) in open::MIGRATIONS.into_iter().zip(digests) {
+        let digest = crate::model::api_key::KeyDigest::sha256(sql).to_hex();
+        assert_eq!((version, digest.as_str()), expected);
+    }
+    assert_eq!(open::MIGRATIONS.len(), digests.len());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_said_by_name() {
+    let files = InFile::new();
+    // A file where a folder should be; unlike its mode it stops root as well.
+    std::fs::write(files.path().parent().unwrap(), "").unwrap();
+    let StoreError::Unavailable(text) = refusal(&files.path()).await else {
+        panic!("another error");
+    };
+    assert!(
+        text.contains(files.path().parent().unwrap().to_str().unwrap()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_half_done() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    let make = |number| Batch {
+        writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
+        event: Some(event("api_key.create", &number.to_string())),
+        ..Batch::default()
+    };
+    store.commit(make(1)).await.unwrap();
+    // What a full disk does to a statement, at the last one of a batch; in a group with one that would go well.
+    files
+        .sql("CREATE TRIGGER full BEFORE INSERT ON audit_event WHEN NEW.target = '2' BEGIN SELECT RAISE(ROLLBACK, 'disk'); END")
+        .await;
+    let others: Vec<Batch> = (3..6).map(make).collect();
+    let (failed, _) = tokio::join!(store.commit(make(2)), async {
+        for other in others {
+            let _ = store.commit(other).await;
+        }
+    });
+    assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+    assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
+    assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
+    // Whatever was said, the events are those of the keys that are there.
+    let keys = store.contents().await.unwrap().api_keys.len() as u64;
+    let ChainState::Whole { events, .. } = store.verify_audit().await.unwrap() else {
+        panic!("broken");
+    };
+    assert_eq!(keys, events);
+    files.sql("DROP TRIGGER full").await;
+    store.commit(make(2)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_the_store_of_one_instant_and_opens_as_one() {
+    let files = InFile::new();
+    let store = Arc::new(files.store().await);
+    with_organizations(&*store).await;
+    let writer = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for number in 0..300 {
+                let batch = Batch {
+                    writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
+                    event: Some(event("api_key.create", &number.to_string())),
+                    ..Batch::default()
+                };
+                store.commit(batch).await.unwrap();
+            }
+        }
+    });
+    let to = files.0.path().join("backup.db");
+    store.backup(&to).await.unwrap();
+    writer.await.unwrap();
+    let copy = SqliteStore::open(&to).await.unwrap();
+    let ChainState::Whole { events, .. } = copy.verify_audit().await.unwrap() else {
+        panic!("broken");
+    };
+    assert_eq!(copy.contents().await.unwrap().api_keys.len() as u64, events);
+    copy.close().await;
+
+    // Nothing is written over.
+    let before = std::fs::read(&to).unwrap();
+    assert!(matches!(store.backup(&to).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(std::fs::read(&to).unwrap(), before);
+    let nowhere = files.0.path().join("nowhere/backup.db");
+    assert!(matches!(store.backup(&nowhere).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_sweep_of_many_is_done_in_parts_and_whole() {
+    let files = InFile::new();
+    let store = files.store().await;
+    files
+        .sql(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) \
+             INSERT INTO assertion_mark SELECT 'client_1', i, 1000 FROM n",
+        )
+        .await;
+    store.sweep(NOW).await.unwrap();
+    assert_eq!(files.sql("DELETE FROM assertion_mark").await, 0);
+}
