@@ -1,0 +1,168 @@
+//! One line of the log: what was revoked, and when that is over.
+
+use crate::model::clock::Timestamp;
+use crate::model::subscription::SubscriptionState;
+use crate::store::Revision;
+use crate::store::Write;
+use crate::store::record::ClientRecord;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientState;
+use crate::store::record::client::TokenTtl;
+use crate::store::record::text;
+use serde::Deserialize;
+use serde::Serialize;
+use std::time::Duration;
+
+/// A JSON object of one member a line. Ids as texts: they are compared and never used otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Entry {
+    /// An API key, from `at`, which may be the end of a grace.
+    Key {
+        id: String,
+        #[serde(with = "text::millis")]
+        at: Timestamp,
+        #[serde(with = "text::optional_millis", default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+    },
+    /// A cancelled subscription.
+    Subscription { id: String },
+    /// A deleted client.
+    Client { id: String },
+    /// A client's tokens that were issued before an instant.
+    Tokens {
+        client: String,
+        #[serde(with = "text::millis")]
+        before: Timestamp,
+    },
+    /// A client's secrets that were made before an instant, from `at`.
+    Secrets {
+        client: String,
+        #[serde(with = "text::millis")]
+        before: Timestamp,
+        #[serde(with = "text::millis")]
+        at: Timestamp,
+    },
+    /// A key of a client, from `at`.
+    ClientKey {
+        client: String,
+        kid: String,
+        #[serde(with = "text::millis")]
+        at: Timestamp,
+    },
+    /// One token, which would have ended at `until`.
+    Token {
+        id: String,
+        #[serde(with = "text::millis")]
+        until: Timestamp,
+    },
+    /// No revocation: where the audit chain ended.
+    AuditHead { events: u64, hash: String },
+}
+
+/// Tokens that were issued before a client's instant are over when the longest of them are; as much again for clocks
+/// that disagree.
+const TOKENS_KEPT: Duration = TokenTtl::Day.duration().saturating_mul(2);
+
+impl Entry {
+    /// Whether what was revoked would be refused at `now` without having been revoked.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Key { expires_at, .. } => expires_at.is_some_and(|at| now >= at),
+            Self::Tokens { before, .. } => now >= before.saturating_add(TOKENS_KEPT),
+            Self::Token { until, .. } => now >= *until,
+            // These come back with whatever they are given back to.
+            Self::Subscription { .. }
+            | Self::Client { .. }
+            | Self::Secrets { .. }
+            | Self::ClientKey { .. }
+            | Self::AuditHead { .. } => false,
+        }
+    }
+}
+
+/// What `write` revokes. Of a client only what it revokes now: every later change of it carries the same revocations.
+pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
+    match write {
+        Write::Organization(_) | Write::OpaqueToken(_) => Vec::new(),
+        Write::Subscription(subscription) => match subscription.record.state {
+            SubscriptionState::Cancelled => vec![Entry::Subscription {
+                id: subscription.record.id.to_string(),
+            }],
+            SubscriptionState::Pending | SubscriptionState::Active | SubscriptionState::ProvisioningFailed => {
+                Vec::new()
+            }
+        },
+        Write::ApiKey(key) => {
+            let revoked = key.record.revoked_at.map(|at| Entry::Key {
+                id: key.record.id.to_string(),
+                at,
+                expires_at: key.record.expires_at,
+            });
+            revoked.into_iter().collect()
+        }
+        // What is new ends nothing.
+        Write::Client(client) if client.revision == Revision::NEW => Vec::new(),
+        Write::Client(client) => {
+            let changed_at = client.record.changed_at;
+            of_client(&client.record)
+                .into_iter()
+                .filter(|entry| match entry {
+                    Entry::Tokens { before, .. } | Entry::Secrets { before, .. } => *before >= changed_at,
+                    Entry::ClientKey { at, .. } => *at >= changed_at,
+                    Entry::Key { .. }
+                    | Entry::Subscription { .. }
+                    | Entry::Client { .. }
+                    | Entry::Token { .. }
+                    | Entry::AuditHead { .. } => true,
+                })
+                .collect()
+        }
+        Write::RevokedToken(token) => vec![Entry::Token {
+            id: token.id.clone(),
+            until: token.expires_at,
+        }],
+    }
+}
+
+/// Everything that a client's record says is revoked.
+pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
+    let id = record.id.as_str();
+    let mut entries = Vec::new();
+    if record.state == ClientState::Deleted {
+        entries.push(Entry::Client { id: id.to_owned() });
+    }
+    if let Some(before) = record.tokens_not_before {
+        entries.push(Entry::Tokens {
+            client: id.to_owned(),
+            before,
+        });
+    }
+    match &record.authentication {
+        // The older ones may be gone from the record already.
+        ClientAuthentication::ClientSecret { secrets } => {
+            let newest = secrets.first().filter(|newest| newest.created_at > record.created_at);
+            entries.extend(newest.map(|newest| {
+                Entry::Secrets {
+                    client: id.to_owned(),
+                    before: newest.created_at,
+                    at: secrets
+                        .iter()
+                        .find_map(|secret| secret.ends_at)
+                        .unwrap_or(newest.created_at),
+                }
+            }));
+        }
+        ClientAuthentication::Keys { keys } => {
+            entries.extend(keys.iter().filter_map(|key| {
+                Some(Entry::ClientKey {
+                    client: id.to_owned(),
+                    kid: key.kid.clone(),
+                    at: key.revoked_at?,
+                })
+            }));
+        }
+        ClientAuthentication::JwksUrl { .. } => {}
+    }
+    entries
+}

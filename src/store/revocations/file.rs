@@ -1,0 +1,232 @@
+//! The file of the log: lines appended, on disk before they are acknowledged, many at once where many wait.
+
+use crate::store::StoreError;
+use crate::store::revocations::entry::Entry;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::Permissions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Lines that are over and worth the work of writing the others anew.
+const SPENT_LINES: usize = 1_000;
+
+/// What the thread is asked: a text to append, or one to put in the place of everything.
+struct Request {
+    text: String,
+    lines: usize,
+    whole: bool,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// The thread that waits for the disk, so that no task does.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    requests: mpsc::Sender<Request>,
+    lines: Arc<AtomicUsize>,
+}
+
+/// What was handed to the thread and is not on disk yet.
+pub(crate) struct Written(oneshot::Receiver<Result<(), StoreError>>);
+
+impl Written {
+    pub(crate) async fn wait(self) -> Result<(), StoreError> {
+        let gone = || StoreError::Unavailable("the log of revocations is closed".to_owned());
+        self.0.await.map_err(|_| gone())?
+    }
+}
+
+impl LogFile {
+    /// The file and what is in it.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
+        let mut file = Lines::open(path)?;
+        let (entries, good) = parse(path, &file.read()?)?;
+        // Half a line: the next one must not continue it.
+        file.cut(good)?;
+        let lines = Arc::new(AtomicUsize::new(entries.len()));
+        let (requests, receiver) = mpsc::channel();
+        let counted = Arc::clone(&lines);
+        let thread = std::thread::Builder::new().name("revocations".to_owned());
+        let started = thread.spawn(move || run(&receiver, file, &counted));
+        started.map_err(|error| StoreError::Unavailable(format!("no thread for {}: {error}", path.display())))?;
+        Ok((Self { requests, lines }, entries))
+    }
+
+    pub(crate) fn append(&self, entries: &[Entry]) -> Written {
+        self.send(entries, false)
+    }
+
+    pub(crate) fn rewrite(&self, entries: Vec<Entry>) -> Written {
+        self.send(&entries, true)
+    }
+
+    /// Whether most lines say nothing any more, when `live` are enough to say it all.
+    pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
+        let lines = self.lines.load(Ordering::Relaxed);
+        lines.saturating_sub(live) > SPENT_LINES.max(live)
+    }
+
+    fn send(&self, entries: &[Entry], whole: bool) -> Written {
+        let mut text = String::new();
+        for entry in entries {
+            text.push_str(&serde_json::to_string(entry).expect("an entry is texts and numbers"));
+            text.push('\n');
+        }
+        let (done, receiver) = oneshot::channel();
+        // Where the thread is gone, `done` is dropped with the request and whoever waits is told.
+        let _ = self.requests.send(Request {
+            text,
+            lines: entries.len(),
+            whole,
+            done,
+        });
+        Written(receiver)
+    }
+}
+
+/// The entries of whole lines, and how many bytes they take.
+fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
+    let good = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let lines = text[..good].split_inclusive(|byte| *byte == b'\n').enumerate();
+    let entries = lines.map(|(index, line)| {
+        serde_json::from_slice(line).map_err(|error| StoreError::Unreadable {
+            what: format!("line {} of {}", index + 1, path.display()),
+            problem: format!("{error}; without it something that was revoked could count again"),
+        })
+    });
+    Ok((entries.collect::<Result<_, _>>()?, good))
+}
+
+fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize) {
+    while let Ok(first) = requests.recv() {
+        let mut group = vec![first];
+        // A file that is written anew is written alone.
+        while !group.last().is_some_and(|request| request.whole) {
+            match requests.try_recv() {
+                Ok(next) if next.whole => {
+                    answer(&mut file, group, lines);
+                    group = vec![next];
+                }
+                Ok(next) => group.push(next),
+                Err(_) => break,
+            }
+        }
+        answer(&mut file, group, lines);
+    }
+}
+
+fn answer(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
+    let whole = group.iter().any(|request| request.whole);
+    let text: String = group.iter().map(|request| request.text.as_str()).collect();
+    let written = match whole {
+        true => file.rewrite(&text),
+        false => file.append(&text),
+    };
+    if written.is_ok() {
+        let added = group.iter().map(|request| request.lines).sum();
+        match whole {
+            true => lines.store(added, Ordering::Relaxed),
+            false => drop(lines.fetch_add(added, Ordering::Relaxed)),
+        }
+    }
+    if let Err(error) = &written {
+        tracing::error!(path = %file.path.display(), %error, "Log of revocations not written");
+    }
+    for request in group {
+        let result = written.as_ref().copied().map_err(|error| file.failed(error));
+        let _ = request.done.send(result);
+    }
+}
+
+struct Lines {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines; what is behind them was not acknowledged.
+    good: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let cannot = |error: io::Error| StoreError::Unavailable(format!("cannot open {}: {error}", path.display()));
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(cannot)?;
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(cannot)?;
+        sync_folder(path).map_err(cannot)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            good: 0,
+        })
+    }
+
+    fn read(&mut self) -> Result<Vec<u8>, StoreError> {
+        let mut text = Vec::new();
+        let read = self.file.read_to_end(&mut text);
+        read.map(|_| text).map_err(|error| self.failed(&error))
+    }
+
+    fn cut(&mut self, good: usize) -> Result<(), StoreError> {
+        self.good = good as u64;
+        let cut = self.file.set_len(self.good).and_then(|()| self.file.sync_all());
+        cut.map_err(|error| self.failed(&error))
+    }
+
+    fn append(&mut self, text: &str) -> io::Result<()> {
+        if self.file.metadata()?.len() != self.good {
+            // The write before this one failed half-way.
+            self.file.set_len(self.good)?;
+        }
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_data()?;
+        self.good += text.len() as u64;
+        Ok(())
+    }
+
+    /// Another file in the place of this one, complete before it is there.
+    fn rewrite(&mut self, text: &str) -> io::Result<()> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        let staged = PathBuf::from(name);
+        let _ = std::fs::remove_file(&staged);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&staged)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&staged, &self.path)?;
+        sync_folder(&self.path)?;
+        self.file = file;
+        self.good = text.len() as u64;
+        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> StoreError {
+        StoreError::Unavailable(format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
+}

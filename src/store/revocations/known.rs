@@ -1,0 +1,290 @@
+//! What do all the entries of the log say together, and what of it has a store forgotten?
+
+use crate::model::clock::Timestamp;
+use crate::model::subscription::SubscriptionState;
+use crate::store::Contents;
+use crate::store::Revision;
+use crate::store::Versioned;
+use crate::store::Write;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
+use crate::store::record::IssuedTokens;
+use crate::store::record::RevokedTokenRecord;
+use crate::store::record::SubscriptionRecord;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::revocations::entry;
+use crate::store::revocations::entry::Entry;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    keys: HashMap<String, RevokedKey>,
+    subscriptions: HashSet<String>,
+    clients: HashSet<String>,
+    tokens_before: HashMap<String, Timestamp>,
+    /// Made before the first instant, over at the second.
+    secrets: HashMap<String, Vec<(Timestamp, Timestamp)>>,
+    client_keys: HashMap<String, HashMap<String, Timestamp>>,
+    tokens: HashMap<String, Timestamp>,
+    audit_head: Option<(u64, String)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RevokedKey {
+    at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl Known {
+    /// The earliest end counts, and for tokens the latest instant: nothing that is noted takes a revocation back.
+    pub(crate) fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Key { id, at, expires_at } => {
+                let key = self.keys.entry(id).or_insert(RevokedKey { at, expires_at });
+                key.at = key.at.min(at);
+            }
+            Entry::Subscription { id } => {
+                self.subscriptions.insert(id);
+            }
+            Entry::Client { id } => {
+                self.clients.insert(id);
+            }
+            Entry::Tokens { client, before } => {
+                let known = self.tokens_before.entry(client).or_insert(before);
+                *known = before.max(*known);
+            }
+            Entry::Secrets { client, before, at } => {
+                let known = self.secrets.entry(client).or_default();
+                if !known.contains(&(before, at)) {
+                    // What ends no later says nothing that the new one does not say.
+                    known.retain(|(earlier, end)| *earlier > before || *end < at);
+                    known.push((before, at));
+                }
+            }
+            Entry::ClientKey { client, kid, at } => {
+                let known = self.client_keys.entry(client).or_default().entry(kid).or_insert(at);
+                *known = at.min(*known);
+            }
+            Entry::Token { id, until } => {
+                let known = self.tokens.entry(id).or_insert(until);
+                *known = until.max(*known);
+            }
+            Entry::AuditHead { events, hash } => self.audit_head = Some((events, hash)),
+        }
+    }
+
+    pub(crate) const fn anchor(&self) -> Option<&(u64, String)> {
+        self.audit_head.as_ref()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+            + self.subscriptions.len()
+            + self.clients.len()
+            + self.tokens_before.len()
+            + self.secrets.values().map(Vec::len).sum::<usize>()
+            + self.client_keys.values().map(HashMap::len).sum::<usize>()
+            + self.tokens.len()
+            + usize::from(self.audit_head.is_some())
+    }
+
+    /// Drops what is over at `now`.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        let left = self.entries().into_iter().filter(|entry| !entry.is_over(now));
+        let mut known = Self::default();
+        left.for_each(|entry| known.add(entry));
+        *self = known;
+    }
+
+    /// The shortest log that says the same.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let keys = self.keys.iter().map(|(id, key)| Entry::Key {
+            id: id.clone(),
+            at: key.at,
+            expires_at: key.expires_at,
+        });
+        let subscriptions = self
+            .subscriptions
+            .iter()
+            .map(|id| Entry::Subscription { id: id.clone() });
+        let clients = self.clients.iter().map(|id| Entry::Client { id: id.clone() });
+        let tokens_before = self.tokens_before.iter().map(|(client, before)| Entry::Tokens {
+            client: client.clone(),
+            before: *before,
+        });
+        let secrets = self.secrets.iter().flat_map(|(client, ends)| {
+            ends.iter().map(|(before, at)| Entry::Secrets {
+                client: client.clone(),
+                before: *before,
+                at: *at,
+            })
+        });
+        let client_keys = self.client_keys.iter().flat_map(|(client, keys)| {
+            keys.iter().map(|(kid, at)| Entry::ClientKey {
+                client: client.clone(),
+                kid: kid.clone(),
+                at: *at,
+            })
+        });
+        let tokens = self.tokens.iter().map(|(id, until)| Entry::Token {
+            id: id.clone(),
+            until: *until,
+        });
+        let audit_head = self.audit_head.iter().map(|(events, hash)| Entry::AuditHead {
+            events: *events,
+            hash: hash.clone(),
+        });
+        keys.chain(subscriptions)
+            .chain(clients)
+            .chain(tokens_before)
+            .chain(secrets)
+            .chain(client_keys)
+            .chain(tokens)
+            .chain(audit_head)
+            .collect()
+    }
+
+    /// Changes in `contents` what was revoked and is not so there, as if each change were written already, and returns
+    /// the writes that make it so.
+    pub(crate) fn hold(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for subscription in &mut contents.subscriptions {
+            let record = self.hold_subscription(&subscription.record, now);
+            writes.extend(replace(subscription, record).map(Write::Subscription));
+        }
+        for key in &mut contents.api_keys {
+            let record = self.hold_key(&key.record);
+            writes.extend(replace(key, record).map(Write::ApiKey));
+        }
+        for client in &mut contents.clients {
+            // A clone for each client that the log names; most are not named.
+            if self.names_client(client.record.id.as_str()) {
+                let held = self.hold_client(client.record.clone(), now);
+                let record = (held != client.record).then_some(ClientRecord {
+                    changed_at: now,
+                    ..held
+                });
+                writes.extend(replace(client, record).map(Write::Client));
+            }
+        }
+        let revoked: HashSet<&str> = contents.revoked_tokens.iter().map(|token| token.id.as_str()).collect();
+        let forgotten = self.tokens.iter().filter(|(id, _)| !revoked.contains(id.as_str()));
+        let forgotten: Vec<RevokedTokenRecord> = forgotten
+            .map(|(id, until)| RevokedTokenRecord {
+                id: id.clone(),
+                expires_at: *until,
+            })
+            .collect();
+        writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
+        contents.revoked_tokens.extend(forgotten);
+        writes
+    }
+
+    fn hold_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
+        let revived = record.state != SubscriptionState::Cancelled && self.subscriptions.contains(record.id.as_str());
+        revived.then(|| SubscriptionRecord {
+            state: SubscriptionState::Cancelled,
+            changed_at: now,
+            ..record.clone()
+        })
+    }
+
+    fn hold_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
+        let known = self.keys.get(record.id.as_str())?;
+        let revived = record.revoked_at.is_none_or(|at| at > known.at);
+        revived.then(|| ApiKeyRecord {
+            revoked_at: Some(known.at),
+            ..record.clone()
+        })
+    }
+
+    fn names_client(&self, id: &str) -> bool {
+        self.clients.contains(id)
+            || self.tokens_before.contains_key(id)
+            || self.secrets.contains_key(id)
+            || self.client_keys.contains_key(id)
+    }
+
+    fn hold_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
+        let id = record.id.to_string();
+        record.tokens_not_before = record.tokens_not_before.max(self.tokens_before.get(&id).copied());
+        match &mut record.authentication {
+            ClientAuthentication::ClientSecret { secrets } => {
+                for (before, end) in self.secrets.get(&id).into_iter().flatten() {
+                    for secret in secrets.iter_mut().filter(|secret| secret.created_at < *before) {
+                        secret.ends_at = Some(secret.ends_at.map_or(*end, |known| known.min(*end)));
+                    }
+                }
+            }
+            ClientAuthentication::Keys { keys } => {
+                if let Some(revoked) = self.client_keys.get(&id) {
+                    for key in keys {
+                        if let Some(at) = revoked.get(&key.kid) {
+                            key.revoked_at = Some(key.revoked_at.map_or(*at, |known| known.min(*at)));
+                        }
+                    }
+                }
+            }
+            ClientAuthentication::JwksUrl { .. } => {}
+        }
+        match self.clients.contains(&id) {
+            // One that is deleted already stays as it is.
+            true => record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record),
+            false => record,
+        }
+    }
+
+    /// What `contents` says is revoked, and not over, and the log does not.
+    pub(crate) fn unknown_of(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
+        let subscriptions = contents
+            .subscriptions
+            .iter()
+            .flat_map(|subscription| entry::of_write(&Write::Subscription(subscription.clone())));
+        let keys = contents.api_keys.iter().filter(|key| key.record.revoked_at.is_some());
+        let keys = keys.flat_map(|key| entry::of_write(&Write::ApiKey(key.clone())));
+        let clients = contents
+            .clients
+            .iter()
+            .flat_map(|client| entry::of_client(&client.record));
+        let tokens = contents.revoked_tokens.iter().map(|token| Entry::Token {
+            id: token.id.clone(),
+            until: token.expires_at,
+        });
+        let all = subscriptions.chain(keys).chain(clients).chain(tokens);
+        all.filter(|entry| !entry.is_over(now) && !self.says(entry)).collect()
+    }
+
+    /// Whether adding `entry` would change nothing.
+    fn says(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
+            Entry::Subscription { id } => self.subscriptions.contains(id),
+            Entry::Client { id } => self.clients.contains(id),
+            Entry::Tokens { client, before } => self.tokens_before.get(client).is_some_and(|known| known >= before),
+            Entry::Secrets { client, before, at } => {
+                let known = self.secrets.get(client);
+                known.is_some_and(|known| known.iter().any(|(later, end)| later >= before && end <= at))
+            }
+            Entry::ClientKey { client, kid, at } => {
+                let known = self.client_keys.get(client).and_then(|keys| keys.get(kid));
+                known.is_some_and(|known| known <= at)
+            }
+            Entry::Token { id, until } => self.tokens.get(id).is_some_and(|known| known >= until),
+            Entry::AuditHead { events, hash } => self.audit_head.as_ref() == Some(&(*events, hash.clone())),
+        }
+    }
+}
+
+/// Puts `record` in the place of what is there and returns the write that does the same in the store.
+fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Versioned<T>> {
+    let write = Versioned {
+        record: record?,
+        revision: place.revision,
+    };
+    *place = Versioned {
+        record: write.record.clone(),
+        revision: Revision(place.revision.0 + 1),
+    };
+    Some(write)
+}

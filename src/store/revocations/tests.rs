@@ -1,0 +1,465 @@
+use super::*;
+use crate::model::api_key::KeyDigest;
+use crate::model::id::ClientId;
+use crate::model::subscription::SubscriptionState;
+use crate::store::Revision;
+use crate::store::Versioned;
+use crate::store::conformance::NOW;
+use crate::store::conformance::batch;
+use crate::store::conformance::client;
+use crate::store::conformance::event;
+use crate::store::conformance::key;
+use crate::store::conformance::key_id;
+use crate::store::conformance::later;
+use crate::store::conformance::with_organizations;
+use crate::store::memory::MemoryStore;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
+use crate::store::record::Grace;
+use crate::store::record::IssuedTokens;
+use crate::store::record::NewClient;
+use crate::store::record::RevokedTokenRecord;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientKey;
+use crate::store::record::client::ClientState;
+use crate::store::record::client::TokenFormat;
+use crate::store::record::client::TokenTtl;
+use crate::store::sqlite::SqliteStore;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+fn log_path(folder: &TempDir) -> PathBuf {
+    folder.path().join("keygate.db.revocations")
+}
+
+fn open(folder: &TempDir) -> RevocationLog {
+    RevocationLog::open(&log_path(folder), NOW).unwrap()
+}
+
+fn text(folder: &TempDir) -> String {
+    std::fs::read_to_string(log_path(folder)).unwrap()
+}
+
+fn replacing<T>(record: T) -> Versioned<T> {
+    Versioned {
+        record,
+        revision: Revision(1),
+    }
+}
+
+fn with_keys(id: &str) -> ClientRecord {
+    let asked = NewClient {
+        id: id.parse().unwrap(),
+        organization: "acme".parse().unwrap(),
+        subscription: "sub_acme".parse().unwrap(),
+        environment: crate::model::api_key::KeyEnvironment::Live,
+        name: "nightly".to_owned(),
+        description: String::new(),
+        authentication: ClientAuthentication::Keys {
+            keys: vec![client_key("kid_1"), client_key("kid_2")],
+        },
+        scopes: "a".parse().unwrap(),
+        token_ttl: TokenTtl::Hour,
+        token_format: TokenFormat::Jwt,
+    };
+    ClientRecord::new(asked, NOW)
+}
+
+fn client_key(kid: &str) -> ClientKey {
+    ClientKey {
+        kid: kid.to_owned(),
+        public_pem: String::new(),
+        algorithms: Vec::new(),
+        generated: false,
+        created_at: NOW,
+        revoked_at: None,
+    }
+}
+
+/// A store with keys 1 to 3 and clients with a secret and with keys.
+async fn fill(store: &dyn Store) {
+    with_organizations(store).await;
+    let mut writes: Vec<Write> = (1..=3)
+        .map(|number| Write::ApiKey(Versioned::new(key(number, "acme"))))
+        .collect();
+    for id in ["secret", "deleted", "untouched"] {
+        writes.push(Write::Client(Versioned::new(client(id, "acme"))));
+    }
+    writes.push(Write::Client(Versioned::new(with_keys("keys"))));
+    store.commit(batch(writes)).await.unwrap();
+}
+
+/// What is revoked after the backup.
+fn revocations() -> Vec<Write> {
+    let digest = KeyDigest::sha256("second");
+    let other = crate::store::conformance::subscription("other");
+    vec![
+        Write::ApiKey(replacing(key(1, "acme").revoke(later(10)).unwrap())),
+        Write::ApiKey(replacing(ApiKeyRecord {
+            revoked_at: Some(later(3_600)),
+            ..key(2, "acme")
+        })),
+        Write::Subscription(replacing(other.cancel(later(10)).unwrap())),
+        Write::Client(replacing(
+            client("secret", "acme")
+                .rotate_secret(digest, Grace::NONE, later(10))
+                .unwrap(),
+        )),
+        Write::Client(replacing(
+            client("deleted", "acme").delete(IssuedTokens::End, later(10)).unwrap(),
+        )),
+        Write::Client(replacing(
+            with_keys("keys")
+                .revoke_key("kid_1", IssuedTokens::End, later(10))
+                .unwrap(),
+        )),
+        Write::RevokedToken(RevokedTokenRecord {
+            id: "jti".to_owned(),
+            expires_at: later(600),
+        }),
+    ]
+}
+
+fn find_client<'a>(contents: &'a Contents, id: &str) -> &'a ClientRecord {
+    let found = contents.clients.iter().find(|client| client.record.id.as_str() == id);
+    &found.unwrap().record
+}
+
+fn find_key(contents: &Contents, number: u32) -> &ApiKeyRecord {
+    let found = contents.api_keys.iter().find(|key| key.record.id == key_id(number));
+    &found.unwrap().record
+}
+
+fn check_held(contents: &Contents) {
+    assert_eq!(find_key(contents, 1).revoked_at, Some(later(10)));
+    assert_eq!(
+        find_key(contents, 2).revoked_at,
+        Some(later(3_600)),
+        "the end of a grace"
+    );
+    assert_eq!(find_key(contents, 3).revoked_at, None);
+    let states: Vec<SubscriptionState> = contents.subscriptions.iter().map(|found| found.record.state).collect();
+    assert_eq!(states, [SubscriptionState::Active, SubscriptionState::Cancelled]);
+    let secret = find_client(contents, "secret");
+    let ClientAuthentication::ClientSecret { secrets } = &secret.authentication else {
+        panic!("no secrets");
+    };
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(
+        secrets[0].ends_at,
+        Some(later(10)),
+        "the secret before the rotation ended with it"
+    );
+    assert_eq!((secret.state, secret.tokens_not_before), (ClientState::Active, None));
+    let deleted = find_client(contents, "deleted");
+    assert_eq!(
+        (deleted.state, deleted.tokens_not_before),
+        (ClientState::Deleted, Some(later(10)))
+    );
+    let keys = find_client(contents, "keys");
+    assert_eq!(keys.tokens_not_before, Some(later(10)));
+    let ClientAuthentication::Keys { keys } = &keys.authentication else {
+        panic!("no keys");
+    };
+    assert_eq!(keys[0].revoked_at, Some(later(10)));
+    assert_eq!(keys[1].revoked_at, None);
+    assert_eq!(find_client(contents, "untouched"), &client("untouched", "acme"));
+    assert_eq!(contents.revoked_tokens.len(), 1);
+}
+
+#[tokio::test]
+async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back() {
+    let folder = TempDir::new().unwrap();
+    let (database, backup) = (folder.path().join("keygate.db"), folder.path().join("backup.db"));
+    let store = SqliteStore::open(&database).await.unwrap();
+    fill(&store).await;
+    let event_before = Batch {
+        event: Some(event("key.create", "1")),
+        ..Batch::default()
+    };
+    store.commit(event_before).await.unwrap();
+    store.backup(&backup).await.unwrap();
+    let log = open(&folder);
+    let batch = Batch {
+        writes: revocations(),
+        event: Some(event("all.revoke", "1")),
+        ..Batch::default()
+    };
+    store.commit(batch).await.unwrap();
+    log.note(&revocations()).await.unwrap();
+    log.anchor(&store).await.unwrap();
+    store.close().await;
+    drop(log);
+
+    std::fs::rename(&backup, &database).unwrap();
+    let store = SqliteStore::open(&database).await.unwrap();
+    let log = open(&folder);
+    // Whoever only asks is told.
+    let state = log.verify_audit(&store).await.unwrap();
+    assert!(matches!(state, ChainState::Broken { sequence: 2, .. }), "{state:?}");
+    let mut contents = store.contents().await.unwrap();
+    assert_eq!(find_key(&contents, 1).revoked_at, None, "as it was");
+    let held = log.hold(&store, &mut contents, later(20)).await.unwrap();
+    assert_eq!(
+        held,
+        Held {
+            records: 7,
+            events_missing: 1,
+        }
+    );
+    check_held(&contents);
+    // The store says the same, so that the next change of a record begins with it.
+    let stored = store.contents().await.unwrap();
+    check_held(&stored);
+    let revisions = |contents: &Contents| {
+        contents
+            .clients
+            .iter()
+            .map(|client| client.revision)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(revisions(&contents), revisions(&stored));
+    // And that it happened.
+    let events = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    assert_eq!(
+        (events[0].action.as_str(), events[0].actor.as_str()),
+        ("store.restored", "gate")
+    );
+    assert_eq!(
+        events[0].details,
+        serde_json::json!({"revoked_again": 7, "events_missing": 1})
+    );
+    assert!(matches!(
+        log.verify_audit(&store).await.unwrap(),
+        ChainState::Whole { events: 2, .. }
+    ));
+    // Once.
+    let mut contents = store.contents().await.unwrap();
+    assert_eq!(
+        log.hold(&store, &mut contents, later(30)).await.unwrap(),
+        Held::default()
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_forgot_nothing_is_left_as_it_is() {
+    let store = MemoryStore::new();
+    fill(&store).await;
+    store.commit(batch(revocations())).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder);
+    let before = store.contents().await.unwrap();
+    let mut contents = before.clone();
+    assert_eq!(
+        log.hold(&store, &mut contents, later(20)).await.unwrap(),
+        Held::default()
+    );
+    assert_eq!(contents.clients, before.clients);
+    assert_eq!(contents.api_keys, before.api_keys);
+    // A log that is new learns what the store knows; hearing it again is no news.
+    let learned = text(&folder);
+    assert_eq!(learned.lines().count(), 9, "{learned}");
+    log.hold(&store, &mut contents, later(20)).await.unwrap();
+    assert_eq!(text(&folder), learned);
+    // And holds it against a store that forgot.
+    let older = MemoryStore::new();
+    fill(&older).await;
+    let mut contents = older.contents().await.unwrap();
+    let held = open(&folder).hold(&older, &mut contents, later(20)).await.unwrap();
+    assert_eq!(held.records, 7);
+    check_held(&contents);
+}
+
+#[tokio::test]
+async fn what_is_noted_is_in_the_file_before_the_answer_and_for_nobody_else_to_read() {
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder);
+    let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    log.note(&[Write::ApiKey(Versioned::new(key(1, "acme")))])
+        .await
+        .unwrap();
+    assert_eq!(text(&folder), "", "a key that is made is not revoked");
+    log.note(&revocations()).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 9);
+    // A later change of the same client says nothing that was not said.
+    let renamed = ClientRecord {
+        changed_at: later(11),
+        ..with_keys("keys")
+            .revoke_key("kid_1", IssuedTokens::End, later(10))
+            .unwrap()
+    };
+    log.note(&[Write::Client(replacing(renamed))]).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 9);
+}
+
+#[tokio::test]
+async fn s064_the_log_holds_ids_and_no_digest() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).note(&revocations()).await.unwrap();
+    let text = text(&folder);
+    for secret in ["1", "2", "secret", "deleted", "second"] {
+        assert!(!text.contains(&KeyDigest::sha256(secret).to_hex()));
+    }
+}
+
+#[tokio::test]
+async fn many_that_note_at_once_are_all_noted() {
+    let folder = TempDir::new().unwrap();
+    let log = Arc::new(open(&folder));
+    let noted = (0..200).map(|number| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            let revoked = key(number, "acme").revoke(NOW).unwrap();
+            log.note(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
+        })
+    });
+    for noted in noted.collect::<Vec<_>>() {
+        noted.await.unwrap();
+    }
+    assert_eq!(text(&folder).lines().count(), 200);
+    assert_eq!(open(&folder).len(), 200);
+}
+
+#[tokio::test]
+async fn half_a_line_at_the_end_is_dropped_and_anything_else_that_is_no_entry_is_not() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).note(&revocations()).await.unwrap();
+    let whole = text(&folder);
+    let last = whole.trim_end().rfind('\n').unwrap() + 1;
+    for cut in [last, last + 1, whole.len() - 1] {
+        std::fs::write(log_path(&folder), &whole[..cut]).unwrap();
+        let log = open(&folder);
+        assert_eq!(log.len(), 8, "cut at {cut}");
+        // The next line does not continue it.
+        log.note(&revocations()[6..]).await.unwrap();
+        assert_eq!(text(&folder), whole);
+    }
+    for bad in [
+        "{\"key\":",
+        "\u{0}\u{0}",
+        "{\"later_kind\":{\"id\":\"1\"}}",
+        "{\"subscription\":{\"id\":\"1\",\"x\":1}}",
+        "",
+    ] {
+        std::fs::write(log_path(&folder), format!("{bad}\n{whole}")).unwrap();
+        let refused = RevocationLog::open(&log_path(&folder), NOW);
+        let Err(StoreError::Unreadable { what, .. }) = refused else {
+            panic!("{bad}: {refused:?}");
+        };
+        assert!(what.starts_with("line 1 of "), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_is_never_taken_back() {
+    let log = RevocationLog::default();
+    let at = async |at: Timestamp| {
+        let revoked = ApiKeyRecord {
+            revoked_at: Some(at),
+            ..key(1, "acme")
+        };
+        log.note(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
+    };
+    at(later(100)).await;
+    at(later(10)).await;
+    at(later(50)).await;
+    let store = MemoryStore::new();
+    fill(&store).await;
+    let mut contents = store.contents().await.unwrap();
+    log.hold(&store, &mut contents, NOW).await.unwrap();
+    assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)));
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder);
+    let tokens = |range: std::ops::Range<u32>, end: u64| -> Vec<Write> {
+        range
+            .map(|number| {
+                Write::RevokedToken(RevokedTokenRecord {
+                    id: number.to_string(),
+                    expires_at: later(end),
+                })
+            })
+            .collect()
+    };
+    log.note(&revocations()).await.unwrap();
+    log.note(&tokens(0..2_000, 60)).await.unwrap();
+    log.sweep(later(59)).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 2_009);
+    log.sweep(later(60)).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 9);
+    let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // It goes on in the new file.
+    log.note(&tokens(0..1, 600)).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 10);
+    drop(log);
+    let log = open(&folder);
+    assert_eq!(log.len(), 10);
+    // A key that is expired, tokens that are over: gone. The rest has no end.
+    log.sweep(later(86_400 * 3)).await.unwrap();
+    assert_eq!(log.len(), 4, "a subscription, a client, its secrets, a client's key");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_is_said_by_name() {
+    let folder = TempDir::new().unwrap();
+    let refused = RevocationLog::open(&folder.path().join("nowhere/log"), NOW);
+    assert!(matches!(refused, Err(StoreError::Unavailable(text)) if text.contains("nowhere/log")));
+}
+
+#[tokio::test]
+async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_noticed() {
+    let append = async |store: &MemoryStore, target: &str| {
+        let batch = Batch {
+            event: Some(event("client.create", target)),
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+    };
+    let (store, shorter, other) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+    let log = RevocationLog::default();
+    for target in ["1", "2", "3"] {
+        append(&store, target).await;
+        log.anchor(&store).await.unwrap();
+        append(&other, if target == "2" { "x" } else { target }).await;
+    }
+    append(&shorter, "1").await;
+    assert!(matches!(
+        log.verify_audit(&store).await.unwrap(),
+        ChainState::Whole { events: 3, .. }
+    ));
+    append(&store, "4").await;
+    append(&other, "4").await;
+    assert!(matches!(
+        log.verify_audit(&store).await.unwrap(),
+        ChainState::Whole { events: 4, .. }
+    ));
+    for (forged, expected) in [(&shorter, 2), (&other, 3)] {
+        // Each is whole in itself.
+        assert!(matches!(forged.verify_audit().await.unwrap(), ChainState::Whole { .. }));
+        match log.verify_audit(forged).await.unwrap() {
+            ChainState::Broken { sequence, .. } => assert_eq!(sequence, expected),
+            whole @ ChainState::Whole { .. } => panic!("{whole:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_new_ends_nothing() {
+    let id: ClientId = "client_9".parse().unwrap();
+    let (old, new) = client("secret", "acme")
+        .regenerate(id, KeyDigest::sha256("x"), IssuedTokens::Stay, later(10))
+        .unwrap();
+    let log = RevocationLog::default();
+    log.note(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])
+        .await
+        .unwrap();
+    assert_eq!(log.len(), 1, "the old one is deleted");
+}
