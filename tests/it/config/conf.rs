@@ -35,9 +35,12 @@ fn conf_files() -> Vec<PathBuf> {
 }
 
 fn env(name: &str) -> Option<String> {
-    ["KEYGATE_PEPPER", "INTROSPECTION_SECRET"]
-        .contains(&name)
-        .then(|| "a secret of the tests".to_owned())
+    match name {
+        "KEYGATE_PEPPER" | "INTROSPECTION_SECRET" => Some("a secret of the tests".to_owned()),
+        "KEYGATE_ADMIN_TOKEN" => Some("a-token-of-the-tests-that-is-long-enough".to_owned()),
+        "KEYGATE_WRAPPING_KEY" => Some("0f".repeat(32)),
+        _ => None,
+    }
 }
 
 fn json(path: &Path) -> Value {
