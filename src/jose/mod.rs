@@ -8,3 +8,4 @@ pub mod jws;
 pub mod pem_file;
 mod public_key;
 pub mod sign;
+pub mod uploaded;

@@ -290,7 +290,11 @@ impl KeyDigest {
     pub const DUMMY: Self = Self([0; 32]);
 
     pub fn sha256(text: &str) -> Self {
-        Self::from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+        Self::sha256_of(text.as_bytes())
+    }
+
+    pub fn sha256_of(bytes: &[u8]) -> Self {
+        Self::from_slice(digest::digest(&digest::SHA256, bytes).as_ref())
     }
 
     /// For the keys file: 64 lower-case hexadecimal digits.

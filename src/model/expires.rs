@@ -56,6 +56,45 @@ impl FromStr for Expires {
     }
 }
 
+/// Why a text says no expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpiryError {
+    #[error("an expiry is written `90d`, `6mo`, `never`, or as an instant such as `2027-01-31T00:00:00Z` (RFC 3339)")]
+    Form,
+    #[error("an expiry lies in the future")]
+    Past,
+    #[error(transparent)]
+    Span(#[from] ExpiresError),
+}
+
+/// An instant as in RFC 3339; those before 1970 read as 1970. `None` for any other text.
+pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
+    let at = text.parse::<jiff::Timestamp>().ok()?;
+    Some(Timestamp::from_unix_millis(
+        u64::try_from(at.as_millisecond()).unwrap_or(0),
+    ))
+}
+
+/// The instant that `text` says, as a span from `now` or outright; `None` for never.
+///
+/// # Errors
+/// Neither, not after `now`, or more than 730 days after it.
+pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryError> {
+    match text.parse::<Expires>() {
+        Err(ExpiresError::Form) => {}
+        span => return Ok(span?.after(now)?),
+    }
+    let at = rfc3339_instant(text).ok_or(ExpiryError::Form)?;
+    if at <= now {
+        return Err(ExpiryError::Past);
+    }
+    let longest = std::time::Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
+    if at > now.saturating_add(longest) {
+        return Err(ExpiresError::TooLong.into());
+    }
+    Ok(Some(at))
+}
+
 impl Expires {
     /// The instant at which a key made `now` expires; months are those of the calendar, in UTC.
     ///
@@ -88,6 +127,49 @@ impl fmt::Display for Expires {
             Self::Never => out.write_str("never"),
             Self::Days(days) => write!(out, "{days}d"),
             Self::Months(months) => write!(out, "{months}mo"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 2026-01-01T00:00:00Z.
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_767_225_600);
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<Option<u64>, ExpiryError>) {
+        let found = instant(text, NOW).map(|at| at.map(|at| at.as_unix_secs() - NOW.as_unix_secs()));
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn s068_an_expiry_is_a_span_an_instant_or_never_and_at_most_730_days_away() {
+        const DAY: u64 = 86_400;
+        check("never", Ok(None));
+        check("1d", Ok(Some(DAY)));
+        check("730d", Ok(Some(730 * DAY)));
+        check("731d", Err(ExpiresError::TooLong.into()));
+        check("0d", Err(ExpiresError::TooShort.into()));
+        check("2026-01-01T00:00:01Z", Ok(Some(1)));
+        check("2026-01-01T02:00:01+02:00", Ok(Some(1)));
+        check("2026-01-01T00:00:00Z", Err(ExpiryError::Past));
+        check("2025-12-31T23:59:59Z", Err(ExpiryError::Past));
+        check("1969-01-01T00:00:00Z", Err(ExpiryError::Past));
+        check("2028-01-01T00:00:00Z", Ok(Some(730 * DAY)));
+        check("2028-01-01T00:00:01Z", Err(ExpiresError::TooLong.into()));
+        for bad in [
+            "",
+            "2026-06-01",
+            "2026-06-01T00:00:00",
+            "tomorrow",
+            "1767225600",
+            "-1d",
+            "90 d",
+            "90D",
+        ] {
+            check(bad, Err(ExpiryError::Form));
         }
     }
 }
