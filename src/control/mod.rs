@@ -7,6 +7,7 @@ pub mod enforce;
 pub mod signing_keys;
 pub mod token;
 pub mod state;
+pub mod registry;
 pub mod admin;
 
 pub use state::Control;

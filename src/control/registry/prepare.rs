@@ -1,0 +1,134 @@
+//! What is in a store that was just made? The built-in organizations with their subscriptions, and somebody who may
+//! administer the gate.
+
+use crate::control::Control;
+use crate::control::registry::Actor;
+use crate::control::registry::Random;
+use crate::control::registry::default_name;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::client_secret;
+use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
+use crate::model::names::Name;
+use crate::model::plan::OPERATORS;
+use crate::model::scope::ScopeSet;
+use crate::model::secret::Secret;
+use crate::model::subscription::SubscriptionState;
+use crate::store::Batch;
+use crate::store::StoreError;
+use crate::store::Versioned;
+use crate::store::Write;
+use crate::store::record::ClientRecord;
+use crate::store::record::NewAuditEvent;
+use crate::store::record::OrganizationRecord;
+use crate::store::record::SubscriptionRecord;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientSecret;
+use crate::store::record::client::TokenFormat;
+use crate::store::record::client::TokenTtl;
+use crate::store::record::client_changes::NewClient;
+use serde_json::json;
+
+/// What the first administrator proves themselves with. Shown once, by whoever started the gate; kept as a digest.
+#[derive(Debug)]
+pub struct FirstAdministrator {
+    pub client_id: ClientId,
+    pub client_secret: Secret<String>,
+}
+
+/// `sub_default`, under which credentials go that name no subscription.
+pub fn default_subscription_id() -> SubscriptionId {
+    "sub_default".parse().expect("it is an id")
+}
+
+/// `sub_operators`, under which the gate's administrators are.
+pub fn operators_subscription_id() -> SubscriptionId {
+    "sub_operators".parse().expect("it is an id")
+}
+
+/// Whether it was made by [`prepare`], and is not anybody's to end.
+pub fn is_built_in(id: &SubscriptionId) -> bool {
+    *id == default_subscription_id() || *id == operators_subscription_id()
+}
+
+pub(in crate::control::registry) fn operators_name() -> Name {
+    OPERATORS.parse().expect("it is a name")
+}
+
+/// Makes the organizations `default` and `operators`, their subscriptions and the first administrator, all at once or
+/// not at all. `None` where that was done before.
+///
+/// # Errors
+/// Those of the store.
+pub async fn prepare(
+    control: &Control,
+    now: Timestamp,
+    random: Random,
+) -> Result<Option<FirstAdministrator>, StoreError> {
+    if control.store.organization(&operators_name()).await?.is_some() {
+        return Ok(None);
+    }
+    let secret = client_secret::generate(&mut { random });
+    let id = ClientId::generate(&mut { random });
+    let digest = client_secret::digest(&control.settings.load().digester, secret.expose());
+    let client = ClientRecord::new(
+        NewClient {
+            id: id.clone(),
+            organization: operators_name(),
+            subscription: operators_subscription_id(),
+            environment: KeyEnvironment::Live,
+            name: "First administrator".to_owned(),
+            description: "Made at the first start".to_owned(),
+            authentication: ClientAuthentication::ClientSecret {
+                secrets: vec![ClientSecret::new(digest, now)],
+            },
+            scopes: "admin:read admin:write".parse::<ScopeSet>().expect("these are scopes"),
+            token_ttl: TokenTtl::default(),
+            token_format: TokenFormat::default(),
+        },
+        now,
+    );
+    let mut writes = Vec::new();
+    for (name, title, subscription) in [
+        (default_name(), "Default", default_subscription_id()),
+        (operators_name(), "Operators", operators_subscription_id()),
+    ] {
+        writes.push(Write::Organization(Versioned::new(OrganizationRecord {
+            id: name.clone(),
+            name: title.to_owned(),
+            created_at: now,
+        })));
+        writes.push(Write::Subscription(Versioned::new(SubscriptionRecord {
+            id: subscription,
+            // The plan of the same name: built in, or in the configuration.
+            plan: name.clone(),
+            organization: name,
+            environment: KeyEnvironment::Live,
+            state: SubscriptionState::Active,
+            paid: false,
+            created_at: now,
+            changed_at: now,
+        })));
+    }
+    writes.push(Write::Client(Versioned::new(client)));
+    let event = NewAuditEvent {
+        at: now,
+        actor: Actor::gate().name().to_owned(),
+        from: None,
+        action: "store.prepare",
+        target: id.to_string(),
+        organization: Some(operators_name()),
+        details: json!({ "first_administrator": id.as_str() }),
+    };
+    let batch = Batch {
+        writes,
+        event: Some(event),
+        ..Batch::default()
+    };
+    control.commit(batch).await?;
+    Ok(Some(FirstAdministrator {
+        client_id: id,
+        client_secret: secret,
+    }))
+}

@@ -1,0 +1,123 @@
+//! Which texts for people are kept? Short ones without characters that a terminal or a log reader would obey (S144).
+
+use crate::observe::escape::is_hidden;
+use std::fmt;
+
+/// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, none in front or behind
+/// that cannot be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label(String);
+
+/// The same, longer, and possibly empty.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Description(String);
+
+pub const LABEL_CHARS_MAX: usize = 200;
+pub const DESCRIPTION_CHARS_MAX: usize = 1_000;
+
+/// Why a text is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("cannot be empty")]
+    Empty,
+    #[error("has at most {max} characters")]
+    TooLong { max: usize },
+    #[error("has no control characters, line ends or characters that cannot be seen (number {} is one)", .offset + 1)]
+    Hidden { offset: usize },
+    #[error("does not begin or end with a space")]
+    Spaces,
+}
+
+fn check(text: &str, max: usize) -> Result<(), TextError> {
+    if text.chars().count() > max {
+        return Err(TextError::TooLong { max });
+    }
+    if let Some(offset) = text.chars().position(is_hidden) {
+        return Err(TextError::Hidden { offset });
+    }
+    // Two names that look the same would be a trap for whoever revokes one of them.
+    if text.trim() != text {
+        return Err(TextError::Spaces);
+    }
+    Ok(())
+}
+
+impl Label {
+    /// # Errors
+    /// An empty text, more than 200 characters, a hidden one, or space around it.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        if text.is_empty() {
+            return Err(TextError::Empty);
+        }
+        check(text, LABEL_CHARS_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl Description {
+    /// # Errors
+    /// More than 1000 characters, a hidden one, or space around it.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        check(text, DESCRIPTION_CHARS_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<(), TextError>) {
+        assert_eq!(Label::parse(text).map(drop), expected, "{text:?}");
+    }
+
+    #[test]
+    fn s144_a_name_has_nothing_that_a_terminal_would_obey() {
+        check("ci", Ok(()));
+        check("Büro 3 – \u{65e5}\u{672c}", Ok(()));
+        check("", Err(TextError::Empty));
+        for (bad, offset) in [
+            ("a\nb", 1),
+            ("\u{1b}[31m", 0),
+            ("a\0", 1),
+            ("a\u{202e}b", 1),
+            ("ab\u{200b}", 2),
+            ("\u{7f}", 0),
+            ("a\u{85}b", 1),
+            ("a\u{2028}b", 1),
+        ] {
+            check(bad, Err(TextError::Hidden { offset }));
+        }
+        for bad in [" a", "a ", "\u{a0}a", " "] {
+            check(bad, Err(TextError::Spaces));
+        }
+    }
+
+    #[test]
+    fn names_have_200_characters_and_descriptions_1000() {
+        check(&"ü".repeat(200), Ok(()));
+        check(&"ü".repeat(201), Err(TextError::TooLong { max: 200 }));
+        assert!(Description::parse("").is_ok());
+        assert!(Description::parse(&"ü".repeat(1_000)).is_ok());
+        assert_eq!(
+            Description::parse(&"x".repeat(1_001)),
+            Err(TextError::TooLong { max: 1_000 })
+        );
+        assert_eq!(Description::parse("a\r\nb"), Err(TextError::Hidden { offset: 1 }));
+    }
+}
