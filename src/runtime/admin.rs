@@ -1,14 +1,13 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`, the admin API, and nothing else. Never part of a data listener
 //! (S151).
 
-use crate::control::admin::AdminApi;
-use crate::control::admin::Asked;
-use crate::model::clock::Clock;
+use crate::control::admin::access::Peer;
 use crate::observe::escape;
 use crate::observe::metrics;
 use crate::observe::metrics::Metrics;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
+use crate::runtime::admin_socket::Socket;
 use axum::Extension;
 use axum::Router;
 use axum::body::Body;
@@ -18,7 +17,6 @@ use axum::middleware;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use axum::routing::any;
 use axum::routing::get;
 use http::HeaderValue;
 use http::StatusCode;
@@ -32,17 +30,22 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
 /// What the endpoints read, and by which names they may be called.
 #[derive(Clone)]
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub api: Arc<AdminApi>,
-    pub clock: Arc<dyn Clock>,
+    /// What is below `/admin/v1/`: `control::admin::router`.
+    pub api: Router,
     /// Host names, lower case, that requests may carry besides IP addresses and `localhost`.
     pub host_names: Vec<String>,
 }
@@ -63,6 +66,8 @@ const BOUNDS: Bounds = Bounds {
     whole: Duration::from_secs(30),
 };
 
+const API_PREFIX: &str = "/admin/v1/";
+
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
@@ -75,6 +80,15 @@ pub async fn serve(admin: Admin, listener: std::net::TcpListener, stop: impl Fut
     serve_within(BOUNDS, admin, listener, stop).await
 }
 
+/// The same on the gate's own socket, whoever asks there being somebody who may open the store's files.
+///
+/// # Errors
+/// When the socket cannot be used by tokio.
+pub async fn serve_socket(admin: Admin, socket: Socket, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let listener = socket.listener()?;
+    accept_all(BOUNDS, admin, listener, stop).await
+}
+
 async fn serve_within(
     bounds: Bounds,
     admin: Admin,
@@ -83,14 +97,48 @@ async fn serve_within(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    accept_all(bounds, admin, listener, stop).await
+}
+
+/// Where connections come from, and who is at their other end.
+trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        Ok((stream, Peer::Network(peer.ip())))
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, Peer::Local))
+    }
+}
+
+async fn accept_all(
+    bounds: Bounds,
+    admin: Admin,
+    listener: impl Accept,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     let router = router(admin);
     let places = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {
         loop {
             let place = places.clone().acquire_owned().await.expect("nobody closes it");
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let answered = answer(bounds, router.clone(), stream);
+            match listener.next().await {
+                Ok((stream, peer)) => {
+                    let answered = answer(bounds, router.clone(), stream, peer);
                     tokio::spawn(async move {
                         let _place = place;
                         answered.await;
@@ -110,16 +158,11 @@ async fn serve_within(
     }
 }
 
-/// Who asks.
-#[derive(Clone, Copy)]
-struct Peer(IpAddr);
-
-async fn answer(bounds: Bounds, router: Router, stream: TcpStream) {
-    // A connection that is gone already asks nothing.
-    let Ok(peer) = stream.peer_addr() else {
-        return;
-    };
-    let router = router.layer(Extension(Peer(peer.ip())));
+async fn answer<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = router.layer(Extension(peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
@@ -137,8 +180,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/admin/v1/{*rest}", any(api))
-        .fallback(not_found)
+        .fallback(everything_else)
         .method_not_allowed_fallback(not_found)
         .layer(middleware::from_fn_with_state(admin.clone(), only_our_names))
         .layer(middleware::map_response(no_store))
@@ -159,23 +201,13 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     (status, content_type, report.to_json()).into_response()
 }
 
-/// Only who is let in learns which paths there are below `/admin/v1/`.
-async fn api(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
-    let asked = Asked {
-        method: request.method(),
-        path: request.uri().path(),
-        headers: request.headers(),
-        peer,
-        now: admin.clock.now(),
-    };
-    let answer = admin.api.answer(asked).await;
-    let mut response = (answer.status, Body::from(answer.body)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    for (name, value) in answer.headers {
-        headers.append(name, value);
+/// The admin API answers for everything below its prefix: only who is let in learns which paths there are. Not a nested
+/// route, whose wildcard would be one more parameter of every path in it.
+async fn everything_else(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    match request.uri().path().starts_with(API_PREFIX) {
+        true => admin.api.clone().oneshot(request).await.into_response(),
+        false => not_found().await,
     }
-    response
 }
 
 async fn not_found() -> Response {
@@ -243,6 +275,8 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::admin;
+    use crate::control::admin::access::Access;
     use crate::control::admin::issuers::IssuerHealth;
     use crate::control::admin::issuers::Issuers;
     use crate::control::admin::issuers::Refreshed;
@@ -281,8 +315,13 @@ mod tests {
         Admin {
             metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
             readiness: Arc::new(Readiness::new()),
-            api: Arc::new(AdminApi::new(None, Arc::new(NoIssuers))),
-            clock: Arc::new(SystemClock::new()),
+            api: admin::router(admin::Parts {
+                control: None,
+                issuers: Arc::new(NoIssuers),
+                access: Arc::new(Access::new(None)),
+                client_jwks: None,
+                clock: Arc::new(SystemClock::new()),
+            }),
             host_names: vec!["keygate.internal".to_owned()],
         }
     }

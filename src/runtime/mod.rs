@@ -1,6 +1,7 @@
 //! Where the parts meet: assembled, served, reloaded, shut down.
 
 pub mod admin;
+pub mod admin_socket;
 pub mod admin_client;
 pub mod token_client;
 pub mod echo;

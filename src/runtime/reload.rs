@@ -6,7 +6,7 @@ use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::config::introspection::ClientAuthentication;
-use crate::control::admin::AdminApi;
+use crate::control::admin::access::Access;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use crate::model::api_key::DigestScheme;
@@ -182,7 +182,7 @@ pub struct Reloader {
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
     /// Whose token a reload may change.
-    api: Arc<AdminApi>,
+    admin_access: Arc<Access>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
     /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
@@ -196,11 +196,11 @@ impl Reloader {
         loaded: Loaded,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        api: Arc<AdminApi>,
+        admin_access: Arc<Access>,
         kept: Option<Arc<KeptKeys>>,
     ) -> Self {
         let mut reloader = Self {
-            api,
+            admin_access,
             kept,
             path,
             gate,
@@ -253,7 +253,7 @@ impl Reloader {
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&names(&loaded.config));
                 let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
-                self.api.replace_token(token);
+                self.admin_access.replace_token(token);
                 self.config = loaded.config;
                 self.files = loaded.files;
                 self.refused = None;

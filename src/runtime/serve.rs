@@ -5,7 +5,8 @@
 //! and every bind error seen before anything starts.
 
 use crate::config::LogFormat;
-use crate::control::admin::AdminApi;
+use crate::control::admin as admin_api;
+use crate::control::admin::access::Access as AdminAccess;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::access::AccessLog;
@@ -159,7 +160,14 @@ pub fn serve(
     let (stop, stopping) = watch::channel(false);
     let open = start_data(&data, Arc::clone(&gate), listeners, stopping.clone());
     let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
-    let api = Arc::new(AdminApi::new(token, Arc::new(GateIssuers(Arc::clone(&gate)))));
+    let admin_access = Arc::new(AdminAccess::new(token));
+    let api = admin_api::router(admin_api::Parts {
+        control: None,
+        issuers: Arc::new(GateIssuers(Arc::clone(&gate))),
+        access: Arc::clone(&admin_access),
+        client_jwks: None,
+        clock: Arc::clone(&gate.clock),
+    });
     let (signals, reloader) = {
         let _inside = background.enter();
         let signals = Signals::install().map_err(StartError::Signals)?;
@@ -169,7 +177,7 @@ pub fn serve(
             loaded,
             Arc::clone(&gate),
             Arc::clone(&readiness),
-            Arc::clone(&api),
+            admin_access,
             kept,
         );
         (signals, reloader)
@@ -181,7 +189,6 @@ pub fn serve(
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             api,
-            clock: Arc::clone(&gate.clock),
             host_names: Vec::new(),
         };
         background.spawn(admin::serve(parts, listener, std::future::pending()));

@@ -177,6 +177,9 @@ const HOMES: &[(&str, &[&str])] = &[
             "proxy/authenticate/introspection.rs",
             // Tells whoever follows that the key set has changed.
             "control/signing_keys/",
+            // A pair is made on a thread of its own: an RSA key takes a tenth of a second.
+            "control/admin/client_keys.rs",
+            "control/registry/signing_keys.rs",
         ],
     ),
     ("jsonwebtoken", &["jose/"]),
@@ -237,7 +240,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parking_lot", &["runtime/serve.rs"]),
     // `control` answers with it; who listens is `runtime`'s to say.
     ("axum", &["runtime/", "control/"]),
+    // Calls a router in this process.
     ("tower", &["runtime/"]),
+    // The description of the admin API, from its handlers.
+    ("utoipa", &["control/admin/"]),
+    ("utoipa_axum", &["control/admin/mod.rs"]),
+    ("serde_path_to_error", &["control/admin/body.rs"]),
     ("hyper", &["runtime/"]),
     ("hyper_util", &["runtime/"]),
     ("clap", &["cli/"]),
@@ -253,11 +261,20 @@ const HOMES: &[(&str, &[&str])] = &[
             "proxy/fetch/",
             "cli/gate.rs",
             "runtime/token_client.rs",
+            "control/registry/jwks_url.rs",
         ],
     ),
     (
         "ipnet",
-        &["model/", "config/", "store/", "compare/", "proxy/", "cli/keys/"],
+        &[
+            "model/",
+            "config/",
+            "store/",
+            "compare/",
+            "proxy/",
+            "control/",
+            "cli/keys/",
+        ],
     ),
     ("bytes", &["proxy/", "control/signing_keys/"]),
     // Vocabulary.

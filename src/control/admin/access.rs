@@ -1,21 +1,145 @@
-//! Who may use the admin API? Whoever has the configured token (RFC 6750), and guesses at it are few.
+//! Who may use the admin API, and for what? Whoever has the configured token, a client with a token of ours and the scope
+//! for it (RFC 6750), or whoever may open the gate's own socket. Guesses are few.
 
+use crate::control::Control;
+use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
+use crate::control::registry::Actor;
+use crate::control::token::own_tokens;
+use crate::control::token::own_tokens::NotGood;
+use crate::model::clock::Now;
 use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
 use crate::model::secret::Secret;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Method;
 use http::StatusCode;
 use http::header;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Duration;
+
+/// How a request came. Whoever serves the API says so; without it a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Network(IpAddr),
+    /// Over the gate's own socket, or in its own process: from somebody who may open the store's files.
+    Local,
+}
+
+/// What an operation takes. Reading is not part of writing: a program that makes keys need not see everybody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    Read,
+    Write,
+}
+
+impl Right {
+    /// Of the operation that `method` stands for. By its method, so that no handler can forget to ask.
+    pub fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET | Method::HEAD => Self::Read,
+            _ => Self::Write,
+        }
+    }
+
+    /// The scope that it takes.
+    pub const fn scope(self) -> &'static str {
+        match self {
+            Self::Read => "admin:read",
+            Self::Write => "admin:write",
+        }
+    }
+}
+
+/// A token of ours that was verified: signature, audience, expiry, the client's state, revocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control::admin) struct Presented {
+    pub client_id: String,
+    pub organization: Name,
+    pub read: bool,
+    pub write: bool,
+}
+
+/// Verifies access tokens of the gate's own token endpoint, from memory.
+pub(in crate::control::admin) trait OwnTokens: Send + Sync {
+    /// Whether there can be any.
+    fn are_issued(&self) -> bool;
+
+    /// # Errors
+    /// What is wrong with it, for whoever sent it.
+    fn verify(&self, token: &str, now: Timestamp) -> Result<Presented, &'static str>;
+}
+
+/// Those of this gate.
+pub(in crate::control::admin) struct Own(pub Arc<Control>);
+
+impl OwnTokens for Own {
+    fn are_issued(&self) -> bool {
+        self.0.settings.load().token_endpoint.is_some()
+    }
+
+    fn verify(&self, token: &str, now: Timestamp) -> Result<Presented, &'static str> {
+        let token = own_tokens::verify(&self.0, token, now).map_err(|error| match error {
+            NotGood::Off | NotGood::NotOurs => NOT_THE_TOKEN,
+            NotGood::Expired => "the access token is expired",
+            NotGood::NotYetValid => "the access token is not valid yet",
+            NotGood::Revoked => "the access token is revoked",
+            NotGood::ClientGone | NotGood::Standing(_) | NotGood::KindNotInPlan => {
+                "the client of the access token may not have one any more"
+            }
+        })?;
+        let has = |right: Right| token.scopes.iter().any(|scope| scope.as_str() == right.scope());
+        Ok(Presented {
+            client_id: token.client_id.to_string(),
+            organization: token.organization.clone(),
+            read: has(Right::Read),
+            write: has(Right::Write),
+        })
+    }
+}
+
+/// Lets a request in, with the [`Actor`] it comes from, or answers it. Who may not ask learns nothing, not even which
+/// paths there are.
+pub(in crate::control::admin) async fn admit(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+        return problem(
+            StatusCode::FORBIDDEN,
+            "no-peer",
+            "nobody knows where this request came from",
+        )
+        .into_response();
+    };
+    let now = api.clock.now();
+    let admitted = api
+        .access
+        .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
+    match admitted {
+        Ok(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.answer().into_response(),
+    }
+}
 
 /// Wrong tokens from one source: so many at once, and one more each [`ONE_EACH`].
 const BURST: u32 = 5;
@@ -26,24 +150,29 @@ const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Why a request may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control) enum Refusal {
+pub(in crate::control::admin) enum Refusal {
     /// No token is configured, so nobody may.
     Off,
     TooManyFailures {
         retry_after: Duration,
     },
     Missing,
-    Wrong,
+    /// With what is wrong, where the token is one of ours.
+    Wrong(&'static str),
+    /// A good token without the scope.
+    InsufficientScope(Right),
 }
 
+const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
+
 impl Refusal {
-    pub(in crate::control) fn answer(self) -> Answer {
+    pub(in crate::control::admin) fn answer(self) -> Answer {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
             Self::Off => problem(
                 StatusCode::FORBIDDEN,
                 "admin-api-off",
-                "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\")",
+                "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\"), or `store` and `token_endpoint` for tokens of its own",
             ),
             Self::TooManyFailures { retry_after } => {
                 let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
@@ -52,57 +181,100 @@ impl Refusal {
                     .with(header::RETRY_AFTER, HeaderValue::from(secs.max(1)))
             }
             Self::Missing => {
-                let detail = "send the token of `admin.token` as `Authorization: Bearer …`";
+                let detail = "send the token of `admin.token`, or an access token with `admin:read` or `admin:write`, as `Authorization: Bearer …`";
                 let (name, value) = challenge("Bearer realm=\"keygate admin\"");
                 problem(StatusCode::UNAUTHORIZED, "credential-missing", detail).with(name, value)
             }
-            Self::Wrong => {
-                let detail = "this is not the token of `admin.token`";
+            Self::Wrong(detail) => {
                 let (name, value) = challenge("Bearer realm=\"keygate admin\", error=\"invalid_token\"");
                 problem(StatusCode::UNAUTHORIZED, "invalid-token", detail).with(name, value)
+            }
+            Self::InsufficientScope(right) => {
+                let (name, value) = challenge(match right {
+                    Right::Read => "Bearer realm=\"keygate admin\", error=\"insufficient_scope\", scope=\"admin:read\"",
+                    Right::Write => {
+                        "Bearer realm=\"keygate admin\", error=\"insufficient_scope\", scope=\"admin:write\""
+                    }
+                });
+                let detail = format!("this takes an access token with the scope `{}`", right.scope());
+                problem(StatusCode::FORBIDDEN, "insufficient-scope", &detail).with(name, value)
             }
         }
     }
 }
 
-pub(in crate::control) struct Access {
+/// Who is let in, and how many guesses everybody has left.
+pub struct Access {
     token: RwLock<Option<Secret<Vec<u8>>>>,
     /// By source: when it would have recovered from all its failures (the theoretical arrival time of GCRA).
     failures: Mutex<HashMap<IpAddr, Tick>>,
 }
 
 impl Access {
-    pub(in crate::control) fn new(token: Option<Secret<Vec<u8>>>) -> Self {
+    /// `token` is `admin.token` of the configuration.
+    pub fn new(token: Option<Secret<Vec<u8>>>) -> Self {
         Self {
             token: RwLock::new(token),
             failures: Mutex::default(),
         }
     }
 
-    pub(in crate::control) fn replace(&self, token: Option<Secret<Vec<u8>>>) {
+    /// From now on this is the token, and the one before is not.
+    pub fn replace_token(&self, token: Option<Secret<Vec<u8>>>) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
+    /// Who asks, if they may.
+    ///
     /// # Errors
-    /// Anything but exactly one `Authorization: Bearer` with the token. A source whose guesses are spent is refused
-    /// without a comparison, also with the right token: else guessing could simply go on.
-    pub(in crate::control) fn check(&self, headers: &HeaderMap, peer: IpAddr, now: Tick) -> Result<(), Refusal> {
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(token) = token.as_ref() else {
-            return Err(Refusal::Off);
+    /// Anything but exactly one `Authorization: Bearer` with the token of the configuration, or with a token of ours that
+    /// has the scope for `method`. A source whose guesses are spent is refused without a look, also with a good token:
+    /// else guessing could simply go on.
+    pub(in crate::control::admin) fn admit(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        peer: Peer,
+        now: Now,
+        own: Option<&dyn OwnTokens>,
+    ) -> Result<Actor, Refusal> {
+        let peer = match peer {
+            Peer::Local => return Ok(Actor::local()),
+            Peer::Network(peer) => peer,
         };
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let own = own.filter(|own| own.are_issued());
+        if token.is_none() && own.is_none() {
+            return Err(Refusal::Off);
+        }
         let source = source_of(peer);
-        if let Some(retry_after) = self.spent(source, now) {
+        if let Some(retry_after) = self.spent(source, now.tick) {
             return Err(Refusal::TooManyFailures { retry_after });
         }
         let Some(shown) = bearer(headers) else {
             return Err(Refusal::Missing);
         };
-        if Secret::new(shown.to_vec()) == *token {
-            return Ok(());
+        let shown = Secret::new(shown.to_vec());
+        if token.as_ref().is_some_and(|token| shown == *token) {
+            return Ok(Actor::admin_token(peer));
         }
-        self.count(source, now);
-        Err(Refusal::Wrong)
+        let presented = match (own, std::str::from_utf8(shown.expose())) {
+            (Some(own), Ok(text)) => own.verify(text, now.wall),
+            (None, _) | (_, Err(_)) => Err(NOT_THE_TOKEN),
+        };
+        let presented = presented.map_err(|detail| {
+            self.count(source, now.tick);
+            Refusal::Wrong(detail)
+        })?;
+        let right = Right::of(method);
+        let may = match right {
+            Right::Read => presented.read,
+            Right::Write => presented.write,
+        };
+        if !may {
+            return Err(Refusal::InsufficientScope(right));
+        }
+        Ok(Actor::client(&presented.client_id, &presented.organization, peer))
     }
 
     /// How long until `source` may guess again; `None` when it may now.
@@ -148,110 +320,4 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn access() -> Access {
-        Access::new(Some(Secret::new(TOKEN.into())))
-    }
-
-    fn headers(values: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
-
-    fn with(token: &str) -> HeaderMap {
-        headers(&[&format!("Bearer {token}")])
-    }
-
-    #[test]
-    fn exactly_one_bearer_token_that_is_the_configured_one_may() {
-        let check = |values: &[&str], expected| {
-            assert_eq!(
-                access().check(&headers(values), HERE, Tick::ZERO),
-                expected,
-                "{values:?}"
-            );
-        };
-        let good = format!("Bearer {TOKEN}");
-        check(&[&good], Ok(()));
-        check(&[&format!("bearer {TOKEN}")], Ok(()));
-        for missing in [&[][..], &["Basic abc"], &["Bearer"], &[""], &[&good, &good]] {
-            check(missing, Err(Refusal::Missing));
-        }
-        for wrong in [
-            "Bearer ",
-            "Bearer x",
-            &format!("Bearer {TOKEN} "),
-            &format!("Bearer {TOKEN}0"),
-            &format!("Bearer {}", &TOKEN[1..]),
-            &format!("Bearer  {TOKEN}"),
-            &format!("Bearer {}", TOKEN.to_uppercase()),
-        ] {
-            check(&[wrong], Err(Refusal::Wrong));
-        }
-    }
-
-    #[test]
-    fn without_a_configured_token_nobody_may_and_a_replaced_one_is_gone() {
-        let access = Access::new(None);
-        assert_eq!(access.check(&with(""), HERE, Tick::ZERO), Err(Refusal::Off));
-        assert_eq!(access.check(&headers(&[]), HERE, Tick::ZERO), Err(Refusal::Off));
-        access.replace(Some(Secret::new(TOKEN.into())));
-        assert_eq!(access.check(&with(TOKEN), HERE, Tick::ZERO), Ok(()));
-        access.replace(Some(Secret::new(b"another token of 32 characters!!".to_vec())));
-        assert_eq!(access.check(&with(TOKEN), HERE, Tick::ZERO), Err(Refusal::Wrong));
-    }
-
-    #[test]
-    fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
-        let access = access();
-        for _ in 0..BURST {
-            assert_eq!(access.check(&with("x"), HERE, Tick::ZERO), Err(Refusal::Wrong));
-        }
-        // The right one is not compared either, and asking costs nothing more.
-        for token in ["x", TOKEN, TOKEN] {
-            let retry_after = ONE_EACH;
-            assert_eq!(
-                access.check(&with(token), HERE, Tick::ZERO),
-                Err(Refusal::TooManyFailures { retry_after })
-            );
-        }
-        let elsewhere = "192.0.2.1".parse().unwrap();
-        assert_eq!(access.check(&with(TOKEN), elsewhere, Tick::ZERO), Ok(()));
-        let almost = Tick::ZERO.saturating_add(ONE_EACH - Duration::from_nanos(1));
-        assert!(access.check(&with(TOKEN), HERE, almost).is_err());
-        let then = Tick::ZERO.saturating_add(ONE_EACH);
-        assert_eq!(access.check(&with(TOKEN), HERE, then), Ok(()));
-        assert_eq!(access.check(&with("x"), HERE, then), Err(Refusal::Wrong));
-        assert!(access.check(&with(TOKEN), HERE, then).is_err());
-    }
-
-    #[test]
-    fn many_addresses_buy_neither_guesses_nor_memory() {
-        let access = access();
-        let guess = |number: u128| {
-            let peer = IpAddr::V6(Ipv6Addr::from_bits(number));
-            access.check(&with("x"), peer, Tick::ZERO)
-        };
-        // One /64 is one source.
-        for low in 0..u128::from(BURST) {
-            assert_eq!(guess(1 << 127 | low), Err(Refusal::Wrong));
-        }
-        assert!(matches!(guess(1 << 127 | 77), Err(Refusal::TooManyFailures { .. })));
-        let mut compared = 0;
-        for high in 1..5_000_u128 {
-            compared += usize::from(guess(high << 64) == Err(Refusal::Wrong));
-        }
-        assert!(compared <= SOURCES_MAX + BURST as usize, "{compared}");
-        assert!(access.failures.lock().unwrap().len() <= SOURCES_MAX + 1);
-        let mapped = |text: &str| source_of(text.parse().unwrap());
-        assert_eq!(mapped("::ffff:192.0.2.1"), mapped("192.0.2.1"));
-    }
-}
+mod tests;

@@ -1,9 +1,13 @@
 //! What does the admin API answer with? JSON, and problem details (RFC 9457) where something is wrong.
 
 use crate::observe::escape;
+use crate::store::Revision;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
+use http::header;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,17 +21,25 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What a handler returns: an answer, or a refusal, which is one as well.
+pub type Answered = Result<Answer, Answer>;
+
 impl Answer {
     /// 200 with `value`. Hidden characters of strangers' texts (key ids, errors) are escaped.
     pub fn json(value: &impl Serialize) -> Self {
-        let mut body = Vec::new();
-        escape::push_json(&mut body, value).expect("names, numbers and texts are JSON");
-        body.push(b'\n');
         Self {
             status: StatusCode::OK,
             content_type: "application/json",
             headers: Vec::new(),
-            body,
+            body: json_line(value),
+        }
+    }
+
+    /// 201 with `value`.
+    pub fn created(value: &impl Serialize) -> Self {
+        Self {
+            status: StatusCode::CREATED,
+            ..Self::json(value)
         }
     }
 
@@ -35,6 +47,32 @@ impl Answer {
         self.headers.push((name, value));
         self
     }
+
+    /// Says which writing of a record it shows, for an `If-Match` of the next change (RFC 9110 section 8.8.3).
+    pub fn at(self, revision: Revision) -> Self {
+        let tag = HeaderValue::from_str(&format!("\"{}\"", revision.0)).expect("digits are no control characters");
+        self.with(header::ETAG, tag)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        response
+    }
+}
+
+/// `value` as JSON on a line of its own.
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut body = Vec::new();
+    escape::push_json(&mut body, value).expect("names, numbers and texts are JSON");
+    body.push(b'\n');
+    body
 }
 
 /// What went wrong, for people and for programs; `slug` ends the `type`, which is stable.

@@ -1,15 +1,30 @@
 //! How are the issuers' keys, and is there anything newer? What the data side knows, as plain values.
 
+use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::Answered;
 use crate::control::admin::answer::problem;
 use crate::control::admin::answer::problem_with;
+use crate::control::admin::body::Nothing;
+use crate::control::admin::body::OptionalBody;
+use crate::control::admin::openapi::Problem;
+use crate::control::registry::Actor;
+use crate::control::registry::Refused;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::observe::access::rfc3339;
+use axum::Extension;
+use axum::extract::Path;
+use axum::extract::State as Served;
 use http::StatusCode;
 use serde::Serialize;
 use serde::Serializer;
 use std::pin::Pin;
+use std::sync::Arc;
+use utoipa::PartialSchema;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 
 /// The issuers of the gate, as `runtime` shows them.
 pub trait Issuers: Send + Sync {
@@ -37,7 +52,7 @@ pub enum Refreshed {
 }
 
 /// What operators see of one issuer; never key material.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct IssuerHealth {
     pub name: String,
     pub issuer: String,
@@ -63,8 +78,9 @@ pub struct IssuerHealth {
 }
 
 /// How an issuer is, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = IssuerState)]
 pub enum State {
     Ok,
     /// The last good keys serve, and the last attempt to get newer ones failed; or an issuer that is asked failed so often
@@ -77,8 +93,9 @@ pub enum State {
 }
 
 /// Where an issuer's keys are.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = IssuerSource)]
 pub enum Source {
     JwksUrl {
         url: String,
@@ -100,8 +117,9 @@ pub enum Source {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = IssuerKeysFrom)]
 pub enum KeysFrom {
     /// From where the configuration says, by this process.
     Source,
@@ -110,7 +128,8 @@ pub enum KeysFrom {
 }
 
 /// A key in use. `kid` is a stranger's text.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = IssuerKey)]
 pub struct Key {
     pub kid: Option<String>,
     /// RFC 7638, SHA-256.
@@ -119,7 +138,8 @@ pub struct Key {
 }
 
 /// A key of the set that is never used, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = IssuerSkippedKey)]
 pub struct Skipped {
     pub kid: Option<String>,
     pub reason: &'static str,
@@ -129,37 +149,100 @@ pub struct Skipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Timestamp);
 
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        crate::control::admin::openapi::instant()
+    }
+}
+
+impl ToSchema for Time {}
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&rfc3339(self.0))
     }
 }
 
-#[derive(Serialize)]
-struct List {
+/// The issuers of the configuration in force.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuerList)]
+pub(in crate::control::admin) struct List {
     issuers: Vec<IssuerHealth>,
     at: Time,
 }
 
-#[derive(Serialize)]
-struct Outcome {
+/// What came of a fetch.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuerRefresh)]
+pub(in crate::control::admin) struct Outcome {
     outcome: &'static str,
     issuer: IssuerHealth,
 }
 
-pub(in crate::control) fn list(issuers: &dyn Issuers, now: Timestamp) -> Answer {
-    Answer::json(&List {
-        issuers: issuers.all(),
-        at: Time(now),
-    })
+/// Every issuer and how its keys are
+///
+/// What the configuration in force names, sorted by name. For operators.
+#[utoipa::path(get, path = "/admin/v1/issuers", tag = "issuers", operation_id = "listIssuers",
+    responses((status = 200, description = "The issuers", body = List)))]
+pub(in crate::control::admin) async fn list(
+    Served(api): Served<Arc<Api>>,
+    Extension(actor): Extension<Actor>,
+) -> Answered {
+    operators_only(&actor)?;
+    Ok(Answer::json(&List {
+        issuers: api.issuers.all(),
+        at: Time(api.clock.now().wall),
+    }))
 }
 
-pub(in crate::control) fn show(issuers: &dyn Issuers, name: &Name) -> Answer {
-    issuers.one(name).map_or_else(unknown, |health| Answer::json(&health))
+/// One issuer and how its keys are
+///
+/// For operators.
+#[utoipa::path(get, path = "/admin/v1/issuers/{name}", tag = "issuers", operation_id = "showIssuer",
+    params(("name" = String, Path, description = "The issuer's name in the configuration", example = "sixtyfour")),
+    responses((status = 200, description = "The issuer", body = IssuerHealth)))]
+pub(in crate::control::admin) async fn show(
+    Served(api): Served<Arc<Api>>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Answered {
+    operators_only(&actor)?;
+    let name = name.parse().map_err(|_| unknown())?;
+    let health = api.issuers.one(&name).ok_or_else(unknown)?;
+    Ok(Answer::json(&health))
 }
 
-pub(in crate::control) async fn refresh(issuers: &dyn Issuers, name: &Name) -> Answer {
-    match issuers.refresh(name).await {
+/// Fetch an issuer's keys now
+///
+/// Whatever its cooldown says; or waits for the fetch that is under way. For operators.
+#[utoipa::path(post, path = "/admin/v1/issuers/{name}/refresh", tag = "issuers", operation_id = "refreshIssuer",
+    params(("name" = String, Path, description = "The issuer's name in the configuration", example = "sixtyfour")),
+    responses(
+        (status = 200, description = "The fetch succeeded", body = Outcome),
+        (status = 502, description = "The fetch failed; what was good before still serves", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The fetch goes on", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(in crate::control::admin) async fn refresh(
+    Served(api): Served<Arc<Api>>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+    _: OptionalBody<Nothing>,
+) -> Answered {
+    operators_only(&actor)?;
+    let name = name.parse().map_err(|_| unknown())?;
+    Ok(refreshed(api.issuers.refresh(&name).await))
+}
+
+/// Which servers the gate trusts, and what went wrong with them, is for those who run it.
+fn operators_only(actor: &Actor) -> Result<(), Answer> {
+    match actor.is_operator() {
+        true => Ok(()),
+        false => Err(Refused::OperatorsOnly.into()),
+    }
+}
+
+fn refreshed(refreshed: Refreshed) -> Answer {
+    match refreshed {
         Refreshed::Unknown => unknown(),
         Refreshed::Good(issuer) => Answer::json(&Outcome {
             outcome: "good",
@@ -198,7 +281,7 @@ pub(in crate::control) async fn refresh(issuers: &dyn Issuers, name: &Name) -> A
     }
 }
 
-pub(in crate::control) fn unknown() -> Answer {
+fn unknown() -> Answer {
     let detail = "the configuration in force names no such issuer";
     problem(StatusCode::NOT_FOUND, "unknown-issuer", detail)
 }

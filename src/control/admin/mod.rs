@@ -2,109 +2,161 @@
 
 pub mod access;
 pub mod answer;
+pub mod refused;
+pub mod body;
+pub mod idempotency;
+pub mod query;
+mod read;
+pub mod openapi;
 pub mod issuers;
+pub mod organizations;
+pub mod plans;
+pub mod subscriptions;
+pub mod api_keys;
+pub mod clients;
+pub mod client_keys;
+pub mod client_jwks;
+pub mod signing_keys;
+pub mod audit;
+pub mod backup;
 
+use crate::control::Control;
 use crate::control::admin::access::Access;
+use crate::control::admin::access::Own;
+use crate::control::admin::access::OwnTokens;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
 use crate::control::admin::issuers::Issuers;
-use crate::model::clock::Now;
-use crate::model::names::Name;
-use crate::model::secret::Secret;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Method;
+use crate::control::registry::Actor;
+use crate::control::registry::Registry;
+use crate::control::token::client_jwks::ClientJwks;
+use crate::model::api_key::system_random;
+use crate::model::clock::Clock;
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::middleware;
 use http::StatusCode;
-use http::header;
-use std::fmt;
-use std::net::IpAddr;
+use http::request::Parts as RequestParts;
 use std::sync::Arc;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-/// Where everything in here begins.
-pub const PREFIX: &str = "/admin/v1/";
-
-/// One request to the API; bodies are not read, because nothing takes one yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    pub method: &'a Method,
-    /// Without the query, which means nothing in here.
-    pub path: &'a str,
-    pub headers: &'a HeaderMap,
-    pub peer: IpAddr,
-    pub now: Now,
+/// What the API works on.
+pub struct Parts {
+    /// `None` where the configuration has no `store`: then there are the issuers and nothing else.
+    pub control: Option<Arc<Control>>,
+    pub issuers: Arc<dyn Issuers>,
+    pub access: Arc<Access>,
+    /// Fetches the keys behind clients' URLs; `None` where nothing fetches (the command line on a store of its own).
+    pub client_jwks: Option<Arc<dyn ClientJwks>>,
+    pub clock: Arc<dyn Clock>,
 }
 
-/// The API of one gate.
-pub struct AdminApi {
-    access: Access,
+/// The state of every handler.
+pub(in crate::control::admin) struct Api {
+    control: Option<Arc<Control>>,
     issuers: Arc<dyn Issuers>,
+    client_jwks: Option<Arc<dyn ClientJwks>>,
+    access: Arc<Access>,
+    tokens: Option<Arc<dyn OwnTokens>>,
+    clock: Arc<dyn Clock>,
+    /// The description, as JSON.
+    described: Vec<u8>,
 }
 
-/// What a path is the name of.
-enum Resource<'a> {
-    Issuers,
-    Issuer(&'a str),
-    IssuerRefresh(&'a str),
+/// The API as a service. Every request must carry a [`access::Peer`] among its extensions.
+pub fn router(parts: Parts) -> Router {
+    let (router, described) = described();
+    let tokens = parts
+        .control
+        .clone()
+        .map(|control| Arc::new(Own(control)) as Arc<dyn OwnTokens>);
+    let api = Arc::new(Api {
+        control: parts.control,
+        client_jwks: parts.client_jwks,
+        issuers: parts.issuers,
+        access: parts.access,
+        tokens,
+        clock: parts.clock,
+        described: answer::json_line(&described),
+    });
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Around all of it, what is not there included.
+        .layer(middleware::from_fn_with_state(api.clone(), access::admit))
+        .with_state(api)
 }
 
-impl AdminApi {
-    /// Without `token` every request is refused, with the key to set.
-    pub fn new(token: Option<Secret<Vec<u8>>>, issuers: Arc<dyn Issuers>) -> Self {
-        Self {
-            access: Access::new(token),
-            issuers,
-        }
-    }
+/// Every operation with its description: neither exists without the other.
+fn described() -> (Router<Arc<Api>>, OpenApi) {
+    let (router, described) = OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(openapi::show))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::show))
+        .routes(routes!(plans::list))
+        .routes(routes!(subscriptions::list, subscriptions::create))
+        .routes(routes!(subscriptions::show))
+        .routes(routes!(subscriptions::approve))
+        .routes(routes!(subscriptions::fail))
+        .routes(routes!(subscriptions::payment))
+        .routes(routes!(subscriptions::plan))
+        .routes(routes!(subscriptions::cancel))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::import))
+        .routes(routes!(api_keys::show))
+        .routes(routes!(api_keys::revoke))
+        .routes(routes!(api_keys::regenerate))
+        .routes(routes!(clients::list, clients::create))
+        .routes(routes!(clients::show, clients::change, clients::delete))
+        .routes(routes!(clients::rotate_secret))
+        .routes(routes!(clients::regenerate))
+        .routes(routes!(clients::revoke_tokens))
+        .routes(routes!(client_keys::list, client_keys::add))
+        .routes(routes!(client_keys::remove))
+        .routes(routes!(client_jwks::validate))
+        .routes(routes!(signing_keys::list))
+        .routes(routes!(signing_keys::rotate))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(backup::make))
+        .routes(routes!(issuers::list))
+        .routes(routes!(issuers::show))
+        .routes(routes!(issuers::refresh))
+        .split_for_parts();
+    (router, openapi::complete(described))
+}
 
-    /// From now on this is the token, and the one before is not.
-    pub fn replace_token(&self, token: Option<Secret<Vec<u8>>>) {
-        self.access.replace(token);
-    }
+/// The description of the API (OpenAPI 3.1), as JSON.
+pub fn description() -> String {
+    let (_, described) = described();
+    String::from_utf8(answer::json_line(&described)).expect("JSON is UTF-8")
+}
 
-    /// Answers one request. Who may not ask learns nothing, not even which paths there are.
-    pub async fn answer(&self, asked: Asked<'_>) -> Answer {
-        if let Err(refusal) = self.access.check(asked.headers, asked.peer, asked.now.tick) {
-            return refusal.answer();
-        }
-        let segments: Vec<&str> = asked.path.strip_prefix(PREFIX).unwrap_or_default().split('/').collect();
-        let resource = match segments.as_slice() {
-            ["issuers"] => Resource::Issuers,
-            ["issuers", name] => Resource::Issuer(name),
-            ["issuers", name, "refresh"] => Resource::IssuerRefresh(name),
-            _ => {
-                return problem(
-                    StatusCode::NOT_FOUND,
-                    "not-found",
-                    "there is no such path in the admin API",
-                );
-            }
+async fn not_found() -> Answer {
+    let detail = "there is no such path in the admin API; GET /admin/v1/openapi.json has all there are";
+    problem(StatusCode::NOT_FOUND, "not-found", detail)
+}
+
+async fn method_not_allowed() -> Answer {
+    let detail = "this path does not take this method; `Allow` names those it takes";
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// The operations of whoever asks, now.
+impl FromRequestParts<Arc<Api>> for Registry {
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, Answer> {
+        let Some(control) = &api.control else {
+            let detail = "this gate keeps no records: set `store` in the configuration (`store: { path: keygate.db }`)";
+            return Err(problem(StatusCode::NOT_FOUND, "no-store", detail));
         };
-        let allowed = match resource {
-            Resource::Issuers | Resource::Issuer(_) => Method::GET,
-            Resource::IssuerRefresh(_) => Method::POST,
-        };
-        if *asked.method != allowed {
-            let detail = format!("this path takes {allowed}");
-            let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a token");
-            return problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", &detail).with(header::ALLOW, allow);
-        }
-        match resource {
-            Resource::Issuers => issuers::list(&*self.issuers, asked.now.wall),
-            Resource::Issuer(name) => match name.parse() {
-                Ok(name) => issuers::show(&*self.issuers, &name),
-                Err(_) => issuers::unknown(),
-            },
-            Resource::IssuerRefresh(name) => match name.parse::<Name>() {
-                Ok(name) => issuers::refresh(&*self.issuers, &name).await,
-                Err(_) => issuers::unknown(),
-            },
-        }
-    }
-}
-
-impl fmt::Debug for AdminApi {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("AdminApi").finish_non_exhaustive()
+        let actor = parts.extensions.get::<Actor>().cloned();
+        // `admit` is around every handler; without its word nothing is done.
+        let actor = actor.ok_or_else(|| problem(StatusCode::FORBIDDEN, "no-actor", "nobody was let in"))?;
+        Ok(Self::new(control.clone(), actor, api.clock.now().wall, system_random))
     }
 }
 

@@ -1,6 +1,7 @@
-//! Each path of the API: who may, with which method, and what comes back.
+//! The issuers over the whole router, without a store: who may, with which method, and what comes back.
 
 use super::*;
+use crate::control::admin::access::Peer;
 use crate::control::admin::issuers::IssuerHealth;
 use crate::control::admin::issuers::Key;
 use crate::control::admin::issuers::KeysFrom;
@@ -9,14 +10,19 @@ use crate::control::admin::issuers::Skipped;
 use crate::control::admin::issuers::Source;
 use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
-use crate::model::clock::Tick;
+use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::model::secret::Secret;
+use axum::body::Body;
+use axum::extract::Request;
+use http::HeaderMap;
+use http::Method;
+use http::header;
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use tower::ServiceExt;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -74,30 +80,49 @@ impl Issuers for Fake {
     }
 }
 
-fn ask(method: &Method, path: &str, token: Option<&str>) -> (u16, Value, Answer) {
-    let api = AdminApi::new(Some(Secret::new(TOKEN.into())), Arc::new(Fake));
-    let mut headers = HeaderMap::new();
+struct Asked {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+    body: Value,
+}
+
+fn api(token: Option<&str>) -> Router {
+    router(Parts {
+        control: None,
+        issuers: Arc::new(Fake),
+        client_jwks: None,
+        access: Arc::new(Access::new(token.map(|token| Secret::new(token.into())))),
+        clock: Arc::new(ManualClock::at(Timestamp::from_unix_secs(1_000_000_000))),
+    })
+}
+
+fn exchange(api: Router, request: Request) -> Asked {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let response = api.oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Asked {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    })
+}
+
+fn request(method: &Method, path: &str, token: Option<&str>) -> Request {
+    let mut request = Request::builder().method(method).uri(path);
     if let Some(token) = token {
-        let value = format!("Bearer {token}").parse().unwrap();
-        headers.insert(header::AUTHORIZATION, value);
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let asked = Asked {
-        method,
-        path,
-        headers: &headers,
-        peer: Ipv4Addr::LOCALHOST.into(),
-        now: Now {
-            wall: Timestamp::from_unix_secs(1_000_000_000),
-            tick: Tick::ZERO,
-        },
-    };
-    let mut answering = std::pin::pin!(api.answer(asked));
-    // Nothing in here waits for anything.
-    let Poll::Ready(answer) = answering.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("{path} waits");
-    };
-    let body = serde_json::from_slice(&answer.body).unwrap();
-    (answer.status.as_u16(), body, answer)
+    let peer = Peer::Network(Ipv4Addr::LOCALHOST.into());
+    request.extension(peer).body(Body::empty()).unwrap()
+}
+
+fn ask(method: &Method, path: &str, token: Option<&str>) -> Asked {
+    exchange(api(Some(TOKEN)), request(method, path, token))
 }
 
 const PATHS: [(&str, &Method); 3] = [
@@ -109,27 +134,28 @@ const PATHS: [(&str, &Method); 3] = [
 #[test]
 fn every_path_asks_for_the_token_and_for_its_own_method() {
     for (path, method) in PATHS {
-        assert_eq!(ask(method, path, Some(TOKEN)).0, 200, "{path}");
+        assert_eq!(ask(method, path, Some(TOKEN)).status, 200, "{path}");
         for (token, error) in [(None, false), (Some("wrong"), true)] {
-            let (status, body, answer) = ask(method, path, token);
-            assert_eq!((status, &body["status"]), (401, &Value::from(401)), "{path}");
-            assert_eq!(answer.content_type, "application/problem+json");
-            let challenge = answer.headers.iter().find(|(name, _)| name == header::WWW_AUTHENTICATE);
-            let challenge = challenge.unwrap().1.to_str().unwrap();
+            let answer = ask(method, path, token);
+            assert_eq!(
+                (answer.status, &answer.body["status"]),
+                (401, &Value::from(401)),
+                "{path}"
+            );
+            assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
+            let challenge = answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap();
             assert!(
                 challenge.starts_with("Bearer ") && challenge.contains("error=") == error,
                 "{challenge}"
             );
         }
-        for other in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::HEAD] {
+        for other in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
             if other != *method {
-                let (status, _, answer) = ask(&other, path, Some(TOKEN));
-                assert_eq!(status, 405, "{other} {path}");
-                assert!(
-                    answer
-                        .headers
-                        .contains(&(header::ALLOW, method.as_str().parse().unwrap()))
-                );
+                let answer = ask(&other, path, Some(TOKEN));
+                assert_eq!(answer.status, 405, "{other} {path}");
+                assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
+                let allow = answer.headers[header::ALLOW].to_str().unwrap();
+                assert!(allow.split(',').any(|word| word == method.as_str()), "{allow}");
             }
         }
     }
@@ -144,17 +170,18 @@ fn what_is_not_there_is_404_for_those_who_may_and_401_for_others() {
         "/admin/v1/issuers/good/",
         "/admin/v1/issuers/../issuers",
         "/admin/v1/issuers/GOOD",
+        "/admin/v1/issuers/%67ood%00",
         "/admin/v1/issuers/good/refresh/x",
         "/admin/v1//issuers",
     ] {
-        assert_eq!(ask(&Method::GET, path, Some(TOKEN)).0, 404, "{path}");
-        assert_eq!(ask(&Method::GET, path, None).0, 401, "{path}");
+        assert_eq!(ask(&Method::GET, path, Some(TOKEN)).status, 404, "{path}");
+        assert_eq!(ask(&Method::GET, path, None).status, 401, "{path}");
     }
 }
 
 #[test]
 fn health_has_times_as_people_write_them_and_nothing_hidden() {
-    let (_, body, answer) = ask(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
+    let Asked { body, text, .. } = ask(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
     assert_eq!(body["at"], "2001-09-09T01:46:40.000Z");
     let good = &body["issuers"][0];
     assert_eq!(good["last_good_at"], "1970-01-01T00:00:00.000Z");
@@ -165,7 +192,6 @@ fn health_has_times_as_people_write_them_and_nothing_hidden() {
     assert_eq!(good["source"]["kind"], "jwks_url");
     assert_eq!(good["keys"][0]["kid"], "a\u{202e}b\"");
     assert_eq!(good["skipped"][0]["reason"], "a symmetric key");
-    let text = String::from_utf8(answer.body).unwrap();
     assert!(
         !text.trim_end().chars().any(crate::observe::escape::is_hidden),
         "{text}"
@@ -180,20 +206,42 @@ fn a_refresh_says_what_came_of_it_and_how_the_issuer_is() {
         ("files", 409, "not_fetched"),
         ("slow", 504, "unfinished"),
     ] {
-        let (found, body, _) = ask(&Method::POST, &format!("/admin/v1/issuers/{name}/refresh"), Some(TOKEN));
-        assert_eq!((found, &body["outcome"]), (status, &outcome.into()), "{name}");
-        assert_eq!(body["issuer"]["name"], name);
+        let answer = ask(&Method::POST, &format!("/admin/v1/issuers/{name}/refresh"), Some(TOKEN));
+        assert_eq!(
+            (answer.status, &answer.body["outcome"]),
+            (status, &outcome.into()),
+            "{name}"
+        );
+        assert_eq!(answer.body["issuer"]["name"], name);
     }
-    assert_eq!(ask(&Method::POST, "/admin/v1/issuers/none/refresh", Some(TOKEN)).0, 404);
+    assert_eq!(
+        ask(&Method::POST, "/admin/v1/issuers/none/refresh", Some(TOKEN)).status,
+        404
+    );
 }
 
 #[test]
 fn without_a_token_in_the_configuration_the_answer_names_the_key_to_set() {
-    let api = AdminApi::new(None, Arc::new(Fake));
-    let refusal = api
-        .access
-        .check(&HeaderMap::new(), Ipv4Addr::LOCALHOST.into(), Tick::ZERO);
-    let answer = refusal.unwrap_err().answer();
+    let answer = exchange(api(None), request(&Method::GET, "/admin/v1/issuers", None));
     assert_eq!(answer.status, 403);
-    assert!(String::from_utf8(answer.body).unwrap().contains("`admin.token`"));
+    assert!(answer.text.contains("`admin.token`"), "{}", answer.text);
+}
+
+#[test]
+fn without_a_store_the_answer_names_the_key_to_set() {
+    for path in ["/admin/v1/keys", "/admin/v1/organizations/acme", "/admin/v1/audit"] {
+        let answer = ask(&Method::GET, path, Some(TOKEN));
+        assert_eq!(
+            (answer.status, &answer.body["type"]),
+            (404, &"urn:keygate:problem:no-store".into())
+        );
+        assert!(answer.text.contains("set `store`"), "{}", answer.text);
+    }
+}
+
+#[test]
+fn a_request_of_which_nobody_knows_where_it_came_from_is_refused() {
+    let mut request = request(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
+    request.extensions_mut().remove::<Peer>();
+    assert_eq!(exchange(api(Some(TOKEN)), request).status, 403);
 }

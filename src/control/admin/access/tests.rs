@@ -1,0 +1,198 @@
+//! Who is let in, with what, and how often one may guess.
+
+use super::*;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Tokens whose text says what they may: `own:acme:r`, `own:operators:rw`.
+struct Fake;
+
+impl OwnTokens for Fake {
+    fn are_issued(&self) -> bool {
+        true
+    }
+
+    fn verify(&self, token: &str, _: Timestamp) -> Result<Presented, &'static str> {
+        let mut words = token.split(':');
+        let (Some("own"), Some(organization), Some(rights)) = (words.next(), words.next(), words.next()) else {
+            return Err("no token of ours");
+        };
+        Ok(Presented {
+            client_id: "client_1".to_owned(),
+            organization: organization.parse().unwrap(),
+            read: rights.contains('r'),
+            write: rights.contains('w'),
+        })
+    }
+}
+
+fn access() -> Access {
+    Access::new(Some(Secret::new(TOKEN.into())))
+}
+
+fn headers(values: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn with(token: &str) -> HeaderMap {
+    headers(&[&format!("Bearer {token}")])
+}
+
+fn at(tick: Tick) -> Now {
+    Now {
+        wall: Timestamp::default(),
+        tick,
+    }
+}
+
+/// What comes of a GET without tokens of ours.
+fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Result<(), Refusal> {
+    let admitted = access.admit(headers, &Method::GET, Peer::Network(peer), at(tick), None);
+    admitted.map(|actor| assert_eq!(actor, Actor::admin_token(peer)))
+}
+
+const WRONG: Refusal = Refusal::Wrong(NOT_THE_TOKEN);
+
+#[test]
+fn exactly_one_bearer_token_that_is_the_configured_one_may() {
+    let check = |values: &[&str], expected| {
+        assert_eq!(
+            admit(&access(), &headers(values), HERE, Tick::ZERO),
+            expected,
+            "{values:?}"
+        );
+    };
+    let good = format!("Bearer {TOKEN}");
+    check(&[&good], Ok(()));
+    check(&[&format!("bearer {TOKEN}")], Ok(()));
+    for missing in [&[][..], &["Basic abc"], &["Bearer"], &[""], &[&good, &good]] {
+        check(missing, Err(Refusal::Missing));
+    }
+    for wrong in [
+        "Bearer ",
+        "Bearer x",
+        &format!("Bearer {TOKEN} "),
+        &format!("Bearer {TOKEN}0"),
+        &format!("Bearer {}", &TOKEN[1..]),
+        &format!("Bearer  {TOKEN}"),
+        &format!("Bearer {}", TOKEN.to_uppercase()),
+    ] {
+        check(&[wrong], Err(WRONG));
+    }
+}
+
+#[test]
+fn without_a_configured_token_nobody_may_and_a_replaced_one_is_gone() {
+    let access = Access::new(None);
+    let check = |token: &str, expected| assert_eq!(admit(&access, &with(token), HERE, Tick::ZERO), expected);
+    check("", Err(Refusal::Off));
+    assert_eq!(admit(&access, &headers(&[]), HERE, Tick::ZERO), Err(Refusal::Off));
+    access.replace_token(Some(Secret::new(TOKEN.into())));
+    check(TOKEN, Ok(()));
+    access.replace_token(Some(Secret::new(b"another token of 32 characters!!".to_vec())));
+    check(TOKEN, Err(WRONG));
+}
+
+#[test]
+fn a_token_of_ours_may_what_its_scopes_say_and_its_client_is_the_actor() {
+    let access = access();
+    let check = |token: &str, method: &Method, expected: Result<Actor, Refusal>| {
+        let peer = Peer::Network(HERE);
+        let found = access.admit(&with(token), method, peer, at(Tick::ZERO), Some(&Fake));
+        assert_eq!(found, expected, "{token} {method}");
+    };
+    let actor = |organization: &str| Ok(Actor::client("client_1", &organization.parse().unwrap(), HERE));
+    check("own:acme:r", &Method::GET, actor("acme"));
+    check("own:acme:r", &Method::HEAD, actor("acme"));
+    check("own:operators:rw", &Method::DELETE, actor("operators"));
+    for method in [
+        Method::POST,
+        Method::PATCH,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ] {
+        check("own:acme:w", &method, actor("acme"));
+        check("own:acme:r", &method, Err(Refusal::InsufficientScope(Right::Write)));
+    }
+    // Whoever may write may not read for that.
+    check("own:acme:w", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
+    check("own:acme:", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
+    check("not ours", &Method::GET, Err(Refusal::Wrong("no token of ours")));
+    check(TOKEN, &Method::POST, Ok(Actor::admin_token(HERE)));
+}
+
+#[test]
+fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
+    let access = Access::new(None);
+    let ask = |token: &str| {
+        let peer = Peer::Network(HERE);
+        access.admit(&with(token), &Method::GET, peer, at(Tick::ZERO), Some(&Fake))
+    };
+    assert!(ask("own:acme:r").is_ok());
+    // A scope that is missing is no guess.
+    for _ in 0..BURST + 1 {
+        assert_eq!(ask("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
+    }
+    for _ in 0..BURST {
+        assert_eq!(ask("x"), Err(Refusal::Wrong("no token of ours")));
+    }
+    assert!(matches!(ask("own:acme:r"), Err(Refusal::TooManyFailures { .. })));
+}
+
+#[test]
+fn the_socket_asks_for_no_token() {
+    let admitted = Access::new(None).admit(&headers(&[]), &Method::POST, Peer::Local, at(Tick::ZERO), None);
+    assert_eq!(admitted, Ok(Actor::local()));
+}
+
+#[test]
+fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
+    let access = access();
+    for _ in 0..BURST {
+        assert_eq!(admit(&access, &with("x"), HERE, Tick::ZERO), Err(WRONG));
+    }
+    // The right one is not compared either, and asking costs nothing more.
+    for token in ["x", TOKEN, TOKEN] {
+        let retry_after = ONE_EACH;
+        assert_eq!(
+            admit(&access, &with(token), HERE, Tick::ZERO),
+            Err(Refusal::TooManyFailures { retry_after })
+        );
+    }
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    assert_eq!(admit(&access, &with(TOKEN), elsewhere, Tick::ZERO), Ok(()));
+    let almost = Tick::ZERO.saturating_add(ONE_EACH - Duration::from_nanos(1));
+    assert!(admit(&access, &with(TOKEN), HERE, almost).is_err());
+    let then = Tick::ZERO.saturating_add(ONE_EACH);
+    assert_eq!(admit(&access, &with(TOKEN), HERE, then), Ok(()));
+    assert_eq!(admit(&access, &with("x"), HERE, then), Err(WRONG));
+    assert!(admit(&access, &with(TOKEN), HERE, then).is_err());
+}
+
+#[test]
+fn many_addresses_buy_neither_guesses_nor_memory() {
+    let access = access();
+    let guess = |number: u128| {
+        let peer = IpAddr::V6(Ipv6Addr::from_bits(number));
+        admit(&access, &with("x"), peer, Tick::ZERO)
+    };
+    // One /64 is one source.
+    for low in 0..u128::from(BURST) {
+        assert_eq!(guess(1 << 127 | low), Err(WRONG));
+    }
+    assert!(matches!(guess(1 << 127 | 77), Err(Refusal::TooManyFailures { .. })));
+    let mut compared = 0;
+    for high in 1..5_000_u128 {
+        compared += usize::from(guess(high << 64) == Err(WRONG));
+    }
+    assert!(compared <= SOURCES_MAX + BURST as usize, "{compared}");
+    assert!(access.failures.lock().unwrap().len() <= SOURCES_MAX + 1);
+    let mapped = |text: &str| source_of(text.parse().unwrap());
+    assert_eq!(mapped("::ffff:192.0.2.1"), mapped("192.0.2.1"));
+}

@@ -1,0 +1,40 @@
+//! A copy of the store, over HTTP.
+
+use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::Answered;
+use crate::control::admin::body::Body;
+use crate::control::registry::Registry;
+use serde::Deserialize;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Where the copy is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewBackup)]
+pub(in crate::control::admin) struct New {
+    /// The name of a file that is not there yet; it is made beside the store. Over the gate's own socket it may be any
+    /// absolute path.
+    #[schema(example = "keygate-2027-01-31.db")]
+    path: String,
+}
+
+/// Where the copy is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
+pub(in crate::control::admin) struct View {
+    #[schema(example = "keygate-2027-01-31.db")]
+    path: String,
+}
+
+/// Copy the store
+///
+/// Whole, and of one instant, while the gate goes on. It holds no secrets, but the digests of all. For operators.
+#[utoipa::path(post, path = "/admin/v1/backup", tag = "gate", operation_id = "backUp",
+    request_body = New, responses((status = 201, description = "The copy is there", body = View)))]
+pub(in crate::control::admin) async fn make(registry: Registry, Body(body): Body<New>) -> Answered {
+    let path = registry.backup(&body.path).await?;
+    Ok(Answer::created(&View {
+        path: path.display().to_string(),
+    }))
+}

@@ -1,0 +1,241 @@
+//! What is in a request's body? JSON of exactly the members that are known, bounded; or where it is not.
+
+use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::problem;
+use crate::control::admin::idempotency::Remember;
+use crate::control::admin::refused::invalid;
+use crate::control::registry::Actor;
+use crate::control::registry::Mistake;
+use axum::body::Bytes;
+use axum::extract::FromRequest;
+use axum::extract::Request;
+use http::HeaderMap;
+use http::StatusCode;
+use http::header;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+/// The longest body: a PEM key and some texts are far below it.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// A body that must be there.
+pub struct Body<T>(pub T);
+
+/// A body that may be left out; the same as `{}` then.
+pub struct OptionalBody<T>(pub T);
+
+/// The body of a request that makes something, and what is kept so that it makes it once.
+pub struct Create<T> {
+    pub body: T,
+    pub remember: Option<Remember>,
+}
+
+/// The same where the body may be left out.
+pub struct CreateFrom<T> {
+    pub body: T,
+    pub remember: Option<Remember>,
+}
+
+/// No members at all: what a request says that is thereby ignored would be a trap.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Answer;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+        let (_, bytes) = whole(request, Presence::Required).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Answer;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+        let (_, bytes) = whole(request, Presence::Optional).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Create<T> {
+    type Rejection = Answer;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+        let (remember, bytes) = whole(request, Presence::Required).await?;
+        let body = parse(&bytes)?;
+        Ok(Self { body, remember })
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for CreateFrom<T> {
+    type Rejection = Answer;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+        let (remember, bytes) = whole(request, Presence::Optional).await?;
+        let body = parse(&bytes)?;
+        Ok(Self { body, remember })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Required,
+    Optional,
+}
+
+async fn whole(request: Request, presence: Presence) -> Result<(Option<Remember>, Bytes), Answer> {
+    let (parts, body) = request.into_parts();
+    let too_large = || {
+        let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
+        problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", &detail)
+    };
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    // The other way to fail is a client that has gone, which reads no answer.
+    let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|_| too_large())?;
+    let typed = parts.headers.contains_key(header::CONTENT_TYPE);
+    let bytes = match (presence, bytes.is_empty() && !typed) {
+        (Presence::Optional, true) => Bytes::from_static(b"{}"),
+        (Presence::Optional, false) | (Presence::Required, _) => {
+            check_type(&parts.headers)?;
+            bytes
+        }
+    };
+    let actor = parts.extensions.get::<Actor>().map_or("", Actor::name);
+    let remember = Remember::read(&parts.headers, actor, &parts.method, parts.uri.path(), &bytes)?;
+    Ok((remember, bytes))
+}
+
+/// Exactly one `Content-Type`, `application/json`; parameters mean nothing (RFC 8259 section 11).
+fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let is_json = match (values.next(), values.next()) {
+        (Some(only), None) => {
+            let value = only.to_str().unwrap_or_default();
+            let kind = value.split(';').next().unwrap_or_default().trim();
+            kind.eq_ignore_ascii_case("application/json")
+        }
+        _ => false,
+    };
+    match is_json {
+        true => Ok(()),
+        false => Err(problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "send the body as JSON, with `Content-Type: application/json`",
+        )),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().clone();
+        told(&path, error.inner())
+    })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Answer {
+    let detail = format!("the body is not JSON: {error}");
+    problem(StatusCode::BAD_REQUEST, "malformed-json", &detail)
+}
+
+fn told(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answer {
+    if !error.is_data() {
+        return malformed(error);
+    }
+    let detail = error.to_string();
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => push_member(&mut pointer, key),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    // serde names a member that is missing, unknown or there twice in its message alone; the path ends above it.
+    for start in ["missing field `", "unknown field `", "duplicate field `"] {
+        if let Some((name, _)) = detail.strip_prefix(start).and_then(|rest| rest.split_once('`'))
+            && !ends_with_member(&pointer, name)
+        {
+            push_member(&mut pointer, name);
+        }
+    }
+    invalid(&[Mistake { pointer, detail }])
+}
+
+/// RFC 6901 section 3.
+fn push_member(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+}
+
+fn ends_with_member(pointer: &str, name: &str) -> bool {
+    let mut member = String::new();
+    push_member(&mut member, name);
+    pointer.ends_with(&member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[derive(serde::Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "what is read is not looked at here")]
+    struct Key {
+        name: String,
+        #[serde(default)]
+        scopes: Vec<String>,
+    }
+
+    #[track_caller]
+    fn check(text: &str, status: u16, pointer: Option<&str>, detail: &str) {
+        let answer = parse::<Key>(text.as_bytes()).unwrap_err();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(answer.status.as_u16(), status, "{text}: {body}");
+        let found = body.pointer("/errors/0/pointer").and_then(Value::as_str);
+        assert_eq!(found, pointer, "{text}: {body}");
+        assert!(body.to_string().contains(detail), "{text}: {body}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_with_its_place() {
+        assert!(parse::<Key>(br#" {"name": "a", "scopes": ["b"]} "#).is_ok());
+        check(r#"{"name": 5}"#, 422, Some("/name"), "expected a string");
+        check(
+            r#"{"name": "a", "scopes": ["b", 5]}"#,
+            422,
+            Some("/scopes/1"),
+            "expected a string",
+        );
+        check(r#"{"name": null}"#, 422, Some("/name"), "null");
+        check("{}", 422, Some("/name"), "missing field");
+        check(
+            r#"{"name": "a", "scope": []}"#,
+            422,
+            Some("/scope"),
+            "expected `name` or `scopes`",
+        );
+        check(r#"{"name": "a", "a/~b": 1}"#, 422, Some("/a~1~0b"), "unknown field");
+        check(r#"{"name": "a", "name": "b"}"#, 422, Some("/name"), "duplicate field");
+        check("[]", 422, Some(""), "");
+        check("null", 422, Some(""), "expected");
+        check("", 400, None, "EOF");
+        check(r#"{"name": "a""#, 400, None, "line 1 column");
+        check(r#"{"name": "a"} x"#, 400, None, "trailing characters");
+        check(r#"{"name": "a",}"#, 400, None, "trailing comma");
+        check("{'name': 1}", 400, None, "line 1 column 2");
+        check("name=a", 400, None, "not JSON");
+    }
+}

@@ -1,0 +1,100 @@
+//! How are the keys behind a client's URL? Fetched now, and told.
+
+use crate::control::admin::Api;
+use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::problem;
+use crate::control::admin::body::Nothing;
+use crate::control::admin::body::OptionalBody;
+use crate::control::admin::clients;
+use crate::control::admin::issuers::Time;
+use crate::control::registry::Refused;
+use crate::control::registry::Registry;
+use crate::control::token::client_jwks::JwksHealth;
+use crate::control::token::client_jwks::JwksState;
+use crate::store::record::ClientError;
+use crate::store::record::client::ClientAuthentication;
+use axum::extract::Path;
+use axum::extract::State;
+use http::StatusCode;
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// How the keys behind a client's URL are; never key material.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientJwksHealth)]
+pub(in crate::control::admin) struct View {
+    /// `ok`, `failing` (the last good set serves, if there was one), or `never_fetched`.
+    #[schema(example = "ok")]
+    state: &'static str,
+    last_good_at: Option<Time>,
+    last_attempt_at: Option<Time>,
+    /// Of the last attempt; `null` once one has succeeded since.
+    #[schema(example = json!(null))]
+    last_error: Option<String>,
+    /// Of the last good set.
+    keys: Vec<Key>,
+}
+
+/// A key of the set.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientJwksKey)]
+struct Key {
+    #[schema(example = "2027-01")]
+    kid: Option<String>,
+    /// Of those that assertions may be signed with.
+    #[schema(example = json!(["RS256", "PS256"]))]
+    algorithms: Vec<&'static str>,
+}
+
+impl View {
+    fn of(health: JwksHealth) -> Self {
+        Self {
+            state: match health.state {
+                JwksState::Ok => "ok",
+                JwksState::Failing => "failing",
+                JwksState::NeverFetched => "never_fetched",
+            },
+            last_good_at: health.last_good_at.map(Time),
+            last_attempt_at: health.last_attempt_at.map(Time),
+            last_error: health.last_error,
+            keys: health
+                .keys
+                .into_iter()
+                .map(|key| Key {
+                    kid: key.kid,
+                    algorithms: key.algorithms,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Fetch the keys behind a client's URL now
+///
+/// Whatever the cooldown says, and tell how they are.
+#[utoipa::path(post, path = "/admin/v1/clients/{id}/jwks/validate", tag = "clients", operation_id = "validateClientJwks",
+    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
+    responses((status = 200, description = "How they are, also where the fetch failed", body = View)))]
+pub(in crate::control::admin) async fn validate(
+    State(api): State<Arc<Api>>,
+    registry: Registry,
+    Path(text): Path<String>,
+    _: OptionalBody<Nothing>,
+) -> Answered {
+    let id = clients::id(&text)?;
+    let client = registry.client(&id).await?;
+    let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
+        return Err(Refused::Already {
+            word: ClientError::NoJwksUrl.as_str(),
+            detail: ClientError::NoJwksUrl.to_string(),
+        }
+        .into());
+    };
+    let Some(client_jwks) = &api.client_jwks else {
+        let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";
+        return Err(problem(StatusCode::NOT_FOUND, "no-token-endpoint", detail));
+    };
+    Ok(Answer::json(&View::of(client_jwks.validate(&id, url).await)))
+}

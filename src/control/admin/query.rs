@@ -1,0 +1,179 @@
+//! What is asked for behind the `?`: which part of a list, what it is narrowed to? Only parameters that are known.
+
+use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::problem_with;
+use crate::store::Page;
+use crate::store::Revision;
+use axum::extract::FromRequestParts;
+use axum::extract::Query;
+use http::HeaderMap;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::fmt::Display;
+use std::str::FromStr;
+
+pub const LIMIT_DEFAULT: u32 = 50;
+pub const LIMIT_MAX: u32 = 200;
+
+/// The query of a request, as a `T` that denies unknown fields.
+pub struct Asking<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asking<T> {
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(rejection) => Err(bad_query("", rejection.body_text())),
+        }
+    }
+}
+
+/// 400 for what stands behind the `?`.
+pub fn bad_query(parameter: &str, detail: impl Display) -> Answer {
+    let detail = detail.to_string();
+    let told = match parameter {
+        "" => detail.clone(),
+        parameter => format!("{parameter}: {detail}"),
+    };
+    let more = [("errors", json!([{ "parameter": parameter, "detail": detail }]))];
+    problem_with(StatusCode::BAD_REQUEST, "invalid-query", &told, &more)
+}
+
+/// A parameter's value as what it stands for.
+///
+/// # Errors
+/// 400 with the parameter's name.
+pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> Result<Option<T>, Answer> {
+    text.map(|text| text.parse().map_err(|error: T::Err| bad_query(parameter, error)))
+        .transpose()
+}
+
+/// How many items a list has.
+///
+/// # Errors
+/// Not 1 to 200.
+pub fn limit(asked: Option<u32>) -> Result<u32, Answer> {
+    match asked.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        _ => Err(bad_query("limit", format!("must be 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// One more than is shown, because that one says whether there is a next page.
+///
+/// # Errors
+/// A limit that is not 1 to 200.
+pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, Answer> {
+    Ok(Page {
+        after,
+        limit: limit(asked)? + 1,
+    })
+}
+
+/// A part of a list, and where the next one begins.
+#[derive(Serialize)]
+struct List<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+/// The answer of a list that was asked for with one item more than is shown.
+pub fn listed<R, T: Serialize>(
+    mut found: Vec<R>,
+    page: &Page,
+    id: impl Fn(&R) -> String,
+    view: impl Fn(R) -> T,
+) -> Answer {
+    let shown = page.limit.saturating_sub(1) as usize;
+    let more = found.len() > shown;
+    found.truncate(shown);
+    Answer::json(&List {
+        next: found.last().filter(|_| more).map(id),
+        items: found.into_iter().map(view).collect(),
+    })
+}
+
+/// The revision that a change asks for (RFC 9110 section 13.1.1); `None` where it asks for none, or for any (`*`).
+pub struct IfMatch(pub Option<Revision>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+        if_match(&parts.headers).map(Self)
+    }
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Answer> {
+    let mut values = headers.get_all(header::IF_MATCH).iter();
+    let (Some(value), more) = (values.next(), values.next()) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" && more.is_none() {
+        return Ok(None);
+    }
+    let revision = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok());
+    match (revision, more) {
+        (Some(revision), None) => Ok(Some(Revision(revision))),
+        _ => Err(crate::control::admin::answer::problem(
+            StatusCode::BAD_REQUEST,
+            "invalid-if-match",
+            "If-Match is one ETag as an answer gave it, such as `\"3\"`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn check(values: &[&str], expected: Result<Option<u64>, u16>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::IF_MATCH, HeaderValue::from_str(value).unwrap());
+        }
+        let found = if_match(&headers)
+            .map(|revision| revision.map(|revision| revision.0))
+            .map_err(|answer| answer.status.as_u16());
+        assert_eq!(found, expected, "{values:?}");
+    }
+
+    #[test]
+    fn an_if_match_is_one_tag_that_we_gave_or_any() {
+        check(&[], Ok(None));
+        check(&["*"], Ok(None));
+        check(&["\"3\""], Ok(Some(3)));
+        for bad in [
+            &["3"][..],
+            &["W/\"3\""],
+            &["\"3\", \"4\""],
+            &["\"3\"", "\"4\""],
+            &["\"\""],
+            &["\"-1\""],
+            &["\"99999999999999999999\""],
+            &[""],
+        ] {
+            check(bad, Err(400));
+        }
+    }
+
+    #[test]
+    fn a_page_has_1_to_200_items() {
+        assert_eq!(page(None, None).unwrap().limit, 51);
+        assert_eq!(page(Some(1), None).unwrap().limit, 2);
+        assert_eq!(page(Some(200), None).unwrap().limit, 201);
+        assert!(page(Some(0), None).is_err());
+        assert!(page(Some(201), None).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! How is each refusal of the registry told? One table: status, the stable end of the problem's type, what to do.
+
+use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::problem;
+use crate::control::admin::answer::problem_with;
+use crate::control::registry::Mistake;
+use crate::control::registry::Refused;
+use crate::store::StoreError;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use serde_json::Value;
+use serde_json::json;
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        match &refused {
+            Refused::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
+            Refused::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
+            Refused::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
+            Refused::Invalid(mistakes) => invalid(mistakes.as_slice()),
+            Refused::Standing(standing) => {
+                let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
+                problem(StatusCode::CONFLICT, &slug, &detail)
+            }
+            Refused::NotInPlan { allowed, .. } => {
+                let allowed: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
+                let more = [("allowed", json!(allowed))];
+                problem_with(StatusCode::CONFLICT, "credential-not-in-plan", &detail, &more)
+            }
+            Refused::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
+            Refused::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
+            Refused::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
+            Refused::IdempotencyKeyReused => {
+                problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", &detail)
+            }
+            Refused::PreconditionFailed => problem(StatusCode::PRECONDITION_FAILED, "precondition-failed", &detail),
+            Refused::File(_) => problem(StatusCode::CONFLICT, "file-exists", &detail),
+            Refused::SigningKeys(_) => {
+                tracing::error!(error = %detail, "Signing keys cannot be changed");
+                unavailable(
+                    "signing-keys-unavailable",
+                    "the signing keys cannot be changed now; see the gate's log",
+                )
+            }
+            Refused::Off { .. } => problem(StatusCode::NOT_FOUND, "no-token-endpoint", &detail),
+            Refused::Store(error) => store(error),
+        }
+    }
+}
+
+/// What the store says is for the log: it names files, and not everybody who asks is an operator.
+fn store(error: &StoreError) -> Answer {
+    match error {
+        StoreError::Conflict(_) => problem(
+            StatusCode::CONFLICT,
+            "changed-meanwhile",
+            "it was changed at the same time, again and again; nothing was written, ask once more",
+        ),
+        StoreError::Unreadable { .. } => {
+            tracing::error!(%error, "Store holds what cannot be read");
+            problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store-unreadable",
+                "the store holds what this version cannot read; see the gate's log",
+            )
+        }
+        StoreError::Unavailable(_) | StoreError::InUse(_) => {
+            tracing::error!(%error, "Store did not do what the admin API asked");
+            unavailable("store-unavailable", "the store did not answer; see the gate's log")
+        }
+    }
+}
+
+fn unavailable(slug: &str, detail: &str) -> Answer {
+    problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
+}
+
+/// 422 with every mistake where it stands.
+pub fn invalid(mistakes: &[Mistake]) -> Answer {
+    let detail = match mistakes {
+        [only] => format!("{}: {}", place(&only.pointer), only.detail),
+        several => format!("{} things are wrong with the request; `errors` has each", several.len()),
+    };
+    let errors = mistakes
+        .iter()
+        .map(|mistake| json!({ "pointer": mistake.pointer, "detail": mistake.detail }));
+    let more = [("errors", Value::Array(errors.collect()))];
+    problem_with(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", &detail, &more)
+}
+
+fn place(pointer: &str) -> &str {
+    match pointer {
+        "" => "the body",
+        pointer => pointer,
+    }
+}
+
+/// Words of the code have `_`, the ends of problem types have `-`.
+fn slug(word: &str) -> String {
+    word.replace('_', "-")
+}

@@ -1,0 +1,146 @@
+//! Who on this machine may ask the gate without a token? Whoever may open its socket: the file's owner.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// A bound socket. Its file goes when it does.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("{} is there and is no socket; move it away, the gate makes its own there", .0.display())]
+    Taken(PathBuf),
+    #[error("cannot make the socket {}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Socket {
+    /// Makes the socket at `path`, mode 0600, in the place of one that a process before this one left. Whoever calls has
+    /// made sure that no other process works on the same store.
+    ///
+    /// # Errors
+    /// Anything else is at `path` already, a link among them; the folder cannot be written; the path is too long for a
+    /// socket (about 100 bytes).
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        // Of the file itself: a link that somebody put there is no socket, wherever it points.
+        match path.symlink_metadata() {
+            Ok(found) if !found.file_type().is_socket() => return Err(SocketError::Taken(path.to_owned())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        // Until its mode is set, a socket may be open to everybody; so it is made where nobody else can come, and then
+        // moved. Moving replaces what has the name and follows no link.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = parent
+            .unwrap_or_else(|| Path::new("."))
+            .join(format!(".s{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
+        let made = bind_in(&folder, path);
+        let _ = fs::remove_dir_all(&folder);
+        Ok(Self {
+            listener: made.map_err(failed)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// For tokio, on whose runtime it must be called.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        self.listener.set_nonblocking(true)?;
+        tokio::net::UnixListener::from_std(self.listener.try_clone()?)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn bind_in(folder: &Path, path: &Path) -> io::Result<UnixListener> {
+    let made = folder.join("s");
+    let listener = UnixListener::bind(&made)?;
+    fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    fs::rename(&made, path)?;
+    Ok(listener)
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A file that is left says nothing wrong: who connects is refused, and the next start makes a new one.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_socket_is_its_owners_alone_and_goes_with_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.db.sock");
+        let socket = Socket::bind(&path).unwrap();
+        let mode = path.symlink_metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(UnixStream::connect(&path).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_was_left_is_replaced_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.db.sock");
+        // As after a crash: the file is there and nobody listens.
+        drop(UnixListener::bind(&path).unwrap());
+        drop(Socket::bind(&path).unwrap());
+
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+
+        // Not even where it points at a socket.
+        let other = folder.path().join("other");
+        let _listening = UnixListener::bind(&other).unwrap();
+        symlink(&other, &path).unwrap();
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
+        fs::remove_file(&path).unwrap();
+
+        fs::write(&path, "a file").unwrap();
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none").join("keygate.db.sock");
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Io { .. })));
+    }
+}
