@@ -26,3 +26,4 @@ mod include;
 mod diff;
 mod explain;
 mod systems;
+mod store_crash;

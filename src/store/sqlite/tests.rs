@@ -1,12 +1,21 @@
 use super::*;
+use crate::model::api_key::ApiKeyText;
+use crate::model::api_key::KeyDigest;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::system_random;
+use crate::store::Revision;
 use crate::store::Write;
 use crate::store::conformance;
 use crate::store::conformance::NOW;
 use crate::store::conformance::batch;
+use crate::store::conformance::client;
 use crate::store::conformance::event;
 use crate::store::conformance::key;
 use crate::store::conformance::key_id;
 use crate::store::conformance::with_organizations;
+use crate::store::record::Grace;
+use crate::store::record::OpaqueTokenRecord;
+use crate::store::revocations::RevocationLog;
 use sqlx::Connection;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -169,6 +178,79 @@ async fn nobody_else_can_read_the_files() {
     let store = files.store().await;
     assert_eq!(mode(&files.path()), 0o600);
     store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_past_the_disks_own_memory() {
+    let folder = InFile::new();
+    let files = Files::prepare(&folder.path()).unwrap();
+    let mut writer = open::writer(&files).await.unwrap();
+    // 2 is FULL: each commit waits for the disk (SQLite, PRAGMA synchronous).
+    for (sql, expected) in [
+        ("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous", "2"),
+        ("SELECT journal_mode FROM pragma_journal_mode", "wal"),
+        ("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys", "1"),
+        ("SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout", "5000"),
+    ] {
+        let found: String = sqlx::query_scalar(sql).fetch_one(&mut writer).await.unwrap();
+        assert_eq!(found, expected, "{sql}");
+    }
+    writer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn s064_no_secret_is_in_any_file_of_the_store() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let secrets = [
+        text.expose().to_owned(),
+        "kgs_client_secret".to_owned(),
+        "kgt_opaque_token".to_owned(),
+    ];
+    let client = client("client_1", "acme")
+        .rotate_secret(KeyDigest::sha256(&secrets[1]), Grace::MAX, NOW)
+        .unwrap();
+    let token = OpaqueTokenRecord {
+        digest: KeyDigest::sha256(&secrets[2]),
+        id: "jti".to_owned(),
+        client: client.id.clone(),
+        scopes: client.scopes.clone(),
+        audiences: Vec::new(),
+        issued_at: NOW,
+        expires_at: Timestamp::MAX,
+    };
+    let key = ApiKeyRecord {
+        id: text.id(),
+        digest: KeyDigest::sha256(&secrets[0]),
+        ..key(1, "acme")
+    };
+    let log = RevocationLog::open(&files.path().with_extension("db.revocations"), NOW).unwrap();
+    let writes = vec![
+        Write::ApiKey(Versioned::new(key.clone())),
+        Write::Client(Versioned::new(client)),
+        Write::OpaqueToken(token),
+    ];
+    store.commit(batch(writes)).await.unwrap();
+    let revoked = vec![Write::ApiKey(Versioned {
+        record: key.revoke(NOW).unwrap(),
+        revision: Revision(1),
+    })];
+    store.commit(batch(revoked.clone())).await.unwrap();
+    log.note(&revoked).await.unwrap();
+    store.backup(&files.path().with_extension("backup")).await.unwrap();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(files.path().parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for secret in &secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} in {}", path.display());
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 6, "database, log, shared memory, lock, revocations, backup");
 }
 
 #[tokio::test]
@@ -348,15 +430,14 @@ async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_hal
     files
         .sql("CREATE TRIGGER full BEFORE INSERT ON audit_event WHEN NEW.target = '2' BEGIN SELECT RAISE(ROLLBACK, 'disk'); END")
         .await;
-    let others: Vec<Batch> = (3..6).map(make).collect();
-    let (failed, _) = tokio::join!(store.commit(make(2)), async {
-        for other in others {
-            let _ = store.commit(other).await;
-        }
-    });
+    let (failed, third, fourth) = tokio::join!(store.commit(make(2)), store.commit(make(3)), store.commit(make(4)));
     assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
+    for (number, said) in [(3, third), (4, fourth)] {
+        let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
+        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
+    }
     // Whatever was said, the events are those of the keys that are there.
     let keys = store.contents().await.unwrap().api_keys.len() as u64;
     let ChainState::Whole { events, .. } = store.verify_audit().await.unwrap() else {

@@ -1,0 +1,311 @@
+//! What of the store outlives a process that is killed while it writes? Everything that was acknowledged, and nothing by
+//! halves.
+
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::KeyOrigin;
+use keygate::model::plan::CredentialKinds;
+use keygate::model::plan::Plan;
+use keygate::store::AssertionMark;
+use keygate::store::AuditFilter;
+use keygate::store::Batch;
+use keygate::store::ChainState;
+use keygate::store::Revision;
+use keygate::store::Store;
+use keygate::store::StoreError;
+use keygate::store::Versioned;
+use keygate::store::Write;
+use keygate::store::record::ApiKeyRecord;
+use keygate::store::record::NewApiKey;
+use keygate::store::record::NewAuditEvent;
+use keygate::store::record::OrganizationRecord;
+use keygate::store::record::RevokedTokenRecord;
+use keygate::store::record::SubscriptionRecord;
+use keygate::store::revocations::RevocationLog;
+use keygate::store::sqlite::SqliteStore;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+
+const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
+/// Where the program that is killed finds its store.
+const FOLDER: &str = "KEYGATE_TEST_CRASH_FOLDER";
+const WRITERS: usize = 16;
+
+fn organization() -> Vec<Write> {
+    let organization = OrganizationRecord {
+        id: "acme".parse().unwrap(),
+        name: "Acme".to_owned(),
+        created_at: NOW,
+    };
+    let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
+    let id = "sub_1".parse().unwrap();
+    let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, KeyEnvironment::Live, NOW);
+    vec![
+        Write::Organization(Versioned::new(organization)),
+        Write::Subscription(Versioned::new(subscription)),
+    ]
+}
+
+fn key() -> ApiKeyRecord {
+    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let asked = NewApiKey {
+        id: text.id(),
+        digest: KeyDigest::sha256(text.expose()),
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Live,
+        name: "ci".to_owned(),
+        organization: "acme".parse().unwrap(),
+        subscription: "sub_1".parse().unwrap(),
+        scopes: "a".parse().unwrap(),
+        addresses: Vec::new(),
+        expires_at: None,
+    };
+    ApiKeyRecord::new(asked, NOW).unwrap()
+}
+
+fn event(action: &'static str, key: &ApiKeyRecord) -> Option<NewAuditEvent> {
+    Some(NewAuditEvent {
+        at: NOW,
+        actor: "local".to_owned(),
+        from: None,
+        action,
+        target: key.id.to_string(),
+        organization: Some(key.organization.clone()),
+        details: serde_json::Value::Null,
+    })
+}
+
+/// Says what was acknowledged, past the test harness's own idea of where a test prints.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // In one piece: a line that is there is whole.
+    let _ = out.write_all(format!("acknowledged {line}\n").as_bytes());
+    let _ = out.flush();
+}
+
+async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
+    loop {
+        // A key and a token revoked together: half of it would show.
+        let key = key();
+        let token = RevokedTokenRecord {
+            id: key.id.to_string(),
+            expires_at: Timestamp::MAX,
+        };
+        let batch = Batch {
+            writes: vec![Write::ApiKey(Versioned::new(key.clone())), Write::RevokedToken(token)],
+            event: event("api_key.create", &key),
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+        say(&format!("created {}", key.id));
+        let mark = AssertionMark {
+            client: "client_1".parse().unwrap(),
+            id: KeyDigest::sha256(key.id.as_str()),
+            expires_at: Timestamp::MAX,
+        };
+        assert!(store.mark_assertion(&mark).await.unwrap());
+        say(&format!("marked {}", key.id));
+        let revoked = vec![Write::ApiKey(Versioned {
+            record: key.clone().revoke(NOW).unwrap(),
+            revision: Revision(1),
+        })];
+        let batch = Batch {
+            writes: revoked.clone(),
+            event: event("api_key.revoke", &key),
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+        log.note(&revoked).await.unwrap();
+        say(&format!("revoked {}", key.id));
+    }
+}
+
+/// Not a test: what the test below starts and kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the program that a_killed_process_loses_nothing starts and kills"]
+async fn the_program_that_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    let store = SqliteStore::open(&folder.join("keygate.db")).await.unwrap();
+    let log = RevocationLog::open(&folder.join("keygate.db.revocations"), NOW).unwrap();
+    let (store, log) = (Arc::new(store), Arc::new(log));
+    if store.contents().await.unwrap().subscriptions.is_empty() {
+        let batch = Batch {
+            writes: organization(),
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+    }
+    let writers = (0..WRITERS).map(|_| tokio::spawn(write_for_ever(Arc::clone(&store), Arc::clone(&log))));
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+}
+
+/// Starts the program, kills it when it has said `lines` lines, and returns everything that it had said by then.
+fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "store_crash::the_program_that_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(program.stdout.take().unwrap());
+    let mut said = Vec::new();
+    let mut line = String::new();
+    let mut killed = false;
+    // After the kill, what is still in the pipe: it was said before.
+    while out.read_line(&mut line).unwrap() > 0 {
+        // The harness may be in the middle of a line of its own when the first one comes.
+        if let Some((_, what)) = line.split_once("acknowledged ").filter(|_| line.ends_with('\n')) {
+            said.push(what.trim_end().to_owned());
+        }
+        line.clear();
+        if said.len() >= lines && !killed {
+            // SIGKILL: nothing of it runs any more.
+            program.kill().unwrap();
+            killed = true;
+        }
+    }
+    program.wait().unwrap();
+    assert!(killed, "it ended by itself after {} lines", said.len());
+    said
+}
+
+/// The whole chain, oldest first.
+async fn events(store: &SqliteStore) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut before = None;
+    loop {
+        let filter = AuditFilter {
+            before,
+            ..AuditFilter::default()
+        };
+        let page = store.audit(&filter, 1_000).await.unwrap();
+        let Some(last) = page.last() else {
+            all.reverse();
+            return all;
+        };
+        before = Some(last.sequence);
+        all.extend(page.into_iter().map(|event| (event.action, event.target)));
+    }
+}
+
+/// What must be so whatever was acknowledged.
+async fn check_whole(store: &SqliteStore) {
+    let contents = store.contents().await.unwrap();
+    let created: BTreeSet<String> = contents.api_keys.iter().map(|key| key.record.id.to_string()).collect();
+    let tokens: BTreeSet<String> = contents.revoked_tokens.iter().map(|token| token.id.clone()).collect();
+    assert_eq!(created, tokens, "half a batch");
+    let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for key in &contents.api_keys {
+        let mut actions = vec!["api_key.create"];
+        actions.extend(key.record.revoked_at.map(|_| "api_key.revoke"));
+        assert_eq!(key.revision, Revision(actions.len() as u64));
+        expected.insert(key.record.id.to_string(), actions);
+    }
+    let events = events(store).await;
+    let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (action, target) in &events {
+        found.entry(target.clone()).or_default().push(action);
+    }
+    assert!(
+        found == expected,
+        "each change has its event, and each event its change"
+    );
+    match store.verify_audit().await.unwrap() {
+        ChainState::Whole { events: count, .. } => assert_eq!(count as usize, events.len()),
+        broken @ ChainState::Broken { .. } => panic!("{broken:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut said: BTreeSet<String> = BTreeSet::new();
+    // The first lines, and points between: in a group, at the end of a page, while the log is folded into the database.
+    for lines in [1, 17, 100, 333, 1_000] {
+        said.extend(acknowledged(folder.path(), lines));
+        let path = folder.path().join("keygate.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        check_whole(&store).await;
+        let contents = store.contents().await.unwrap();
+        let keys: BTreeMap<String, bool> = contents
+            .api_keys
+            .iter()
+            .map(|key| (key.record.id.to_string(), key.record.revoked_at.is_some()))
+            .collect();
+        let log = RevocationLog::open(&folder.path().join("keygate.db.revocations"), NOW).unwrap();
+        let noted = std::fs::read_to_string(folder.path().join("keygate.db.revocations")).unwrap();
+        for line in &said {
+            let (what, id) = line.split_once(' ').unwrap();
+            let revoked = keys.get(id).copied();
+            match what {
+                "created" => assert!(revoked.is_some(), "{line} is lost"),
+                "revoked" => assert!(revoked == Some(true) && noted.contains(id), "{line} is lost"),
+                "marked" => {}
+                other => panic!("{other}"),
+            }
+        }
+        // A mark is looked at by making it.
+        for line in said.iter().filter(|line| line.starts_with("marked ")).take(50) {
+            let mark = AssertionMark {
+                client: "client_1".parse().unwrap(),
+                id: KeyDigest::sha256(line.trim_start_matches("marked ")),
+                expires_at: Timestamp::MAX,
+            };
+            assert!(!store.mark_assertion(&mark).await.unwrap(), "{line} is lost");
+        }
+        drop(log);
+        store.close().await;
+    }
+    assert!(said.len() >= 1_000, "{}", said.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_at_a_time_works_on_a_store() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("keygate.db");
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "store_crash::the_program_that_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(FOLDER, folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(program.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("acknowledged") {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+    let refused = SqliteStore::open(&path).await.map(drop);
+    assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // The lock goes with its process.
+    SqliteStore::open(&path).await.unwrap().close().await;
+}
