@@ -448,6 +448,56 @@ async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_hal
     store.commit(make(2)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
+    let folder = InFile::new();
+    folder.store().await.close().await;
+    let files = Files::prepare(&folder.path()).unwrap();
+    let mut connection = open::writer(&files).await.unwrap();
+    // SQLite's own answer (SQLITE_FULL) to a disk of so many pages.
+    let pages: i64 = sqlx::query_scalar("SELECT page_count + 20 FROM pragma_page_count")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let store = Arc::new(SqliteStore {
+        readers: open::readers(&files).await.unwrap(),
+        writer: Writer::start(connection, files.lock().unwrap(), files.clone()),
+        files,
+    });
+    with_organizations(&*store).await;
+    let writers = (0..400).map(|number| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let batch = Batch {
+                writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
+                event: Some(event("api_key.create", &number.to_string())),
+                ..Batch::default()
+            };
+            (number, store.commit(batch).await)
+        })
+    });
+    let mut refused = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        let (number, said) = writer.await.unwrap();
+        let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
+        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
+        if let Err(error) = said {
+            assert!(error.to_string().contains("full"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    let ChainState::Whole { events, .. } = store.verify_audit().await.unwrap() else {
+        panic!("broken");
+    };
+    assert_eq!(events, 400 - refused);
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_the_store_of_one_instant_and_opens_as_one() {
     let files = InFile::new();
