@@ -6,6 +6,7 @@ pub mod admin_client;
 pub mod token_client;
 pub mod echo;
 pub mod assemble;
+pub mod client_jwks;
 pub mod issuers;
 pub mod kept;
 pub mod signing_key;

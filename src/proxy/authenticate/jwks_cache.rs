@@ -297,6 +297,16 @@ impl IssuerKeys {
         *self.finished.borrow() >= attempt
     }
 
+    /// Whether the last attempt that has finished failed.
+    pub fn last_failed(&self) -> bool {
+        self.state().last_error.is_some()
+    }
+
+    /// For the fetcher: whether a request has asked for newer keys, and no attempt was started since.
+    pub fn is_asked(&self) -> bool {
+        self.state().asked
+    }
+
     /// For the fetcher: returns when a request has asked for newer keys.
     pub async fn asked(&self) {
         loop {

@@ -48,7 +48,7 @@ impl<'a> Target<'a> {
 /// Why a fetch brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("the URL is not https, and the issuer does not have `allow_http`")]
+    #[error("the URL is not https, and `allow_http` is not set for it")]
     PlainHttp,
     #[error("the URL names no host")]
     NoHost,

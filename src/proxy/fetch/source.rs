@@ -198,7 +198,7 @@ async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSe
 }
 
 /// In 0..1; without randomness the middle, which only means that replicas do not drift apart.
-fn random() -> f64 {
+pub(in crate::proxy::fetch) fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),

@@ -1,0 +1,154 @@
+//! Who brings the keys behind the URLs of clients? The data side's fetches, for the control side, for so many clients at a
+//! time.
+
+use crate::config::Dial;
+use crate::control::Control;
+use crate::control::token::assertion::ALGORITHMS;
+use crate::control::token::client_jwks::BoxFuture;
+use crate::control::token::client_jwks::ClientJwks;
+use crate::control::token::client_jwks::JwksHealth;
+use crate::control::token::client_jwks::JwksKey;
+use crate::control::token::client_jwks::JwksState;
+use crate::control::token::client_jwks::Unavailable;
+use crate::jose::jwks::Jwks;
+use crate::model::id::ClientId;
+use crate::proxy::authenticate::jwks_cache::IssuerHealth;
+use crate::proxy::fetch::on_demand::Fetching;
+use crate::proxy::fetch::on_demand::OnDemand;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Clients whose keys are remembered. Of more, those that were not asked for longest are fetched again when they are.
+const CLIENTS_MAX: usize = 10_000;
+/// Fetches at a time: anybody can have one made by naming a client, once per client and cooldown.
+const FETCHES_MAX: usize = 32;
+
+/// The key sets of the clients of one gate.
+pub struct FetchedClientJwks {
+    control: Arc<Control>,
+    sets: Cache<ClientId, Arc<OnDemand>>,
+    fetching: Arc<Fetching>,
+}
+
+impl FetchedClientJwks {
+    /// How URLs may be reached is what `token_endpoint.client_jwks` says, also after a reload.
+    pub fn new(control: Arc<Control>) -> Self {
+        let clock = Arc::clone(&control.clock);
+        Self {
+            control,
+            sets: Cache::new(CLIENTS_MAX),
+            fetching: Arc::new(Fetching {
+                clock,
+                permits: Semaphore::new(FETCHES_MAX),
+            }),
+        }
+    }
+
+    fn dial(&self) -> Option<Dial> {
+        let settings = self.control.settings.load();
+        settings
+            .token_endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.client_jwks.clone())
+    }
+
+    fn set(&self, client: &ClientId, url: &str) -> Result<Arc<OnDemand>, &'static str> {
+        let dial = self.dial().ok_or("no token endpoint is configured")?;
+        if let Some(known) = self.sets.get(client).filter(|known| known.is_of(url, &dial)) {
+            return Ok(known);
+        }
+        let made = Arc::new(OnDemand::new(url, dial.clone())?);
+        // Of two that make one in the same instant, both use what stands there in the end.
+        let known = self
+            .sets
+            .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&made)))?;
+        if known.is_of(url, &dial) {
+            return Ok(known);
+        }
+        self.sets.insert(client.clone(), Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// A URL that cannot be asked will not be better soon.
+const NEVER: Unavailable = Unavailable {
+    retry_after: Duration::from_secs(60),
+};
+
+impl ClientJwks for FetchedClientJwks {
+    fn keys<'a>(
+        &'a self,
+        client: &'a ClientId,
+        url: &'a str,
+        kid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+        Box::pin(async move {
+            let set = self.set(client, url).map_err(|_| NEVER)?;
+            let keys = set.keys(kid, &self.fetching).await;
+            keys.map_err(|unavailable| Unavailable {
+                retry_after: unavailable.retry_after,
+            })
+        })
+    }
+
+    fn newer<'a>(
+        &'a self,
+        client: &'a ClientId,
+        url: &'a str,
+        seen: &'a Arc<Jwks>,
+    ) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+        Box::pin(async move {
+            let set = self.set(client, url).ok()?;
+            set.newer(seen, &self.fetching).await
+        })
+    }
+
+    fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth> {
+        Box::pin(async move {
+            match self.set(client, url) {
+                Ok(set) => {
+                    set.fetch_now(&self.fetching).await;
+                    health(&set.health(&*self.fetching.clock))
+                }
+                Err(problem) => JwksHealth {
+                    state: JwksState::Failing,
+                    last_good_at: None,
+                    last_attempt_at: Some(self.fetching.clock.now().wall),
+                    last_error: Some(problem.to_owned()),
+                    keys: Vec::new(),
+                },
+            }
+        })
+    }
+
+    fn health(&self, client: &ClientId) -> Option<JwksHealth> {
+        let set = self.sets.peek(client)?;
+        Some(health(&set.health(&*self.fetching.clock)))
+    }
+}
+
+fn health(known: &IssuerHealth) -> JwksHealth {
+    let set = known.keys.as_deref();
+    let state = match (set, &known.last_error) {
+        (_, Some(_)) => JwksState::Failing,
+        (Some(_), None) => JwksState::Ok,
+        (None, None) => JwksState::NeverFetched,
+    };
+    let keys = set.into_iter().flat_map(|set| set.jwks.keys()).map(|key| JwksKey {
+        kid: key.kid().map(str::to_owned),
+        algorithms: key
+            .algorithms()
+            .filter(|algorithm| ALGORITHMS.contains(algorithm))
+            .map(|algorithm| algorithm.as_str())
+            .collect(),
+    });
+    JwksHealth {
+        state,
+        last_good_at: set.map(|set| set.confirmed),
+        last_attempt_at: known.last_attempt,
+        last_error: known.last_error.as_deref().map(str::to_owned),
+        keys: keys.collect(),
+    }
+}
