@@ -36,6 +36,7 @@ pub enum TokenEndpointError {
     WrongSecret,
     WrongMethod,
     WrongTenant,
+    ProofEnded,
     BadSignature,
     // What a proved client has written into its assertion.
     AssertionKind,
@@ -133,6 +134,7 @@ impl TokenEndpointError {
             Self::WrongSecret => (CLIENT, "invalid client", "wrong_secret"),
             Self::WrongMethod => (CLIENT, "invalid client", "wrong_method"),
             Self::WrongTenant => (CLIENT, "invalid client", "wrong_tenant"),
+            Self::ProofEnded => (CLIENT, "invalid client", "proof_ended"),
             Self::BadSignature => (CLIENT, "invalid JWT signature", "bad_assertion_signature"),
             // RFC 7523 section 3; RFC 8725 section 3.12 for the kind.
             Self::AssertionKind => (CLIENT, "typ of the assertion must be JWT, client-authentication+jwt or left out", "assertion_kind"),
@@ -283,6 +285,7 @@ mod tests {
         TokenEndpointError::WrongSecret,
         TokenEndpointError::WrongMethod,
         TokenEndpointError::WrongTenant,
+        TokenEndpointError::ProofEnded,
         TokenEndpointError::BadSignature,
         TokenEndpointError::AssertionKind,
         TokenEndpointError::AssertionClaim("exp"),

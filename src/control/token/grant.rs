@@ -30,11 +30,7 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
 /// # Errors
 /// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
 /// in force.
-pub async fn in_force(
-    control: &Control,
-    proved: &Authenticated,
-    now: Timestamp,
-) -> Result<Arc<Client>, TokenEndpointError> {
+pub fn in_force(control: &Control, proved: &Authenticated, now: Timestamp) -> Result<Arc<Client>, TokenEndpointError> {
     let client = control
         .clients
         .get(proved.id())
@@ -45,29 +41,40 @@ pub async fn in_force(
         ClientState::Deleted => return Err(TokenEndpointError::UnknownClient),
     }
     if !proved.still_holds(&client, now) {
-        return Err(TokenEndpointError::WrongSecret);
+        return Err(TokenEndpointError::ProofEnded);
     }
+    match holding(control, &client) {
+        Ok(()) => Ok(client),
+        Err(NoHolding::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
+        Err(NoHolding::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
+    }
+}
+
+/// Why a client has nothing to hold its credentials with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoHolding {
+    Standing(Standing),
+    KindNotInPlan,
+}
+
+/// Whether the client's subscription is in force, and its plan allows what the client is. From memory.
+///
+/// # Errors
+/// Why not. A client without its subscription is none that was made here, and has what one of a cancelled one has.
+pub fn holding(control: &Control, client: &Client) -> Result<(), NoHolding> {
     let record = &client.record;
-    let subscription = control
-        .store
-        .subscription(&record.subscription)
-        .await
-        .map_err(|error| {
-            tracing::error!(%error, "Subscription cannot be read; no token is given");
-            TokenEndpointError::StoreUnavailable
-        })?;
-    // A client without its subscription is none that was made here.
-    let subscription = subscription.ok_or(TokenEndpointError::Standing(Standing::Cancelled))?;
+    let subscription = control.directory.subscription(&record.subscription);
+    let subscription = subscription.ok_or(NoHolding::Standing(Standing::Cancelled))?;
     let settings = control.settings.load();
-    let plan = settings.plans.get(&subscription.record.plan);
-    match subscription.record.to_subscription().standing(plan, record.environment) {
+    let plan = settings.plans.get(&subscription.plan);
+    match subscription.standing(plan, record.environment) {
         Standing::Good => {}
-        standing => return Err(TokenEndpointError::Standing(standing)),
+        standing => return Err(NoHolding::Standing(standing)),
     }
     let kind = record.authentication.kind();
     match plan.is_some_and(|plan| plan.credentials.contains(kind)) {
-        true => Ok(client),
-        false => Err(TokenEndpointError::KindNotInPlan),
+        true => Ok(()),
+        false => Err(NoHolding::KindNotInPlan),
     }
 }
 

@@ -231,18 +231,18 @@ impl Service {
 
     async fn give(&self, form: &Form, proved: &Authenticated, now: Now) -> Result<Issued, TokenEndpointError> {
         let control = &*self.control;
-        let client = grant::in_force(control, proved, now.wall).await?;
+        let client = grant::in_force(control, proved, now.wall)?;
         grant::scopes(form, &client)?;
         self.use_up(proved).await?;
         // Marking has waited for the disk. What was changed in the meantime counts (S134).
         let now = control.clock.now().wall;
-        let client = grant::in_force(control, proved, now).await?;
+        let client = grant::in_force(control, proved, now)?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
         let issued = issue::issue(control, endpoint, &client, scopes, now).await?;
         // So has keeping an opaque token: one that may not be any more is not told to anybody.
-        grant::in_force(control, proved, now).await?;
+        grant::in_force(control, proved, control.clock.now().wall)?;
         Ok(issued)
     }
 
@@ -253,7 +253,7 @@ impl Service {
         let client = Some(proved.id().clone());
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            let caller = grant::in_force(&self.control, &proved, asked.now.wall).await?;
+            let caller = grant::in_force(&self.control, &proved, asked.now.wall)?;
             self.use_up(&proved).await?;
             let settings = self.settings();
             let endpoint = endpoint(&settings)?;

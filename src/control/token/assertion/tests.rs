@@ -1,1 +1,106 @@
+use super::*;
+use crate::config::Dial;
+use crate::jose::sign::SigningKey;
+use crate::model::plan::Quota;
+use proptest::prelude::*;
+use serde_json::json;
+use std::num::NonZeroU32;
 
+const NOW: u64 = 1_800_000_000;
+
+fn rules(max_lifetime: u64, skew: u64) -> TokenEndpoint {
+    let second = Duration::from_secs(1);
+    let quota = Quota {
+        requests: NonZeroU32::MIN,
+        period: second,
+        burst: NonZeroU32::MIN,
+    };
+    TokenEndpoint {
+        issuer: "https://auth.example.com".parse().unwrap(),
+        audiences: Vec::new(),
+        algorithm: Algorithm::Es256,
+        wrapping_key: None,
+        rotate_every: second,
+        publish_before: second,
+        assertion_audience: AssertionAudience::IssuerOrEndpoint,
+        assertion_max_lifetime: Duration::from_secs(max_lifetime),
+        require_jti: false,
+        clock_skew: Duration::from_secs(skew),
+        allow_clear_text: false,
+        limit: quota,
+        failures: quota,
+        client_jwks: Dial {
+            allow_http: false,
+            allow_private_addresses: false,
+            ca_file: None,
+            proxy: None,
+            timeout: second,
+        },
+    }
+}
+
+fn key() -> &'static SigningKey {
+    static KEY: std::sync::OnceLock<SigningKey> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate_es256().unwrap())
+}
+
+fn check(rules: &TokenEndpoint, claims: &Value) -> Result<Option<AssertionMark>, TokenEndpointError> {
+    let text = key().sign("JWT", claims).unwrap();
+    let client = "a".parse().unwrap();
+    let endpoint = Endpoint::Token { path: TOKEN };
+    Assertion::parse(&text)?.check(rules, endpoint, &client, Timestamp::from_unix_secs(NOW))
+}
+
+fn claims(audience: &Value, expires_at: u64, issued_at: u64) -> Value {
+    json!({ "iss": "a", "sub": "a", "aud": audience, "exp": expires_at, "iat": issued_at, "jti": "1" })
+}
+
+proptest! {
+    #[test]
+    fn parsing_an_assertion_never_panics(text in ".{0,200}") {
+        let _ = Assertion::parse(&text);
+    }
+
+    #[test]
+    fn parsing_what_looks_like_an_assertion_never_panics(
+        header in r#"\{("alg":"(ES256|RS256|none|HS256)"|"kid":("x"|1)|"typ":"[a-z+]{0,8}"|,){0,5}\}"#,
+        payload in r#"\{("iss":("a"|1|null)|"sub":("a"|"b")|"exp":[0-9]{1,22}|"aud":(\[\]|"x")|,){0,6}\}"#,
+    ) {
+        let text = key().sign_text(&header, &payload).unwrap();
+        if let Ok(assertion) = Assertion::parse(&text) {
+            prop_assert!(!assertion.client().is_empty());
+            let client = "a".parse().unwrap();
+            let checked = assertion.check(&rules(3_600, 30), Endpoint::Token { path: TOKEN }, &client, Timestamp::from_unix_secs(NOW));
+            prop_assert!(checked.is_err(), "no audience of ours can be in it");
+        }
+    }
+
+    /// Whatever the times are: what is accepted ends after now, and neither begins nor ends further away than allowed.
+    #[test]
+    fn s127_what_is_accepted_lies_within_the_allowed_times(
+        exp in NOW - 8_000..NOW + 8_000,
+        iat in NOW - 8_000..NOW + 8_000,
+        max in 60_u64..4_000,
+        skew in 0_u64..120,
+    ) {
+        let accepted = check(&rules(max, skew), &claims(&json!("https://auth.example.com"), exp, iat)).is_ok();
+        let allowed = exp + skew > NOW && exp <= NOW + max + skew && iat <= NOW + skew && iat + max + skew >= NOW;
+        prop_assert_eq!(accepted, allowed);
+    }
+
+    /// A mark holds for as long as its assertion could be shown again.
+    #[test]
+    fn s121_a_mark_outlives_its_assertion(exp in NOW - 29..NOW + 3_600) {
+        let rules = rules(3_600, 30);
+        let mark = check(&rules, &claims(&json!("https://auth.example.com"), exp, NOW)).unwrap().unwrap();
+        prop_assert!(mark.expires_at >= Timestamp::from_unix_secs(exp).saturating_add(rules.clock_skew));
+    }
+
+    #[test]
+    fn s119_nothing_but_one_of_our_own_names_is_an_audience(audience in "(https://auth.example.com)?[/a-z.:]{0,14}") {
+        let ours = ["https://auth.example.com", "https://auth.example.com/oauth/token"].contains(&audience.as_str());
+        let rules = rules(3_600, 30);
+        prop_assert_eq!(check(&rules, &claims(&json!(audience), NOW + 60, NOW)).is_ok(), ours);
+        prop_assert!(check(&rules, &claims(&json!([audience]), NOW + 60, NOW)).is_err());
+    }
+}
