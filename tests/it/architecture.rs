@@ -215,7 +215,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "quick_cache",
-        &["proxy/authenticate/", "proxy/identity_token/", "control/token/"],
+        &[
+            "proxy/authenticate/",
+            "proxy/identity_token/",
+            "control/token/",
+            "runtime/client_jwks.rs",
+        ],
     ),
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
     ("crc32fast", &["model/api_key.rs"]),

@@ -9,6 +9,7 @@ mod attacks;
 mod config;
 mod decide;
 mod front;
+mod token;
 mod tokens;
 mod issuer_keys;
 mod issuers;

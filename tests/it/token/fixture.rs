@@ -1,0 +1,594 @@
+//! A token endpoint without a socket, clients that use it, and a clock that stands still.
+
+use super::store::Meddled;
+use axum::Router;
+use axum::body::Body;
+use axum::body::to_bytes;
+use base64::Engine;
+pub use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use http::HeaderMap;
+use http::Method;
+use http::Request;
+use http::StatusCode;
+use keygate::config::Dial;
+use keygate::config::StoreSettings;
+use keygate::config::TokenEndpoint;
+use keygate::config::token_endpoint::AssertionAudience;
+use keygate::control::Control;
+use keygate::control::Settings;
+use keygate::control::clients::Clients;
+use keygate::control::signing_keys::SigningKeys;
+use keygate::control::token::Caller;
+use keygate::control::token::Outcome;
+use keygate::control::token::client_jwks::BoxFuture;
+use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::JwksHealth;
+use keygate::control::token::client_jwks::Unavailable;
+use keygate::control::token::router;
+use keygate::jose::jwks::Jwks;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::client_secret;
+use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::Directory;
+use keygate::model::id::ClientId;
+use keygate::model::plan::CredentialKinds;
+use keygate::model::plan::Plan;
+use keygate::model::plan::Quota;
+use keygate::model::scope::ScopeSet;
+use keygate::model::secret::Secret;
+use keygate::model::subscription::SubscriptionState;
+use keygate::store::Batch;
+use keygate::store::Store;
+use keygate::store::Versioned;
+use keygate::store::Write;
+use keygate::store::memory::MemoryStore;
+use keygate::store::record::ClientRecord;
+use keygate::store::record::OrganizationRecord;
+use keygate::store::record::SubscriptionRecord;
+use keygate::store::record::client::ClientAuthentication;
+use keygate::store::record::client::ClientKey;
+use keygate::store::record::client::ClientSecret;
+use keygate::store::record::client::ClientState;
+use keygate::store::record::client::TokenFormat;
+use keygate::store::record::client::TokenTtl;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+pub const ISSUER: &str = "https://auth.example.com";
+pub const TOKEN: &str = "/oauth/token";
+pub const TOKEN_URL: &str = "https://auth.example.com/oauth/token";
+pub const AUDIENCE: &str = "https://api.example.com";
+pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const FORM: &str = "application/x-www-form-urlencoded";
+pub const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+/// A Monday of the fixture's clock, in seconds since 1970.
+pub const START: u64 = 1_800_000_000;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A token endpoint.
+pub struct Gate {
+    pub control: Arc<Control>,
+    pub store: Arc<Meddled>,
+    pub clock: Arc<ManualClock>,
+    pub jwks: Arc<FakeJwks>,
+    pub router: Router,
+    pub runtime: Runtime,
+    /// Gone with the test.
+    _folder: TempDir,
+}
+
+/// The key sets behind URLs, as the test says; what is not said is not to be had.
+#[derive(Default)]
+pub struct FakeJwks {
+    pub sets: Mutex<BTreeMap<String, Arc<Jwks>>>,
+    /// What is found when it is asked for something newer.
+    pub newer: Mutex<BTreeMap<String, Arc<Jwks>>>,
+    /// Done once, while a set is being fetched.
+    pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl ClientJwks for FakeJwks {
+    fn keys<'a>(
+        &'a self,
+        _: &'a ClientId,
+        url: &'a str,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(work) = meanwhile {
+            work();
+        }
+        let found = self.sets.lock().unwrap().get(url).cloned();
+        let retry_after = Duration::from_secs(7);
+        Box::pin(async move { found.ok_or(Unavailable { retry_after }) })
+    }
+
+    fn newer<'a>(&'a self, _: &'a ClientId, url: &'a str, _: &'a Arc<Jwks>) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+        let found = self.newer.lock().unwrap().get(url).cloned();
+        Box::pin(async move { found })
+    }
+
+    fn validate<'a>(&'a self, _: &'a ClientId, _: &'a str) -> BoxFuture<'a, JwksHealth> {
+        unreachable!("the token endpoint validates nothing")
+    }
+
+    fn health(&self, _: &ClientId) -> Option<JwksHealth> {
+        None
+    }
+}
+
+/// What the endpoint answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+    pub outcome: Outcome,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn token(&self) -> &str {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.json["access_token"].as_str().unwrap()
+    }
+
+    pub fn error(&self) -> (u16, &str, &str) {
+        let text = |name: &str| self.json[name].as_str().unwrap_or_default();
+        (self.status.as_u16(), text("error"), text("error_description"))
+    }
+
+    /// What the access token says; its signature is not looked at.
+    #[track_caller]
+    pub fn claims(&self) -> Value {
+        part(self.token(), 1)
+    }
+}
+
+/// A part of a compact JWS, as JSON.
+pub fn part(token: &str, index: usize) -> Value {
+    let part = token.split('.').nth(index).unwrap();
+    serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap()
+}
+
+pub fn quota(requests: u32, period: Duration, burst: u32) -> Quota {
+    Quota {
+        requests: NonZeroU32::new(requests).unwrap(),
+        period,
+        burst: NonZeroU32::new(burst).unwrap(),
+    }
+}
+
+pub fn token_endpoint() -> TokenEndpoint {
+    TokenEndpoint {
+        issuer: ISSUER.parse().unwrap(),
+        audiences: vec![AUDIENCE.to_owned()],
+        algorithm: Algorithm::Es256,
+        wrapping_key: None,
+        rotate_every: SECOND * 86_400 * 90,
+        publish_before: SECOND * 3_600,
+        assertion_audience: AssertionAudience::IssuerOrEndpoint,
+        assertion_max_lifetime: SECOND * 3_600,
+        require_jti: false,
+        clock_skew: SECOND * 30,
+        allow_clear_text: false,
+        limit: quota(600, SECOND * 60, 100),
+        failures: quota(10, SECOND * 60, 20),
+        client_jwks: Dial {
+            allow_http: false,
+            allow_private_addresses: false,
+            ca_file: None,
+            proxy: None,
+            timeout: SECOND * 5,
+        },
+    }
+}
+
+impl Gate {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut TokenEndpoint)) -> Self {
+        Self::on(Arc::new(MemoryStore::new()), change)
+    }
+
+    pub fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_secs(START)));
+        let mut endpoint = token_endpoint();
+        change(&mut endpoint);
+        let store = Arc::new(Meddled::new(store));
+        let settings = StoreSettings {
+            path: folder.path().join("keygate.db"),
+        };
+        let signing_keys = SigningKeys::open(&settings, &endpoint, clock.now().wall).unwrap();
+        let control = Arc::new(Control {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            directory: Arc::new(Directory::new()),
+            clients: Clients::default(),
+            signing_keys,
+            revocations: Default::default(),
+            settings: arc_swap::ArcSwap::from_pointee(Settings {
+                store: settings,
+                token_endpoint: Some(endpoint),
+                plans: plans(),
+                key_prefix: "kg".to_owned(),
+                digester: Digester::new(Some(&Secret::new(b"a pepper of the test's".to_vec()))),
+            }),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        });
+        let jwks = Arc::new(FakeJwks::default());
+        let router = router(Arc::clone(&control), Arc::clone(&jwks) as Arc<dyn ClientJwks>);
+        Self {
+            control,
+            store,
+            clock,
+            jwks,
+            router,
+            runtime,
+            _folder: folder,
+        }
+    }
+
+    /// An organization and its subscription under `plan`, both of this name.
+    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
+        let now = self.clock.now().wall;
+        self.commit(vec![
+            Write::Organization(Versioned::new(OrganizationRecord {
+                id: organization.parse().unwrap(),
+                name: organization.to_owned(),
+                created_at: now,
+            })),
+            Write::Subscription(Versioned::new(SubscriptionRecord {
+                id: format!("sub_{organization}").parse().unwrap(),
+                organization: organization.parse().unwrap(),
+                plan: plan.parse().unwrap(),
+                environment,
+                state,
+                paid: false,
+                created_at: now,
+                changed_at: now,
+            })),
+        ]);
+    }
+
+    pub fn commit(&self, writes: Vec<Write>) {
+        let batch = Batch {
+            writes,
+            ..Batch::default()
+        };
+        // Also from within the runtime, where a test meddles.
+        std::thread::scope(|scope| {
+            let work = || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(self.control.commit(batch)).unwrap();
+            };
+            scope.spawn(work).join().unwrap();
+        });
+    }
+
+    /// A client of the organization `acme` under the plan `default`, which is made for the first.
+    pub fn client(&self, id: &str, authentication: ClientAuthentication) -> ClientRecord {
+        self.client_with(id, authentication, |_| {})
+    }
+
+    pub fn client_with(
+        &self,
+        id: &str,
+        authentication: ClientAuthentication,
+        change: impl FnOnce(&mut ClientRecord),
+    ) -> ClientRecord {
+        let now = self.clock.now().wall;
+        let mut record = ClientRecord {
+            id: id.parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            subscription: "sub_acme".parse().unwrap(),
+            environment: KeyEnvironment::Live,
+            name: id.to_owned(),
+            description: String::new(),
+            authentication,
+            scopes: scopes("orders:read orders:write"),
+            token_ttl: TokenTtl::Hour,
+            token_format: TokenFormat::Jwt,
+            state: ClientState::Active,
+            tokens_not_before: None,
+            created_at: now,
+            changed_at: now,
+        };
+        change(&mut record);
+        let organization = record.organization.clone();
+        let known = self.runtime.block_on(self.store.organization(&organization)).unwrap();
+        if known.is_none() {
+            let active = SubscriptionState::Active;
+            self.subscribe(organization.as_str(), "default", active, KeyEnvironment::Live);
+        }
+        self.commit(vec![Write::Client(Versioned::new(record.clone()))]);
+        record
+    }
+
+    /// Writes a client anew, from whichever thread.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut ClientRecord)) {
+        change_client(&self.control, id, change);
+    }
+
+    /// A client with a secret; gives the secret.
+    pub fn secret_client(&self, id: &str) -> String {
+        let secret = format!("kgs_secret-of-{id}");
+        self.client(id, self.secrets(&[(&secret, None)]));
+        secret
+    }
+
+    /// Secrets, and when each ends.
+    pub fn secrets(&self, secrets: &[(&str, Option<Timestamp>)]) -> ClientAuthentication {
+        let digester = &self.control.settings.load().digester;
+        let secrets = secrets.iter().map(|(text, ends_at)| ClientSecret {
+            digest: client_secret::digest(digester, text),
+            created_at: Timestamp::from_unix_secs(START),
+            ends_at: *ends_at,
+        });
+        ClientAuthentication::ClientSecret {
+            secrets: secrets.collect(),
+        }
+    }
+
+    /// A client with one key; gives the key.
+    pub fn key_client(&self, id: &str, algorithm: Algorithm) -> SigningKey {
+        let key = SigningKey::generate(algorithm).unwrap();
+        self.client(id, keys(&[&key]));
+        key
+    }
+
+    pub fn send(&self, request: Request<Body>) -> Answer {
+        self.runtime.block_on(send(self.router.clone(), request))
+    }
+
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.send(post(path, form, &[]))
+    }
+
+    /// A token request with an assertion.
+    pub fn assert(&self, assertion: &str) -> Answer {
+        self.post(TOKEN, &asserting(assertion))
+    }
+
+    /// A token request with `client_secret_post`.
+    pub fn with_secret(&self, id: &str, secret: &str) -> Answer {
+        self.post(TOKEN, &with_secret(id, secret))
+    }
+
+    /// A token request with `client_secret_basic`.
+    pub fn basic(&self, id: &str, secret: &str) -> Answer {
+        let value = basic(id, secret);
+        let form = [("grant_type", "client_credentials")];
+        self.send(post(TOKEN, &form, &[("authorization", &value)]))
+    }
+
+    pub fn advance(&self, secs: u64) {
+        self.clock.advance(SECOND * u32::try_from(secs).unwrap());
+    }
+
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Settings)) {
+        let old = self.control.settings.load_full();
+        let mut settings = Settings {
+            store: old.store.clone(),
+            token_endpoint: old.token_endpoint.clone(),
+            plans: old.plans.clone(),
+            key_prefix: old.key_prefix.clone(),
+            digester: Digester::new(Some(&Secret::new(b"a pepper of the test's".to_vec()))),
+        };
+        change(&mut settings);
+        self.control.settings.store(Arc::new(settings));
+    }
+}
+
+/// Writes a client anew, from whichever thread.
+pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut ClientRecord)) {
+    let known = control.clients.get(&id.parse().unwrap()).unwrap();
+    let mut record = known.record.clone();
+    change(&mut record);
+    let written = Versioned {
+        record,
+        revision: known.revision,
+    };
+    let batch = Batch {
+        writes: vec![Write::Client(written)],
+        ..Batch::default()
+    };
+    std::thread::scope(|scope| {
+        let work = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(control.commit(batch)).unwrap();
+        };
+        scope.spawn(work).join().unwrap();
+    });
+}
+
+pub async fn send(router: Router, mut request: Request<Body>) -> Answer {
+    if request.extensions().get::<Caller>().is_none() {
+        let request_id = "test".to_owned();
+        request.extensions_mut().insert(Caller { ip: HERE, request_id });
+    }
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        json: serde_json::from_str(&text).unwrap_or(Value::Null),
+        text,
+        outcome: parts.extensions.get::<Outcome>().cloned().expect("each answer has one"),
+    }
+}
+
+pub fn encoded(form: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish()
+}
+
+pub fn post(path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("content-type", FORM);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::from(encoded(form))).unwrap()
+}
+
+pub fn from(source: &str, mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(Caller {
+        ip: source.parse().unwrap(),
+        request_id: "test".to_owned(),
+    });
+    request
+}
+
+pub fn asserting(assertion: &str) -> Vec<(&str, &str)> {
+    vec![
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion),
+    ]
+}
+
+pub fn with_secret<'a>(id: &'a str, secret: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("grant_type", "client_credentials"),
+        ("client_id", id),
+        ("client_secret", secret),
+    ]
+}
+
+pub fn basic(id: &str, secret: &str) -> String {
+    let text = format!("{id}:{secret}");
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+pub fn scopes(list: &str) -> ScopeSet {
+    ScopeSet::parse_list(list).unwrap()
+}
+
+pub fn key_record(key: &SigningKey, revoked_at: Option<Timestamp>) -> ClientKey {
+    ClientKey {
+        kid: key.kid().to_owned(),
+        public_pem: key.public_pem(),
+        algorithms: vec![key.algorithm()],
+        generated: false,
+        created_at: Timestamp::from_unix_secs(START),
+        revoked_at,
+    }
+}
+
+pub fn keys(keys: &[&SigningKey]) -> ClientAuthentication {
+    ClientAuthentication::Keys {
+        keys: keys.iter().map(|key| key_record(key, None)).collect(),
+    }
+}
+
+/// The claims of a good assertion at the start.
+pub fn claims(client: &str) -> Value {
+    json!({ "iss": client, "sub": client, "aud": ISSUER, "iat": START, "exp": START + 300, "jti": "1" })
+}
+
+pub fn signed(key: &SigningKey, claims: &Value) -> String {
+    key.sign("JWT", claims).unwrap()
+}
+
+/// Those of a good assertion, but for what `change` says; a member that is `null` is left out.
+pub fn but(client: &str, change: &Value) -> Value {
+    let mut all = claims(client);
+    for (name, value) in change.as_object().unwrap() {
+        match value {
+            Value::Null => all.as_object_mut().unwrap().remove(name),
+            value => all.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    all
+}
+
+fn plans() -> BTreeMap<keygate::model::names::Name, Plan> {
+    let mut plans = BTreeMap::new();
+    for name in ["default", "operators"] {
+        let name: keygate::model::names::Name = name.parse().unwrap();
+        plans.insert(name.clone(), Plan::open(name, CredentialKinds::ANY));
+    }
+    plans
+}
+
+impl Gate {
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+}
+
+impl Gate {
+    /// Writes the subscription of an organization anew.
+    pub fn subscription(&self, organization: &str, change: impl FnOnce(&mut SubscriptionRecord) + Send) {
+        change_subscription(&self.control, organization, change);
+    }
+
+    /// Puts in force what the store holds, as a start does.
+    pub fn load(&self) {
+        let contents = self.runtime.block_on(self.store.contents()).unwrap();
+        let now = self.clock.now().wall;
+        keygate::control::enforce::load(contents, &self.control.directory, &self.control.clients, now);
+    }
+}
+
+/// Writes the subscription of an organization anew, from whichever thread.
+pub fn change_subscription(
+    control: &Arc<Control>,
+    organization: &str,
+    change: impl FnOnce(&mut SubscriptionRecord) + Send,
+) {
+    let id = format!("sub_{organization}").parse().unwrap();
+    std::thread::scope(|scope| {
+        let work = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut known = control.store.subscription(&id).await.unwrap().unwrap();
+                change(&mut known.record);
+                let batch = Batch {
+                    writes: vec![Write::Subscription(known)],
+                    ..Batch::default()
+                };
+                control.commit(batch).await.unwrap();
+            });
+        };
+        scope.spawn(work).join().unwrap();
+    });
+}

@@ -1,0 +1,212 @@
+//! A client gets a token only while it, its proof and its subscription count: at the instant of signing.
+
+use super::fixture::*;
+use keygate::config::token_endpoint::AssertionAudience;
+use keygate::jose::jwks::Jwks;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::plan::CredentialKinds;
+use keygate::model::plan::Payment;
+use keygate::model::plan::Plan;
+use keygate::model::subscription::SubscriptionState;
+use keygate::store::Store;
+use keygate::store::record::client::ClientAuthentication;
+use keygate::store::record::client::ClientState;
+use keygate::store::record::client::TokenFormat;
+use serde_json::json;
+use std::sync::Arc;
+
+#[test]
+fn a_disabled_client_is_told_so_once_it_has_proved_itself() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    gate.change("a", |record| record.state = ClientState::Disabled);
+    assert_eq!(
+        gate.with_secret("a", &secret).error(),
+        (400, "unauthorized_client", "this client is disabled")
+    );
+    assert_eq!(
+        gate.with_secret("a", "wrong").error(),
+        (400, "invalid_client", "invalid client")
+    );
+    gate.change("a", |record| record.state = ClientState::Active);
+    gate.with_secret("a", &secret).token();
+    gate.change("a", |record| record.state = ClientState::Deleted);
+    assert_eq!(
+        gate.with_secret("a", &secret).error(),
+        (400, "invalid_client", "invalid client")
+    );
+}
+
+#[test]
+fn s073_each_standing_of_a_subscription_is_told_apart_to_a_proved_client() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    for (state, reason) in [
+        (SubscriptionState::Pending, Some("subscription_pending")),
+        (
+            SubscriptionState::ProvisioningFailed,
+            Some("subscription_provisioning_failed"),
+        ),
+        (SubscriptionState::Active, None),
+        (SubscriptionState::Cancelled, Some("subscription_cancelled")),
+    ] {
+        gate.subscription("acme", |record| record.state = state);
+        let answer = gate.with_secret("a", &secret);
+        assert_eq!(answer.outcome.reason, reason, "{}", answer.text);
+        assert_eq!(gate.with_secret("a", "wrong").outcome.reason, Some("wrong_secret"));
+    }
+}
+
+#[test]
+fn unpaid_unreleased_and_vanished_plans_give_live_clients_nothing() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    let plan = |payment, released| Plan {
+        payment,
+        released,
+        ..Plan::open("default".parse().unwrap(), CredentialKinds::ANY)
+    };
+    let ask = |plan: Option<Plan>| {
+        gate.reconfigure(|settings| {
+            settings.plans.remove("default");
+            settings.plans.extend(plan.map(|plan| (plan.name.clone(), plan)));
+        });
+        gate.with_secret("a", &secret).outcome.reason
+    };
+    assert_eq!(ask(Some(plan(Payment::None, true))), None);
+    assert_eq!(ask(Some(plan(Payment::Required, true))), Some("payment_due"));
+    assert_eq!(ask(Some(plan(Payment::None, false))), Some("plan_not_released"));
+    assert_eq!(ask(None), Some("plan_gone"));
+    gate.change("a", |record| record.environment = KeyEnvironment::Test);
+    assert_eq!(ask(Some(plan(Payment::Required, false))), None);
+}
+
+#[test]
+fn s074_a_plan_that_does_not_allow_the_kind_any_more_gives_no_token() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    let key = gate.key_client("k", Algorithm::Es256);
+    let only = |client_secret: bool| {
+        gate.reconfigure(|settings| {
+            let credentials = CredentialKinds {
+                api_key: true,
+                client_secret,
+                private_key_jwt: !client_secret,
+            };
+            let plan = Plan::open("default".parse().unwrap(), credentials);
+            settings.plans.insert(plan.name.clone(), plan);
+        });
+        let assertion = signed(&key, &but("k", &json!({ "jti": null })));
+        (
+            gate.with_secret("a", &secret).outcome.reason,
+            gate.assert(&assertion).outcome.reason,
+        )
+    };
+    assert_eq!(only(true), (None, Some("credential_not_in_plan")));
+    assert_eq!(only(false), (Some("credential_not_in_plan"), None));
+}
+
+/// What happens to a client while its assertion is marked, and what must come of it.
+#[track_caller]
+fn check_while_marking(change: impl FnOnce(&Gate) -> Box<dyn FnOnce() + Send>, reason: &str) {
+    let gate = Gate::new();
+    let key = gate.key_client("a", Algorithm::Es256);
+    *gate.store.after_mark.lock().unwrap() = Some(change(&gate));
+    let answer = gate.assert(&signed(&key, &claims("a")));
+    assert_eq!(answer.outcome.reason, Some(reason), "{}", answer.text);
+    assert!(answer.json.get("access_token").is_none());
+}
+
+#[test]
+fn s134_a_client_that_is_disabled_between_its_proof_and_the_token_gets_none() {
+    let meddle = |change: fn(&mut keygate::store::record::ClientRecord)| {
+        move |gate: &Gate| -> Box<dyn FnOnce() + Send> {
+            let control = Arc::clone(&gate.control);
+            Box::new(move || change_client(&control, "a", change))
+        }
+    };
+    check_while_marking(meddle(|record| record.state = ClientState::Disabled), "client_disabled");
+    check_while_marking(meddle(|record| record.state = ClientState::Deleted), "unknown_client");
+    // The key it used is revoked; all its keys are gone.
+    check_while_marking(
+        meddle(|record| record.authentication = ClientAuthentication::Keys { keys: Vec::new() }),
+        "proof_ended",
+    );
+    // It may have less than it asked for when it asked.
+    let gate = Gate::new();
+    let key = gate.key_client("a", Algorithm::Es256);
+    let control = Arc::clone(&gate.control);
+    *gate.store.after_mark.lock().unwrap() = Some(Box::new(move || {
+        change_client(&control, "a", |record| record.scopes = scopes("orders:read"));
+    }));
+    let assertion = signed(&key, &claims("a"));
+    let form = [asserting(&assertion), vec![("scope", "orders:write")]].concat();
+    assert_eq!(gate.post(TOKEN, &form).outcome.reason, Some("scope_beyond_client"));
+}
+
+#[test]
+fn s134_a_subscription_that_is_cancelled_in_between_ends_it_as_well() {
+    check_while_marking(
+        |gate| {
+            let control = Arc::clone(&gate.control);
+            Box::new(move || {
+                change_subscription(&control, "acme", |record| record.state = SubscriptionState::Cancelled)
+            })
+        },
+        "subscription_cancelled",
+    );
+}
+
+#[test]
+fn s134_while_keys_are_fetched_and_while_an_opaque_token_is_kept() {
+    let gate = Gate::new();
+    let key = keygate::jose::sign::SigningKey::generate_es256().unwrap();
+    let url = "https://client.example/keys".to_owned();
+    gate.client("a", ClientAuthentication::JwksUrl { url: url.clone() });
+    let set = json!({ "keys": [key.public_jwk()] }).to_string();
+    gate.jwks
+        .sets
+        .lock()
+        .unwrap()
+        .insert(url, Arc::new(Jwks::parse(set.as_bytes()).unwrap()));
+    let control = Arc::clone(&gate.control);
+    *gate.jwks.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        change_client(&control, "a", |record| record.state = ClientState::Disabled);
+    }));
+    assert_eq!(
+        gate.assert(&signed(&key, &claims("a"))).outcome.reason,
+        Some("client_disabled")
+    );
+
+    let secret = gate.secret_client("b");
+    gate.change("b", |record| record.token_format = TokenFormat::Opaque);
+    let control = Arc::clone(&gate.control);
+    *gate.store.after_commit.lock().unwrap() = Some(Box::new(move || {
+        change_client(&control, "b", |record| record.state = ClientState::Disabled);
+    }));
+    assert_eq!(gate.with_secret("b", &secret).outcome.reason, Some("client_disabled"));
+    assert_eq!(
+        gate.runtime
+            .block_on(gate.store.contents())
+            .unwrap()
+            .opaque_tokens
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_reload_changes_the_rules_of_the_next_request() {
+    let gate = Gate::new();
+    let key = gate.key_client("a", Algorithm::Es256);
+    let ask = || {
+        let assertion = signed(&key, &but("a", &json!({ "jti": null, "aud": TOKEN_URL })));
+        gate.assert(&assertion).outcome.reason
+    };
+    assert_eq!(ask(), None);
+    gate.reconfigure(|settings| {
+        settings.token_endpoint.as_mut().unwrap().assertion_audience = AssertionAudience::Issuer;
+    });
+    assert_eq!(ask(), Some("assertion_audience"));
+}

@@ -1,0 +1,352 @@
+//! The key set behind a client's URL: fetched by the rules of issuers' sets, and never in the way of others.
+
+use super::fixture::*;
+use crate::support::RawIssuer;
+use crate::support::raw_issuer::Reply;
+use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::JwksState;
+use keygate::control::token::client_jwks::Unavailable;
+use keygate::control::token::router;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::clock::Timestamp;
+use keygate::model::id::ClientId;
+use keygate::runtime::client_jwks::FetchedClientJwks;
+use keygate::store::record::client::ClientAuthentication;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PATH: &str = "/keys";
+
+struct Fetched {
+    gate: Gate,
+    jwks: Arc<FetchedClientJwks>,
+    server: RawIssuer,
+}
+
+impl Fetched {
+    /// With a dial that allows what the test needs, or nothing.
+    fn new(allowed: bool) -> Self {
+        let mut gate = Gate::with(|endpoint| {
+            endpoint.client_jwks.allow_http = allowed;
+            endpoint.client_jwks.allow_private_addresses = allowed;
+        });
+        let jwks = Arc::new(FetchedClientJwks::new(Arc::clone(&gate.control)));
+        gate.router = router(Arc::clone(&gate.control), Arc::clone(&jwks) as Arc<dyn ClientJwks>);
+        let server = RawIssuer::start();
+        Self { gate, jwks, server }
+    }
+
+    fn client(&self, id: &str) -> String {
+        let url = self.server.url(PATH);
+        self.gate.client(id, ClientAuthentication::JwksUrl { url: url.clone() });
+        url
+    }
+
+    fn publish(&self, keys: &[&SigningKey]) {
+        self.server.reply(PATH, Reply::ok(&set(keys)));
+    }
+
+    fn validate(&self, url: &str) -> keygate::control::token::client_jwks::JwksHealth {
+        self.gate.runtime.block_on(self.jwks.validate(&id("a"), url))
+    }
+
+    fn fetches(&self) -> usize {
+        self.server.asked().len()
+    }
+
+    fn ask(&self, key: &SigningKey, client: &str) -> Answer {
+        self.gate.assert(&signed(
+            key,
+            &but(
+                client,
+                &json!({ "jti": null, "iat": null, "exp": in_five_minutes(&self.gate) }),
+            ),
+        ))
+    }
+}
+
+/// Five minutes from the gate's clock.
+fn in_five_minutes(gate: &Gate) -> u64 {
+    gate.clock_now().as_unix_secs() + 300
+}
+
+fn id(text: &str) -> ClientId {
+    text.parse().unwrap()
+}
+
+fn set(keys: &[&SigningKey]) -> String {
+    let keys: Vec<_> = keys.iter().map(|key| key.public_jwk()).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+fn key() -> SigningKey {
+    SigningKey::generate_es256().unwrap()
+}
+
+#[test]
+fn s137_only_https_and_public_addresses_are_asked_unless_allowed() {
+    let fetched = Fetched::new(false);
+    let port = fetched.server.address().port();
+    for (url, why) in [
+        (fetched.server.url(PATH), "not https"),
+        (format!("https://127.0.0.1:{port}/keys"), "address"),
+        (format!("https://localhost:{port}/keys"), "address"),
+        (format!("https://[::1]:{port}/keys"), "address"),
+        (format!("https://[::ffff:127.0.0.1]:{port}/keys"), "address"),
+        ("https://169.254.169.254/latest/meta-data".to_owned(), "address"),
+        ("https://10.0.0.1/keys".to_owned(), "address"),
+        ("https://0.0.0.0/keys".to_owned(), "address"),
+        ("https://2130706433/keys".to_owned(), "address"),
+        ("file:///etc/passwd".to_owned(), "not https"),
+        ("not a url".to_owned(), "not a URL"),
+        (String::new(), "not a URL"),
+    ] {
+        let health = fetched.validate(&url);
+        assert_eq!((health.state, health.last_good_at), (JwksState::Failing, None), "{url}");
+        let error = health.last_error.unwrap();
+        assert!(error.contains(why), "{url}: {error}");
+        let keys = fetched.gate.runtime.block_on(fetched.jwks.keys(&id("a"), &url, None));
+        assert!(keys.is_err(), "{url}");
+    }
+    assert_eq!(fetched.fetches(), 0);
+}
+
+#[test]
+fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
+    let fetched = Fetched::new(true);
+    let (url, key) = (fetched.client("a"), key());
+    fetched.publish(&[&key]);
+    let good = fetched.validate(&url);
+    let started = Timestamp::from_unix_secs(START);
+    assert_eq!(
+        (good.state, good.last_good_at, good.last_error.as_deref()),
+        (JwksState::Ok, Some(started), None)
+    );
+    assert_eq!(
+        (good.keys[0].kid.as_deref(), &good.keys[0].algorithms),
+        (Some(key.kid()), &vec!["ES256"])
+    );
+
+    let private = json!({ "keys": [key.public_jwk(), { "kty": "EC", "crv": "P-256", "d": "AA" }] }).to_string();
+    let many = json!({ "keys": vec![key.public_jwk(); 101] }).to_string();
+    let long = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(256 * 1024));
+    let other = RawIssuer::start();
+    other.reply(PATH, Reply::ok(&set(&[&key])));
+    let away = format!("302 Found\r\nLocation: {}", other.url(PATH));
+    for (reply, why) in [
+        (Reply::status("404 Not Found"), "status 404"),
+        (Reply::status("500 Internal Server Error"), "status 500"),
+        (Reply::status("204 No Content"), "status 204"),
+        (Reply::status(&away), "redirects are not followed"),
+        (Reply::ok("<html>"), "not a JWK set"),
+        (Reply::ok("{}"), "no `keys` array"),
+        (Reply::ok("{\"keys\":[]}"), "no usable key"),
+        (Reply::ok(&private), "private"),
+        (Reply::ok(&many), "more than 100 keys"),
+        (Reply::ok(&long), "longer than"),
+        (Reply::with("Content-Encoding: gzip\r\n", b"x"), "encoded"),
+    ] {
+        fetched.gate.advance(1);
+        fetched.server.reply(PATH, reply);
+        let health = fetched.validate(&url);
+        assert_eq!(
+            (health.state, health.last_good_at),
+            (JwksState::Failing, Some(started)),
+            "{why}"
+        );
+        assert_eq!(health.last_attempt_at, Some(fetched.gate.clock_now()));
+        let error = health.last_error.unwrap();
+        assert!(error.contains(why), "{error}");
+        assert_eq!(health.keys.len(), 1);
+        fetched.ask(&key, "a").token();
+    }
+    assert!(other.asked().is_empty());
+    fetched.publish(&[&key]);
+    assert_eq!(fetched.validate(&url).state, JwksState::Ok);
+    assert_eq!(fetched.jwks.health(&id("a")).unwrap().last_error, None);
+    assert_eq!(fetched.jwks.health(&id("never")), None);
+}
+
+#[test]
+fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second() {
+    let fetched = Fetched::new(true);
+    fetched.client("a");
+    for reply in [Reply::Hang, Reply::Drip, Reply::Endless] {
+        fetched.server.reply(PATH, reply);
+        let started = std::time::Instant::now();
+        let answer = fetched.ask(&key(), "a");
+        assert_eq!(
+            (answer.status.as_u16(), answer.outcome.reason),
+            (503, Some("client_keys_unavailable"))
+        );
+        assert!(answer.headers.contains_key("retry-after"));
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        fetched.gate.advance(60);
+    }
+}
+
+#[test]
+fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
+    let fetched = Fetched::new(true);
+    let (first, second) = (key(), key());
+    let url = fetched.client("a");
+    fetched.publish(&[&first]);
+    let ask_all = |kids: Vec<String>| {
+        fetched.gate.runtime.block_on(async {
+            let tasks: Vec<_> = kids
+                .into_iter()
+                .map(|kid| {
+                    let (jwks, url) = (Arc::clone(&fetched.jwks), url.clone());
+                    tokio::spawn(async move { jwks.keys(&id("a"), &url, Some(&kid)).await.map(drop) })
+                })
+                .collect();
+            let mut results = Vec::new();
+            for task in tasks {
+                results.push(task.await.unwrap());
+            }
+            results
+        })
+    };
+    let same = ask_all(vec![first.kid().to_owned(); 50]);
+    assert!(same.iter().all(Result::is_ok));
+    assert_eq!(fetched.fetches(), 1);
+    // Within the cooldown an unknown name is just unknown.
+    assert!(
+        ask_all((0..50).map(|kid| kid.to_string()).collect())
+            .iter()
+            .all(Result::is_ok)
+    );
+    assert_eq!(fetched.fetches(), 1);
+    fetched.gate.advance(30);
+    assert!(
+        ask_all((0..50).map(|kid| kid.to_string()).collect())
+            .iter()
+            .all(Result::is_ok)
+    );
+    assert_eq!(fetched.fetches(), 2);
+
+    // A fetch that fails is no answer to whether there is such a key.
+    fetched.gate.advance(30);
+    fetched.server.reply(PATH, Reply::status("500 Oops"));
+    let told = ask_all(vec![second.kid().to_owned()]);
+    assert_eq!(
+        told,
+        [Err(Unavailable {
+            retry_after: Duration::from_secs(30)
+        })]
+    );
+    assert_eq!(fetched.fetches(), 3);
+    fetched.gate.advance(29);
+    assert!(ask_all(vec![second.kid().to_owned()])[0].is_err());
+    assert_eq!(fetched.fetches(), 3);
+    // What is known is not held up by it.
+    fetched.ask(&first, "a").token();
+}
+
+#[test]
+fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
+    let fetched = Fetched::new(true);
+    let (old, new) = (key(), key());
+    fetched.client("a");
+    fetched.publish(&[&old]);
+    fetched.ask(&old, "a").token();
+    fetched.publish(&[&old, &new]);
+    fetched.gate.advance(30);
+    fetched.ask(&new, "a").token();
+    fetched.ask(&old, "a").token();
+
+    // Removed: gone with the next fetch, which is due after five minutes where the server says nothing.
+    fetched.publish(&[&new]);
+    fetched.gate.advance(331);
+    let before = fetched.fetches();
+    fetched.ask(&new, "a").token();
+    until(|| fetched.fetches() > before);
+    until(|| fetched.ask(&old, "a").outcome.reason == Some("bad_assertion_signature"));
+    fetched.ask(&new, "a").token();
+}
+
+#[test]
+fn a_rotated_key_without_a_name_is_picked_up_as_well() {
+    let fetched = Fetched::new(true);
+    let (old, new) = (key(), key());
+    fetched.client("a");
+    fetched.publish(&[&old]);
+    let nameless = |key: &SigningKey| {
+        let claims = but(
+            "a",
+            &json!({ "jti": null, "iat": null, "exp": in_five_minutes(&fetched.gate) }),
+        )
+        .to_string();
+        fetched
+            .gate
+            .assert(&key.sign_text(r#"{"alg":"ES256"}"#, &claims).unwrap())
+    };
+    nameless(&old).token();
+    fetched.publish(&[&new]);
+    assert_eq!(nameless(&new).outcome.reason, Some("bad_assertion_signature"));
+    fetched.gate.advance(30);
+    nameless(&new).token();
+    assert_eq!(nameless(&old).outcome.reason, Some("bad_assertion_signature"));
+    assert_eq!(fetched.fetches(), 2);
+}
+
+#[test]
+fn the_last_good_set_serves_a_day_and_no_longer() {
+    let fetched = Fetched::new(true);
+    let key = key();
+    fetched.client("a");
+    fetched.publish(&[&key]);
+    fetched.ask(&key, "a").token();
+    fetched.server.reply(PATH, Reply::status("500 Oops"));
+    fetched.gate.advance(86_400);
+    fetched.ask(&key, "a").token();
+    until(|| fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing);
+    fetched.gate.advance(1);
+    assert_eq!(fetched.ask(&key, "a").outcome.reason, Some("client_keys_unavailable"));
+}
+
+#[test]
+fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
+    let gate = Gate::new();
+    let key = key();
+    let (server, authority) = RawIssuer::start_tls("localhost", 2090);
+    server.reply(PATH, Reply::ok(&set(&[&key])));
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, authority).unwrap();
+    let jwks = FetchedClientJwks::new(Arc::clone(&gate.control));
+    let url = server.url(PATH);
+    let state = |trusted: bool| {
+        gate.reconfigure(|settings| {
+            let dial = &mut settings.token_endpoint.as_mut().unwrap().client_jwks;
+            dial.allow_private_addresses = true;
+            dial.ca_file = trusted.then(|| ca_file.clone());
+        });
+        gate.runtime.block_on(jwks.validate(&id("a"), &url)).state
+    };
+    assert_eq!(state(false), JwksState::Failing);
+    // A reload with other rules is a new beginning.
+    assert_eq!(state(true), JwksState::Ok);
+    let rsa = SigningKey::generate(Algorithm::Rs256).unwrap();
+    server.reply(PATH, Reply::ok(&set(&[&key, &rsa])));
+    let health = gate.runtime.block_on(jwks.validate(&id("a"), &url));
+    let algorithms: Vec<_> = health.keys.iter().map(|key| key.algorithms.clone()).collect();
+    assert_eq!(algorithms, [vec!["ES256"], vec!["RS256"]]);
+    let shown = serde_json::to_value(&health).unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["last_good_at"]),
+        (&json!("ok"), &json!("2027-01-15T08:00:00.000Z"))
+    );
+}
+
+/// Waits for what happens in the background.
+#[track_caller]
+fn until(holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "it did not come");
+        std::thread::yield_now();
+    }
+}

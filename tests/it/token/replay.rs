@@ -1,0 +1,147 @@
+//! One assertion, one token: whoever reads an assertion on its way must have no use of it.
+
+use super::fixture::*;
+use keygate::model::algorithm::Algorithm;
+use keygate::store::Store;
+use keygate::store::memory::MemoryStore;
+use keygate::store::sqlite::SqliteStore;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The same assertion so often at the same time; gives how many tokens there were.
+fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
+    let answers = gate.runtime.block_on(async {
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let router = gate.router.clone();
+                let request = post(TOKEN, &asserting(assertion), &[]);
+                tokio::spawn(send(router, request))
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for task in tasks {
+            answers.push(task.await.unwrap());
+        }
+        answers
+    });
+    for answer in &answers {
+        let expected = answer
+            .json
+            .get("access_token")
+            .is_none()
+            .then_some("assertion_replayed");
+        assert_eq!(answer.outcome.reason, expected, "{}", answer.text);
+    }
+    answers
+        .iter()
+        .filter(|answer| answer.json.get("access_token").is_some())
+        .count()
+}
+
+#[test]
+fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
+    let gate = Gate::new();
+    let key = gate.key_client("a", Algorithm::Es256);
+    let assertion = signed(&key, &claims("a"));
+    assert_eq!(hundred_at_once(&gate, &assertion), 1);
+    assert_eq!(hundred_at_once(&gate, &assertion), 0);
+    // Known to be used, so the store is not asked again; the failures of a proved client are no guesses.
+    let asked = gate.store.marks.load(Ordering::Relaxed);
+    assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_replayed"));
+    assert_eq!(gate.store.marks.load(Ordering::Relaxed), asked);
+    gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
+}
+
+#[test]
+fn s121_also_over_a_restart_on_the_real_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keygate.db");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let open = || Arc::new(runtime.block_on(SqliteStore::open(&path)).unwrap());
+    let store = open();
+    let gate = Gate::on(Arc::clone(&store) as Arc<dyn Store>, |_| {});
+    let key = gate.key_client("a", Algorithm::Es256);
+    let assertion = signed(&key, &claims("a"));
+    assert_eq!(hundred_at_once(&gate, &assertion), 1);
+    runtime.block_on(store.close());
+    drop((gate, store));
+
+    let gate = Gate::on(open(), |_| {});
+    gate.load();
+    assert_eq!(hundred_at_once(&gate, &assertion), 0);
+    gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
+}
+
+#[test]
+fn s122_what_is_refused_for_another_reason_is_not_used_up() {
+    let gate = Gate::new();
+    let key = gate.key_client("a", Algorithm::Es256);
+    let with = |change: serde_json::Value| signed(&key, &but("a", &change));
+    for refused in [
+        with(json!({ "aud": "https://evil.example" })),
+        with(json!({ "aud": [ISSUER] })),
+        with(json!({ "exp": START - 31 })),
+        with(json!({ "exp": null })),
+        with(json!({ "iat": START + 99 })),
+    ] {
+        assert!(gate.assert(&refused).json.get("access_token").is_none());
+    }
+    let good = with(json!({}));
+    for (name, value) in [
+        ("scope", "admin"),
+        ("scope", "a  b"),
+        ("grant_type", "password"),
+        ("client_id", "b"),
+    ] {
+        let mut form = asserting(&good);
+        form.retain(|(known, _)| *known != name);
+        form.push((name, value));
+        assert_ne!(gate.post(TOKEN, &form).outcome.reason, None);
+    }
+    gate.change("a", |record| {
+        record.state = keygate::store::record::client::ClientState::Disabled
+    });
+    assert_eq!(gate.assert(&good).outcome.reason, Some("client_disabled"));
+    gate.change("a", |record| {
+        record.state = keygate::store::record::client::ClientState::Active
+    });
+    assert_eq!(gate.store.marks.load(Ordering::Relaxed), 0);
+    gate.assert(&good).token();
+}
+
+#[test]
+fn a_jti_is_one_clients_own_and_compared_byte_by_byte() {
+    let gate = Gate::new();
+    let (a, b) = (
+        gate.key_client("a", Algorithm::Es256),
+        gate.key_client("b", Algorithm::Es256),
+    );
+    gate.assert(&signed(&a, &claims("a"))).token();
+    gate.assert(&signed(&b, &claims("b"))).token();
+    for other in ["01", "1 ", "１", "A", "a"] {
+        gate.assert(&signed(&a, &but("a", &json!({ "jti": other })))).token();
+    }
+    // Another assertion with the same `jti` is the same one.
+    let again = signed(&a, &but("a", &json!({ "exp": START + 301 })));
+    assert_eq!(gate.assert(&again).outcome.reason, Some("assertion_replayed"));
+}
+
+#[test]
+fn without_the_store_an_assertion_with_a_jti_gets_no_token() {
+    let gate = Gate::on(Arc::new(MemoryStore::new()), |_| {});
+    let key = gate.key_client("a", Algorithm::Es256);
+    let assertion = signed(&key, &claims("a"));
+    gate.store.away.store(true, Ordering::Relaxed);
+    let answer = gate.assert(&assertion);
+    assert_eq!(
+        (answer.status.as_u16(), answer.outcome.reason),
+        (503, Some("store_unavailable"))
+    );
+    assert!(answer.headers.contains_key("retry-after"));
+    gate.store.away.store(false, Ordering::Relaxed);
+    gate.assert(&assertion).token();
+}

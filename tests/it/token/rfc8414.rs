@@ -1,0 +1,89 @@
+//! Authorization server metadata (RFC 8414).
+
+use super::fixture::*;
+use axum::body::Body;
+use http::Request;
+use http::StatusCode;
+use serde_json::Value;
+use serde_json::json;
+
+fn get(gate: &Gate, path: &str, host: &str) -> Answer {
+    gate.send(Request::get(path).header("host", host).body(Body::empty()).unwrap())
+}
+
+#[test]
+fn section_2_both_documents_say_where_and_how() {
+    let gate = Gate::new();
+    let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    let algorithms = json!(["RS256", "PS256", "ES256", "EdDSA"]);
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+    ] {
+        let answer = get(&gate, path, "auth.example.com");
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.headers["content-type"], "application/json");
+        let expected = json!({
+            "issuer": ISSUER,
+            "token_endpoint": TOKEN_URL,
+            "jwks_uri": "https://auth.example.com/oauth/jwks",
+            "introspection_endpoint": "https://auth.example.com/oauth/introspect",
+            "revocation_endpoint": "https://auth.example.com/oauth/revoke",
+            "response_types_supported": [],
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "introspection_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        });
+        assert_eq!(answer.json, expected);
+    }
+}
+
+#[test]
+fn s136_section_3_the_document_is_the_configured_issuers_whatever_the_host() {
+    let gate = Gate::new();
+    let path = "/.well-known/oauth-authorization-server";
+    let plain = get(&gate, path, "auth.example.com");
+    for host in ["evil.example", "auth.example.com:1", ""] {
+        assert_eq!(get(&gate, path, host).text, plain.text);
+    }
+    let forwarded = Request::get(path)
+        .header("x-forwarded-host", "evil.example")
+        .header("forwarded", "host=evil.example")
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(gate.send(forwarded).text, plain.text);
+}
+
+#[test]
+fn section_3_1_an_issuer_with_a_path_has_its_document_where_readers_look() {
+    let gate = Gate::with(|endpoint| endpoint.issuer = "https://example.com/auth/".parse().unwrap());
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/auth",
+        "/.well-known/openid-configuration",
+        "/auth/.well-known/openid-configuration",
+    ] {
+        let answer = get(&gate, path, "example.com");
+        assert_eq!(answer.json["issuer"], "https://example.com/auth/", "{path}");
+        assert_eq!(answer.json["token_endpoint"], "https://example.com/auth/oauth/token");
+    }
+    let secret = gate.secret_client("a");
+    let form = with_secret("a", &secret);
+    for path in ["/oauth/token", "/auth/oauth/token", "/auth/t/acme/oauth/token"] {
+        gate.post(path, &form).token();
+    }
+}
+
+#[test]
+fn without_a_token_endpoint_there_is_nothing() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    gate.reconfigure(|settings| settings.token_endpoint = None);
+    let answer = get(&gate, "/.well-known/oauth-authorization-server", "x");
+    assert_eq!((answer.status, answer.json), (StatusCode::NOT_FOUND, Value::Null));
+    assert_eq!(gate.with_secret("a", &secret).status, StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -1,0 +1,154 @@
+//! A store that does what a test asks of it: something in the middle of a write, or nothing at all.
+
+use async_trait::async_trait;
+use keygate::model::api_key::KeyId;
+use keygate::model::clock::Timestamp;
+use keygate::model::id::ClientId;
+use keygate::model::id::SubscriptionId;
+use keygate::model::names::Name;
+use keygate::store::AssertionMark;
+use keygate::store::AuditFilter;
+use keygate::store::Batch;
+use keygate::store::ChainState;
+use keygate::store::Contents;
+use keygate::store::Filter;
+use keygate::store::IdempotentAnswer;
+use keygate::store::Page;
+use keygate::store::Store;
+use keygate::store::StoreError;
+use keygate::store::Versioned;
+use keygate::store::record::ApiKeyRecord;
+use keygate::store::record::AuditEvent;
+use keygate::store::record::ClientRecord;
+use keygate::store::record::OrganizationRecord;
+use keygate::store::record::SubscriptionRecord;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+pub struct Meddled {
+    pub inner: Arc<dyn Store>,
+    /// Done once, after an assertion was marked and before that is answered.
+    pub after_mark: Once,
+    /// Done once, after a commit and before that is answered.
+    pub after_commit: Once,
+    pub away: AtomicBool,
+    pub marks: AtomicUsize,
+}
+
+impl Meddled {
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            after_mark: Mutex::default(),
+            after_commit: Mutex::default(),
+            away: AtomicBool::new(false),
+            marks: AtomicUsize::new(0),
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.away.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable("the test took it away".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn run(once: &Once) {
+    let work = once.lock().unwrap().take();
+    if let Some(work) = work {
+        work();
+    }
+}
+
+#[async_trait]
+impl Store for Meddled {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.commit(batch).await?;
+        run(&self.after_commit);
+        Ok(())
+    }
+
+    async fn organization(&self, id: &Name) -> Result<Option<Versioned<OrganizationRecord>>, StoreError> {
+        self.inner.organization(id).await
+    }
+
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Versioned<SubscriptionRecord>>, StoreError> {
+        self.inner.subscription(id).await
+    }
+
+    async fn api_key(&self, id: &KeyId) -> Result<Option<Versioned<ApiKeyRecord>>, StoreError> {
+        self.inner.api_key(id).await
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Versioned<ClientRecord>>, StoreError> {
+        self.inner.client(id).await
+    }
+
+    async fn organizations(&self, page: &Page) -> Result<Vec<OrganizationRecord>, StoreError> {
+        self.inner.organizations(page).await
+    }
+
+    async fn subscriptions(
+        &self,
+        filter: &Filter,
+        page: &Page,
+    ) -> Result<Vec<Versioned<SubscriptionRecord>>, StoreError> {
+        self.inner.subscriptions(filter, page).await
+    }
+
+    async fn api_keys(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, StoreError> {
+        self.inner.api_keys(filter, page).await
+    }
+
+    async fn clients(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, StoreError> {
+        self.inner.clients(filter, page).await
+    }
+
+    async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError> {
+        self.check()?;
+        self.marks.fetch_add(1, Ordering::Relaxed);
+        let first = self.inner.mark_assertion(mark).await?;
+        run(&self.after_mark);
+        Ok(first)
+    }
+
+    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
+        self.inner.idempotent_answer(key).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        self.inner.audit(filter, limit).await
+    }
+
+    async fn verify_audit(&self) -> Result<ChainState, StoreError> {
+        self.inner.verify_audit().await
+    }
+
+    async fn contents(&self) -> Result<Contents, StoreError> {
+        self.inner.contents().await
+    }
+
+    async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.inner.keys_used(used).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.sweep(now).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.inner.backup(to).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
