@@ -28,3 +28,4 @@ mod diff;
 mod explain;
 mod systems;
 mod store_crash;
+mod admin;

@@ -1,0 +1,140 @@
+//! Who changed what: one event for each change, found by what is asked, and a chain that shows what was tampered with.
+
+use super::fixture::ADMIN_TOKEN;
+use super::fixture::Gate;
+use serde_json::Value;
+use serde_json::json;
+
+fn items(list: &Value) -> Vec<(&str, &str)> {
+    let items = list["items"].as_array().unwrap().iter();
+    items
+        .map(|item| (item["action"].as_str().unwrap(), item["target"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_change_is_one_event_and_a_refusal_is_none() {
+    let gate = Gate::new();
+    let count = || gate.get("/audit?limit=200").json["items"].as_array().unwrap().len();
+    let before = count();
+    let key = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let client = gate
+        .create("/clients", json!({ "name": "c", "authentication": "private_key_jwt" }))
+        .id();
+    let kid = gate.create(&format!("/clients/{client}/keys"), json!({ "generate": "ES256" }));
+    let kid = kid.json["kid"].as_str().unwrap().to_owned();
+    gate.done("PATCH", &format!("/clients/{client}"), Some(json!({ "name": "d" })));
+    gate.done("DELETE", &format!("/clients/{client}/keys/{kid}"), None);
+    gate.done("POST", &format!("/clients/{client}/revoke-tokens"), None);
+    gate.done("DELETE", &format!("/clients/{client}"), None);
+    gate.done("POST", &format!("/keys/{key}/revoke"), None);
+    gate.done("POST", "/signing-keys/rotate", None);
+    assert_eq!(count(), before + 9);
+    gate.post("/keys", json!({ "name": "k", "expires": "0d" }));
+    gate.call("POST", &format!("/keys/{key}/revoke"), None)
+        .refused(409, "already-revoked");
+    gate.call_as(None, "POST", "/keys", None, &[]);
+    gate.get("/keys");
+    assert_eq!(count(), before + 9);
+    let list = gate.get("/audit").json;
+    let found: Vec<&str> = items(&list).into_iter().map(|(action, _)| action).take(9).collect();
+    assert_eq!(
+        found,
+        [
+            "signing_key.rotate",
+            "api_key.revoke",
+            "client.delete",
+            "client.revoke_tokens",
+            "client_key.revoke",
+            "client.change",
+            "client_key.add",
+            "client.create",
+            "api_key.create",
+        ]
+    );
+    let event = &list["items"][1];
+    assert_eq!(
+        (&event["actor"], &event["target"]),
+        (&"admin.token".into(), &key.as_str().into())
+    );
+    assert!(event["from"].as_str().unwrap().starts_with("10."), "{event}");
+    assert_eq!(event["at"], "2027-01-15T08:00:00.000Z");
+}
+
+#[test]
+fn events_are_found_by_whom_what_which_whose_and_when() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "default");
+    let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
+    gate.advance(60);
+    let make = |token: &str| {
+        let body = json!({ "name": "k", "expires": "1d" });
+        gate.call_as(Some(token), "POST", "/keys", Some(&body), &[]).id()
+    };
+    let (theirs, ours) = (make(&owner), make(ADMIN_TOKEN));
+    let ask = |query: &str| gate.get(&format!("/audit?{query}")).json;
+    let actor = ask(&format!("target={theirs}"))["items"][0]["actor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(actor.starts_with("client_"));
+    assert_eq!(
+        items(&ask(&format!("actor={actor}"))),
+        [("api_key.create", theirs.as_str())]
+    );
+    assert_eq!(
+        items(&ask("action=api_key.create")),
+        [("api_key.create", ours.as_str()), ("api_key.create", &theirs)]
+    );
+    assert_eq!(
+        items(&ask("action=api_key.create&organization=acme")),
+        [("api_key.create", theirs.as_str())]
+    );
+    assert_eq!(items(&ask("since=2027-01-15T08:01:00Z")).len(), 2);
+    assert!(items(&ask("since=2027-01-15T08:01:00Z&until=2027-01-15T08:01:00Z")).is_empty());
+    // Page by page, the newest first, without a gap.
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = ask(&format!("limit=2{after}"));
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["sequence"].as_u64().unwrap()),
+        );
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let all: Vec<u64> = (1..=seen[0]).rev().collect();
+    assert_eq!(seen, all);
+    // An owner sees their own organization's, whatever they ask for.
+    let own = gate.call_as(Some(&owner), "GET", "/audit?limit=200", None, &[]).json;
+    let own = own["items"].as_array().unwrap();
+    assert!(!own.is_empty() && own.iter().all(|item| item["organization"] == "acme"));
+    for bad in [
+        "since=yesterday",
+        "until=2027",
+        "after=x",
+        "organisation=acme",
+        "sequence=1",
+    ] {
+        gate.get(&format!("/audit?{bad}")).refused(400, "invalid-query");
+    }
+}
+
+#[test]
+fn s154_the_log_is_whole_until_somebody_meddles() {
+    let gate = Gate::new();
+    gate.create("/keys", json!({ "name": "k", "expires": "1d" }));
+    let chain = gate.get("/audit/verify").json;
+    assert_eq!(chain["state"], "whole");
+    let newest = &gate.get("/audit?limit=1").json["items"][0];
+    assert_eq!(
+        (&chain["events"], &chain["head"]),
+        (&newest["sequence"], &newest["hash"])
+    );
+    assert_eq!(newest["hash"].as_str().unwrap().len(), 64);
+}

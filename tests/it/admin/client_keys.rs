@@ -1,0 +1,167 @@
+//! Keys of clients: what may be uploaded, what is given away once, and that without any nothing becomes open.
+
+use super::fixture::Gate;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use serde_json::json;
+
+fn key_client(gate: &Gate) -> String {
+    gate.create(
+        "/clients",
+        json!({ "name": "p", "authentication": "private_key_jwt", "scopes": ["a"] }),
+    )
+    .id()
+}
+
+/// A token request with an assertion of `key`'s.
+fn status(gate: &Gate, client: &str, key: &SigningKey) -> u16 {
+    let now = gate.now().as_unix_secs();
+    let claims = json!({
+        "iss": client, "sub": client, "aud": "https://auth.example.com", "iat": now, "exp": now + 60,
+        "jti": keygate::jose::sign::token_id(),
+    });
+    let assertion = key.sign("JWT", &claims).unwrap();
+    let told = gate.token_request(&[
+        ("grant_type", "client_credentials"),
+        (
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        ),
+        ("client_assertion", &assertion),
+    ]);
+    told.status
+}
+
+#[test]
+fn s055_what_is_uploaded_is_exactly_one_public_key() {
+    let gate = Gate::new();
+    let client = key_client(&gate);
+    let path = format!("/clients/{client}/keys");
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let public = key.public_pem();
+    let private = key.to_pkcs8_pem().unwrap();
+    let certificate = public.replace("PUBLIC KEY", "CERTIFICATE");
+    let p384 = SigningKey::generate(Algorithm::Es384).unwrap().public_pem();
+    for (pem, reason) in [
+        (private.expose().clone(), "a private key"),
+        (format!("{public}{}", private.expose()), "a private key"),
+        (format!("{certificate}{certificate}"), "a chain of certificates"),
+        (certificate, "a certificate"),
+        (format!("{public}{public}"), "more than one PEM block"),
+        (p384, "P-384"),
+        (String::new(), "no PEM block"),
+        ("x".repeat(9_000), "longer than any public key"),
+    ] {
+        let told = gate.post(&path, json!({ "public_key": pem }));
+        assert_eq!(told.pointers(), ["/public_key"]);
+        assert!(told.text.contains(reason), "{}", told.text);
+        assert!(
+            !told.text.contains("BEGIN"),
+            "what was sent is not sent back: {}",
+            told.text
+        );
+    }
+    for body in [json!({}), json!({ "public_key": public, "generate": "ES256" })] {
+        assert_eq!(gate.post(&path, body).pointers(), [""]);
+    }
+    for bad in ["ES384", "HS256", "none", "es256", ""] {
+        assert_eq!(
+            gate.post(&path, json!({ "generate": bad })).pointers(),
+            ["/generate"],
+            "{bad}"
+        );
+    }
+    let made = gate.create(&path, json!({ "public_key": public }));
+    assert_eq!(
+        (&made.json["kid"], &made.json["fingerprint"]),
+        (&key.kid().into(), &key.kid().into())
+    );
+    assert!(made.json.get("private_key").is_none());
+    assert_eq!(status(&gate, &client, &key), 200);
+    gate.post(&path, json!({ "public_key": public }))
+        .refused(409, "key-exists");
+}
+
+#[test]
+fn s064_the_private_half_of_a_pair_is_given_once_and_kept_nowhere() {
+    let gate = Gate::new();
+    for algorithm in ["ES256", "RS256", "PS256", "EdDSA"] {
+        let client = key_client(&gate);
+        let made = gate.create(&format!("/clients/{client}/keys"), json!({ "generate": algorithm }));
+        let pem = made.json["private_key"].as_str().unwrap();
+        let key = SigningKey::from_pkcs8_pem(algorithm.parse().unwrap(), pem).unwrap();
+        assert_eq!(
+            (made.json["kid"].as_str(), &made.json["algorithms"]),
+            (Some(key.kid()), &json!([algorithm]))
+        );
+        assert_eq!(status(&gate, &client, &key), 200, "{algorithm}");
+        for path in [
+            format!("/clients/{client}"),
+            format!("/clients/{client}/keys"),
+            "/audit".to_owned(),
+        ] {
+            let told = gate.get(&path);
+            assert!(
+                !told.text.contains("PRIVATE") && !told.text.contains("private_key\":"),
+                "{path}"
+            );
+        }
+    }
+    for entry in std::fs::read_dir(gate.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(
+                !bytes.windows(11).any(|window| window == b"PRIVATE KEY"),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn revoking_one_key_leaves_the_others() {
+    let gate = Gate::new();
+    let client = key_client(&gate);
+    let path = format!("/clients/{client}/keys");
+    let keys: Vec<SigningKey> = (0..3)
+        .map(|_| SigningKey::generate(Algorithm::Es256).unwrap())
+        .collect();
+    for key in &keys {
+        gate.create(&path, json!({ "public_key": key.public_pem() }));
+    }
+    gate.done("DELETE", &format!("{path}/{}", keys[1].kid()), None);
+    let statuses: Vec<u16> = keys.iter().map(|key| status(&gate, &client, key)).collect();
+    assert_eq!((statuses[0], statuses[2]), (200, 200));
+    assert_ne!(statuses[1], 200);
+    gate.call("DELETE", &format!("{path}/{}", keys[1].kid()), None)
+        .refused(409, "key-revoked");
+    gate.call("DELETE", &format!("{path}/none"), None)
+        .refused(404, "unknown-key");
+    gate.post(&path, json!({ "public_key": keys[1].public_pem() }))
+        .refused(409, "key-revoked");
+    // At most ten at a time.
+    for _ in 0..8 {
+        gate.create(&path, json!({ "generate": "ES256" }));
+    }
+    gate.post(&path, json!({ "generate": "ES256" }))
+        .refused(409, "too-many-keys");
+}
+
+#[test]
+fn s153_a_client_without_any_key_proves_nothing() {
+    let gate = Gate::new();
+    let client = key_client(&gate);
+    let path = format!("/clients/{client}/keys");
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    assert_ne!(status(&gate, &client, &key), 200, "before its first");
+    gate.create(&path, json!({ "public_key": key.public_pem() }));
+    assert_eq!(status(&gate, &client, &key), 200);
+    let fewer = gate.done("DELETE", &format!("{path}/{}?revoke_tokens=true", key.kid()), None);
+    assert_eq!(fewer["keys"], json!([]));
+    assert!(fewer["tokens_not_before"].is_string());
+    assert_ne!(status(&gate, &client, &key), 200, "after its last");
+    let bare = [("grant_type", "client_credentials"), ("client_id", client.as_str())];
+    assert_ne!(gate.token_request(&bare).status, 200);
+}

@@ -1,0 +1,253 @@
+//! Clients: how they prove themselves, what may be changed of them, and how they end.
+
+use super::fixture::Gate;
+use super::fixture::Told;
+use serde_json::Value;
+use serde_json::json;
+
+fn secret_client(gate: &Gate) -> (String, String) {
+    let made = gate.create(
+        "/clients",
+        json!({ "name": "app", "authentication": "client_secret", "scopes": ["a"] }),
+    );
+    (made.id(), secret(&made))
+}
+
+fn secret(made: &Told) -> String {
+    made.json["client_secret"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{made:?}"))
+        .to_owned()
+}
+
+#[test]
+fn s064_a_client_secret_is_in_the_answer_that_made_it_and_nowhere_else() {
+    let gate = Gate::new();
+    let (id, secret) = secret_client(&gate);
+    assert!(secret.starts_with("kgs_") && secret.len() == 47, "{secret}");
+    for path in [format!("/clients/{id}"), "/clients".to_owned(), "/audit".to_owned()] {
+        let told = gate.get(&path);
+        assert!(
+            told.text.contains(&id) && !told.text.contains(&secret[4..12]),
+            "{path}: {}",
+            told.text
+        );
+        assert!(
+            !told.text.contains("digest") && !told.text.contains("client_secret\":\"kgs"),
+            "{}",
+            told.text
+        );
+    }
+    assert_eq!(gate.with_secret(&id, &secret).status, 200);
+}
+
+#[test]
+fn s071_rotating_a_secret_keeps_the_client_and_ends_the_old_one_at_once() {
+    let gate = Gate::new();
+    let (id, old) = secret_client(&gate);
+    let rotated = gate.create(&format!("/clients/{id}/secret/rotate"), json!({}));
+    assert_eq!(rotated.id(), id);
+    assert_eq!(gate.with_secret(&id, &old).status, 400);
+    let new = secret(&rotated);
+    assert_eq!(gate.with_secret(&id, &new).status, 200);
+    // With a grace that was asked for, both count, until it ends.
+    let rotated = gate.create(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }));
+    let newest = secret(&rotated);
+    assert_eq!(rotated.json["secrets"].as_array().unwrap().len(), 2);
+    gate.post(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }))
+        .refused(409, "grace-runs");
+    gate.advance(3_599);
+    assert_eq!(
+        (
+            gate.with_secret(&id, &new).status,
+            gate.with_secret(&id, &newest).status
+        ),
+        (200, 200)
+    );
+    gate.advance(1);
+    assert_eq!(
+        (
+            gate.with_secret(&id, &new).status,
+            gate.with_secret(&id, &newest).status
+        ),
+        (400, 200)
+    );
+    assert_eq!(
+        gate.post(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "25h" }))
+            .pointers(),
+        ["/grace"]
+    );
+}
+
+#[test]
+fn regenerating_a_client_gives_it_a_new_id_and_deletes_the_old_one() {
+    let gate = Gate::new();
+    let (id, old) = secret_client(&gate);
+    let made = gate.create(&format!("/clients/{id}/secret/regenerate"), json!({}));
+    assert_ne!(made.id(), id);
+    assert_eq!(gate.with_secret(&made.id(), &secret(&made)).status, 200);
+    assert_ne!(gate.with_secret(&id, &old).status, 200);
+    assert_eq!(gate.get(&format!("/clients/{id}")).json["state"], "deleted");
+    gate.call("POST", &format!("/clients/{id}/secret/regenerate"), None)
+        .refused(409, "client-deleted");
+}
+
+#[test]
+fn how_a_client_proves_itself_is_for_good() {
+    let gate = Gate::new();
+    let (with_secret, _) = secret_client(&gate);
+    let pair = json!({ "name": "p", "authentication": "private_key_jwt" });
+    let with_keys = gate.create("/clients", pair.clone()).id();
+    let mut url = pair;
+    url["jwks_url"] = "https://client.example/jwks".into();
+    let with_url = gate.create("/clients", url).id();
+    let change = |id: &str| {
+        let body = json!({ "jwks_url": "https://other.example/jwks" });
+        gate.call("PATCH", &format!("/clients/{id}"), Some(&body))
+    };
+    assert_eq!(change(&with_secret).pointers(), ["/jwks_url"]);
+    assert_eq!(change(&with_keys).pointers(), ["/jwks_url"]);
+    assert_eq!(change(&with_url).json["jwks_url"], "https://other.example/jwks");
+    for (id, slug) in [(&with_secret, "no-keys"), (&with_url, "keys-from-url")] {
+        gate.post(&format!("/clients/{id}/keys"), json!({ "generate": "ES256" }))
+            .refused(409, slug);
+        gate.get(&format!("/clients/{id}/keys")).refused(409, slug);
+    }
+    for id in [&with_keys, &with_url] {
+        gate.call("POST", &format!("/clients/{id}/secret/rotate"), None)
+            .refused(409, "no-secret");
+        gate.call("POST", &format!("/clients/{id}/secret/regenerate"), None)
+            .refused(409, "no-secret");
+    }
+    gate.call("POST", &format!("/clients/{with_keys}/jwks/validate"), None)
+        .refused(409, "no-jwks-url");
+    let health = gate.done("POST", &format!("/clients/{with_url}/jwks/validate"), None);
+    assert_eq!(health["state"], "ok");
+    assert_eq!(health["last_good_at"], "2027-01-15T08:00:00.000Z");
+    // What cannot be changed is not a member of the change.
+    for member in [
+        "authentication",
+        "id",
+        "organization",
+        "subscription",
+        "environment",
+        "client_secret",
+    ] {
+        let told = gate.call(
+            "PATCH",
+            &format!("/clients/{with_secret}"),
+            Some(&json!({ member: "x" })),
+        );
+        assert_eq!(told.pointers(), [format!("/{member}")]);
+    }
+}
+
+#[test]
+fn s137_a_jwks_url_is_https_and_stands_beside_private_key_jwt_alone() {
+    let gate = Gate::new();
+    let make = |authentication: &str, url: &str| {
+        let body = json!({ "name": "p", "authentication": authentication, "jwks_url": url });
+        gate.post("/clients", body)
+    };
+    for bad in [
+        "http://client.example/jwks",
+        "https://user:secret@client.example/jwks",
+        "https://client.example/jwks#a",
+        "file:///etc/passwd",
+        "client.example",
+        "",
+    ] {
+        assert_eq!(make("private_key_jwt", bad).pointers(), ["/jwks_url"], "{bad}");
+    }
+    assert_eq!(
+        make("client_secret", "https://client.example/").pointers(),
+        ["/jwks_url"]
+    );
+    assert_eq!(make("none", "https://client.example/").pointers(), ["/authentication"]);
+    assert_eq!(make("private_key_jwt", "https://client.example/").status, 201);
+}
+
+#[test]
+fn a_change_changes_what_it_names_and_a_disabled_client_gets_no_tokens() {
+    let gate = Gate::new();
+    let (id, secret) = secret_client(&gate);
+    let path = format!("/clients/{id}");
+    let change = |body: Value| gate.call("PATCH", &path, Some(&body));
+    let changed =
+        change(json!({ "name": "new", "description": "for exports", "token_ttl": "60s", "scopes": ["a", "b"] }));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(changed.json["scopes"], json!(["a", "b"]));
+    assert_eq!(gate.with_secret(&id, &secret).json["expires_in"], 60);
+    for state in ["disabled", "disabled"] {
+        assert_eq!(change(json!({ "state": state })).json["state"], state);
+    }
+    assert_ne!(gate.with_secret(&id, &secret).status, 200);
+    assert_eq!(change(json!({ "state": "active" })).json["name"], "new");
+    assert_eq!(gate.with_secret(&id, &secret).status, 200);
+    for (body, pointer) in [
+        (json!({ "state": "deleted" }), "/state"),
+        (json!({ "token_ttl": "2h" }), "/token_ttl"),
+        (json!({ "token_format": "JWT" }), "/token_format"),
+        (json!({ "name": "" }), "/name"),
+        (json!({ "scopes": ["a b"] }), "/scopes/0"),
+    ] {
+        assert_eq!(change(body).pointers(), [pointer]);
+    }
+}
+
+#[test]
+fn a_deleted_client_gets_no_tokens_and_those_that_are_out_stay_or_end_as_was_chosen() {
+    let gate = Gate::new();
+    for (query, ends) in [
+        ("", false),
+        ("?revoke_tokens=false", false),
+        ("?revoke_tokens=true", true),
+    ] {
+        let (id, secret) = secret_client(&gate);
+        assert_eq!(gate.with_secret(&id, &secret).status, 200);
+        let deleted = gate.done("DELETE", &format!("/clients/{id}{query}"), None);
+        assert_eq!(
+            (&deleted["state"], deleted["tokens_not_before"].is_string()),
+            (&"deleted".into(), ends)
+        );
+        assert_ne!(gate.with_secret(&id, &secret).status, 200);
+        gate.call("DELETE", &format!("/clients/{id}"), None)
+            .refused(409, "client-deleted");
+        gate.call("PATCH", &format!("/clients/{id}"), Some(&json!({ "name": "x" })))
+            .refused(409, "client-deleted");
+        gate.call("POST", &format!("/clients/{id}/secret/rotate"), None)
+            .refused(409, "client-deleted");
+    }
+    let (id, _) = secret_client(&gate);
+    for bad in [
+        "?revoke_tokens=yes",
+        "?revoke_tokens=true&revoke_tokens=false",
+        "?revoke=true",
+    ] {
+        gate.call("DELETE", &format!("/clients/{id}{bad}"), None)
+            .refused(400, "invalid-query");
+    }
+}
+
+#[test]
+fn an_administrator_whose_tokens_are_revoked_is_out_at_that_instant() {
+    let gate = Gate::new();
+    let made = gate.create(
+        "/clients",
+        json!({ "name": "x", "authentication": "client_secret", "scopes": ["admin:read"], "subscription": "sub_operators" }),
+    );
+    let token = || {
+        gate.with_secret(&made.id(), &secret(&made)).json["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let ask = |token: &str| gate.call_as(Some(token), "GET", "/plans", None, &[]);
+    let before = token();
+    assert_eq!(ask(&before).status, 200);
+    gate.advance(1);
+    gate.done("POST", &format!("/clients/{}/revoke-tokens", made.id()), None);
+    ask(&before).refused(401, "invalid-token");
+    gate.advance(2);
+    assert_eq!(ask(&token()).status, 200);
+}

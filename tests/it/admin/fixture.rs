@@ -1,0 +1,438 @@
+//! An admin API without a socket, on SQLite, with a clock that stands still; and administrators with tokens of its own.
+
+use axum::Router;
+use axum::body::Body;
+use axum::body::to_bytes;
+use http::HeaderMap;
+use http::Request;
+use keygate::config::Dial;
+use keygate::config::StoreSettings;
+use keygate::config::TokenEndpoint;
+use keygate::config::token_endpoint::AssertionAudience;
+use keygate::control::Control;
+use keygate::control::Settings;
+use keygate::control::admin;
+use keygate::control::admin::access::Access;
+use keygate::control::admin::access::Peer;
+use keygate::control::admin::issuers::IssuerHealth;
+use keygate::control::admin::issuers::Issuers;
+use keygate::control::admin::issuers::Refreshed;
+use keygate::control::clients::Clients;
+use keygate::control::registry;
+use keygate::control::signing_keys::SigningKeys;
+use keygate::control::token;
+use keygate::control::token::Caller;
+use keygate::control::token::client_jwks::BoxFuture;
+use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::JwksHealth;
+use keygate::control::token::client_jwks::JwksKey;
+use keygate::control::token::client_jwks::JwksState;
+use keygate::control::token::client_jwks::Unavailable;
+use keygate::jose::jwks::Jwks;
+use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::system_random;
+use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::Directory;
+use keygate::model::id::ClientId;
+use keygate::model::names::Name;
+use keygate::model::plan::Approval;
+use keygate::model::plan::CredentialKinds;
+use keygate::model::plan::Payment;
+use keygate::model::plan::Plan;
+use keygate::model::plan::Quota;
+use keygate::model::secret::Secret;
+use keygate::store::Store;
+use keygate::store::sqlite::SqliteStore;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// 2027-01-15, in seconds since 1970.
+pub const START: u64 = 1_800_000_000;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An admin API, and the token endpoint of the same gate.
+pub struct Gate {
+    pub control: Arc<Control>,
+    pub clock: Arc<ManualClock>,
+    pub runtime: Runtime,
+    pub folder: TempDir,
+    api: Router,
+    tokens: Router,
+    /// Every request comes from an address of its own, so that none is refused for the failures of another.
+    sources: AtomicU32,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Told {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Told {
+    /// The last word of the problem's type.
+    #[track_caller]
+    pub fn slug(&self) -> &str {
+        let kind = self.json["type"].as_str().unwrap_or_default();
+        kind.strip_prefix("urn:keygate:problem:")
+            .unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    #[track_caller]
+    pub fn refused(&self, status: u16, slug: &str) -> &Self {
+        assert_eq!((self.status, self.slug()), (status, slug), "{}", self.text);
+        self
+    }
+
+    /// The places of what was wrong.
+    #[track_caller]
+    pub fn pointers(&self) -> Vec<&str> {
+        self.refused(422, "invalid-request");
+        let errors = self.json["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.json["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{self:?}"))
+            .to_owned()
+    }
+}
+
+struct NoIssuers;
+
+impl Issuers for NoIssuers {
+    fn all(&self) -> Vec<IssuerHealth> {
+        Vec::new()
+    }
+
+    fn one(&self, _: &Name) -> Option<IssuerHealth> {
+        None
+    }
+
+    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+        Box::pin(std::future::ready(Refreshed::Unknown))
+    }
+}
+
+/// Key sets behind URLs, all of them good.
+struct GoodJwks;
+
+impl ClientJwks for GoodJwks {
+    fn keys<'a>(
+        &'a self,
+        _: &'a ClientId,
+        _: &'a str,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+        Box::pin(std::future::ready(Err(Unavailable { retry_after: SECOND })))
+    }
+
+    fn newer<'a>(&'a self, _: &'a ClientId, _: &'a str, _: &'a Arc<Jwks>) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn validate<'a>(&'a self, _: &'a ClientId, _: &'a str) -> BoxFuture<'a, JwksHealth> {
+        Box::pin(std::future::ready(JwksHealth {
+            state: JwksState::Ok,
+            last_good_at: Some(Timestamp::from_unix_secs(START)),
+            last_attempt_at: Some(Timestamp::from_unix_secs(START)),
+            last_error: None,
+            keys: vec![JwksKey {
+                kid: Some("a".to_owned()),
+                algorithms: vec!["ES256"],
+            }],
+        }))
+    }
+
+    fn health(&self, _: &ClientId) -> Option<JwksHealth> {
+        None
+    }
+}
+
+fn plans() -> BTreeMap<Name, Plan> {
+    let open = |name: &str| Plan::open(name.parse().unwrap(), CredentialKinds::ANY);
+    let only = |kind: &str| CredentialKinds {
+        api_key: kind == "api_key",
+        client_secret: kind == "client_secret",
+        private_key_jwt: kind == "private_key_jwt",
+    };
+    let plans = [
+        open("default"),
+        open("operators"),
+        Plan {
+            credentials: only("api_key"),
+            scopes: Some("orders:read orders:write".parse().unwrap()),
+            approval: Approval::Manual,
+            keys_max: Some(2),
+            ..open("gold")
+        },
+        Plan {
+            payment: Payment::Required,
+            ..open("paid")
+        },
+        Plan {
+            released: false,
+            ..open("beta")
+        },
+        Plan {
+            credentials: only("client_secret"),
+            ..open("secrets")
+        },
+        Plan {
+            credentials: only("private_key_jwt"),
+            ..open("pairs")
+        },
+    ];
+    plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect()
+}
+
+fn quota() -> Quota {
+    Quota {
+        requests: NonZeroU32::new(10_000).unwrap(),
+        period: SECOND * 60,
+        burst: NonZeroU32::new(10_000).unwrap(),
+    }
+}
+
+fn token_endpoint() -> TokenEndpoint {
+    TokenEndpoint {
+        issuer: "https://auth.example.com".parse().unwrap(),
+        audiences: vec!["https://auth.example.com".to_owned()],
+        algorithm: Algorithm::Es256,
+        wrapping_key: None,
+        rotate_every: SECOND * 86_400 * 90,
+        publish_before: SECOND * 3_600,
+        assertion_audience: AssertionAudience::IssuerOrEndpoint,
+        assertion_max_lifetime: SECOND * 3_600,
+        require_jti: false,
+        clock_skew: SECOND * 30,
+        allow_clear_text: false,
+        limit: quota(),
+        failures: quota(),
+        client_jwks: Dial {
+            allow_http: false,
+            allow_private_addresses: false,
+            ca_file: None,
+            proxy: None,
+            timeout: SECOND * 5,
+        },
+    }
+}
+
+impl Gate {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_secs(START)));
+        let settings = StoreSettings {
+            path: folder.path().join("keygate.db"),
+        };
+        let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
+        let endpoint = token_endpoint();
+        let control = Arc::new(Control {
+            store: Arc::new(store) as Arc<dyn Store>,
+            directory: Arc::new(Directory::new()),
+            clients: Clients::default(),
+            signing_keys: SigningKeys::open(&settings, &endpoint, clock.now().wall).unwrap(),
+            revocations: Default::default(),
+            settings: arc_swap::ArcSwap::from_pointee(Settings {
+                store: settings,
+                token_endpoint: Some(endpoint),
+                plans: plans(),
+                key_prefix: "kg".to_owned(),
+                digester: Digester::new(Some(&Secret::new(b"a pepper of the test's".to_vec()))),
+            }),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        });
+        let prepared = runtime.block_on(registry::prepare(&control, clock.now().wall, system_random));
+        prepared.unwrap().expect("the store is new");
+        let api = admin::router(admin::Parts {
+            control: Some(Arc::clone(&control)),
+            issuers: Arc::new(NoIssuers),
+            access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
+            client_jwks: Some(Arc::new(GoodJwks)),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        });
+        Self {
+            tokens: token::router(Arc::clone(&control), Arc::new(GoodJwks)),
+            control,
+            clock,
+            runtime,
+            folder,
+            api,
+            sources: AtomicU32::new(0),
+        }
+    }
+
+    /// Sends one request as it is; `peer` is among its extensions.
+    pub fn send(&self, peer: Peer, mut request: Request<Body>) -> Told {
+        request.extensions_mut().insert(peer);
+        self.exchange(self.api.clone(), request)
+    }
+
+    fn exchange(&self, router: Router, request: Request<Body>) -> Told {
+        self.runtime.block_on(async {
+            let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+            let bytes = to_bytes(body, usize::MAX).await.unwrap();
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            Told {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                json: serde_json::from_str(&text).unwrap_or(Value::Null),
+                text,
+            }
+        })
+    }
+
+    pub fn somewhere(&self) -> Peer {
+        let number = self.sources.fetch_add(1, Ordering::Relaxed);
+        Peer::Network(IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + number)))
+    }
+
+    /// `path` is what follows `/admin/v1`; `None` sends no credential.
+    pub fn call_as(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        more: &[(&str, &str)],
+    ) -> Told {
+        let mut request = Request::builder().method(method).uri(format!("/admin/v1{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(self.somewhere(), request.body(body).unwrap())
+    }
+
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Told {
+        self.call_as(Some(ADMIN_TOKEN), method, path, body, &[])
+    }
+
+    pub fn get(&self, path: &str) -> Told {
+        self.call("GET", path, None)
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Told {
+        self.call("POST", path, Some(&body))
+    }
+
+    /// What comes into being.
+    #[track_caller]
+    pub fn create(&self, path: &str, body: Value) -> Told {
+        let told = self.post(path, body);
+        assert_eq!(told.status, 201, "{path}: {}", told.text);
+        told
+    }
+
+    /// What must be done.
+    #[track_caller]
+    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let told = self.call(method, path, body.as_ref());
+        assert_eq!(told.status / 100, 2, "{method} {path}: {}", told.text);
+        told.json
+    }
+
+    /// An organization with an active subscription under `plan`; gives the subscription's id.
+    #[track_caller]
+    pub fn subscribe(&self, organization: &str, plan: &str) -> String {
+        if self.get(&format!("/organizations/{organization}")).status == 404 {
+            self.create("/organizations", json!({ "id": organization, "name": organization }));
+        }
+        let body = json!({ "organization": organization, "plan": plan });
+        let id = self.create("/subscriptions", body).id();
+        if self.get(&format!("/subscriptions/{id}")).json["state"] == "pending" {
+            self.done("POST", &format!("/subscriptions/{id}/approve"), None);
+        }
+        id
+    }
+
+    /// An access token of a new client under `subscription`.
+    #[track_caller]
+    pub fn token_of(&self, subscription: &str, scopes: &[&str], ttl: &str) -> String {
+        let made = self.create(
+            "/clients",
+            json!({
+                "name": "administrator",
+                "authentication": "client_secret",
+                "scopes": scopes,
+                "token_ttl": ttl,
+                "subscription": subscription,
+            }),
+        );
+        let secret = made.json["client_secret"].as_str().unwrap();
+        let told = self.with_secret(&made.id(), secret);
+        assert_eq!(told.status, 200, "{}", told.text);
+        told.json["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A token request with a secret.
+    pub fn with_secret(&self, id: &str, secret: &str) -> Told {
+        self.token_request(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", secret),
+        ])
+    }
+
+    pub fn token_request(&self, form: &[(&str, &str)]) -> Told {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let mut request = Request::builder()
+            .method("POST")
+            .uri("/oauth/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        request.extensions_mut().insert(Caller {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            request_id: "test".to_owned(),
+        });
+        self.exchange(self.tokens.clone(), request)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    pub fn advance(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}

@@ -1,0 +1,250 @@
+//! API keys: what they can be made with, and how they end.
+
+use super::fixture::Gate;
+use super::fixture::START;
+use serde_json::json;
+
+fn expires(gate: &Gate, expires: &str) -> (u16, Option<String>) {
+    let told = gate.post("/keys", json!({ "name": "k", "expires": expires }));
+    (told.status, told.json["expires_at"].as_str().map(str::to_owned))
+}
+
+#[test]
+fn s068_an_expiry_is_explicit_in_the_future_and_at_most_730_days_away() {
+    let gate = Gate::new();
+    let missing = gate.post("/keys", json!({ "name": "k" }));
+    assert_eq!(missing.pointers(), ["/expires"]);
+    for bad in [
+        "731d",
+        "0d",
+        "0mo",
+        "25mo",
+        "-1d",
+        "",
+        "90",
+        "1y",
+        "2027-01-15",
+        "2020-01-01T00:00:00Z",
+        // Now, and one second beyond the longest.
+        "2027-01-15T08:00:00Z",
+        "2029-01-14T08:00:01Z",
+    ] {
+        let told = gate.post("/keys", json!({ "name": "k", "expires": bad }));
+        assert_eq!(told.pointers(), ["/expires"], "{bad}: {}", told.text);
+    }
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(START, 1_800_000_000, "2027-01-15T08:00:00Z");
+    assert_eq!(expires(&gate, "never"), (201, None));
+    assert_eq!(expires(&gate, "1d"), (201, text("2027-01-16T08:00:00.000Z")));
+    assert_eq!(expires(&gate, "730d"), (201, text("2029-01-14T08:00:00.000Z")));
+    assert_eq!(expires(&gate, "6mo"), (201, text("2027-07-15T08:00:00.000Z")));
+    assert_eq!(
+        expires(&gate, "2027-01-15T08:00:01Z"),
+        (201, text("2027-01-15T08:00:01.000Z"))
+    );
+}
+
+#[test]
+fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
+    let gate = Gate::new();
+    let made = gate.create("/keys", json!({ "name": "ci", "expires": "90d", "scopes": ["b", "a"] }));
+    let key = made.json["key"].as_str().unwrap().to_owned();
+    let id = made.id();
+    assert!(key.starts_with(&format!("kg_live_{id}_")), "{key}");
+    assert_eq!(made.json["key_hint"], format!("kg_live_{id}_…"));
+    assert_eq!(made.json["scopes"], json!(["a", "b"]));
+    let secret = &key[25..];
+    for path in [
+        format!("/keys/{id}"),
+        "/keys".to_owned(),
+        "/audit".to_owned(),
+        format!("/audit?target={id}"),
+    ] {
+        let told = gate.get(&path);
+        assert_eq!(told.status, 200);
+        assert!(
+            told.text.contains(&id) && !told.text.contains(&secret[..8]),
+            "{path}: {}",
+            told.text
+        );
+        assert!(!told.text.contains("digest"), "{}", told.text);
+    }
+    // In force on the data side when it was answered.
+    let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
+    assert_eq!(entry.record().scopes.to_string(), "a b");
+}
+
+#[test]
+fn s070_a_regenerated_key_is_refused_at_once_or_when_its_grace_ends() {
+    let gate = Gate::new();
+    let regenerate = |grace: Option<&str>| {
+        let old = gate.create("/keys", json!({ "name": "k", "expires": "90d", "scopes": ["a"] }));
+        let body = grace.map_or_else(|| json!({}), |grace| json!({ "grace": grace }));
+        let new = gate.create(&format!("/keys/{}/regenerate", old.id()), body);
+        assert_eq!(new.json["replaces"]["id"], old.json["id"]);
+        assert_eq!(
+            (&new.json["scopes"], &new.json["name"]),
+            (&old.json["scopes"], &old.json["name"])
+        );
+        assert_ne!(new.json["key"], old.json["key"]);
+        (old.id(), new.id())
+    };
+    let state = |id: &str| {
+        gate.get(&format!("/keys/{id}")).json["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (old, new) = regenerate(None);
+    assert_eq!((state(&old).as_str(), state(&new).as_str()), ("revoked", "active"));
+    let entry = gate.control.directory.get(&old.parse().unwrap()).unwrap();
+    assert!(
+        entry.is_revoked(gate.now()),
+        "on the data side at the instant of the answer"
+    );
+    gate.call("POST", &format!("/keys/{old}/regenerate"), None)
+        .refused(409, "already-revoked");
+
+    let (old, new) = regenerate(Some("2h"));
+    assert_eq!((state(&old).as_str(), state(&new).as_str()), ("ending", "active"));
+    gate.call("POST", &format!("/keys/{old}/regenerate"), None)
+        .refused(409, "already-replaced");
+    gate.advance(2 * 3_600 - 1);
+    assert_eq!(state(&old), "ending");
+    let entry = gate.control.directory.get(&old.parse().unwrap()).unwrap();
+    assert!(!entry.is_revoked(gate.now()));
+    gate.advance(1);
+    assert_eq!(state(&old), "revoked");
+    assert!(entry.is_revoked(gate.now()));
+    for bad in ["24h1s", "25h", "x", ""] {
+        let told = gate.post(&format!("/keys/{new}/regenerate"), json!({ "grace": bad }));
+        assert_eq!(told.pointers(), ["/grace"], "{bad}");
+    }
+    // Revoking ends a grace.
+    let (old, _) = regenerate(Some("24h"));
+    gate.done("POST", &format!("/keys/{old}/revoke"), None);
+    assert_eq!(state(&old), "revoked");
+    gate.call("POST", &format!("/keys/{old}/revoke"), None)
+        .refused(409, "already-revoked");
+}
+
+#[test]
+fn a_plan_says_how_many_keys_there_are_and_a_second_is_for_changing_over() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "gold");
+    let body = json!({ "name": "k", "expires": "90d", "subscription": subscription });
+    let first = gate.create("/keys", body.clone()).id();
+    gate.create("/keys", body.clone());
+    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
+    let mut import = body.clone();
+    import["digest"] = "a".repeat(64).into();
+    gate.post("/keys/import", import).refused(409, "key-slots-full");
+    // One in its grace leaves its place to its successor.
+    gate.create(&format!("/keys/{first}/regenerate"), json!({ "grace": "24h" }));
+    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
+    gate.done("POST", &format!("/keys/{first}/revoke"), None);
+    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
+    let listed = gate.get(&format!("/keys?subscription={subscription}")).json;
+    let active = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["state"] == "active")
+        .unwrap();
+    gate.done(
+        "POST",
+        &format!("/keys/{}/revoke", active["id"].as_str().unwrap()),
+        None,
+    );
+    gate.create("/keys", body);
+}
+
+#[test]
+fn the_last_place_is_taken_by_one_of_many_who_want_it() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "gold");
+    let body = json!({ "name": "k", "expires": "90d", "subscription": subscription });
+    gate.create("/keys", body.clone());
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || gate.post("/keys", body.clone()).status;
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 201).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses.iter().all(|status| matches!(status, 201 | 409)),
+        "{statuses:?}"
+    );
+}
+
+#[test]
+fn a_key_of_another_system_is_brought_along_once() {
+    let gate = Gate::new();
+    let digest = "ab".repeat(32);
+    let body = json!({ "name": "old", "expires": "never", "digest": digest });
+    let made = gate.create("/keys/import", body.clone());
+    assert_eq!(
+        (&made.json["imported"], &made.json["key_hint"]),
+        (&true.into(), &"(imported)".into())
+    );
+    assert!(made.json.get("key").is_none() && !made.text.contains(&digest));
+    gate.post("/keys/import", body.clone()).refused(409, "key-exists");
+    // Also for others: one key has one owner.
+    let elsewhere = gate.subscribe("acme", "default");
+    let mut body = body;
+    body["subscription"] = elsewhere.into();
+    gate.post("/keys/import", body.clone()).refused(409, "key-exists");
+    for bad in ["", "AB", &"AB".repeat(32), &"ab".repeat(33), &"zz".repeat(32)] {
+        body["digest"] = (*bad).into();
+        assert_eq!(gate.post("/keys/import", body.clone()).pointers(), ["/digest"], "{bad}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_once_and_where_it_stands() {
+    let gate = Gate::new();
+    let told = gate.post(
+        "/keys",
+        json!({
+            "name": "a\nb", "expires": "731d", "scopes": ["ok", "not ok", ""], "addresses": ["10.0.0.1/8", "::1"],
+            "environment": "prod", "subscription": "a b",
+        }),
+    );
+    assert_eq!(
+        told.pointers(),
+        [
+            "/name",
+            "/expires",
+            "/scopes/1",
+            "/scopes/2",
+            "/addresses/0",
+            "/environment",
+            "/subscription"
+        ]
+    );
+}
+
+#[test]
+fn s144_texts_that_a_terminal_would_obey_are_refused_before_they_reach_the_audit_log() {
+    let gate = Gate::new();
+    for bad in ["\u{1b}[31mred", "a\r\nb", "a\0", "a\u{202e}b", "\u{200b}"] {
+        for (path, body) in [
+            ("/organizations", json!({ "id": "acme", "name": bad })),
+            ("/keys", json!({ "name": bad, "expires": "1d" })),
+            ("/clients", json!({ "name": bad, "authentication": "client_secret" })),
+        ] {
+            assert_eq!(gate.post(path, body).pointers(), ["/name"], "{path} {bad:?}");
+        }
+        let body = json!({ "name": "x", "authentication": "client_secret", "description": bad });
+        assert_eq!(gate.post("/clients", body).pointers(), ["/description"], "{bad:?}");
+    }
+    let audit = gate.get("/audit").text;
+    assert!(
+        !audit.trim_end().chars().any(keygate::observe::escape::is_hidden),
+        "{audit}"
+    );
+}

@@ -1,0 +1,452 @@
+//! Every operation of the description, tried without a credential, with bad ones, with too weak ones, by strangers, and
+//! by those who may. An operation without a row fails the test.
+
+use super::fixture::ADMIN_TOKEN;
+use super::fixture::Gate;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// What an administrator of another organization gets.
+#[derive(Clone, Copy, Debug)]
+enum Stranger {
+    /// It is not there for them.
+    NotFound,
+    /// Only operators may.
+    OperatorsOnly,
+    /// Not in that organization.
+    Elsewhere,
+    /// The answer, with nothing of anybody else in it.
+    OwnOnly,
+}
+use Stranger::Elsewhere;
+use Stranger::NotFound;
+use Stranger::OperatorsOnly;
+use Stranger::OwnOnly;
+
+/// Operation, method, path, body, what those who may get, what strangers get.
+type Row = (&'static str, &'static str, &'static str, Option<Value>, u16, Stranger);
+
+/// `{subscription}`, `{key}` … are ids of things that are made anew for each row.
+fn rows() -> Vec<Row> {
+    let key = json!({ "name": "ci", "expires": "1d", "subscription": "{subscription}" });
+    let mut import = key.clone();
+    import["digest"] = "{digest}".into();
+    let client = json!({
+        "name": "app", "authentication": "client_secret", "subscription": "{subscription}",
+    });
+    vec![
+        ("describe", "GET", "/openapi.json", None, 200, OwnOnly),
+        ("listOrganizations", "GET", "/organizations", None, 200, OwnOnly),
+        (
+            "createOrganization",
+            "POST",
+            "/organizations",
+            Some(json!({ "id": "new", "name": "New" })),
+            201,
+            OperatorsOnly,
+        ),
+        ("showOrganization", "GET", "/organizations/acme", None, 200, NotFound),
+        ("listPlans", "GET", "/plans", None, 200, OwnOnly),
+        ("listSubscriptions", "GET", "/subscriptions", None, 200, OwnOnly),
+        (
+            "createSubscription",
+            "POST",
+            "/subscriptions",
+            Some(json!({ "organization": "acme", "plan": "default" })),
+            201,
+            Elsewhere,
+        ),
+        (
+            "showSubscription",
+            "GET",
+            "/subscriptions/{subscription}",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "approveSubscription",
+            "POST",
+            "/subscriptions/{pending}/approve",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "failSubscription",
+            "POST",
+            "/subscriptions/{subscription}/fail",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "paySubscription",
+            "POST",
+            "/subscriptions/{subscription}/payment",
+            Some(json!({ "paid": true })),
+            200,
+            NotFound,
+        ),
+        (
+            "changeSubscriptionPlan",
+            "POST",
+            "/subscriptions/{subscription}/plan",
+            Some(json!({ "plan": "gold" })),
+            200,
+            NotFound,
+        ),
+        (
+            "cancelSubscription",
+            "POST",
+            "/subscriptions/{subscription}/cancel",
+            None,
+            200,
+            NotFound,
+        ),
+        ("listKeys", "GET", "/keys", None, 200, OwnOnly),
+        ("createKey", "POST", "/keys", Some(key), 201, NotFound),
+        ("importKey", "POST", "/keys/import", Some(import), 201, NotFound),
+        ("showKey", "GET", "/keys/{key}", None, 200, NotFound),
+        ("revokeKey", "POST", "/keys/{key}/revoke", None, 200, NotFound),
+        ("regenerateKey", "POST", "/keys/{key}/regenerate", None, 201, NotFound),
+        ("listClients", "GET", "/clients", None, 200, OwnOnly),
+        ("createClient", "POST", "/clients", Some(client), 201, NotFound),
+        ("showClient", "GET", "/clients/{client}", None, 200, NotFound),
+        (
+            "changeClient",
+            "PATCH",
+            "/clients/{client}",
+            Some(json!({ "name": "other" })),
+            200,
+            NotFound,
+        ),
+        ("deleteClient", "DELETE", "/clients/{client}", None, 200, NotFound),
+        (
+            "rotateClientSecret",
+            "POST",
+            "/clients/{client}/secret/rotate",
+            None,
+            201,
+            NotFound,
+        ),
+        (
+            "regenerateClient",
+            "POST",
+            "/clients/{client}/secret/regenerate",
+            None,
+            201,
+            NotFound,
+        ),
+        (
+            "revokeClientTokens",
+            "POST",
+            "/clients/{client}/revoke-tokens",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "validateClientJwks",
+            "POST",
+            "/clients/{url_client}/jwks/validate",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "listClientKeys",
+            "GET",
+            "/clients/{key_client}/keys",
+            None,
+            200,
+            NotFound,
+        ),
+        (
+            "addClientKey",
+            "POST",
+            "/clients/{key_client}/keys",
+            Some(json!({ "generate": "ES256" })),
+            201,
+            NotFound,
+        ),
+        (
+            "revokeClientKey",
+            "DELETE",
+            "/clients/{key_client}/keys/{kid}",
+            None,
+            200,
+            NotFound,
+        ),
+        ("listSigningKeys", "GET", "/signing-keys", None, 200, OperatorsOnly),
+        (
+            "rotateSigningKeys",
+            "POST",
+            "/signing-keys/rotate",
+            None,
+            200,
+            OperatorsOnly,
+        ),
+        ("listAudit", "GET", "/audit", None, 200, OwnOnly),
+        ("verifyAudit", "GET", "/audit/verify", None, 200, OperatorsOnly),
+        (
+            "backUp",
+            "POST",
+            "/backup",
+            Some(json!({ "path": "copy.db" })),
+            201,
+            OperatorsOnly,
+        ),
+        ("listIssuers", "GET", "/issuers", None, 200, OperatorsOnly),
+        ("showIssuer", "GET", "/issuers/main", None, 404, OperatorsOnly),
+        (
+            "refreshIssuer",
+            "POST",
+            "/issuers/main/refresh",
+            None,
+            404,
+            OperatorsOnly,
+        ),
+    ]
+}
+
+/// Things of `acme`, made anew, by their placeholders.
+fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
+    let subscription = gate.subscribe("acme", "default");
+    let pending = gate
+        .create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }))
+        .id();
+    let key = gate
+        .create(
+            "/keys",
+            json!({ "name": "k", "expires": "1d", "subscription": subscription }),
+        )
+        .id();
+    let client = |authentication: &str, url: Option<&str>| {
+        let mut body = json!({ "name": "c", "authentication": authentication, "subscription": subscription });
+        if let Some(url) = url {
+            body["jwks_url"] = url.into();
+        }
+        gate.create("/clients", body).id()
+    };
+    let key_client = client("private_key_jwt", None);
+    let added = gate.create(&format!("/clients/{key_client}/keys"), json!({ "generate": "ES256" }));
+    vec![
+        ("{pending}", pending),
+        ("{key}", key),
+        ("{client}", client("client_secret", None)),
+        (
+            "{url_client}",
+            client("private_key_jwt", Some("https://client.example/jwks")),
+        ),
+        ("{key_client}", key_client),
+        ("{kid}", added.json["kid"].as_str().unwrap().to_owned()),
+        ("{digest}", format!("{round:064x}")),
+        ("{subscription}", subscription),
+    ]
+}
+
+fn filled(template: &str, things: &[(&str, String)]) -> String {
+    things
+        .iter()
+        .fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+#[test]
+fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() {
+    let gate = Gate::new();
+    let acme = gate.subscribe("acme", "default");
+    let other = gate.subscribe("other", "default");
+    let expired = gate.token_of("sub_operators", &["admin:read", "admin:write"], "60s");
+    gate.advance(120);
+    let of = |subscription: &str, scopes: &[&str]| gate.token_of(subscription, scopes, "24h");
+    let both = ["admin:read", "admin:write"];
+    let (reader, writer) = (of("sub_operators", &both[..1]), of("sub_operators", &both[1..]));
+    let (owner, stranger) = (of(&acme, &both), of(&other, &both));
+    let nothing = of("sub_operators", &["orders:read"]);
+    for (round, (name, method, path, body, expected, to_strangers)) in rows().into_iter().enumerate() {
+        let things = things(&gate, round);
+        let path = filled(path, &things);
+        let body = body.map(|body| serde_json::from_str(&filled(&body.to_string(), &things)).unwrap());
+        let ask = |token: Option<&str>| gate.call_as(token, method, &path, body.as_ref(), &[]);
+
+        let missing = ask(None);
+        missing.refused(401, "credential-missing");
+        assert!(
+            !missing.header("www-authenticate").unwrap().contains("error="),
+            "{name}"
+        );
+        for bad in [
+            "nonsense",
+            &reader[..reader.len() - 2],
+            &format!("{ADMIN_TOKEN}x"),
+            &expired,
+        ] {
+            let told = ask(Some(bad));
+            told.refused(401, "invalid-token");
+            let challenge = told.header("www-authenticate").unwrap();
+            assert!(challenge.contains("error=\"invalid_token\""), "{name}: {challenge}");
+        }
+        let (weak, needed) = match method {
+            "GET" => (&writer, "admin:read"),
+            _ => (&reader, "admin:write"),
+        };
+        for weak in [weak, &nothing] {
+            let told = ask(Some(weak));
+            told.refused(403, "insufficient-scope");
+            let challenge = told.header("www-authenticate").unwrap();
+            assert!(
+                challenge.contains(&format!("scope=\"{needed}\"")),
+                "{name}: {challenge}"
+            );
+        }
+        let told = ask(Some(&stranger));
+        match to_strangers {
+            // Named in the body, what is not there is a mistake in the body.
+            NotFound
+                if body
+                    .as_ref()
+                    .is_some_and(|body: &Value| body.get("subscription").is_some()) =>
+            {
+                assert_eq!(told.pointers(), ["/subscription"], "{name}");
+            }
+            NotFound => {
+                assert_eq!(told.status, 404, "{name}: {}", told.text);
+                assert!(told.slug().starts_with("unknown-"), "{name}: {}", told.text);
+            }
+            OperatorsOnly => {
+                told.refused(403, "operators-only");
+                ask(Some(&owner)).refused(403, "operators-only");
+            }
+            Elsewhere => {
+                told.refused(403, "other-organization");
+            }
+            OwnOnly => {
+                assert_eq!(told.status, 200, "{name}: {}", told.text);
+                assert!(
+                    !told.text.contains("\"acme\"") || name == "describe",
+                    "{name}: {}",
+                    told.text
+                );
+                for (_, id) in &things {
+                    assert!(!told.text.contains(id.as_str()), "{name}: {id}");
+                }
+            }
+        }
+        let right = match method {
+            "GET" => &reader,
+            _ => &writer,
+        };
+        let told = ask(Some(right));
+        assert_eq!(told.status, expected, "{name}: {}", told.text);
+        assert_eq!(
+            ask(Some(ADMIN_TOKEN)).status / 100,
+            told_again(name, expected),
+            "{name}"
+        );
+    }
+}
+
+/// What the same request gets when it was done already, in hundreds: things that end, end once.
+fn told_again(name: &str, expected: u16) -> u16 {
+    match name {
+        "createOrganization"
+        | "approveSubscription"
+        | "failSubscription"
+        | "changeSubscriptionPlan"
+        | "cancelSubscription"
+        | "importKey"
+        | "revokeKey"
+        | "regenerateKey"
+        | "deleteClient"
+        | "regenerateClient"
+        | "revokeClientKey"
+        | "backUp" => 4,
+        _ => expected / 100,
+    }
+}
+
+#[test]
+fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "default");
+    let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
+    let ask =
+        |method: &str, path: &str, body: Option<Value>| gate.call_as(Some(&owner), method, path, body.as_ref(), &[]);
+    // The only subscription is the one that is meant.
+    let key = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
+    assert_eq!(
+        (key.status, &key.json["subscription"]),
+        (201, &subscription.as_str().into()),
+        "{}",
+        key.text
+    );
+    assert_eq!(ask("POST", &format!("/keys/{}/revoke", key.id()), None).status, 200);
+    // Who could approve or pay for their own would need no operator.
+    for (verb, body) in [
+        ("approve", None),
+        ("fail", None),
+        ("payment", Some(json!({ "paid": true }))),
+        ("plan", Some(json!({ "plan": "beta" }))),
+    ] {
+        ask("POST", &format!("/subscriptions/{subscription}/{verb}"), body).refused(403, "operators-only");
+    }
+    let second = ask("POST", "/subscriptions", Some(json!({ "plan": "gold" })));
+    assert_eq!((second.status, &second.json["state"]), (201, &"pending".into()));
+    assert_eq!(second.json["organization"], "acme");
+    let told = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
+    assert_eq!(told.pointers(), ["/subscription"], "which one?");
+    // Asking for another organization's part of a list finds nothing, whether it is there or not.
+    for other in ["default", "operators", "none"] {
+        for list in ["subscriptions", "keys", "clients", "audit"] {
+            let told = ask("GET", &format!("/{list}?organization={other}"), None);
+            told.refused(404, "unknown-organization");
+        }
+    }
+    // Nor do they become operators.
+    for body in [
+        json!({ "organization": "operators", "plan": "operators" }),
+        json!({ "organization": "default", "plan": "default" }),
+    ] {
+        ask("POST", "/subscriptions", Some(body)).refused(403, "other-organization");
+    }
+    let told = ask("POST", "/subscriptions", Some(json!({ "plan": "operators" })));
+    assert_eq!(told.pointers(), ["/plan"]);
+    let client = json!({ "name": "x", "authentication": "client_secret", "subscription": "sub_operators" });
+    assert_eq!(ask("POST", "/clients", Some(client)).pointers(), ["/subscription"]);
+}
+
+#[test]
+fn an_operation_without_a_row_is_noticed() {
+    let described: Value = serde_json::from_str(&keygate::control::admin::description()).unwrap();
+    let mut operations = BTreeSet::new();
+    for (path, item) in described["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap().to_owned();
+            let shape = |path: &str| {
+                let segments = path
+                    .split('/')
+                    .map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+                segments.collect::<Vec<_>>().join("/")
+            };
+            let path = path.strip_prefix("/admin/v1").unwrap();
+            operations.insert((name, method.to_uppercase(), shape(path)));
+        }
+    }
+    let rows: BTreeSet<_> = rows()
+        .into_iter()
+        .map(|(name, method, path, ..)| {
+            let path = path.replace("/acme", "/{}").replace("/main", "/{}");
+            let segments = path
+                .split('/')
+                .map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+            (
+                name.to_owned(),
+                method.to_owned(),
+                segments.collect::<Vec<_>>().join("/"),
+            )
+        })
+        .collect();
+    assert_eq!(operations, rows);
+}

@@ -1,0 +1,236 @@
+//! How requests are read: bodies, lists, idempotency keys, revisions, and the socket.
+
+use super::fixture::ADMIN_TOKEN;
+use super::fixture::Gate;
+use super::fixture::Told;
+use axum::body::Body;
+use http::Request;
+use keygate::control::admin::access::Peer;
+use serde_json::Value;
+use serde_json::json;
+
+fn post_raw(gate: &Gate, content_type: Option<&str>, body: &str) -> Told {
+    let mut request = Request::builder()
+        .method("POST")
+        .uri("/admin/v1/keys")
+        .header("authorization", format!("Bearer {ADMIN_TOKEN}"));
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    gate.send(gate.somewhere(), request.body(Body::from(body.to_owned())).unwrap())
+}
+
+#[test]
+fn a_body_is_json_of_known_members_and_at_most_64_kib() {
+    let gate = Gate::new();
+    let json = Some("application/json");
+    let good = r#"{"name":"k","expires":"1d"}"#;
+    for content_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+    ] {
+        assert_eq!(post_raw(&gate, Some(content_type), good).status, 201, "{content_type}");
+    }
+    for content_type in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("application/jsonx"),
+    ] {
+        post_raw(&gate, content_type, good).refused(415, "unsupported-media-type");
+    }
+    for bad in [
+        "",
+        "{",
+        "name=k",
+        r#"{"name":"k","expires":"1d",}"#,
+        r#"{"name":"k","expires":"1d"} {}"#,
+        "\u{feff}{}",
+    ] {
+        post_raw(&gate, json, bad).refused(400, "malformed-json");
+    }
+    for (bad, pointer) in [
+        (r#"{"name":"k","expires":"1d","expire":"1d"}"#, "/expire"),
+        (r#"{"name":"k","expires":"1d","expires":"2d"}"#, "/expires"),
+        (r#"{"name":5,"expires":"1d"}"#, "/name"),
+        (r#"{"name":"k","expires":"1d","scopes":"a"}"#, "/scopes"),
+        (r#"{"name":"k","expires":"1d","scopes":[5]}"#, "/scopes/0"),
+        ("[]", ""),
+    ] {
+        assert_eq!(post_raw(&gate, json, bad).pointers(), [pointer], "{bad}");
+    }
+    let padded = |length: usize| format!("{good}{}", " ".repeat(length - good.len()));
+    assert_eq!(post_raw(&gate, json, &padded(65_536)).status, 201);
+    post_raw(&gate, json, &padded(65_537)).refused(413, "body-too-large");
+    // What is sent to an operation that takes nothing is not thrown away.
+    let id = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let told = gate.post(&format!("/keys/{id}/revoke"), json!({ "grace": "24h" }));
+    assert_eq!(told.pointers(), ["/grace"]);
+    assert_eq!(gate.post(&format!("/keys/{id}/revoke"), json!({})).status, 200);
+}
+
+#[test]
+fn a_list_is_read_page_by_page_and_whole() {
+    let gate = Gate::new();
+    let mut made: Vec<String> = (0..7)
+        .map(|_| gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id())
+        .collect();
+    made.sort();
+    for limit in [1, 3, 7, 200] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = gate.get(&format!("/keys?limit={limit}{after}")).json;
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit && !items.is_empty());
+            seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, made, "{limit}");
+    }
+    for bad in [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=-1",
+        "limit=1&limit=2",
+        "limits=1",
+        "organization=A",
+    ] {
+        gate.get(&format!("/keys?{bad}")).refused(400, "invalid-query");
+    }
+    gate.get("/clients?subscription=a%20b").refused(400, "invalid-query");
+}
+
+#[test]
+fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
+    let gate = Gate::new();
+    let body = json!({ "name": "k", "expires": "1d" });
+    let ask = |path: &str, body: &Value, key: &str| {
+        gate.call_as(Some(ADMIN_TOKEN), "POST", path, Some(body), &[("idempotency-key", key)])
+    };
+    let first = ask("/keys", &body, "one");
+    assert_eq!((first.status, first.header("idempotent-replayed")), (201, None));
+    assert!(first.json["key"].is_string());
+    let again = ask("/keys", &body, "one");
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, Some("true")));
+    assert_eq!(again.id(), first.id());
+    assert!(again.json.get("key").is_none(), "{}", again.text);
+    ask("/keys", &json!({ "name": "k", "expires": "2d" }), "one").refused(422, "idempotency-key-reused");
+    assert_ne!(ask("/keys", &body, "two").id(), first.id());
+    // A key is its path's and its caller's own.
+    let client = json!({ "name": "c", "authentication": "client_secret" });
+    let made = ask("/clients", &client, "one");
+    assert!(made.json["client_secret"].is_string());
+    let again = ask("/clients", &client, "one");
+    assert!(again.id() == made.id() && again.json.get("client_secret").is_none());
+    let other = gate.token_of("sub_operators", &["admin:write"], "1h");
+    let theirs = gate.call_as(
+        Some(&other),
+        "POST",
+        "/keys",
+        Some(&body),
+        &[("idempotency-key", "one")],
+    );
+    assert_ne!(theirs.id(), first.id());
+    // A refusal is not kept.
+    let wrong = json!({ "name": "k", "expires": "731d" });
+    assert_eq!(ask("/keys", &wrong, "three").pointers(), ["/expires"]);
+    assert_eq!(ask("/keys", &body, "three").status, 201);
+    ask("/keys", &body, &"k".repeat(256)).refused(400, "invalid-idempotency-key");
+}
+
+#[test]
+fn of_the_same_request_many_times_at_once_one_makes_the_thing() {
+    let gate = Gate::new();
+    let body = json!({ "name": "k", "expires": "1d" });
+    let told: Vec<Told> = std::thread::scope(|scope| {
+        let ask = || {
+            gate.call_as(
+                Some(ADMIN_TOKEN),
+                "POST",
+                "/keys",
+                Some(&body),
+                &[("idempotency-key", "one")],
+            )
+        };
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert!(told.iter().all(|told| told.status == 201), "{told:?}");
+    assert_eq!(told.iter().filter(|told| told.json["key"].is_string()).count(), 1);
+    assert!(told.iter().all(|other| other.id() == told[0].id()));
+    assert_eq!(gate.get("/keys").json["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_change_with_if_match_is_made_if_nobody_was_faster() {
+    let gate = Gate::new();
+    let made = gate.create("/clients", json!({ "name": "c", "authentication": "client_secret" }));
+    let path = format!("/clients/{}", made.id());
+    let read = gate.get(&path);
+    let tag = read.header("etag").unwrap().to_owned();
+    assert_eq!(made.header("etag"), Some(tag.as_str()));
+    let change = |name: &str, tag: &str| {
+        gate.call_as(
+            Some(ADMIN_TOKEN),
+            "PATCH",
+            &path,
+            Some(&json!({ "name": name })),
+            &[("if-match", tag)],
+        )
+    };
+    let first = change("first", &tag);
+    assert_eq!(first.status, 200);
+    assert_eq!(gate.get(&path).header("etag"), first.header("etag"));
+    change("second", &tag).refused(412, "precondition-failed");
+    assert_eq!(gate.get(&path).json["name"], "first");
+    assert_eq!(change("third", first.header("etag").unwrap()).status, 200);
+    assert_eq!(change("fourth", "*").status, 200);
+    change("fifth", "4").refused(400, "invalid-if-match");
+}
+
+#[test]
+fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
+    let gate = Gate::new();
+    let local = |method: &str, path: &str, body: Value| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/admin/v1{path}"))
+            .header("content-type", "application/json");
+        gate.send(Peer::Local, request.body(Body::from(body.to_string())).unwrap())
+    };
+    let made = local("POST", "/keys", json!({ "name": "k", "expires": "1d" }));
+    assert_eq!(made.status, 201);
+    let event = &gate.get("/audit").json["items"][0];
+    assert_eq!((&event["actor"], &event["from"]), (&"local".into(), &Value::Null));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("copy.db");
+    let backup = |path: &str| local("POST", "/backup", json!({ "path": path }));
+    assert_eq!(backup(path.to_str().unwrap()).status, 201);
+    assert!(path.exists());
+    backup(path.to_str().unwrap()).refused(409, "file-exists");
+    // Over the network it is a file beside the store.
+    for bad in [
+        path.to_str().unwrap(),
+        "../copy.db",
+        "a/b",
+        ".hidden",
+        "",
+        "keygate db",
+        "/etc/passwd",
+    ] {
+        assert_eq!(
+            gate.post("/backup", json!({ "path": bad })).pointers(),
+            ["/path"],
+            "{bad}"
+        );
+    }
+    gate.post("/backup", json!({ "path": "keygate.db" }))
+        .refused(409, "file-exists");
+    assert_eq!(gate.post("/backup", json!({ "path": "copy.db" })).status, 201);
+    assert!(gate.folder.path().join("copy.db").exists());
+}

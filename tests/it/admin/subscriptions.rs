@@ -1,0 +1,220 @@
+//! Subscriptions: what each state allows, and that cancelling one ends everything of it.
+
+use super::fixture::Gate;
+use serde_json::Value;
+use serde_json::json;
+
+fn pending(gate: &Gate, plan: &str) -> String {
+    if gate.get("/organizations/acme").status == 404 {
+        gate.create("/organizations", json!({ "id": "acme", "name": "Acme" }));
+    }
+    gate.create("/subscriptions", json!({ "organization": "acme", "plan": plan }))
+        .id()
+}
+
+fn key(subscription: &str, environment: Option<&str>) -> Value {
+    json!({ "name": "k", "expires": "1d", "subscription": subscription, "environment": environment })
+}
+
+#[test]
+fn a_subscription_that_is_not_in_force_gets_no_credentials_and_the_answer_says_why() {
+    let gate = Gate::new();
+    let id = pending(&gate, "gold");
+    let path = format!("/subscriptions/{id}");
+    let refused = |slug: &str| {
+        for environment in [None, Some("live"), Some("sandbox")] {
+            gate.post("/keys", key(&id, environment)).refused(409, slug);
+        }
+        let mut import = key(&id, None);
+        import["digest"] = "a".repeat(64).into();
+        gate.post("/keys/import", import).refused(409, slug);
+        let client = json!({ "name": "c", "authentication": "client_secret", "subscription": id });
+        gate.post("/clients", client).refused(409, slug);
+    };
+    refused("subscription-pending");
+    gate.done("POST", &format!("{path}/fail"), None);
+    refused("subscription-provisioning-failed");
+    gate.done("POST", &format!("{path}/approve"), None);
+    gate.create("/keys", key(&id, None));
+    gate.call("POST", &format!("{path}/approve"), None)
+        .refused(409, "already-active");
+    gate.done("POST", &format!("{path}/cancel"), None);
+    refused("subscription-cancelled");
+    for verb in ["approve", "fail", "cancel"] {
+        gate.call("POST", &format!("{path}/{verb}"), None)
+            .refused(409, "already-cancelled");
+    }
+}
+
+#[test]
+fn what_is_not_paid_for_or_not_released_gives_sandbox_credentials_only() {
+    let gate = Gate::new();
+    for (plan, slug) in [("paid", "payment-due"), ("beta", "plan-not-released")] {
+        let id = pending(&gate, plan);
+        gate.post("/keys", key(&id, None)).refused(409, slug);
+        gate.post("/keys", key(&id, Some("live"))).refused(409, slug);
+        let made = gate.create("/keys", key(&id, Some("sandbox")));
+        assert!(made.json["key"].as_str().unwrap().starts_with("kg_test_"));
+        assert_eq!(made.json["environment"], "sandbox");
+        if plan == "paid" {
+            gate.done(
+                "POST",
+                &format!("/subscriptions/{id}/payment"),
+                Some(json!({ "paid": true })),
+            );
+            gate.create("/keys", key(&id, Some("live")));
+            gate.done(
+                "POST",
+                &format!("/subscriptions/{id}/payment"),
+                Some(json!({ "paid": false })),
+            );
+            gate.post("/keys", key(&id, Some("live"))).refused(409, slug);
+        }
+    }
+    let sandbox = json!({ "organization": "acme", "plan": "default", "environment": "sandbox" });
+    let id = gate.create("/subscriptions", sandbox).id();
+    gate.post("/keys", key(&id, Some("live"))).refused(409, "sandbox-only");
+    assert_eq!(gate.create("/keys", key(&id, None)).json["environment"], "sandbox");
+}
+
+#[test]
+fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
+    let gate = Gate::new();
+    let client = |subscription: &str, authentication: &str| json!({ "name": "c", "authentication": authentication, "subscription": subscription });
+    for (plan, allowed) in [
+        ("gold", "api_key"),
+        ("secrets", "client_secret"),
+        ("pairs", "private_key_jwt"),
+    ] {
+        let id = gate.subscribe("acme", plan);
+        for kind in ["api_key", "client_secret", "private_key_jwt"] {
+            let told = match kind {
+                "api_key" => gate.post("/keys", key(&id, None)),
+                kind => gate.post("/clients", client(&id, kind)),
+            };
+            match kind == allowed {
+                true => assert_eq!(told.status, 201, "{plan} {kind}: {}", told.text),
+                false => {
+                    told.refused(409, "credential-not-in-plan");
+                    assert_eq!(told.json["allowed"], json!([allowed]));
+                }
+            }
+        }
+    }
+    let id = gate.subscribe("acme", "gold");
+    let mut body = key(&id, None);
+    assert_eq!(
+        gate.create("/keys", body.clone()).json["scopes"],
+        json!(["orders:read", "orders:write"])
+    );
+    body["scopes"] = json!(["orders:read", "orders:delete", "ORDERS:READ"]);
+    let told = gate.post("/keys", body.clone());
+    assert_eq!(told.pointers(), ["/scopes"]);
+    assert!(
+        told.text.contains("orders:delete") && told.text.contains("ORDERS:READ"),
+        "{}",
+        told.text
+    );
+    body["scopes"] = json!([]);
+    assert_eq!(gate.create("/keys", body).json["scopes"], json!([]));
+}
+
+#[test]
+fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
+    let gate = Gate::new();
+    let id = gate.subscribe("acme", "default");
+    let keys: Vec<String> = (0..2).map(|_| gate.create("/keys", key(&id, None)).id()).collect();
+    let grace = gate
+        .create(&format!("/keys/{}/regenerate", keys[0]), json!({ "grace": "24h" }))
+        .id();
+    let token = gate.token_of(&id, &["admin:read"], "24h");
+    let deleted = {
+        let body = json!({ "name": "d", "authentication": "client_secret", "subscription": id });
+        let client = gate.create("/clients", body).id();
+        gate.done("DELETE", &format!("/clients/{client}"), None);
+        client
+    };
+    let untouched = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let ask = || gate.call_as(Some(&token), "GET", "/plans", None, &[]);
+    assert_eq!(ask().status, 200);
+    gate.advance(1);
+    let events = gate.get("/audit").json["items"].as_array().unwrap().len();
+    gate.done("POST", &format!("/subscriptions/{id}/cancel"), None);
+    ask().refused(401, "invalid-token");
+    for key in keys.iter().chain([&grace]) {
+        assert_eq!(gate.get(&format!("/keys/{key}")).json["state"], "revoked");
+        let entry = gate.control.directory.get(&key.parse().unwrap()).unwrap();
+        assert!(entry.is_revoked(gate.now()), "{key}");
+    }
+    assert_eq!(gate.get(&format!("/keys/{untouched}")).json["state"], "active");
+    // Tokens of a client that is deleted may still be out.
+    assert!(gate.get(&format!("/clients/{deleted}")).json["tokens_not_before"].is_string());
+    let audit = gate.get("/audit").json;
+    assert_eq!(audit["items"].as_array().unwrap().len(), events + 1, "one event");
+    assert_eq!(
+        audit["items"][0]["details"],
+        json!({ "keys_revoked": 3, "clients_ended": 2 })
+    );
+}
+
+#[test]
+fn no_key_is_left_of_a_subscription_that_is_cancelled_while_keys_are_made() {
+    let gate = Gate::new();
+    let id = gate.subscribe("acme", "default");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| while gate.post("/keys", key(&id, None)).status == 201 {});
+        }
+        while gate.get(&format!("/keys?subscription={id}&limit=200")).json["items"]
+            .as_array()
+            .unwrap()
+            .len()
+            < 8
+        {}
+        gate.done("POST", &format!("/subscriptions/{id}/cancel"), None);
+    });
+    let mut after = String::new();
+    loop {
+        let page = gate.get(&format!("/keys?subscription={id}&limit=200{after}")).json;
+        for key in page["items"].as_array().unwrap() {
+            assert_eq!(key["state"], "revoked", "{key}");
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+}
+
+#[test]
+fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
+    let gate = Gate::new();
+    for id in ["sub_default", "sub_operators"] {
+        gate.call("POST", &format!("/subscriptions/{id}/cancel"), None)
+            .refused(409, "built-in");
+    }
+    for (body, pointers) in [
+        (
+            json!({ "organization": "none", "plan": "default" }),
+            &["/organization"][..],
+        ),
+        (
+            json!({ "organization": "none", "plan": "none" }),
+            &["/organization", "/plan"],
+        ),
+        (json!({ "plan": "operators" }), &["/plan"]),
+        (json!({ "organization": "operators", "plan": "default" }), &["/plan"]),
+        (json!({ "plan": "default", "environment": "prod" }), &["/environment"]),
+        (json!({ "plan": "Not a name" }), &["/plan"]),
+    ] {
+        assert_eq!(gate.post("/subscriptions", body.clone()).pointers(), pointers, "{body}");
+    }
+    gate.post("/organizations", json!({ "id": "default", "name": "x" }))
+        .refused(409, "organization-exists");
+    let move_to = |plan: &str| gate.post("/subscriptions/sub_default/plan", json!({ "plan": plan }));
+    assert_eq!(move_to("none").pointers(), ["/plan"]);
+    assert_eq!(move_to("operators").pointers(), ["/plan"]);
+    move_to("default").refused(409, "same-plan");
+    // What was approved under one plan is not approved under another that wants to be.
+    assert_eq!(move_to("gold").json["state"], "pending");
+}
