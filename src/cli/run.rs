@@ -35,6 +35,13 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
     };
     let named = asked.place.data_dir.is_some();
     serve::serve(path, loaded, threads, |bound| {
+        if let Some(administrator) = &bound.first_administrator {
+            eprint!(
+                "\nThe first administrator of this store. The secret is shown this once:\n  client_id:     {}\n  client_secret: {}\n\n",
+                administrator.client_id,
+                administrator.client_secret.expose()
+            );
+        }
         if let Some(folder) = &folder {
             eprint!("{}", introduction(folder, named, bound));
         }

@@ -128,7 +128,8 @@ pub enum AssertionAudience {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TokenEndpoint")]
 pub(in crate::config) struct Mirror {
-    /// `iss` of the tokens, such as `https://auth.example.com`: https, but for loopback hosts. Takes effect at start. Required.
+    /// `iss` of the tokens, such as `https://auth.example.com`: https, but for loopback hosts. A change ends every token that is out.
+    /// Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
     /// `aud` of the tokens, and what routes ask for. Default: the issuer.

@@ -1,5 +1,7 @@
 //! Where the parts meet: assembled, served, reloaded, shut down.
 
+pub mod control_plane;
+pub mod follow_store;
 pub mod admin;
 pub mod admin_socket;
 pub mod admin_client;

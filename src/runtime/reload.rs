@@ -6,6 +6,7 @@ use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::config::introspection::ClientAuthentication;
+use crate::control::Control;
 use crate::control::admin::access::Access;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
@@ -33,6 +34,7 @@ use crate::proxy::identity_token::published::KeyOrigin;
 use crate::proxy::live::Live;
 use crate::proxy::service::Gate;
 use crate::proxy::snapshot::Snapshot;
+use crate::runtime::follow_store;
 use crate::runtime::kept;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
@@ -185,6 +187,8 @@ pub struct Reloader {
     admin_access: Arc<Access>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
+    /// What issues the credentials that the gate enforces, where there is a store.
+    control: Option<Arc<Control>>,
     /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
@@ -198,10 +202,12 @@ impl Reloader {
         readiness: Arc<Readiness>,
         admin_access: Arc<Access>,
         kept: Option<Arc<KeptKeys>>,
+        control: Option<Arc<Control>>,
     ) -> Self {
         let mut reloader = Self {
             admin_access,
             kept,
+            control,
             path,
             gate,
             readiness,
@@ -249,6 +255,12 @@ impl Reloader {
                 say_warnings(&loaded.config);
                 self.generation += 1;
                 let routes = snapshot.routes.len();
+                if let Some(control) = &self.control {
+                    if let Err(error) = follow_store::reconfigure(control, &loaded.config, now.wall) {
+                        tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
+                    }
+                    follow_store::install_keys(control, &self.gate.live, &snapshot, now);
+                }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&names(&loaded.config));
@@ -333,6 +345,7 @@ impl Reloader {
             ("admin.address", address(before) != address(new)),
             ("log", before.observe != new.observe),
             ("state_dir", before.state_dir != new.state_dir),
+            ("store", before.store != new.store),
         ];
         for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "This part of the configuration takes effect after a restart");

@@ -7,9 +7,13 @@
 use crate::config::LogFormat;
 use crate::control::admin as admin_api;
 use crate::control::admin::access::Access as AdminAccess;
+use crate::control::registry::prepare::FirstAdministrator;
+use crate::control::token;
+use crate::control::token::client_jwks::ClientJwks;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::access::AccessLog;
+use crate::observe::log::ErrorChain;
 use crate::observe::log::Format;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::panics;
@@ -23,8 +27,13 @@ use crate::proxy::service::Service;
 use crate::proxy::snapshot::Current;
 use crate::runtime::admin;
 use crate::runtime::admin::Admin;
+use crate::runtime::admin_socket::Socket;
 use crate::runtime::assemble;
+use crate::runtime::client_jwks::FetchedClientJwks;
+use crate::runtime::control_plane::InProcess;
 use crate::runtime::echo;
+use crate::runtime::follow_store;
+use crate::runtime::follow_store::StoreStartError;
 use crate::runtime::issuers::GateIssuers;
 use crate::runtime::kept;
 use crate::runtime::reload;
@@ -73,6 +82,8 @@ pub enum StartError {
     Threads(#[source] std::io::Error),
     #[error(transparent)]
     Routes(#[from] MatcherError),
+    #[error(transparent)]
+    Store(#[from] StoreStartError),
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
 }
@@ -81,6 +92,8 @@ pub enum StartError {
 pub struct Bound {
     pub data: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    /// Made at the first start of a store; whoever prints what was bound shows it, once.
+    pub first_administrator: Option<FirstAdministrator>,
 }
 
 fn bind(address: SocketAddr, key: &'static str, config: &Path) -> Result<TcpListener, StartError> {
@@ -130,7 +143,18 @@ pub fn serve(
         .map(|admin| bind(admin.address, "admin.address", &path))
         .transpose()?;
     let echo = echo::bind().map_err(StartError::Echo)?;
+    let echo_address = echo.local_addr().map_err(StartError::Echo)?;
+    let live = Arc::new(Live::new(Arc::clone(&metrics), echo_address));
+    let snapshot = reload::install(&mut loaded, &live, 1, now)?;
+    // Last of what can fail for a reason of the operator's: the first administrator is made here, and shown further down.
+    // All that the store holds is in force before a connection is accepted.
+    let opened = background.block_on(follow_store::open(&loaded.config, &live.directory, &clock))?;
+    let (control, first_administrator) = match opened {
+        Some(opened) => (Some(opened.control), opened.first_administrator),
+        None => (None, None),
+    };
     let bound = Bound {
+        first_administrator,
         data: listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
@@ -138,9 +162,15 @@ pub fn serve(
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
     };
 
-    let echo_address = echo.local_addr().map_err(StartError::Echo)?;
-    let live = Arc::new(Live::new(Arc::clone(&metrics), echo_address));
-    let snapshot = reload::install(&mut loaded, &live, 1, now)?;
+    let client_jwks = control.as_ref().map(|control| {
+        follow_store::install_keys(control, &live, &snapshot, now);
+        let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(control)));
+        let router = token::router(Arc::clone(control), Arc::clone(&client_jwks));
+        let plane = InProcess::new(router, background.handle().clone());
+        // Set once, here.
+        let _ = live.control.set(Arc::new(plane));
+        client_jwks
+    });
     let kept = kept::open(&loaded.config, &metrics);
     if let Some(kept) = &kept {
         kept::restore(&snapshot, kept, now);
@@ -162,10 +192,10 @@ pub fn serve(
     let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
     let admin_access = Arc::new(AdminAccess::new(token));
     let api = admin_api::router(admin_api::Parts {
-        control: None,
+        control: control.clone(),
         issuers: Arc::new(GateIssuers(Arc::clone(&gate))),
         access: Arc::clone(&admin_access),
-        client_jwks: None,
+        client_jwks,
         clock: Arc::clone(&gate.clock),
     });
     let (signals, reloader) = {
@@ -179,19 +209,27 @@ pub fn serve(
             Arc::clone(&readiness),
             admin_access,
             kept,
+            control.clone(),
         );
         (signals, reloader)
     };
     // Both outlive the drain: probes ask while requests end, and requests to the echo upstream are requests.
     background.spawn(echo::serve(echo, std::future::pending()));
+    let parts = Admin {
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        api,
+        host_names: Vec::new(),
+    };
     if let Some(listener) = admin {
-        let parts = Admin {
-            metrics: Arc::clone(&metrics),
-            readiness: Arc::clone(&readiness),
-            api,
-            host_names: Vec::new(),
-        };
-        background.spawn(admin::serve(parts, listener, std::future::pending()));
+        background.spawn(admin::serve(parts.clone(), listener, std::future::pending()));
+    }
+    if let Some(control) = &control {
+        // For the command line of whoever may open the store's files. Without it there is the admin listener.
+        match Socket::bind(&control.settings.load().store.beside(".sock")) {
+            Ok(socket) => drop(background.spawn(admin::serve_socket(parts, socket, std::future::pending()))),
+            Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
+        }
     }
     for address in &bound.data {
         tracing::info!(listener = "data", address = %address, "Listening");
@@ -203,12 +241,19 @@ pub fn serve(
 
     background.block_on(async {
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
+        let following = control
+            .as_ref()
+            .map(|control| tokio::spawn(follow_store::follow(Arc::clone(control), Arc::clone(&gate))));
         until_stopped(reloader, signals).await;
         readiness.begin_drain();
         housekeeping.abort();
         tracing::info!("Draining");
         stop.send_replace(true);
         drained(&open).await;
+        if let Some(control) = &control {
+            following.iter().for_each(|following| following.abort());
+            follow_store::close(control).await;
+        }
     });
     if !gate.access.flush(Duration::from_secs(5)) {
         tracing::warn!("Some access records were not written");

@@ -224,7 +224,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
     ("crc32fast", &["model/api_key.rs"]),
-    ("arc_swap", &["proxy/", "control/state.rs", "control/signing_keys/"]),
+    (
+        "arc_swap",
+        &[
+            "proxy/",
+            "control/state.rs",
+            "control/signing_keys/",
+            "runtime/follow_store.rs",
+        ],
+    ),
     ("serde_yaml", &["store/"]),
     ("saphyr_parser", &["store/keys_file/yaml.rs", "config/tree.rs"]),
     ("schemars", &["config/"]),

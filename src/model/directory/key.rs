@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 /// Where a key comes from, which says how it is looked up and what its digest is of.
@@ -93,6 +94,8 @@ pub struct KeyEntry {
     seen_expired: AtomicBool,
     /// The same about the end of a grace.
     seen_ended: AtomicBool,
+    /// The minute since 1970 in which it was last used, twice, and 1 more while nobody has noted it; 0 for never.
+    used: AtomicU32,
 }
 
 impl KeyEntry {
@@ -108,6 +111,7 @@ impl KeyEntry {
                 |entry| &entry.seen_expired,
             )),
             seen_ended: AtomicBool::new(seen(|old, new| old.ends_at == new.ends_at, |entry| &entry.seen_ended)),
+            used: AtomicU32::new(before.map_or(0, |before| before.used.load(Ordering::Relaxed))),
             record,
             source,
         }
@@ -143,12 +147,37 @@ impl KeyEntry {
         reached(self.record.expires_at, &self.seen_expired, now)
     }
 
+    /// Notes that it is used at `now`, to the minute. Most of the time a look is enough.
+    pub fn note_use(&self, now: Timestamp) {
+        let minute = u32::try_from(now.as_unix_secs() / 60).unwrap_or(u32::MAX / 2);
+        let noted = minute.saturating_mul(2) | NOT_TAKEN;
+        if self.used.load(Ordering::Relaxed) | NOT_TAKEN != noted {
+            self.used.store(noted, Ordering::Relaxed);
+        }
+    }
+
+    /// The minute in which it was last used, unless that was taken before.
+    pub(in crate::model::directory) fn take_used(&self) -> Option<Timestamp> {
+        let used = self.used.load(Ordering::Relaxed);
+        if used & NOT_TAKEN == 0 {
+            return None;
+        }
+        // Used in a later minute since we looked, it stays to be taken.
+        let taken = used & !NOT_TAKEN;
+        let _ = self
+            .used
+            .compare_exchange(used, taken, Ordering::Relaxed, Ordering::Relaxed);
+        Some(Timestamp::from_unix_secs(u64::from(used / 2) * 60))
+    }
+
     /// Whether the key may be used from `ip`; from an address that is not known, only where any would do.
     pub fn allows(&self, ip: Option<IpAddr>) -> bool {
         let contains = |ip: IpAddr| self.record.addresses.iter().any(|range| range.contains(&ip));
         self.record.addresses.is_empty() || ip.is_some_and(|ip| contains(ip.to_canonical()))
     }
 }
+
+const NOT_TAKEN: u32 = 1;
 
 /// Whether `end` was reached at `now`, or was before, as `seen` remembers.
 fn reached(end: Option<Timestamp>, seen: &AtomicBool, now: Timestamp) -> bool {

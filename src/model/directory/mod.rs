@@ -78,6 +78,14 @@ impl Directory {
         }
     }
 
+    /// Keys of the store that were used since the last time this was asked, each with the minute. Looks at every key.
+    pub fn take_used(&self) -> Vec<(KeyId, Timestamp)> {
+        let stored = self.keys.iter().filter(|entry| entry.source() != Source::File);
+        stored
+            .filter_map(|entry| Some((*entry.key(), entry.take_used()?)))
+            .collect()
+    }
+
     /// Makes `records` all there is of the keys file. Keys that are not among them, and revocations, count from the instant
     /// this returns. Keys that did not change keep their entry, and with it that they were seen expired. Keys of the store
     /// stay as they are, and come before a key of the file with the same id; but a revocation holds wherever it is said.
@@ -504,6 +512,25 @@ mod tests {
             2,
         );
         assert!(get(&directory, A).unwrap().is_revoked(at(50)));
+    }
+
+    #[test]
+    fn the_last_use_of_a_stored_key_is_told_once_and_to_the_minute() {
+        let directory = Directory::new();
+        directory.put_key(of_store(A, "ci"), 1);
+        directory.replace(vec![record(B)]);
+        let used = |id: &str, now| get(&directory, id).unwrap().note_use(at(now));
+        assert!(directory.take_used().is_empty());
+        used(B, 60);
+        assert!(directory.take_used().is_empty(), "nobody keeps that of a key in a file");
+        used(A, 119);
+        assert_eq!(directory.take_used(), [(A.parse().unwrap(), at(60))]);
+        used(A, 119);
+        assert!(directory.take_used().is_empty(), "the same minute");
+        used(A, 120);
+        // Another writing of the key does not lose it.
+        directory.put_key(of_store(A, "renamed"), 2);
+        assert_eq!(directory.take_used(), [(A.parse().unwrap(), at(120))]);
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl ApiKeyAuthenticator {
         if !entry.allows(client_ip) {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
+        entry.note_use(now);
         let holding = Holding::of_key(entry.record());
         Ok((self.identity(claim.id, entry), holding))
     }

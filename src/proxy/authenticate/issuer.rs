@@ -2,6 +2,7 @@
 //! had.
 
 use crate::config;
+use crate::config::KeySource;
 use crate::model::names::Name;
 use crate::proxy::authenticate::introspection::Introspection;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
@@ -57,6 +58,11 @@ impl IssuerState {
 
     pub fn proof(&self) -> &Proof {
         &self.proof
+    }
+
+    /// Whether it is the gate itself.
+    pub fn is_own(&self) -> bool {
+        self.settings.keys == KeySource::Own
     }
 
     /// `None` for an issuer that is asked.

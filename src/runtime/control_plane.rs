@@ -1,0 +1,132 @@
+//! Who answers on the paths of the control side's? Its router, in this process, on threads that serve no requests.
+
+use crate::control::token::Caller;
+use crate::control::token::Outcome;
+use crate::proxy::answer::control::ControlAnswer;
+use crate::proxy::answer::control::ControlError;
+use crate::proxy::answer::control::ControlPlane;
+use crate::proxy::answer::control::ControlRequest;
+use axum::Router;
+use axum::body::Body;
+use axum::body::to_bytes;
+use http::Request;
+use std::pin::Pin;
+use tokio::runtime::Handle;
+use tower::ServiceExt;
+
+/// The router of the token endpoint and what belongs to it.
+pub struct InProcess {
+    router: Router,
+    background: Handle,
+}
+
+/// What is answered is a token or a few claims about one.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+impl InProcess {
+    /// Answers on the threads of `background`.
+    pub const fn new(router: Router, background: Handle) -> Self {
+        Self { router, background }
+    }
+}
+
+impl ControlPlane for InProcess {
+    fn answer(
+        &self,
+        request: ControlRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<ControlAnswer, ControlError>> + Send>> {
+        // A task of its own: it goes on when whoever asked is gone, so that nothing is done by half.
+        let answering = self.background.spawn(call(self.router.clone(), request));
+        Box::pin(async move {
+            match answering.await {
+                Ok(answered) => answered,
+                Err(lost) if lost.is_panic() => Err(ControlError::Panicked),
+                // The process is about to end.
+                Err(_) => Err(ControlError::Unavailable),
+            }
+        })
+    }
+}
+
+async fn call(router: Router, request: ControlRequest) -> Result<ControlAnswer, ControlError> {
+    let mut asked = Request::new(Body::from(request.body));
+    *asked.method_mut() = request.method;
+    *asked.uri_mut() = request.uri;
+    *asked.headers_mut() = request.headers;
+    asked.extensions_mut().insert(Caller {
+        ip: request.client_ip,
+        request_id: request.request_id,
+    });
+    let Ok(answer) = router.oneshot(asked).await;
+    let (head, body) = answer.into_parts();
+    let outcome = head.extensions.get::<Outcome>().cloned().unwrap_or_default();
+    Ok(ControlAnswer {
+        status: head.status,
+        headers: head.headers,
+        body: to_bytes(body, ANSWER_BYTES_MAX)
+            .await
+            .map_err(|_| ControlError::Unavailable)?,
+        reason: outcome.reason,
+        client_id: outcome.client_id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Extension;
+    use axum::routing::post;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use http::Method;
+    use http::StatusCode;
+
+    fn request(path: &str) -> ControlRequest {
+        ControlRequest {
+            method: Method::POST,
+            uri: path.parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"body"),
+            client_ip: [192, 0, 2, 1].into(),
+            confidential: true,
+            request_id: "r1".to_owned(),
+        }
+    }
+
+    fn router() -> Router {
+        let echo = async |Extension(caller): Extension<Caller>, body: Bytes| {
+            let outcome = Outcome {
+                reason: Some("invalid_client"),
+                client_id: Some("client_1".to_owned()),
+            };
+            let text = format!("{} {} {}", caller.ip, caller.request_id, body.len());
+            (StatusCode::CREATED, Extension(outcome), text)
+        };
+        Router::new()
+            .route("/echo", post(echo))
+            .route("/panic", post(async || -> &'static str { panic!("on purpose") }))
+    }
+
+    #[test]
+    fn what_the_router_says_is_the_answer() {
+        let background = tokio::runtime::Runtime::new().unwrap();
+        let plane = InProcess::new(router(), background.handle().clone());
+        let answer = background.block_on(plane.answer(request("/echo"))).unwrap();
+        assert_eq!(answer.status, StatusCode::CREATED);
+        assert_eq!(answer.body, "192.0.2.1 r1 4");
+        assert_eq!(answer.reason, Some("invalid_client"));
+        assert_eq!(answer.client_id.as_deref(), Some("client_1"));
+    }
+
+    #[test]
+    fn a_panic_is_told_from_a_process_that_ends() {
+        let background = tokio::runtime::Runtime::new().unwrap();
+        let plane = InProcess::new(router(), background.handle().clone());
+        let panicked = background.block_on(plane.answer(request("/panic")));
+        assert_eq!(panicked.err(), Some(ControlError::Panicked));
+        background.shutdown_background();
+        let here = tokio::runtime::Runtime::new().unwrap();
+        let gone = here.block_on(plane.answer(request("/echo")));
+        assert_eq!(gone.err(), Some(ControlError::Unavailable));
+    }
+}
