@@ -339,6 +339,8 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let token_endpoint = mirror
         .token_endpoint
         .and_then(|token_endpoint| token_endpoint::typed(token_endpoint, checker));
+    let ports: Vec<u16> = listeners.iter().map(|listener| listener.value.address.port()).collect();
+    token_endpoint::warn_of_port(token_endpoint.as_ref(), &ports, checker);
     token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
     let plans = plan::typed(mirror.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();

@@ -309,14 +309,43 @@ pub(in crate::config) fn typed(
 }
 
 /// Tokens and secrets travel to the URLs that begin with it.
-fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
-    let url = issuer.get().to_url();
-    let loopback = match url.host() {
+/// Says when clients on this machine would look for the token endpoint where nobody listens. What is in front of Keygate
+/// elsewhere is not known here.
+pub(in crate::config) fn warn_of_port(endpoint: Option<&TokenEndpoint>, ports: &[u16], checker: &mut Checker<'_>) {
+    let Some(url) = endpoint.map(|endpoint| endpoint.issuer.to_url()) else {
+        return;
+    };
+    // A port of the system's choice may be any.
+    let known = !ports.is_empty() && !ports.contains(&0);
+    let Some(port) = url
+        .port_or_known_default()
+        .filter(|port| known && !ports.contains(port))
+    else {
+        return;
+    };
+    let section = checker.tree.entry(ROOT, "token_endpoint");
+    if let Some(at) = section.and_then(|section| checker.tree.entry(section, "issuer"))
+        && url.scheme() == "http"
+        && is_loopback(&url)
+    {
+        let problem = format!("no listener has the port {port}, so clients do not find the token endpoint by this URL");
+        let hint = "give the port of one of `listeners`; behind a proxy, the https URL by which clients reach it";
+        checker.warn(at, "issuer-port", problem, hint);
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
+    }
+}
+
+fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
+    let url = issuer.get().to_url();
+    let loopback = is_loopback(&url);
     if url.scheme() == "http" && !loopback {
         let problem = checker.with_value(issuer.at, "clients would send their secrets in clear text");
         checker.error_with(
