@@ -12,6 +12,8 @@ use crate::cli::organizations::Organizations;
 use crate::cli::plans::Plans;
 use crate::cli::signing_keys::SigningKeys;
 use crate::cli::subscriptions::Subscriptions;
+use crate::cli::token;
+use crate::cli::token::Token;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -72,8 +74,8 @@ pub enum Command {
     /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
     Issuers(Issuers),
-    /// Print a bearer token of the development issuer (the set-up without --config, and nothing else, trusts it)
-    #[command(after_help = TOKEN_HELP)]
+    /// Get a token as a client does; have one looked at, or end it
+    #[command(after_help = token::HELP)]
     Token(Token),
 }
 
@@ -121,11 +123,6 @@ and in the first line of a configuration, for editors with a YAML language serve
   # yaml-language-server: $schema=keygate.schema.json
 Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
-
-const TOKEN_HELP: &str = "\
-Example:
-  TOKEN=$(keygate token --scope orders:read)
-  curl -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:8080/token/hello";
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]
@@ -210,23 +207,4 @@ pub enum OutputForm {
     Table,
     /// As it came
     Json,
-}
-
-#[derive(Debug, Args)]
-pub struct Token {
-    /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
-    #[arg(long, value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
-    /// A scope the token grants; may be repeated
-    #[arg(long = "scope", value_name = "SCOPE")]
-    pub scopes: Vec<String>,
-    /// Who the token is about
-    #[arg(long, default_value = "dev-user")]
-    pub subject: String,
-    /// The client that it was issued to
-    #[arg(long, default_value = "dev-client")]
-    pub client: String,
-    /// How long it is good: 30s, 5m, 1h; at most 24h
-    #[arg(long, default_value = "1h", value_name = "DURATION")]
-    pub expires: String,
 }

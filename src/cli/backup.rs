@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct Backup {
     #[command(flatten)]
     pub gate: GateArgs,
-    /// Where the copy goes: a new file, written by the gate on its own machine
+    /// Where the copy goes: a new file; with --admin, its name beside the store
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
@@ -28,8 +28,11 @@ in it.";
 /// # Errors
 /// No answer, or a refusal.
 pub fn run(asked: &Backup, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
-    // The gate has a folder of its own; the path means what it means here.
-    let path = std::path::absolute(&asked.file)?;
+    // A gate has a folder of its own: on this machine the path means what it means here, elsewhere what it means there.
+    let path = match gate.is_on_this_machine() {
+        true => std::path::absolute(&asked.file)?,
+        false => asked.file.clone(),
+    };
     let path = path.to_str().ok_or("the path is not UTF-8")?;
     let made = gate.post("/admin/v1/backup", Some(&json!({ "path": path })))?;
     gate.done(&made, &format!("The store is copied to {path}"), "")

@@ -47,7 +47,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "ALGORITHM", value_parser = PossibleValuesParser::new(["ES256", "RS256", "PS256", "EdDSA"]))]
     pub generate: Option<String>,
     /// Where the private key goes: a new file [default: stdout]
-    #[arg(long, value_name = "FILE", requires = "generate")]
+    #[arg(long, value_name = "FILE", requires = "generate", conflicts_with = "public_key")]
     pub out: Option<PathBuf>,
 }
 

@@ -68,7 +68,14 @@ pub enum Asked {
         grace: Option<String>,
     },
     /// A new id and a new secret in place of the old ones, which end now; printed, once
-    Regenerate { id: ClientId },
+    Regenerate {
+        id: ClientId,
+        /// End the tokens of the old one as well; otherwise they stay good until they expire
+        #[arg(long)]
+        revoke_tokens: bool,
+        #[command(flatten)]
+        once: OnceArgs,
+    },
     /// No tokens any more, until it is enabled
     Disable { id: ClientId },
     /// Tokens again
@@ -166,7 +173,7 @@ pub struct CreateArgs {
 /// `keygate clients update`.
 #[derive(Clone, Debug, Args)]
 #[command(override_usage = "keygate clients update [OPTIONS] <ID>", group = clap::ArgGroup::new("what").required(true).multiple(true)
-    .args(["name", "description", "scopes", "no_scopes", "token_ttl", "token_format"]))]
+    .args(["name", "description", "scopes", "no_scopes", "jwks_url", "token_ttl", "token_format"]))]
 pub struct UpdateArgs {
     pub id: ClientId,
     /// What the client is
@@ -181,6 +188,9 @@ pub struct UpdateArgs {
     /// Its tokens have no scopes
     #[arg(long)]
     pub no_scopes: bool,
+    /// Where its public keys are, of a client that has such a URL
+    #[arg(long, value_name = "URL")]
+    pub jwks_url: Option<String>,
     /// How long its tokens are good for
     #[arg(long, value_parser = ttl())]
     pub token_ttl: Option<String>,
@@ -236,8 +246,13 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
                 None => given(gate, &made, "has a new secret; the old one is ended"),
             }
         }
-        Asked::Regenerate { id } => {
-            let made = gate.post(&format!("{PATH}/{id}/secret/regenerate"), None)?;
+        Asked::Regenerate {
+            id,
+            revoke_tokens,
+            once,
+        } => {
+            let body = json!({ "revoke_tokens": revoke_tokens });
+            let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), &body, once)?;
             given(gate, &made, &format!("is made in place of {id}, which is ended"))
         }
         Asked::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
@@ -282,12 +297,11 @@ fn asked_for(args: &CreateArgs) -> Value {
         Some(_) => Authentication::PrivateKeyJwt,
         None => Authentication::ClientSecret,
     });
-    let scopes: Vec<&str> = args.scopes.iter().map(Scope::as_str).collect();
-    let mut body = json!({
-        "name": args.name,
-        "authentication": authentication.as_str(),
-        "scopes": scopes,
-    });
+    let mut body = json!({ "name": args.name, "authentication": authentication.as_str() });
+    // What is not said is left to the plan.
+    if !args.scopes.is_empty() {
+        body["scopes"] = args.scopes.iter().map(Scope::as_str).collect();
+    }
     for (member, value) in [
         ("description", args.description.as_deref()),
         ("jwks_url", args.jwks_url.as_deref()),
@@ -308,6 +322,7 @@ fn changes(args: &UpdateArgs) -> Value {
     for (member, value) in [
         ("name", args.name.as_deref()),
         ("description", args.description.as_deref()),
+        ("jwks_url", args.jwks_url.as_deref()),
         ("token_ttl", args.token_ttl.as_deref()),
         ("token_format", args.token_format.as_deref()),
     ] {

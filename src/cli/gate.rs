@@ -2,16 +2,29 @@
 
 use crate::cli::args::OutputForm;
 use crate::cli::args::Place;
+use crate::cli::introduction;
 use crate::cli::run::config_path;
 use crate::cli::secret_text;
 use crate::cli::shown;
+use crate::cli::token;
 use crate::config;
 use crate::config::Config;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::model::id::ClientId;
+use crate::model::issuer::IssuerUrl;
 use crate::model::secret::Secret;
 use crate::runtime::admin_client::AdminClient;
 use crate::runtime::admin_client::Answered;
 use crate::runtime::admin_client::AskError;
 use crate::runtime::admin_client::Question;
+use crate::runtime::local_admin;
+use crate::runtime::local_admin::OpenError;
+use crate::runtime::token_client;
+use crate::runtime::token_client::Identity;
+use crate::runtime::token_client::Issuer;
+use crate::runtime::token_client::Proof;
+use crate::runtime::token_client::Request;
 use clap::Args;
 use http::Method;
 use serde_json::Value;
@@ -40,11 +53,20 @@ pub struct GateArgs {
     #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
     pub admin: Option<String>,
     /// The socket beside the store of a gate that runs here, in place of a configuration
-    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["config", "data_dir", "admin", "token_file"])]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["config", "data_dir", "admin", "token_file", "client_id"])]
     pub socket: Option<PathBuf>,
     /// A file with the token for --admin; `-` is stdin [default: the variable KEYGATE_ADMIN_TOKEN]
     #[arg(long, value_name = "FILE", global = true)]
     pub token_file: Option<PathBuf>,
+    /// Get the token for --admin as this client, which has the scope `admin:read` or `admin:write`
+    #[arg(long, value_name = "ID", global = true, conflicts_with = "token_file")]
+    pub client_id: Option<ClientId>,
+    /// A file with the client's secret; `-` is stdin [default: the variable KEYGATE_CLIENT_SECRET]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub secret_file: Option<PathBuf>,
+    /// Where the client gets its token: `token_endpoint.issuer` of the gate
+    #[arg(long, value_name = "URL", global = true)]
+    pub issuer: Option<IssuerUrl>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
     pub output: OutputForm,
@@ -89,7 +111,10 @@ impl Refused {
             (_, None) => "no reason was given".to_owned(),
         };
         let title = text("title").unwrap_or_default();
-        let mut lines = vec![format!("{title}: {detail} (status {})", answered.status)];
+        // The last word of the type is what a script, or a search, can go by.
+        let slug = body["type"].as_str().and_then(|kind| kind.rsplit(':').next());
+        let slug = slug.map_or_else(String::new, |slug| format!(" {}", shown::clean(slug)));
+        let mut lines = vec![format!("{title}: {detail} ({}{slug})", answered.status)];
         for error in body["errors"].as_array().into_iter().flatten() {
             lines.push(format!(
                 "  {}: {}",
@@ -130,17 +155,21 @@ pub struct Gate<'a> {
 enum Way {
     Listener(String),
     Socket,
+    /// Opened in this process.
+    Store,
 }
 
 /// What the configuration says to a command.
 pub enum Found<'a> {
     Gate(Box<Gate<'a>>),
+    /// There is a store, and no gate runs on it.
+    NotRunning(Configured<'a>),
     /// There is no store: what it is about is in files, or cannot be had.
-    NoStore(NoStore<'a>),
+    NoStore(Configured<'a>),
 }
 
-/// A configuration without a store, and where a command's words go.
-pub struct NoStore<'a> {
+/// A configuration that no running gate answers for, and where a command's words go.
+pub struct Configured<'a> {
     pub config: Box<Config>,
     pub path: PathBuf,
     pub out: &'a mut dyn Write,
@@ -155,6 +184,7 @@ impl<'a> Gate<'a> {
     pub fn open(asked: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
         match Self::find(asked, out, err)? {
             Found::Gate(gate) => Ok(*gate),
+            Found::NotRunning(found) => Self::on_store(asked, found),
             Found::NoStore(found) => Err(format!(
                 "{}: `store` is not set, so there is nothing that issues credentials (`store: {{ path: keygate.db }}`)",
                 found.path.display()
@@ -195,14 +225,45 @@ impl<'a> Gate<'a> {
         }
         let path = config_path(&asked.place)?;
         let config = Box::new(config::load(&path)?);
-        Ok(Found::NoStore(NoStore { config, path, out, err }))
+        let Some(store) = &config.store else {
+            return Ok(Found::NoStore(Configured { config, path, out, err }));
+        };
+        match AdminClient::over_socket(&store.beside(".sock"))? {
+            Some(client) => Ok(found(client, Way::Socket, out, err)),
+            None => Ok(Found::NotRunning(Configured { config, path, out, err })),
+        }
+    }
+
+    /// The store itself, where no gate runs on it.
+    ///
+    /// # Errors
+    /// A store that cannot be opened.
+    pub fn on_store(asked: &GateArgs, found: Configured<'a>) -> Result<Self, Box<dyn Error>> {
+        let open = async || {
+            let opened = local_admin::open(&found.config).await?;
+            Ok::<_, OpenError>((opened.router, opened.first_administrator))
+        };
+        let (client, first_administrator) = AdminClient::in_process(open)?;
+        if let Some(administrator) = &first_administrator {
+            // As `keygate run` does where it is the first: it is the one time that it can be seen.
+            found
+                .err
+                .write_all(introduction::first_administrator(administrator).as_bytes())?;
+        }
+        Ok(Self {
+            client,
+            way: Way::Store,
+            output: asked.output,
+            out: found.out,
+            err: found.err,
+        })
     }
 
     /// The gate whose admin listener the configuration names: what only a gate that runs knows.
     ///
     /// # Errors
     /// No listener, no token.
-    pub fn on_admin_listener(asked: &GateArgs, found: NoStore<'a>) -> Result<Self, Box<dyn Error>> {
+    pub fn on_admin_listener(asked: &GateArgs, found: Configured<'a>) -> Result<Self, Box<dyn Error>> {
         let path = found.path.display();
         let Some(admin) = &found.config.admin else {
             return Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into());
@@ -285,10 +346,18 @@ impl<'a> Gate<'a> {
         self.client.ask(question)
     }
 
+    /// Whether paths mean the same there as here.
+    pub fn is_on_this_machine(&self) -> bool {
+        match self.way {
+            Way::Socket | Way::Store => true,
+            Way::Listener(_) => false,
+        }
+    }
+
     pub fn refusal(&self, answered: &Answered) -> Refused {
         let at = match &self.way {
             Way::Listener(base) => base,
-            Way::Socket => "the gate",
+            Way::Socket | Way::Store => "the gate",
         };
         Refused::new(answered, at)
     }
@@ -363,6 +432,9 @@ impl<'a> Gate<'a> {
                 needed.to_owned()
             }
         };
+        if self.way == Way::Store {
+            self.tell("The gate is not running: it is written to the store, and in force from its next start")?;
+        }
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(|error| format!("it was done, and its answer is lost: cannot write to stdout: {error}").into())
     }
@@ -398,11 +470,36 @@ fn next(value: &Value) -> Option<String> {
     }
 }
 
-fn given_token(asked: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, String> {
-    match &asked.token_file {
-        Some(file) => secret_text::from_file(file).map(Some),
-        None => Ok(secret_text::from_variable(TOKEN_VARIABLE)),
+fn given_token(asked: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
+    match (&asked.client_id, &asked.token_file) {
+        (Some(client_id), _) => clients_token(asked, client_id).map(Some),
+        (None, Some(file)) => Ok(secret_text::from_file(file).map(Some)?),
+        (None, None) => Ok(secret_text::from_variable(TOKEN_VARIABLE)),
     }
+}
+
+/// A token that the gate issues to an administrator's client.
+fn clients_token(asked: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
+    let issuer = asked.issuer.as_ref();
+    let issuer = issuer.ok_or("--client-id: say where the client gets its token, with --issuer")?;
+    let identity = Identity {
+        client_id: client_id.to_string(),
+        proof: Proof::Secret(token::secret(asked.secret_file.as_deref())?),
+    };
+    let at = Issuer {
+        url: issuer,
+        ca_file: None,
+    };
+    let answer = token_client::ask(
+        at,
+        &identity,
+        &Request::Token { scope: None },
+        SystemClock::new().now().wall,
+    )?;
+    let token = answer["access_token"]
+        .as_str()
+        .ok_or("the answer has no `access_token`")?;
+    Ok(Secret::new(token.as_bytes().to_vec()))
 }
 
 /// A gate that listens on every address is asked on this machine's own.

@@ -61,7 +61,7 @@ and what is known is printed all the same.";
 pub fn issuers(asked: &Issuers, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut gate = match Gate::find(&asked.gate, out, err)? {
         Found::Gate(gate) => *gate,
-        Found::NoStore(found) => Gate::on_admin_listener(&asked.gate, found)?,
+        Found::NotRunning(found) | Found::NoStore(found) => Gate::on_admin_listener(&asked.gate, found)?,
     };
     let (method, path) = match &asked.command {
         Asked::List => (Method::GET, "/admin/v1/issuers".to_owned()),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod data_folder;
 pub mod explain;
 pub mod run;
+pub mod introduction;
 pub mod gate;
 pub mod secret_text;
 pub mod shown;
@@ -25,6 +26,8 @@ use crate::cli::args::Arguments;
 use crate::cli::args::Command;
 use crate::cli::gate::Gate;
 use crate::runtime::admin_client::AskError;
+use crate::runtime::local_admin::OpenError;
+use crate::runtime::token_client::TokenError;
 use clap::Parser;
 use std::error::Error;
 use std::io::ErrorKind;
@@ -65,18 +68,24 @@ pub fn main() -> ExitCode {
         }
         Command::Backup(asked) => Gate::open(&asked.gate, out, err).and_then(|mut gate| backup::run(&asked, &mut gate)),
         Command::Issuers(asked) => issuers::issuers(&asked, out, err),
-        Command::Token(asked) => token::token(&asked).and_then(|token| print(&format!("{token}\n"))),
+        Command::Token(asked) => token::token(&asked, out, err),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keygate: {error}");
-            match error.downcast_ref::<AskError>() {
-                Some(error) if error.nobody_answered() => ExitCode::from(NOBODY_ANSWERED),
-                Some(_) | None => ExitCode::FAILURE,
+            match nobody_answered(&*error) {
+                true => ExitCode::from(NOBODY_ANSWERED),
+                false => ExitCode::FAILURE,
             }
         }
     }
+}
+
+fn nobody_answered(error: &(dyn Error + 'static)) -> bool {
+    let asked = error.downcast_ref().is_some_and(AskError::nobody_answered);
+    let has_it = error.downcast_ref().is_some_and(OpenError::is_in_use);
+    asked || has_it || error.downcast_ref().is_some_and(TokenError::nobody_answered)
 }
 
 /// Not `println!`, which panics when whoever reads has read enough (`keygate schema | head -1`).

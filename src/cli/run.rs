@@ -3,11 +3,15 @@
 use crate::cli::args::Place;
 use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
+use crate::cli::introduction;
+use crate::cli::introduction::shell_word;
 use crate::observe::log;
 use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Bound;
+use crate::runtime::serve::StartError;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -34,24 +38,21 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
         None => std::thread::available_parallelism()?.get(),
     };
     let named = asked.place.data_dir.is_some();
+    let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
     serve::serve(path, loaded, threads, |bound| {
         if let Some(administrator) = &bound.first_administrator {
-            eprint!(
-                "\nThe first administrator of this store. The secret is shown this once:\n  client_id:     {}\n  client_secret: {}\n\n",
-                administrator.client_id,
-                administrator.client_secret.expose()
-            );
+            // Not in the log, which others read and which is kept.
+            eprint!("{}", introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
-            eprint!("{}", introduction(folder, named, bound));
+            eprint!("{}", introduction(folder, named, issues, bound));
         }
-    })?;
-    Ok(())
+    })
+    .map_err(with_hint)
 }
 
 /// What a newcomer reads and pastes.
-fn introduction(folder: &DataFolder, named: bool, bound: &Bound) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "keygate".to_owned(), |path| shell_word(&path));
+fn introduction(folder: &DataFolder, named: bool, issues: bool, bound: &Bound) -> String {
     let place = if named {
         format!(" --data-dir {}", shell_word(folder.path()))
     } else {
@@ -61,42 +62,49 @@ fn introduction(folder: &DataFolder, named: bool, bound: &Bound) -> String {
         .data
         .first()
         .map_or_else(|| "127.0.0.1:8080".to_owned(), SocketAddr::to_string);
+    let config = folder.config();
+    let config = config.display();
     let admin = bound.admin.map_or_else(String::new, |admin| {
         format!("Metrics and readiness: http://{admin}/metrics http://{admin}/readyz\n")
     });
+    let try_it = if issues {
+        let program = std::env::current_exe().map_or_else(|_| "keygate".to_owned(), |path| shell_word(&path));
+        let commands = indented(&introduction::commands(&program, &place, &at));
+        format!(" Try, in another terminal:\n\n{commands}\n")
+    } else {
+        // Made by a version that signed development tokens with a key of its own.
+        let folder = shell_word(folder.path());
+        format!(
+            "\nIts configuration has no `store` and no `token_endpoint`: keys are those of its keys file, and no tokens \
+             are issued.\nTo begin anew: mv {folder} {folder}.old, and `keygate run` again.\n\n"
+        )
+    };
     format!(
         "
-Keygate serves a development set-up on http://{at} until you press Ctrl-C. Try, in another terminal:
-
-  curl -i http://{at}/public/hello                                    # 200: anyone may
-  curl -i http://{at}/key/hello                                       # 401: no credential
-
-  KEY=$({program} keys{place} create --name demo --scope orders:read --expires 30d)
-  sleep 1                                                                       # a new key counts within a second
-  curl -i -H \"x-api-key: $KEY\" http://{at}/key/hello                  # 200, with identity headers at the echo
-
-  TOKEN=$({program} token{place} --scope orders:read)
-  curl -i -H \"authorization: Bearer $TOKEN\" http://{at}/token/hello   # 200
-  curl -i -H \"authorization: Bearer $({program} token{place})\" http://{at}/token/hello   # 403: scope missing
-  curl -i -H \"x-api-key: $KEY\" -H \"authorization: Bearer $TOKEN\" http://{at}/either/hello   # 400: two credentials
-  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H \"x-api-key: $KEY\" http://{at}/key/hello; done   # then 429
-
+Keygate serves a development set-up on http://{at} until you press Ctrl-C.{try_it}\
 The configuration is {config}: edit a route and it is live; break it and read why, here.
 {admin}
-",
-        config = folder.config().display(),
+"
     )
 }
 
-fn shell_word(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
-    if plain {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+fn indented(text: &str) -> String {
+    let line = |line: &str| match line {
+        "" => "\n".to_owned(),
+        line => format!("  {line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// What to do about an address that cannot be had.
+fn with_hint(error: StartError) -> Box<dyn Error> {
+    match &error {
+        StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            let hint = "another program has this port, or Keygate runs already; stop it, or choose another port there \
+                        (where `token_endpoint.issuer` names the port, there as well)";
+            format!("{error}\n  {hint}").into()
+        }
+        _ => error.into(),
     }
 }
 
@@ -107,11 +115,6 @@ fn shell_word(path: &std::path::Path) -> String {
 pub(in crate::cli) fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
     match &place.config {
         Some(path) => Ok(path.clone()),
-        None => {
-            let folder = DataFolder::locate(place.data_dir.as_deref())?;
-            // Keys may be made before the first start.
-            folder.prepare()?;
-            Ok(folder.config())
-        }
+        None => Ok(DataFolder::locate(place.data_dir.as_deref())?.made_config()?),
     }
 }

@@ -8,6 +8,7 @@ use crate::cli::shown::Column;
 use clap::Args;
 use clap::Subcommand;
 use serde_json::Value;
+use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "/admin/v1/signing-keys";
@@ -34,7 +35,11 @@ pub enum Asked {
     /// The keys: the next, the one that signs, and those whose last tokens are still out
     List,
     /// Begin a rotation: a new key is published now, and signs once everybody has had time to see it
-    Rotate,
+    Rotate {
+        /// Somebody has the private key: the new one signs at once, and every token that is out ends
+        #[arg(long)]
+        leaked: bool,
+    },
 }
 
 /// Does what was asked.
@@ -47,9 +52,12 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             let keys = gate.get(PATH)?;
             print(gate, &keys)
         }
-        Asked::Rotate => {
-            let keys = gate.post(&format!("{PATH}/rotate"), None)?;
-            gate.tell("A rotation has begun")?;
+        Asked::Rotate { leaked } => {
+            let keys = gate.post(&format!("{PATH}/rotate"), Some(&json!({ "leaked": leaked })))?;
+            match leaked {
+                true => gate.tell("A new key signs; tokens that the ones before it signed are ended")?,
+                false => gate.tell("A rotation has begun")?,
+            }
             print(gate, &keys)
         }
     }

@@ -1,52 +1,199 @@
-//! `keygate token`: a bearer token of the development issuer.
+//! `keygate token`: how does a client get a token, have it looked at, and give it back?
 
-use crate::cli::args::Token;
-use crate::cli::data_folder::DEV_AUDIENCE;
-use crate::cli::data_folder::DEV_ISSUER;
-use crate::cli::data_folder::DataFolder;
+use crate::cli::args::OutputForm;
+use crate::cli::args::Place;
+use crate::cli::gate::stays_on_this_machine;
+use crate::cli::run::config_path;
+use crate::cli::secret_text;
+use crate::cli::shown;
 use crate::config;
+use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
-use crate::model::clock::Timestamp;
-use crate::model::scope::ScopeSet;
+use crate::model::id::ClientId;
+use crate::model::issuer::IssuerUrl;
+use crate::model::scope::Scope;
+use crate::model::secret::Secret;
+use crate::runtime::token_client;
+use crate::runtime::token_client::Identity;
+use crate::runtime::token_client::Issuer;
+use crate::runtime::token_client::Proof;
+use crate::runtime::token_client::Request;
+use clap::Args;
+use clap::Subcommand;
+use serde_json::Value;
 use std::error::Error;
-use std::time::Duration;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
 
-/// The gate believes no longer lifetime (`max_lifetime`).
-const EXPIRES_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const SECRET_VARIABLE: &str = "KEYGATE_CLIENT_SECRET";
 
-/// A token for what was asked.
-///
-/// # Errors
-/// A duration or scope that does not parse, or no development set-up to sign for.
-pub fn token(asked: &Token) -> Result<String, Box<dyn Error>> {
-    let expires = config::parse_duration(&asked.expires).map_err(|error| format!("--expires: {error}"))?;
-    if expires.is_zero() || expires > EXPIRES_MAX {
-        return Err("--expires: a development token is good for at least 1s and at most 24h".into());
-    }
-    let scopes = ScopeSet::parse_list(&asked.scopes.join(" ")).map_err(|error| format!("--scope: {error}"))?;
-    let key = DataFolder::locate(asked.data_dir.as_deref())?.signing_key()?;
-    let claims = claims(asked, &scopes, SystemClock::new().now().wall, expires);
-    Ok(key.sign("at+jwt", &claims)?)
+#[derive(Debug, Args)]
+pub struct Token {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(subcommand)]
+    pub command: Asked,
 }
 
-/// Claims of an RFC 9068 access token (section 2.2).
-fn claims(asked: &Token, scopes: &ScopeSet, now: Timestamp, expires: Duration) -> serde_json::Value {
-    let id: u128 = rand_id();
-    serde_json::json!({
-        "iss": DEV_ISSUER,
-        "aud": DEV_AUDIENCE,
-        "sub": asked.subject,
-        "client_id": asked.client,
-        "scope": scopes.to_string(),
-        "iat": now.as_unix_secs(),
-        "exp": now.saturating_add(expires).as_unix_secs(),
-        "jti": format!("{id:032x}"),
+/// Who asks, and whom.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// The issuer, in place of `token_endpoint.issuer` of a configuration
+    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
+    pub issuer: Option<IssuerUrl>,
+    /// A PEM file of authorities that are trusted for https, in place of the system's
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca_file: Option<PathBuf>,
+    /// The client
+    #[arg(long, value_name = "ID", global = true)]
+    pub client_id: Option<ClientId>,
+    /// A file with its secret; `-` is stdin [default: the variable KEYGATE_CLIENT_SECRET]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "key")]
+    pub secret_file: Option<PathBuf>,
+    /// A PEM file with its private key (`PRIVATE KEY`), in place of a secret
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key: Option<PathBuf>,
+    /// How the key is called [default: its RFC 7638 thumbprint, as Keygate calls it]
+    #[arg(long, value_name = "TEXT", global = true, requires = "key")]
+    pub kid: Option<String>,
+    /// What the key signs with [default: what it is for; of RSA, RS256]
+    #[arg(long, value_name = "ALGORITHM", global = true, requires = "key")]
+    pub algorithm: Option<Algorithm>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
+    pub output: OutputForm,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Asked {
+    /// Get a token and print it
+    Get {
+        /// A scope it has; may be repeated [default: all that the client may have]
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+    },
+    /// Is a token good, and what does it say? Exits with 1 when it is not good (RFC 7662)
+    Introspect {
+        /// A file with the token; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// End a token of this client, from now on (RFC 7009)
+    Revoke {
+        /// A file with the token; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+}
+
+pub const HELP: &str = "\
+Examples:
+  TOKEN=$(KEYGATE_CLIENT_SECRET=… keygate token get --client-id client_… --scope orders:read)
+  keygate token get --issuer https://auth.example.com --client-id client_… --key client.pem
+  echo \"$TOKEN\" | keygate token introspect --client-id client_… --secret-file secret --token-file -
+
+The endpoints are those that the issuer's metadata name. The token goes to stdout, alone; with
+--output json the whole answer.";
+
+/// Asks, and prints what came of it on `out`.
+///
+/// # Errors
+/// No issuer, no credential of the client's, no answer, a refusal, or a token that is not good.
+pub fn token(asked: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let issuer = issuer(&asked.client)?;
+    let identity = identity(&asked.client)?;
+    if issuer.as_str().starts_with("http://") && !stays_on_this_machine(issuer.as_str()) {
+        writeln!(err, "warning: the client's credential goes to {issuer} unencrypted")?;
+    }
+    let token;
+    let request = match &asked.command {
+        Asked::Get { scopes } => Request::Token {
+            scope: (!scopes.is_empty()).then(|| {
+                let scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
+                scopes.join(" ")
+            }),
+        },
+        Asked::Introspect { token_file } => {
+            token = secret_text::from_file(token_file)?;
+            Request::Introspect(&token)
+        }
+        Asked::Revoke { token_file } => {
+            token = secret_text::from_file(token_file)?;
+            Request::Revoke(&token)
+        }
+    };
+    let at = Issuer {
+        url: &issuer,
+        ca_file: asked.client.ca_file.as_deref(),
+    };
+    let answer = token_client::ask(at, &identity, &request, SystemClock::new().now().wall)?;
+    let text = match (&asked.command, asked.client.output) {
+        (Asked::Revoke { .. }, OutputForm::Table) => {
+            writeln!(err, "The token does not count any more")?;
+            String::new()
+        }
+        (Asked::Revoke { .. }, OutputForm::Json) if answer.is_null() => String::new(),
+        (_, OutputForm::Json) => shown::json(&answer),
+        (Asked::Get { .. }, OutputForm::Table) => {
+            let token = answer["access_token"].as_str();
+            format!("{}\n", shown::clean(token.ok_or("the answer has no `access_token`")?))
+        }
+        (Asked::Introspect { .. }, OutputForm::Table) => shown::page(&answer, &["active", "client_id", "scope", "exp"]),
+    };
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    match &asked.command {
+        Asked::Introspect { .. } if answer["active"] != Value::Bool(true) => Err("the token is not good".into()),
+        Asked::Get { .. } | Asked::Introspect { .. } | Asked::Revoke { .. } => Ok(()),
+    }
+}
+
+fn issuer(asked: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
+    if let Some(issuer) = &asked.issuer {
+        return Ok(issuer.clone());
+    }
+    let path = config_path(&asked.place)?;
+    if let Some(endpoint) = config::load(&path)?.token_endpoint {
+        return Ok(endpoint.issuer);
+    }
+    let hint = "`token_endpoint` is not set, so there is nothing that gives tokens; name an issuer with --issuer";
+    Err(format!("{}: {hint}", path.display()).into())
+}
+
+fn identity(asked: &ClientArgs) -> Result<Identity, Box<dyn Error>> {
+    let client_id = asked.client_id.as_ref().ok_or("no client: name it with --client-id")?;
+    let proof = match &asked.key {
+        Some(file) => {
+            let pem = secret_text::from_file(file)?;
+            let failed = |problem: String| format!("{}: {problem}", file.display());
+            let text = std::str::from_utf8(pem.expose()).map_err(|_| failed("not PEM".to_owned()))?;
+            let key = token_client::private_key(text, asked.algorithm).map_err(|error| failed(error.to_string()))?;
+            Proof::Key {
+                kid: asked.kid.clone().unwrap_or_else(|| key.kid().to_owned()),
+                key: Box::new(key),
+            }
+        }
+        None => Proof::Secret(secret(asked.secret_file.as_deref())?),
+    };
+    Ok(Identity {
+        client_id: client_id.to_string(),
+        proof,
     })
 }
 
-fn rand_id() -> u128 {
-    let mut id = [0; 16];
-    aws_lc_rs::rand::fill(&mut id).expect("the operating system gives random bytes");
-    u128::from_be_bytes(id)
+/// A client's secret, from a file or the environment.
+///
+/// # Errors
+/// There is none.
+pub(in crate::cli) fn secret(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
+    match file {
+        Some(file) => secret_text::from_file(file),
+        None => secret_text::from_variable(SECRET_VARIABLE).ok_or_else(|| {
+            format!("no secret and no key: set {SECRET_VARIABLE}, or name a file with --secret-file or --key")
+        }),
+    }
 }

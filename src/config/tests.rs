@@ -125,17 +125,12 @@ fn the_embedded_configuration_is_the_one_of_the_first_start() {
     let text = std::fs::read_to_string("conf/embedded.yaml").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keygate.yaml");
-    for name in ["keys.yaml", "dev-issuer.public.pem"] {
-        std::fs::write(folder.path().join(name), "").unwrap();
-    }
     let config = parse(&text, &file, &|_| None).unwrap();
     assert_eq!(config.listeners[0].address, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.admin.unwrap().address, "127.0.0.1:9090".parse().unwrap());
-    assert_eq!(config.issuers["dev"].issuer.as_str(), "https://keygate.localhost");
-    assert_eq!(
-        config.issuers["dev"].keys,
-        KeySource::Pem(vec![folder.path().join("dev-issuer.public.pem")])
-    );
+    assert_eq!(config.store.unwrap().path, folder.path().join("keygate.db"));
+    let issuer = config.token_endpoint.unwrap().issuer;
+    assert_eq!(issuer.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.limits["demo"].quota, quota(30, 60, 5));
     assert_eq!(config.upstreams["echo"].kind, UpstreamKind::Echo);
     let routes: Vec<(&str, bool, &[Accept])> = config
@@ -149,8 +144,7 @@ fn the_embedded_configuration_is_the_one_of_the_first_start() {
         [
             ("public", true, [].as_slice()),
             ("key", false, &[key]),
-            ("token", false, &[jwt]),
-            ("either", false, &[jwt, key]),
+            ("orders", false, &[jwt, key]),
         ]
     );
 }

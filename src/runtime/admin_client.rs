@@ -128,17 +128,17 @@ impl AdminClient {
         }
     }
 
-    /// In this process: `open` is given the runtime that the router will live on.
+    /// In this process: `open` gives the router, on the runtime that it will live on, and whatever else came of it.
     ///
     /// # Errors
-    /// Those of `open`.
-    pub fn in_process<E: From<AskError>>(open: impl AsyncFnOnce() -> Result<Router, E>) -> Result<Self, E> {
+    /// Those of `open`, and no runtime.
+    pub fn in_process<T, E: From<AskError>>(
+        open: impl AsyncFnOnce() -> Result<(Router, T), E>,
+    ) -> Result<(Self, T), E> {
         let runtime = runtime()?;
-        let router = runtime.block_on(open())?;
-        Ok(Self {
-            runtime,
-            way: Way::InProcess(router),
-        })
+        let (router, more) = runtime.block_on(open())?;
+        let way = Way::InProcess(router);
+        Ok((Self { runtime, way }, more))
     }
 
     /// Asks and waits for the answer. A refusal is an answer.

@@ -5,6 +5,7 @@ pub mod follow_store;
 pub mod admin;
 pub mod admin_socket;
 pub mod admin_client;
+pub mod local_admin;
 pub mod token_client;
 pub mod echo;
 pub mod assemble;

@@ -24,11 +24,11 @@ const MODULES: [(&str, &[&str]); 12] = [
     ),
     // Decides as the gate does, on what `runtime` loads as `run` does.
     ("explain", &["model", "jose", "config", "observe", "proxy", "runtime"]),
-    // `jose` signs development tokens, `store` writes the keys file while nothing runs, `observe` sets up the log.
+    // `store` writes the keys file while nothing runs, `control` names the first administrator, `observe` sets up the log.
     (
         "cli",
         &[
-            "model", "config", "compare", "explain", "runtime", "jose", "store", "observe",
+            "model", "config", "compare", "explain", "runtime", "control", "store", "observe",
         ],
     ),
     ("main", &["cli"]),
@@ -199,7 +199,6 @@ const HOMES: &[(&str, &[&str])] = &[
             "proxy/fetch/",
             // Encrypts the files of signing keys.
             "control/signing_keys/wrap.rs",
-            "cli/token.rs",
         ],
     ),
     ("pem", &["jose/pem_file.rs", "proxy/fetch/client.rs"]),

@@ -120,6 +120,9 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
         "audit verify",
         "backup",
         "token",
+        "token get",
+        "token introspect",
+        "token revoke",
         "issuers",
         "issuers list",
         "issuers show",
@@ -158,7 +161,7 @@ fn what_is_not_understood_is_2_and_says_what_is() {
         &["keys", "revoke"],
         &["run", "--confg", "x"],
         &["run", "--config", "a", "--data-dir", "b"],
-        &["token", "--expirs", "1h"],
+        &["token", "get", "--expirs", "1h"],
         &["schema", "extra"],
     ] {
         let said = run(home.path(), args).refused(2);
@@ -472,52 +475,6 @@ fn keys_need_a_keys_file_that_is_good() {
 }
 
 #[test]
-fn a_token_is_made_only_where_the_development_set_up_is() {
-    let home = tempfile::tempdir().unwrap();
-    assert!(run(home.path(), &["token"]).refused(1).contains("keygate run"));
-    assert_eq!(
-        std::fs::read_dir(home.path()).unwrap().count(),
-        0,
-        "asking makes nothing"
-    );
-    // Any command that prepares the folder will do.
-    run(home.path(), &["keys", "list"]).good();
-    let token = run(
-        home.path(),
-        &["token", "--scope", "a:b", "--scope", "c", "--expires", "5m"],
-    )
-    .good();
-    let claims = claims_of(&token);
-    assert_eq!(claims["scope"], "a:b c");
-    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
-    let other = run(home.path(), &["token", "--subject", "s", "--client", "c"]).good();
-    let claims = claims_of(&other);
-    assert_eq!((&claims["sub"], &claims["client_id"]), (&"s".into(), &"c".into()));
-    for expires in ["0s", "25h", "-1s", "x", "1441m", ""] {
-        let said = run(home.path(), &["token", &format!("--expires={expires}")]).refused(1);
-        assert!(said.contains("--expires"), "{said}");
-    }
-    run(home.path(), &["token", "--expires", "24h"]).good();
-    assert!(
-        run(home.path(), &["token", "--scope", "a\"b"])
-            .refused(1)
-            .contains("--scope")
-    );
-    let no_home = Command::new(crate::support::program())
-        .env_clear()
-        .arg("token")
-        .output()
-        .unwrap();
-    assert!(String::from_utf8(no_home.stderr).unwrap().contains("--data-dir"));
-}
-
-fn claims_of(token: &str) -> Value {
-    assert_eq!((token.lines().count(), token.ends_with('\n')), (1, true));
-    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token.trim_end()).unwrap();
-    claims.claims
-}
-
-#[test]
 fn run_refuses_a_missing_and_a_broken_file_with_every_mistake() {
     let home = tempfile::tempdir().unwrap();
     assert!(
@@ -548,95 +505,187 @@ impl Development {
         home.join(".local/state/keygate")
     }
 
-    /// Starts where `home` has a folder already, with ports of the system's choice.
-    fn start(home: tempfile::TempDir) -> Self {
-        let config = Self::folder(home.path()).join("keygate.yaml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let text = text
-            .replace("127.0.0.1:8080", "127.0.0.1:0")
-            .replace("127.0.0.1:9090", "127.0.0.1:0");
-        std::fs::write(&config, text).unwrap();
-        let child = keygate(home.path())
-            .arg("run")
-            .stdout(std::fs::File::create(home.path().join("out")).unwrap())
-            .stderr(std::fs::File::create(home.path().join("err")).unwrap())
-            .spawn()
-            .unwrap();
-        let development = Self { home, child };
-        let deadline = Instant::now() + PATIENCE;
-        while !development.said().contains("/readyz") {
-            assert!(Instant::now() < deadline, "{}", development.said());
-            std::thread::yield_now();
+    /// The folder as the first start makes it, but for the ports.
+    fn prepare(home: &Path) -> std::path::PathBuf {
+        let folder = Self::folder(home);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    #[track_caller]
+    fn start(home: tempfile::TempDir, config: &str) -> Self {
+        let file = Self::prepare(home.path()).join("keygate.yaml");
+        let said = || std::fs::read_to_string(home.path().join("err")).unwrap();
+        // A free port may be taken before it is used.
+        for _ in 0..5 {
+            let text = config
+                .replace("127.0.0.1:8080", &crate::commands::free_address().to_string())
+                .replace("127.0.0.1:9090", &crate::commands::free_address().to_string());
+            std::fs::write(&file, text).unwrap();
+            let mut child = keygate(home.path())
+                .arg("run")
+                .stdout(std::fs::File::create(home.path().join("out")).unwrap())
+                .stderr(std::fs::File::create(home.path().join("err")).unwrap())
+                .spawn()
+                .unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while !said().contains("/readyz") && child.try_wait().unwrap().is_none() {
+                if Instant::now() > deadline {
+                    let _ = child.kill();
+                    panic!("{}", said());
+                }
+                std::thread::yield_now();
+            }
+            if child.try_wait().unwrap().is_none() {
+                return Self { home, child };
+            }
+            assert!(said().contains("cannot listen"), "{}", said());
         }
-        development
+        panic!("no free port");
     }
 
     /// What it said on stderr.
     fn said(&self) -> String {
         std::fs::read_to_string(self.home.path().join("err")).unwrap()
     }
-}
 
-impl Drop for Development {
-    fn drop(&mut self) {
+    fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-#[test]
-fn the_first_start_makes_a_folder_for_its_owner_alone_and_the_second_keeps_what_was_edited() {
-    let home = tempfile::tempdir().unwrap();
-    // Prepares the same folder as `run`, without the fixed ports.
-    run(home.path(), &["keys", "list"]).good();
-    let folder = Development::folder(home.path());
-    assert_eq!(mode(&folder), 0o700);
-    for (name, expected) in [
-        ("keygate.yaml", 0o600),
-        ("keys.yaml", 0o600),
-        ("dev-issuer.private.pem", 0o600),
-        ("dev-issuer.public.pem", 0o644),
-    ] {
-        assert_eq!(mode(&folder.join(name)), expected, "{name}");
+impl Drop for Development {
+    fn drop(&mut self) {
+        self.stop();
     }
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4);
-    let config = folder.join("keygate.yaml");
-    let edited = std::fs::read_to_string(&config).unwrap() + "# edited\n";
-    std::fs::write(&config, &edited).unwrap();
-    let key = std::fs::read(folder.join("dev-issuer.private.pem")).unwrap();
-    run(home.path(), &["keys", "create", "--name", "a", "--expires", "1d"]).good();
-    let development = Development::start(home);
-    let text = std::fs::read_to_string(&config).unwrap();
-    assert!(text.ends_with("# edited\n"), "{text}");
-    assert_eq!(std::fs::read(folder.join("dev-issuer.private.pem")).unwrap(), key);
+}
+
+const EMBEDDED: &str = include_str!("../../conf/embedded.yaml");
+
+#[test]
+fn a_port_that_is_taken_is_said_with_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = EMBEDDED.replace("127.0.0.1:8080", &address);
+    std::fs::write(folder.join("keygate.yaml"), config.replace(":9090", ":0")).unwrap();
+    let said = run(home.path(), &["run"]).refused(1);
     assert!(
-        run(development.home.path(), &["keys", "list"])
-            .good()
-            .contains("active")
+        said.contains(&address) && said.contains("keygate.yaml") && said.contains("choose another port"),
+        "{said}"
     );
-    // What is missing is made again, and nothing else is touched.
-    drop(development);
+}
+
+#[test]
+fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::folder(home.path());
+    let edited = format!("{EMBEDDED}# edited\n");
+    let mut development = Development::start(home, &edited);
+    let text = std::fs::read_to_string(folder.join("keygate.yaml")).unwrap();
+    assert!(text.ends_with("# edited\n"), "{text}");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        // The configuration is as this test wrote it.
+        let others = mode(&path) & 0o077;
+        assert!(others == 0 || path.ends_with("keygate.yaml"), "{}", path.display());
+    }
+    // What was made while it ran is there when it does not run, and when it runs again.
+    let create = ["keys", "create", "--name", "a", "--expires", "1d"];
+    let key = run(development.home.path(), &create).good();
+    let id = key.split('_').nth(2).unwrap().to_owned();
+    development.stop();
+    let listed = run(development.home.path(), &["keys", "list"]).good();
+    assert!(listed.contains(&id), "{listed}");
+}
+
+#[test]
+fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
+    let mut development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
+    let said = development.said();
+    let value = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {said}")).to_owned()
+    };
+    let (id, secret) = (value("client_id="), value("client_secret="));
+    assert!(id.starts_with("client_") && secret.starts_with("kgs_"), "{id}");
+    let home = development.home.path();
+    let get = |secret: &str| {
+        let mut command = keygate(home);
+        command.args(["token", "get", "--client-id", &id]);
+        command.env("KEYGATE_CLIENT_SECRET", secret).output().unwrap()
+    };
+    let token = get(&secret);
+    assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
+    let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
+    assert_eq!(claims["scope"], "admin:read admin:write");
+    assert!(!get("kgs_other").status.success());
+    // Not in the log, which is what follows the first lines.
+    assert_eq!(said.matches(&secret).count(), 1);
+
+    development.stop();
+    let home = std::mem::replace(&mut development.home, tempfile::tempdir().unwrap());
+    let config = std::fs::read_to_string(Development::folder(home.path()).join("keygate.yaml")).unwrap();
+    let again = Development::start(home, &config);
+    assert!(!again.said().contains("client_secret="), "{}", again.said());
+}
+
+fn claims_of(token: &str) -> Value {
+    assert_eq!((token.lines().count(), token.ends_with('\n')), (1, true));
+    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token.trim_end()).unwrap();
+    claims.claims
 }
 
 #[test]
 fn a_named_folder_is_used_and_no_other() {
     let home = tempfile::tempdir().unwrap();
     let named = home.path().join("some where");
+    std::fs::create_dir(&named).unwrap();
+    std::fs::write(named.join("keygate.yaml"), EMBEDDED).unwrap();
     let named = named.to_str().unwrap();
-    run(home.path(), &["keys", "--data-dir", named, "list"]).good();
-    assert!(Path::new(named).join("keygate.yaml").is_file());
+    run(home.path(), &["keys", "list", "--data-dir", named]).good();
+    assert!(Path::new(named).join("keygate.db").is_file());
     assert!(!Development::folder(home.path()).exists());
-    run(home.path(), &["token", "--data-dir", named]).good();
+}
+
+/// The set-up of a version that had an issuer and a keys file of its own, and no store.
+#[test]
+fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let pem = keygate::jose::sign::SigningKey::generate_es256().unwrap().public_pem();
+    std::fs::write(folder.join("dev-issuer.public.pem"), pem).unwrap();
+    std::fs::write(folder.join("keys.yaml"), "keys: []\n").unwrap();
+    let config = "listeners: [{ address: 127.0.0.1:8080 }]\nadmin: { address: 127.0.0.1:9090 }\n\
+                  issuers:\n  dev:\n    issuer: https://keygate.localhost\n    audiences: [https://api.keygate.localhost]\n    \
+                  algorithms: [ES256]\n    public_key_files: [dev-issuer.public.pem]\n\
+                  api_keys: { file: keys.yaml }\nupstreams: { echo: { builtin: echo } }\n\
+                  routes: [{ name: key, match: { path: \"/key/{*rest}\" }, accept: [api_key], upstream: echo }]\n";
+    let development = Development::start(home, config);
+    let said = development.said();
+    assert!(
+        said.contains("has no `store`") && said.contains("To begin anew: mv "),
+        "{said}"
+    );
+    assert!(!said.contains("clients create"), "{said}");
+    let create = ["keys", "create", "--name", "a", "--expires", "1d"];
+    assert!(run(development.home.path(), &create).good().starts_with("kg_live_"));
+    let get = ["token", "get", "--client-id", "client_a"];
+    assert!(
+        run(development.home.path(), &get)
+            .refused(1)
+            .contains("`token_endpoint` is not set")
+    );
 }
 
 #[test]
 fn the_printed_commands_do_what_their_comments_say() {
-    let home = tempfile::tempdir().unwrap();
-    run(home.path(), &["keys", "list"]).good();
-    let development = Development::start(home);
+    let development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
     let said = development.said();
     let commands: Vec<&str> = said.lines().filter(|line| line.starts_with("  ")).collect();
-    assert_eq!(commands.len(), 10, "{said}");
     let mut script = String::new();
     for command in &commands {
         script.push_str(&format!("echo '>>>'\n{command}\n"));
@@ -650,20 +699,36 @@ fn the_printed_commands_do_what_their_comments_say() {
         .unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     let sections: Vec<&str> = printed.split(">>>\n").skip(1).collect();
-    let expected = ["200", "401", "", "", "200", "", "200", "403", "400", ""];
-    assert_eq!(sections.len(), expected.len(), "{printed}");
-    for ((command, section), status) in commands.iter().zip(&sections).zip(expected) {
-        if !status.is_empty() {
+    assert_eq!(sections.len(), commands.len(), "{printed}");
+    let mut statuses = Vec::new();
+    for (command, section) in commands.iter().zip(&sections) {
+        if command.trim_start().starts_with("curl -i ") {
+            let told = command.rsplit("# ").next().unwrap();
+            let status = told.split(|it: char| !it.is_ascii_digit()).next().unwrap();
             assert!(
                 section.starts_with(&format!("HTTP/1.1 {status} ")),
-                "{command}\n{section}"
+                "the comment says what comes: {command}\n{section}"
             );
-            assert!(command.contains(status), "the comment says what comes: {command}");
+            statuses.push(status);
         }
     }
-    assert!(sections[4].contains("x-keygate-credential-id"), "{}", sections[4]);
-    let statuses: Vec<&str> = sections[9].lines().collect();
-    assert_eq!(statuses.len(), 7, "{statuses:?}");
-    assert!(statuses[0] == "200" && statuses.contains(&"429"), "{statuses:?}");
+    assert_eq!(statuses, ["200", "401", "200", "200", "403", "400", "401", "401"]);
+    let section = |word: &str| {
+        let place = commands.iter().position(|command| command.contains(word));
+        sections[place.unwrap_or_else(|| panic!("no {word} in {said}"))]
+    };
+    assert!(section("grant_type=client_credentials").contains("\"access_token\":"));
+    assert!(section("200, with identity headers").contains("x-keygate-client-id"));
+    let limited: Vec<&str> = section("for i in").lines().collect();
+    assert!(
+        limited.len() == 7 && limited[0] == "200" && limited.contains(&"429"),
+        "{limited:?}"
+    );
+    let audit = section("audit list");
+    for action in ["client.create", "client.delete"] {
+        assert!(audit.contains(action), "{audit}");
+    }
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert!(!complaints.contains("keygate: "), "{complaints}");
     assert!(!said.contains("panicked"));
 }

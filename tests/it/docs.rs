@@ -1,5 +1,6 @@
 //! Do README and CHANGELOG say what is so?
 
+use keygate::cli::introduction;
 use keygate::config;
 use keygate::proxy::respond::ROWS;
 use std::collections::BTreeSet;
@@ -44,7 +45,16 @@ fn every_command_in_the_readme_is_run_by_a_test() {
         .filter(|line| !line.is_empty())
         .collect();
     assert!(!commands.is_empty());
+    // Those are run as the program prints them.
+    let first_minutes = introduction::commands("keygate", "", "127.0.0.1:8080");
+    assert!(
+        README.contains(&format!("```sh\n{first_minutes}```")),
+        "{first_minutes}"
+    );
     for command in commands {
+        if first_minutes.lines().any(|line| line == command) {
+            continue;
+        }
         let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
         match words[..] {
             [script] if RUN_BY_TESTS_RUN.contains(&script) => {

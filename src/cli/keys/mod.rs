@@ -3,11 +3,11 @@
 
 pub mod file;
 
+use crate::cli::gate::Configured;
 use crate::cli::gate::Found;
 use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
 use crate::cli::gate::ListArgs;
-use crate::cli::gate::NoStore;
 use crate::cli::gate::OnceArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::secret_text;
@@ -80,9 +80,11 @@ pub enum Asked {
         /// How long the old one still counts: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
-        /// How long the new one is good for: `90d`, `6mo` or `never` [default: until the old one would have expired]
+        /// How long the new one is good for: `90d`, `6mo` or `never` [default: as long as the old one was made for]
         #[arg(long)]
         expires: Option<Expires>,
+        #[command(flatten)]
+        once: OnceArgs,
     },
     /// Take over a key of another system, by its digest
     #[command(after_help = IMPORT_HELP)]
@@ -161,6 +163,9 @@ pub struct ImportArgs {
     /// An address or range it may be used from; may be repeated
     #[arg(long = "address", value_parser = address)]
     pub addresses: Vec<IpNet>,
+    /// What it is for [default: live, or that of its subscription]
+    #[arg(long, value_enum)]
+    pub environment: Option<Environment>,
     /// The subscription it belongs to [default: that of the default organization]
     #[arg(long, value_name = "ID")]
     pub subscription: Option<SubscriptionId>,
@@ -206,6 +211,7 @@ fn address(text: &str) -> Result<IpNet, String> {
 pub fn keys(asked: &Keys, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     match Gate::find(&asked.gate, out, err)? {
         Found::Gate(mut gate) => in_store(&asked.command, &mut gate),
+        Found::NotRunning(found) => in_store(&asked.command, &mut Gate::on_store(&asked.gate, found)?),
         Found::NoStore(found) => in_file(&asked.command, found),
     }
 }
@@ -220,34 +226,28 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
                         .into(),
                 );
             }
-            let mut body = json!({
-                "name": args.name,
-                "expires": args.expires.to_string(),
-                "scopes": texts(&args.scopes),
-                "addresses": texts(&args.addresses),
-            });
-            if let Some(environment) = args.environment {
-                body["environment"] = environment.as_str().into();
-            }
-            if let Some(subscription) = &args.subscription {
-                body["subscription"] = subscription.as_str().into();
-            }
+            let mut body = json!({ "name": args.name, "expires": args.expires.to_string() });
+            with(
+                &mut body,
+                &args.scopes,
+                &args.addresses,
+                args.environment,
+                args.subscription.as_ref(),
+            );
             let made = gate.create(PATH, &body, &args.once)?;
             given(gate, &made)
         }
         Asked::Import(args) => {
             let digest = secret_text::from_file(&args.digest_file)?;
             let digest = String::from_utf8_lossy(digest.expose()).into_owned();
-            let mut body = json!({
-                "digest": digest,
-                "name": args.name,
-                "expires": args.expires.to_string(),
-                "scopes": texts(&args.scopes),
-                "addresses": texts(&args.addresses),
-            });
-            if let Some(subscription) = &args.subscription {
-                body["subscription"] = subscription.as_str().into();
-            }
+            let mut body = json!({ "digest": digest, "name": args.name, "expires": args.expires.to_string() });
+            with(
+                &mut body,
+                &args.scopes,
+                &args.addresses,
+                args.environment,
+                args.subscription.as_ref(),
+            );
             let made = gate.create(&format!("{PATH}/import"), &body, &args.once)?;
             let sentence = format!("API key {} is taken over, {}", called(&made), expiry(&made));
             gate.done(&made, &sentence, &format!("{}\n", said(&made["id"])))
@@ -271,7 +271,12 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             let revoked = gate.post(&format!("{PATH}/{}/revoke", args.id), None)?;
             gate.done(&revoked, &format!("API key {} is revoked", args.id), "")
         }
-        Asked::Regenerate { id, grace, expires } => {
+        Asked::Regenerate {
+            id,
+            grace,
+            expires,
+            once,
+        } => {
             let mut body = json!({});
             if let Some(grace) = grace {
                 body["grace"] = grace.as_str().into();
@@ -279,7 +284,7 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             if let Some(expires) = expires {
                 body["expires"] = expires.to_string().into();
             }
-            let made = gate.post(&format!("{PATH}/{id}/regenerate"), Some(&body))?;
+            let made = gate.create(&format!("{PATH}/{id}/regenerate"), &body, once)?;
             match grace {
                 Some(grace) => gate.tell(&format!("The old key {id} counts for {grace} more"))?,
                 None => gate.tell(&format!("The old key {id} is revoked"))?,
@@ -318,11 +323,29 @@ fn expiry(key: &Value) -> String {
     }
 }
 
-fn texts<T: ToString>(list: &[T]) -> Vec<String> {
-    list.iter().map(ToString::to_string).collect()
+/// Puts in what was said. What was not is left to the plan and the subscription.
+fn with(
+    body: &mut Value,
+    scopes: &[Scope],
+    addresses: &[IpNet],
+    environment: Option<Environment>,
+    subscription: Option<&SubscriptionId>,
+) {
+    if !scopes.is_empty() {
+        body["scopes"] = scopes.iter().map(Scope::as_str).collect();
+    }
+    if !addresses.is_empty() {
+        body["addresses"] = addresses.iter().map(ToString::to_string).collect();
+    }
+    if let Some(environment) = environment {
+        body["environment"] = environment.as_str().into();
+    }
+    if let Some(subscription) = subscription {
+        body["subscription"] = subscription.as_str().into();
+    }
 }
 
-fn in_file(asked: &Asked, found: NoStore<'_>) -> Result<(), Box<dyn Error>> {
+fn in_file(asked: &Asked, found: Configured<'_>) -> Result<(), Box<dyn Error>> {
     let (config, path) = (&found.config, found.path.display());
     let Some(file) = &config.api_keys.file else {
         return Err(

@@ -1,0 +1,80 @@
+//! What does a newcomer read and paste?
+
+use crate::control::registry::FirstAdministrator;
+use std::path::Path;
+
+/// The first five minutes, a command to a line; what comes of it behind `#`. README has the same.
+const COMMANDS: &str = r#"curl -i http://{at}/public/hello             # 200: anyone may
+curl -i http://{at}/orders/7                 # 401: no credential
+
+eval "$({keygate} clients create --name demo --scope orders:read{place})"   # sets client_id and client_secret, shown this once
+curl -s -u "$client_id:$client_secret" -d grant_type=client_credentials http://{at}/oauth/token   # a token, as any OAuth client gets it
+TOKEN=$(KEYGATE_CLIENT_SECRET="$client_secret" {keygate} token get --client-id "$client_id"{place})   # the same
+curl -i -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 200, with identity headers at the echo
+
+KEY=$({keygate} keys create --name demo --expires 30d{place})
+curl -i -H "x-api-key: $KEY" http://{at}/key/hello   # 200
+curl -i -H "x-api-key: $KEY" http://{at}/orders/7    # 403: this key does not have the scope orders:read
+curl -i -H "x-api-key: $KEY" -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 400: two credentials
+for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{http_code}\n' -H "x-api-key: $KEY" http://{at}/key/hello; done   # then 429
+
+{keygate} keys revoke "$(echo "$KEY" | cut -d_ -f3)"{place}   # from this instant
+curl -i -H "x-api-key: $KEY" http://{at}/key/hello   # 401: revoked
+{keygate} clients delete "$client_id" --revoke-tokens{place}
+curl -i -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 401: revoked
+{keygate} audit list{place}   # who did all this
+"#;
+
+/// The commands, for a gate that listens at `at`; `place` says which set-up, where it is not the usual one.
+pub fn commands(keygate: &str, place: &str, at: &str) -> String {
+    COMMANDS
+        .replace("{keygate}", keygate)
+        .replace("{place}", place)
+        .replace("{at}", at)
+}
+
+/// Who administers the gate, said once.
+pub fn first_administrator(administrator: &FirstAdministrator) -> String {
+    format!(
+        "The first administrator, a client with the scopes admin:read and admin:write. This is the only time its secret is \
+         shown:\nclient_id={}\nclient_secret={}\n",
+        administrator.client_id,
+        administrator.client_secret.expose(),
+    )
+}
+
+/// A path as a word of a shell's command.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if plain {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_whatever_is_in_it() {
+        for (path, word) in [
+            ("/a/b-c.d", "/a/b-c.d"),
+            ("/a b", "'/a b'"),
+            ("/a'b", "'/a'\\''b'"),
+            ("/$(rm)", "'/$(rm)'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let text = commands("keygate", " --data-dir x", "127.0.0.1:8080").replace("%{http_code}", "");
+        assert!(!text.contains('{') && !text.contains('}'), "{text}");
+    }
+}
