@@ -22,6 +22,7 @@ mod panics;
 mod faults;
 mod operate;
 mod cli;
+mod commands;
 mod answers;
 mod include;
 mod diff;

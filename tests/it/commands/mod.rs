@@ -1,0 +1,304 @@
+//! The commands that make, show and end credentials, through the real program: over the socket of a gate that runs, over
+//! its admin listener, and on the store where none does.
+
+mod nouns;
+mod refusals;
+mod tokens;
+
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Instant;
+
+const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
+
+/// How the commands of a test reach what they work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Socket,
+    Listener,
+    /// No gate runs.
+    Store,
+}
+
+/// A configuration in a folder of its own, a gate on it if one is asked for, and everything that commands said.
+struct World {
+    way: Way,
+    folder: tempfile::TempDir,
+    gate: Option<Gate>,
+    said: RefCell<Vec<Ran>>,
+}
+
+/// A gate that runs. Killed when dropped.
+struct Gate {
+    child: Child,
+    data: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// What a command did.
+#[derive(Clone, Debug)]
+struct Ran {
+    args: Vec<String>,
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody has. Somebody else may take it before it is used, so whoever uses it tries again.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn configuration(data: SocketAddr, admin: SocketAddr) -> String {
+    GatewayBuilder::new()
+        .admin(&format!("token: {ADMIN_TOKEN}"))
+        .top("store: { path: keygate.db }")
+        .top(&format!("token_endpoint: {{ issuer: 'http://{data}' }}"))
+        .top(
+            "plans:\n  gold: { credentials: api_key, scopes: [\"orders:read\"], payment: required }\n  \
+             free: { credentials: [api_key, client_secret], approval: automatic }",
+        )
+        .upstream_with("echo", "builtin: echo")
+        .route(
+            "key",
+            "match: { path: \"/key/{*rest}\" }\naccept: [api_key]\nupstream: echo",
+        )
+        .route(
+            "orders",
+            "match: { path: \"/orders/{*rest}\" }\naccept: [jwt, api_key]\nissuers: [keygate]\n\
+             scopes: { all: [\"orders:read\"] }\nupstream: echo",
+        )
+        .yaml()
+        .replacen("127.0.0.1:0", &data.to_string(), 1)
+        .replacen("127.0.0.1:0", &admin.to_string(), 1)
+}
+
+impl World {
+    #[track_caller]
+    fn new(way: Way) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // A free port may be taken before it is used.
+        for _ in 0..5 {
+            let (data, admin) = (free_address(), free_address());
+            std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
+            let gate = match way {
+                Way::Store => None,
+                Way::Socket | Way::Listener => match Gate::start(folder.path(), data, admin) {
+                    Some(gate) => Some(gate),
+                    None => continue,
+                },
+            };
+            return Self {
+                way,
+                folder,
+                gate,
+                said: RefCell::default(),
+            };
+        }
+        panic!("no free port");
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn data(&self) -> SocketAddr {
+        self.gate.as_ref().expect("a gate runs").data
+    }
+
+    fn admin(&self) -> String {
+        format!("http://{}", self.gate.as_ref().expect("a gate runs").admin)
+    }
+
+    /// The program in the folder, with nothing of ours in its environment.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(crate::support::program());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .args(args);
+        command
+    }
+
+    /// Runs a command that asks the gate, or the store.
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> Ran {
+        let admin;
+        let way: &[&str] = match self.way {
+            Way::Socket | Way::Store => &["--config", "keygate.yaml"],
+            Way::Listener => {
+                admin = self.admin();
+                &["--admin", &admin]
+            }
+        };
+        let args = [args, way].concat();
+        let mut command = self.command(&args);
+        if self.way == Way::Listener {
+            command.env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN);
+        }
+        self.ran(command, &args)
+    }
+
+    #[track_caller]
+    fn ran(&self, mut command: Command, args: &[&str]) -> Ran {
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        let ran = Ran {
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        };
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.contains("panicked") && !text.contains(ADMIN_TOKEN), "{ran:?}");
+        }
+        self.said.borrow_mut().push(ran.clone());
+        ran
+    }
+
+    /// Stdout of a command that did what it was asked.
+    #[track_caller]
+    fn good(&self, args: &[&str]) -> String {
+        self.run(args).good().stdout
+    }
+
+    /// The answer, as JSON.
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        let stdout = self.good(&[args, &["--output", "json"]].concat());
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    }
+
+    /// Each of `secrets` was said once, on stdout, and is in no file of the folder but those that `kept` names.
+    #[track_caller]
+    fn was_said_once(&self, secrets: &[&str], kept: &[&str]) {
+        assert!(!secrets.is_empty());
+        let files = files_below(self.folder.path());
+        for secret in secrets {
+            assert!(secret.len() > 16, "{secret}");
+            let said = self.said.borrow();
+            let times: usize = said.iter().map(|ran| ran.stdout.matches(secret).count()).sum();
+            assert_eq!(times, 1, "{secret}");
+            for ran in said.iter() {
+                assert!(!ran.stderr.contains(secret), "{ran:?}");
+                assert!(!ran.args.iter().any(|arg| arg.contains(secret)), "{ran:?}");
+            }
+            for file in &files {
+                let may = kept.iter().any(|name| file.ends_with(name));
+                let bytes = std::fs::read(file).unwrap_or_default();
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(may || !found, "{secret} in {}", file.display());
+            }
+        }
+    }
+
+    #[track_caller]
+    fn call(&self, path: &str, header: &str) -> Response {
+        call(self.data(), path, header)
+    }
+
+    /// What the gate answers to a key, where one runs.
+    #[track_caller]
+    fn check_key(&self, key: &str, status: u16) {
+        if self.gate.is_some() {
+            let answer = self.call("/key/hello", &format!("x-api-key: {key}"));
+            assert_eq!(answer.status, status, "{}", answer.text());
+        }
+    }
+}
+
+#[track_caller]
+fn call(at: SocketAddr, path: &str, header: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n{header}\r\nConnection: close\r\n\r\n");
+    RawClient::connect(at).exchange(request)
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files
+}
+
+impl Gate {
+    /// `None` when an address is taken.
+    #[track_caller]
+    fn start(folder: &Path, data: SocketAddr, admin: SocketAddr) -> Option<Self> {
+        let log = |name: &str| {
+            let file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(folder.join(name));
+            file.unwrap()
+        };
+        let child = Command::new(crate::support::program())
+            .args(["run", "--config", "keygate.yaml"])
+            .env_clear()
+            .env("HOME", folder)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log("gate.out"))
+            .stderr(log("gate.err"))
+            .spawn()
+            .unwrap();
+        let mut gate = Self { child, data, admin };
+        let deadline = Instant::now() + PATIENCE;
+        let said = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
+        loop {
+            if gate.child.try_wait().unwrap().is_some() {
+                assert!(said().contains("cannot listen"), "{}", said());
+                return None;
+            }
+            // The socket is bound before either listener answers.
+            if std::net::TcpStream::connect(admin).is_ok() && crate::support::get(admin, "/readyz").status == 200 {
+                return Some(gate);
+            }
+            assert!(Instant::now() < deadline, "{}", said());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn good(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// Its stderr, when it refused: said why, and nothing on stdout.
+    #[track_caller]
+    fn refused(self, code: i32) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
+        assert!(!self.stderr.is_empty());
+        self.stderr
+    }
+}

@@ -1,0 +1,474 @@
+//! Every command does what it says, whichever way it reaches what it works on.
+
+use super::Way;
+use super::World;
+use keygate::jose::sign::SigningKey;
+use serde_json::Value;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn every_command_works_over_the_socket_of_a_gate_that_runs() {
+    everything(&World::new(Way::Socket));
+}
+
+#[test]
+fn every_command_works_over_the_admin_listener() {
+    everything(&World::new(Way::Listener));
+}
+
+#[test]
+fn every_command_works_on_the_store_where_no_gate_runs() {
+    everything(&World::new(Way::Store));
+}
+
+fn everything(world: &World) {
+    organizations(world);
+    plans(world);
+    subscriptions(world);
+    let mut secrets = keys(world);
+    secrets.extend(clients(world));
+    secrets.extend(client_keys(world));
+    signing_keys(world);
+    audit(world);
+    backup(world);
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    world.was_said_once(&secrets, &["client.pem"]);
+}
+
+/// The cells of the line of a table that has `word`.
+#[track_caller]
+fn line(table: &str, word: &str) -> Vec<String> {
+    let found = table
+        .lines()
+        .find(|line| line.split("  ").any(|cell| cell.trim() == word));
+    let found = found.unwrap_or_else(|| panic!("no {word} in\n{table}"));
+    let cells = found.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    cells.map(str::to_owned).collect()
+}
+
+fn organizations(world: &World) {
+    assert_eq!(world.good(&["orgs", "create", "acme", "--name", "Acme Ltd"]), "acme\n");
+    let table = world.good(&["orgs", "list"]);
+    assert_eq!(line(&table, "acme")[..2], ["acme", "Acme Ltd"]);
+    line(&table, "default");
+    assert!(
+        world
+            .good(&["orgs", "show", "acme"])
+            .contains("name                 Acme Ltd\n")
+    );
+    assert_eq!(world.json(&["orgs", "show", "acme"])["name"], "Acme Ltd");
+    let page = world.json(&["orgs", "list", "--limit", "1"]);
+    assert_eq!(
+        (page["items"].as_array().unwrap().len(), &page["next"]),
+        (1, &json!("acme"))
+    );
+    let page = world.json(&["orgs", "list", "--after", "acme"]);
+    assert!(
+        page["items"].as_array().unwrap().len() >= 2 && page["next"].is_null(),
+        "{page}"
+    );
+    let again = world.run(&["orgs", "create", "acme", "--name", "x"]).refused(1);
+    assert!(again.contains("409"), "{again}");
+    let none = world.run(&["orgs", "show", "none"]).refused(1);
+    assert!(none.contains("404"), "{none}");
+}
+
+fn plans(world: &World) {
+    let table = world.good(&["plans", "list"]);
+    assert_eq!(line(&table, "gold")[..3], ["gold", "api_key", "orders:read"]);
+    let plans = world.json(&["plans", "list"]);
+    let names: Vec<&Value> = plans["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plan| &plan["name"])
+        .collect();
+    assert!(
+        names.contains(&&json!("default")) && names.contains(&&json!("free")),
+        "{names:?}"
+    );
+}
+
+fn subscriptions(world: &World) {
+    let create = |plan: &str| {
+        let args = ["subscriptions", "create", "--organization", "acme", "--plan", plan];
+        world.good(&args).trim_end().to_owned()
+    };
+    let id = create("gold");
+    let state = || world.json(&["subscriptions", "show", &id])["state"].clone();
+    assert_eq!(state(), "pending");
+    let key = |environment: &str| {
+        world.run(&[
+            "keys",
+            "create",
+            "--name",
+            "gold",
+            "--expires",
+            "1d",
+            "--subscription",
+            &id,
+            "--environment",
+            environment,
+        ])
+    };
+    let refused = key("live").refused(1);
+    assert!(refused.contains("(409 ") && refused.contains("approve"), "{refused}");
+    world.good(&["subscriptions", "approve", &id]);
+    assert_eq!(state(), "active");
+    assert!(key("live").refused(1).contains("409"), "it is not paid for");
+    assert!(key("sandbox").good().stdout.starts_with("kg_test_"));
+    world.good(&["subscriptions", "pay", &id]);
+    assert_eq!(world.json(&["subscriptions", "show", &id])["paid"], true);
+    let live = key("live").good().stdout.trim_end().to_owned();
+    assert!(live.starts_with("kg_live_"), "{live}");
+    world.check_key(&live, 200);
+    world.good(&["subscriptions", "pay", &id, "--unpaid"]);
+    world.check_key(&live, 403);
+    world.good(&["subscriptions", "pay", &id]);
+    world.good(&["subscriptions", "change-plan", &id, "--plan", "free"]);
+    let table = world.good(&["subscriptions", "list", "--organization", "acme"]);
+    assert_eq!(line(&table, &id)[..3], [&id, "acme", "free"]);
+
+    let ran = world.run(&["subscriptions", "cancel", &id]).good();
+    assert!(ran.stderr.contains("cancelled") && ran.stdout.is_empty(), "{ran:?}");
+    world.check_key(&live, 401);
+    let keys = world.json(&["keys", "list", "--subscription", &id]);
+    let states: Vec<&Value> = keys["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["state"])
+        .collect();
+    assert_eq!(states, [&json!("revoked"), &json!("revoked")]);
+    assert!(world.run(&["subscriptions", "cancel", &id]).refused(1).contains("409"));
+
+    let other = create("gold");
+    world.good(&["subscriptions", "fail", &other]);
+    let unknown = ["subscriptions", "create", "--organization", "acme", "--plan", "none"];
+    world.run(&unknown).refused(1);
+}
+
+/// What comes of `args` in table form: stdout's lines, and stderr.
+#[track_caller]
+fn made(world: &World, args: &[&str]) -> (Vec<String>, String) {
+    let ran = world.run(args).good();
+    (ran.stdout.lines().map(str::to_owned).collect(), ran.stderr)
+}
+
+fn keys(world: &World) -> Vec<String> {
+    let create = [
+        "keys",
+        "create",
+        "--name",
+        "ci",
+        "--expires",
+        "90d",
+        "--scope",
+        "orders:read",
+    ];
+    let (lines, stderr) = made(world, &create);
+    let [key] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    let id = key.split('_').nth(2).unwrap().to_owned();
+    assert!(stderr.contains(&id) && stderr.contains("expires 20"), "{stderr}");
+    let says = "The gate is not running";
+    assert_eq!(stderr.contains(says), world.way == Way::Store, "{stderr}");
+    world.check_key(key, 200);
+    let shown = world.json(&["keys", "show", &id]);
+    assert_eq!(
+        (&shown["state"], &shown["scopes"]),
+        (&json!("active"), &json!(["orders:read"]))
+    );
+    let table = world.good(&["keys", "list"]);
+    assert!(line(&table, &id).contains(&"active".to_owned()), "{table}");
+
+    // A second one beside it, and one in its place.
+    let whole = world.json(&[
+        "keys",
+        "create",
+        "--name",
+        "second",
+        "--expires",
+        "never",
+        "--environment",
+        "sandbox",
+    ]);
+    let second = whole["key"].as_str().unwrap().to_owned();
+    assert!(
+        whole["expires_at"].is_null() && second.starts_with("kg_test_"),
+        "{}",
+        whole["id"]
+    );
+    let regenerate = ["keys", "regenerate", &id, "--grace", "1h", "--expires", "6mo"];
+    let (lines, stderr) = made(world, &regenerate);
+    let third = lines[0].clone();
+    assert!(stderr.contains("1h more"), "{stderr}");
+    for key in [key, &second, &third] {
+        world.check_key(key, 200);
+    }
+    let id_of = |key: &str| key.split('_').nth(2).unwrap().to_owned();
+    let (lines, stderr) = made(world, &["keys", "regenerate", &id_of(&third)]);
+    let fourth = lines[0].clone();
+    assert!(stderr.contains("is revoked"), "{stderr}");
+    world.check_key(&third, 401);
+    world.check_key(&fourth, 200);
+
+    let ran = world.run(&["keys", "revoke", &id_of(&fourth)]).good();
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("is revoked"), "{ran:?}");
+    world.check_key(&fourth, 401);
+    assert!(
+        world
+            .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA"])
+            .refused(1)
+            .contains("404")
+    );
+    let long = [
+        "keys",
+        "create",
+        "--name",
+        "x",
+        "--expires",
+        "23mo",
+        "--address",
+        "10.0.0.0/8",
+    ];
+    let (lines, _) = made(world, &long);
+    world.check_key(&lines[0], 401);
+
+    // One of another system, by its digest.
+    let old = "sk_old_0123456789abcdefghij";
+    let digest = keygate::model::api_key::KeyDigest::sha256(old).to_hex();
+    std::fs::write(world.file("digest"), format!("{digest}\n")).unwrap();
+    let import = [
+        "keys",
+        "import",
+        "--digest-file",
+        "digest",
+        "--name",
+        "old",
+        "--expires",
+        "30d",
+    ];
+    let (lines, _) = made(world, &import);
+    world.check_key(old, 200);
+    world.good(&["keys", "revoke", &lines[0]]);
+    world.check_key(old, 401);
+
+    // The same create again makes nothing twice, and shows nothing again.
+    let once = [
+        "keys",
+        "create",
+        "--name",
+        "once",
+        "--expires",
+        "1d",
+        "--idempotency-key",
+        "k1",
+    ];
+    let (lines, _) = made(world, &once);
+    let (again, stderr) = made(world, &once);
+    assert!(again.is_empty() && stderr.contains("made before"), "{again:?} {stderr}");
+    vec![key.clone(), second, third, fourth, lines[0].clone()]
+        .into_iter()
+        // The part of it that is secret.
+        .map(|key| key[25..].to_owned())
+        .collect()
+}
+
+/// The values of `client_id=…` and `client_secret=…`.
+#[track_caller]
+fn id_and_secret(lines: &[String]) -> (String, String) {
+    let [id, secret] = lines else {
+        panic!("{} lines", lines.len());
+    };
+    let value = |line: &str, name: &str| line.strip_prefix(name).expect("its name").to_owned();
+    (value(id, "client_id="), value(secret, "client_secret="))
+}
+
+fn clients(world: &World) -> Vec<String> {
+    let create = [
+        "clients",
+        "create",
+        "--name",
+        "demo",
+        "--scope",
+        "orders:read",
+        "--token-ttl",
+        "5m",
+    ];
+    let (lines, stderr) = made(world, &create);
+    let (id, first) = id_and_secret(&lines);
+    assert!(stderr.contains("only time"), "{stderr}");
+    let client = world.json(&["clients", "show", &id]);
+    assert_eq!((&client["name"], &client["token_ttl"]), (&json!("demo"), &json!("5m")));
+    let table = world.good(&["clients", "list"]);
+    assert!(line(&table, &id).contains(&"client_secret".to_owned()), "{table}");
+
+    let update = [
+        "clients",
+        "update",
+        &id,
+        "--name",
+        "other",
+        "--token-format",
+        "opaque",
+        "--no-scopes",
+    ];
+    world.good(&update);
+    let client = world.json(&["clients", "show", &id]);
+    assert_eq!((&client["name"], &client["scopes"]), (&json!("other"), &json!([])));
+    assert!(world.run(&["clients", "update", &id]).refused(2).contains("--name"));
+
+    let (lines, stderr) = made(world, &["clients", "rotate-secret", &id, "--grace", "10m"]);
+    let (same, second) = id_and_secret(&lines);
+    assert!(same == id && stderr.contains("10m more"), "{stderr}");
+    let (lines, _) = made(world, &["clients", "regenerate", &id, "--revoke-tokens"]);
+    let (new, third) = id_and_secret(&lines);
+    assert_ne!(new, id);
+    assert_eq!(world.json(&["clients", "show", &id])["state"], "deleted");
+
+    world.good(&["clients", "disable", &new]);
+    assert_eq!(world.json(&["clients", "show", &new])["state"], "disabled");
+    world.good(&["clients", "enable", &new]);
+    assert_eq!(world.json(&["clients", "show", &new])["state"], "active");
+    world.good(&["clients", "revoke-tokens", &new]);
+    assert!(world.json(&["clients", "show", &new])["tokens_not_before"].is_string());
+    world.good(&["clients", "delete", &new]);
+    assert_eq!(world.json(&["clients", "show", &new])["state"], "deleted");
+    assert!(
+        world
+            .run(&["clients", "rotate-secret", &new])
+            .refused(1)
+            .contains("409")
+    );
+    vec![first, second, third]
+}
+
+fn client_keys(world: &World) -> Vec<String> {
+    let create = [
+        "clients",
+        "create",
+        "--name",
+        "keys",
+        "--authentication",
+        "private_key_jwt",
+    ];
+    let (lines, _) = made(world, &create);
+    let id = lines[0].strip_prefix("client_id=").unwrap().to_owned();
+    assert_eq!(lines.len(), 1);
+
+    let own = SigningKey::generate_es256().unwrap();
+    std::fs::write(world.file("own.public.pem"), own.public_pem()).unwrap();
+    let ran = world
+        .run(&["clients", "add-key", &id, "--public-key", "own.public.pem"])
+        .good();
+    assert!(ran.stdout.is_empty() && ran.stderr.contains(own.kid()), "{ran:?}");
+
+    // The private one goes nowhere, and whoever names it is told.
+    std::fs::write(world.file("own.pem"), own.to_pkcs8_pem().unwrap().expose()).unwrap();
+    let private = ["clients", "add-key", &id, "--public-key", "own.pem"];
+    assert!(world.run(&private).refused(1).contains("private key"));
+    std::fs::remove_file(world.file("own.pem")).unwrap();
+
+    let generate = ["clients", "add-key", &id, "--generate", "ES256"];
+    let (lines, stderr) = made(world, &generate);
+    assert_eq!(lines[0], "-----BEGIN PRIVATE KEY-----");
+    assert!(stderr.contains("only time"), "{stderr}");
+    let printed = lines[1].clone();
+
+    let to_file = [&generate[..], &["--out", "client.pem"]].concat();
+    let ran = world.run(&to_file).good();
+    assert!(ran.stdout.is_empty(), "{ran:?}");
+    let file = world.file("client.pem");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let pem = std::fs::read_to_string(&file).unwrap();
+    let pair = keygate::runtime::token_client::private_key(&pem, None).unwrap();
+    assert!(ran.stderr.contains(pair.kid()), "{}", ran.stderr);
+    // Never over another file, and then nothing is made either.
+    assert!(world.run(&to_file).refused(1).contains("client.pem"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
+
+    let keys = world.json(&["clients", "keys", &id]);
+    assert_eq!(keys["items"].as_array().unwrap().len(), 3, "{keys}");
+    let table = world.good(&["clients", "keys", &id]);
+    line(&table, own.kid());
+    world.good(&["clients", "remove-key", &id, pair.kid()]);
+    let again = world.run(&["clients", "remove-key", &id, pair.kid()]).refused(1);
+    assert!(again.contains("40"), "{again}");
+    // Where a refusal comes, no file is left behind.
+    world
+        .run(&[
+            "clients",
+            "add-key",
+            "client_none",
+            "--generate",
+            "ES256",
+            "--out",
+            "none.pem",
+        ])
+        .refused(1);
+    assert!(!world.file("none.pem").exists());
+
+    let by_url = [
+        "clients",
+        "create",
+        "--name",
+        "url",
+        "--jwks-url",
+        "https://client.invalid/jwks.json",
+    ];
+    let (lines, _) = made(world, &by_url);
+    let id = lines[0].strip_prefix("client_id=").unwrap().to_owned();
+    let ran = world.run(&["clients", "validate-jwks", &id]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    vec![printed]
+}
+
+fn signing_keys(world: &World) {
+    let states = |keys: &Value| -> Vec<Value> {
+        let items = keys["items"].as_array().unwrap();
+        items.iter().map(|key| key["state"].clone()).collect()
+    };
+    assert_eq!(states(&world.json(&["signing-keys", "list"])), ["active"]);
+    let table = world.good(&["signing-keys", "list"]);
+    assert_eq!(line(&table, "active")[1], "ES256");
+    world.good(&["signing-keys", "rotate"]);
+    assert_eq!(states(&world.json(&["signing-keys", "list"])), ["active", "next"]);
+}
+
+fn audit(world: &World) {
+    let actor = match world.way {
+        Way::Socket | Way::Store => "local",
+        Way::Listener => "admin.token",
+    };
+    let table = world.good(&["audit", "list", "--action", "organization.create"]);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(line(&table, "acme").contains(&actor.to_owned()), "{table}");
+    let events = world.json(&["audit", "list", "--actor", actor, "--limit", "3"]);
+    let first = events["items"].as_array().unwrap();
+    let next = events["next"].as_str().unwrap();
+    assert_eq!(first.len(), 3);
+    let more = world.json(&["audit", "list", "--after", next, "--limit", "1"]);
+    assert!(
+        more["items"][0]["sequence"].as_u64() < first[2]["sequence"].as_u64(),
+        "{more}"
+    );
+    let chain = world.json(&["audit", "verify"]);
+    assert_eq!(chain["state"], "whole");
+    assert!(
+        world
+            .good(&["audit", "verify"])
+            .starts_with("state                whole\n")
+    );
+    let none = world.good(&["audit", "list", "--since", "2999-01-01T00:00:00Z"]);
+    assert_eq!(none.lines().count(), 1, "{none}");
+}
+
+fn backup(world: &World) {
+    let ran = world.run(&["backup", "copy.db"]).good();
+    assert!(ran.stderr.contains("copy.db"), "{ran:?}");
+    assert!(std::fs::metadata(world.file("copy.db")).unwrap().len() > 0);
+    world.run(&["backup", "copy.db"]).refused(1);
+}

@@ -1,0 +1,229 @@
+//! Which exit code, and what is said, when a command does not do what it was asked.
+
+use super::ADMIN_TOKEN;
+use super::Way;
+use super::World;
+use super::free_address;
+
+const LIST: [&str; 2] = ["clients", "list"];
+
+#[test]
+fn what_is_not_understood_is_2_and_asks_nobody() {
+    let world = World::new(Way::Store);
+    for args in [
+        &["keys", "create", "--name", "ci"][..],
+        &["keys", "create", "--expires", "90d"],
+        &["keys", "create", "--name", "ci", "--expires", "soon"],
+        &["keys", "create", "--name", "ci", "--expires", "731d"],
+        &[
+            "keys",
+            "create",
+            "--name",
+            "ci",
+            "--expires",
+            "90d",
+            "--environment",
+            "prod",
+        ],
+        &["keys", "revoke", "short"],
+        &["keys", "revoke", "../../../clients"],
+        &["clients", "create"],
+        &["clients", "create", "--name", "a", "--token-ttl", "2h"],
+        &["clients", "create", "--name", "a", "--authentication", "none"],
+        &["clients", "show", "a/b"],
+        &["clients", "add-key", "client_a"],
+        &["clients", "add-key", "client_a", "--generate", "HS256"],
+        &[
+            "clients",
+            "add-key",
+            "client_a",
+            "--generate",
+            "ES256",
+            "--public-key",
+            "a.pem",
+        ],
+        &[
+            "clients",
+            "add-key",
+            "client_a",
+            "--public-key",
+            "a.pem",
+            "--out",
+            "b.pem",
+        ],
+        &["clients", "remove-key", "client_a", "../secret"],
+        &["orgs", "create", "Not A Name", "--name", "x"],
+        &["orgs", "create", "a"],
+        &["subscriptions", "create", "--organization", "a"],
+        &["subscriptions", "change-plan", "sub_a"],
+        &["keys", "list", "--limit", "0"],
+        &["audit"],
+        &["backup"],
+    ] {
+        let said = world.run(args).refused(2);
+        assert!(
+            said.starts_with("error: ") && said.contains("--help"),
+            "{args:?}: {said}"
+        );
+    }
+    for args in [
+        // Never on the command line.
+        &["clients", "list", "--token", "t"][..],
+        &["token", "get", "--client-secret", "s"],
+        &[
+            "clients",
+            "list",
+            "--admin",
+            "http://127.0.0.1:1",
+            "--config",
+            "keygate.yaml",
+        ],
+        &["clients", "list", "--admin", "http://127.0.0.1:1", "--socket", "s"],
+        &["token", "get", "--secret-file", "s", "--key", "k"],
+    ] {
+        world.ran(world.command(args), args).refused(2);
+    }
+    assert!(!world.file("keygate.db").exists(), "nobody was asked");
+}
+
+#[test]
+fn a_refusal_is_1_with_title_detail_and_place() {
+    let world = World::new(Way::Socket);
+    let long = "n".repeat(201);
+    let said = world
+        .run(&["clients", "create", "--name", &long, "--description", &long])
+        .refused(1);
+    let mut lines = said.lines();
+    let first = lines.next().unwrap();
+    assert!(first.starts_with("keygate: ") && first.contains("(422 "), "{said}");
+    assert!(lines.any(|line| line.starts_with("  /name: ")), "{said}");
+    let said = world
+        .run(&["clients", "show", "client_none", "--output", "json"])
+        .refused(1);
+    assert!(said.contains("404"), "{said}");
+}
+
+#[test]
+fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
+    let world = World::new(Way::Listener);
+    let base = world.admin();
+    let with = |token: Option<&str>, args: &[&str]| {
+        let args = [&LIST[..], args].concat();
+        let mut command = world.command(&args);
+        if let Some(token) = token {
+            command.env("KEYGATE_ADMIN_TOKEN", token);
+        }
+        world.ran(command, &args)
+    };
+    let wrong = "w".repeat(40);
+    assert!(
+        with(Some(&wrong), &["--admin", &base])
+            .refused(1)
+            .contains("refuses the token")
+    );
+    assert!(
+        with(None, &["--admin", &base])
+            .refused(1)
+            .contains("KEYGATE_ADMIN_TOKEN")
+    );
+    std::fs::write(world.file("token"), format!("{ADMIN_TOKEN}\n")).unwrap();
+    with(None, &["--admin", &base, "--token-file", "token"]).good();
+    let empty = with(None, &["--admin", &base, "--token-file", "/dev/null"]).refused(1);
+    assert!(empty.contains("empty"), "{empty}");
+
+    let nobody = format!("http://{}", free_address());
+    assert!(
+        with(Some(&wrong), &["--admin", &nobody])
+            .refused(4)
+            .contains("nothing answers")
+    );
+    let data = format!("http://{}", world.data());
+    with(Some(&wrong), &["--admin", &data]).refused(1);
+    let said = with(None, &["--socket", "keygate.db.nothing"]).refused(4);
+    assert!(said.contains("keygate.db.nothing"), "{said}");
+    with(None, &["--socket", "keygate.db.sock"]).good();
+}
+
+#[test]
+fn a_store_that_a_gate_has_is_not_opened_beside_it() {
+    let world = World::new(Way::Socket);
+    let key = world.good(&["keys", "create", "--name", "a", "--expires", "1d"]);
+    std::fs::remove_file(world.file("keygate.db.sock")).unwrap();
+    let said = world.run(&LIST).refused(4);
+    assert!(said.contains("keygate.db") && said.contains("in use"), "{said}");
+    world.check_key(key.trim_end(), 200);
+}
+
+#[test]
+fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
+    let world = World::new(Way::Store);
+    let write = |more: &str| {
+        let yaml = format!(
+            "listeners: [{{ address: '127.0.0.1:0' }}]\n{more}upstreams: {{ echo: {{ builtin: echo }} }}\n\
+             routes: [{{ name: a, match: {{ path: /a }}, public: true, upstream: echo }}]\n"
+        );
+        std::fs::write(world.file("keygate.yaml"), yaml).unwrap();
+    };
+    write("");
+    let create = ["keys", "create", "--name", "ci", "--expires", "90d"];
+    let said = world.run(&create).refused(1);
+    assert!(said.contains("`store`") && said.contains("`api_keys.file`"), "{said}");
+    let said = world.run(&LIST).refused(1);
+    assert!(said.contains("`store` is not set"), "{said}");
+    std::fs::write(world.file("keys.yaml"), "keys: []\n").unwrap();
+    write("api_keys: { file: keys.yaml }\n");
+    let key = world.good(&create);
+    let id = key.split('_').nth(2).unwrap();
+    assert!(world.good(&["keys", "list"]).contains(id));
+    for args in [
+        &["keys", "show", id][..],
+        &["keys", "regenerate", id],
+        &[
+            "keys",
+            "create",
+            "--name",
+            "ci",
+            "--expires",
+            "90d",
+            "--subscription",
+            "sub_a",
+        ],
+        &LIST,
+    ] {
+        assert!(world.run(args).refused(1).contains("`store` is not set"), "{args:?}");
+    }
+    let file_only = [
+        "keys",
+        "create",
+        "--name",
+        "a",
+        "--expires",
+        "1d",
+        "--organization",
+        "acme",
+    ];
+    world.good(&file_only);
+    let world = World::new(Way::Store);
+    assert!(world.run(&file_only).refused(1).contains("--subscription"));
+}
+
+#[test]
+fn before_the_first_start_there_is_no_development_set_up_and_asking_makes_none() {
+    let home = tempfile::tempdir().unwrap();
+    for args in [
+        &LIST[..],
+        &["keys", "list"],
+        &["token", "get", "--client-id", "client_a"],
+    ] {
+        let output = std::process::Command::new(crate::support::program())
+            .env_clear()
+            .env("HOME", home.path())
+            .args(args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("`keygate run` makes it"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
