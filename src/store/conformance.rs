@@ -448,6 +448,10 @@ pub(crate) async fn lists_are_sorted_filtered_and_in_pages(backend: &dyn Backend
     let subscriptions = store.subscriptions(&of_acme, &first(10)).await.unwrap();
     assert_eq!(subscriptions.len(), 1);
     assert_eq!(subscriptions[0].record.id.as_str(), "sub_acme");
+    let subscriptions = store.subscriptions(&of_subscription, &first(10)).await.unwrap();
+    assert_eq!(subscriptions.len(), 1);
+    assert_eq!(subscriptions[0].record.id.as_str(), "sub_other");
+    assert_eq!(store.subscriptions(&of_both, &first(10)).await.unwrap(), []);
 }
 
 /// S121: a hundred presentations of one assertion at a time.

@@ -55,7 +55,11 @@ pub(crate) async fn page<T: Document>(
         query.push(" AND organization = ").push_bind(organization.as_str());
     }
     if let Some(subscription) = &filter.subscription {
-        query.push(" AND subscription = ").push_bind(subscription.as_str());
+        query
+            .push(" AND ")
+            .push(T::SUBSCRIPTION)
+            .push(" = ")
+            .push_bind(subscription.as_str());
     }
     query.push(" ORDER BY id LIMIT ").push_bind(i64::from(page.limit));
     let found = query.build().fetch_all(reader).await;

@@ -19,6 +19,8 @@ pub(crate) trait Document: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// `SELECT id, revision, document, last_used_at` of all of them, to be continued with `WHERE`.
     const SELECT: &'static str;
+    /// The column that says under which subscription it is.
+    const SUBSCRIPTION: &'static str = "subscription";
 
     /// Takes what is not in the document.
     fn with_last_used(self, last_used_at: Option<Timestamp>) -> Self {
@@ -35,6 +37,7 @@ impl Document for OrganizationRecord {
 impl Document for SubscriptionRecord {
     const KIND: &'static str = "subscription";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM subscription";
+    const SUBSCRIPTION: &'static str = "id";
 }
 
 impl Document for ApiKeyRecord {
