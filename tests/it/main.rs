@@ -26,6 +26,7 @@ mod commands;
 mod answers;
 mod include;
 mod diff;
+mod issuing;
 mod explain;
 mod systems;
 mod store_crash;

@@ -18,7 +18,7 @@ use std::time::Instant;
 /// A running `keygate run`. Killed when dropped.
 pub struct Binary {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
     said: Arc<Said>,
     data: SocketAddr,
     admin: SocketAddr,
@@ -65,8 +65,17 @@ impl Binary {
             // Private keys are refused when others can read them.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
+        std::fs::write(folder.path().join("keygate.yaml"), config).unwrap();
+        Self::start_in(folder, variables)
+    }
+
+    /// Starts again on what is in `folder`: the configuration, and what a process before left there.
+    ///
+    /// # Panics
+    /// With all it wrote, when it ends or stays silent instead.
+    #[track_caller]
+    pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let file = folder.path().join("keygate.yaml");
-        std::fs::write(&file, config).unwrap();
         let mut child = Command::new(super::program())
             .arg("run")
             .arg("--config")
@@ -89,7 +98,7 @@ impl Binary {
         };
         Self {
             child,
-            folder,
+            folder: Some(folder),
             said,
             data,
             admin,
@@ -106,7 +115,16 @@ impl Binary {
     }
 
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.folder.as_ref().expect("it is only taken at the end").path()
+    }
+
+    /// Ends it in good order, and gives back its folder.
+    #[track_caller]
+    pub fn stop(mut self) -> tempfile::TempDir {
+        self.signal("TERM");
+        let status = self.wait_exit();
+        assert!(status.success(), "{status}\n{}", self.output());
+        self.folder.take().expect("it is only taken here")
     }
 
     /// Waits until `/readyz` answers 200.
@@ -131,7 +149,7 @@ impl Binary {
     /// Replaces the configuration file and tells the program to read it. Whether it liked it is in its log and metrics.
     pub fn reload(&self, config: &str) {
         // Moved into place, so that the program never reads half of it.
-        let (new, file) = (self.folder.path().join("new"), self.folder.path().join("keygate.yaml"));
+        let (new, file) = (self.folder().join("new"), self.folder().join("keygate.yaml"));
         std::fs::write(&new, config).unwrap();
         std::fs::rename(new, file).unwrap();
         self.signal("HUP");

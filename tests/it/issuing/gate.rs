@@ -1,0 +1,261 @@
+//! A gate with a store, and the credentials that it gives out.
+
+use crate::support::Admin;
+use crate::support::Binary;
+use crate::support::RawClient;
+use crate::support::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::Digester;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use keygate::model::clock::Clock;
+use keygate::model::clock::SystemClock;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::KeyOrigin;
+use keygate::model::subscription::SubscriptionState;
+use keygate::store::Batch;
+use keygate::store::Store;
+use keygate::store::Versioned;
+use keygate::store::Write;
+use keygate::store::record::ApiKeyRecord;
+use keygate::store::record::OrganizationRecord;
+use keygate::store::record::SubscriptionRecord;
+use keygate::store::sqlite::SqliteStore;
+use serde_json::Value;
+use serde_json::json;
+use std::path::Path;
+
+pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
+pub const ISSUER: &str = "http://127.0.0.1:8099";
+
+/// A gate, its admin API, and what is asked of it on one kept connection each.
+pub struct Gate {
+    pub binary: Binary,
+    pub admin: Admin,
+}
+
+/// Everything that the tests of this folder configure. `more` stands at the top level.
+pub fn yaml(more: &str) -> String {
+    format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]
+admin: {{ address: 127.0.0.1:0, token: {ADMIN_TOKEN} }}
+trusted_proxies: [127.0.0.1/32]
+store: {{ path: keygate.db }}
+failed_authentication: {{ quota: 10000/min, burst: 10000 }}
+limits:
+  of-route: {{ by: credential, quota: 1000/min, burst: 100 }}
+  of-plan: {{ by: credential, quota: 60/min, burst: 5 }}
+plans:
+  keys: {{ credentials: api_key, approval: automatic, keys_max: unlimited }}
+  secrets: {{ credentials: client_secret, approval: automatic }}
+  limited: {{ credentials: [api_key, client_secret], limits: [of-plan, of-route], approval: automatic }}
+  paid: {{ credentials: [api_key, client_secret], payment: required, approval: automatic }}
+  unreleased: {{ credentials: api_key, released: false, approval: automatic }}
+upstreams: {{ echo: {{ builtin: echo }} }}
+routes:
+  - {{ name: any, match: {{ path: \"/any/{{*rest}}\" }}, accept: [jwt, api_key], issuers: [keygate], upstream: echo }}
+  - name: limited
+    match: {{ path: \"/limited/{{*rest}}\" }}
+    accept: [jwt, api_key]
+    issuers: [keygate]
+    limits: [of-route]
+    upstream: echo
+  - name: planned
+    match: {{ path: \"/planned/{{*rest}}\" }}
+    accept: [jwt, api_key]
+    issuers: [keygate]
+    plans: [keys, paid]
+    upstream: echo
+{more}"
+    )
+}
+
+/// With a token endpoint.
+pub fn with_endpoint(more: &str) -> String {
+    yaml(&format!("token_endpoint: {{ issuer: \"{ISSUER}\"{more} }}\n"))
+}
+
+impl Gate {
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with(&with_endpoint(""))
+    }
+
+    #[track_caller]
+    pub fn start_with(config: &str) -> Self {
+        Self::of(Binary::start(config))
+    }
+
+    #[track_caller]
+    pub fn of(binary: Binary) -> Self {
+        binary.wait_ready();
+        Self {
+            admin: Admin::new(&binary, ADMIN_TOKEN),
+            binary,
+        }
+    }
+
+    pub fn client(&self) -> RawClient {
+        RawClient::connect(self.binary.data())
+    }
+
+    #[track_caller]
+    pub fn with_key(&self, path: &str, key: &str) -> Response {
+        self.client().exchange(key_request(path, key))
+    }
+
+    #[track_caller]
+    pub fn with_token(&self, path: &str, token: &str) -> Response {
+        self.client().exchange(token_request(path, token))
+    }
+
+    /// A key that never expires, under `subscription` where one is named: id and text.
+    #[track_caller]
+    pub fn key(&self, subscription: Option<&str>) -> (String, String) {
+        let mut asked = json!({ "name": "ci", "expires": "never" });
+        if let Some(subscription) = subscription {
+            asked["subscription"] = subscription.into();
+        }
+        let made = self.admin.create("/keys", asked);
+        (text(&made["id"]), text(&made["key"]))
+    }
+
+    /// A subscription of an organization of its own.
+    #[track_caller]
+    pub fn subscription(&self, organization: &str, plan: &str) -> String {
+        self.admin
+            .create("/organizations", json!({ "id": organization, "name": organization }));
+        let asked = json!({ "organization": organization, "plan": plan, "environment": "live" });
+        text(&self.admin.create("/subscriptions", asked)["id"])
+    }
+
+    /// A client with a secret: both. `more` are further members.
+    #[track_caller]
+    pub fn secret_client(&self, more: Value) -> (String, String) {
+        let mut asked = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            asked[key] = value.clone();
+        }
+        let made = self.admin.create("/clients", asked);
+        (text(&made["id"]), text(&made["client_secret"]))
+    }
+
+    /// What the token endpoint says to a client with this secret.
+    #[track_caller]
+    pub fn ask_token(&self, (id, secret): (&str, &str)) -> Response {
+        self.client().exchange(form(
+            "/oauth/token",
+            &basic(id, secret),
+            "grant_type=client_credentials",
+        ))
+    }
+
+    #[track_caller]
+    pub fn token(&self, client: (&str, &str)) -> String {
+        let answer = self.ask_token(client);
+        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.binary.output());
+        text(&answer.json()["access_token"])
+    }
+}
+
+/// What the echo upstream was told under `name`.
+#[track_caller]
+pub fn told(answer: &Response, name: &str) -> Option<String> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let echoed = answer.json();
+    let mut headers = echoed["headers"].as_array().unwrap().iter();
+    headers.find(|header| header[0] == name).map(|header| text(&header[1]))
+}
+
+#[track_caller]
+pub fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
+}
+
+pub fn key_request(path: &str, key: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nx-api-key: {key}\r\n\r\n")
+}
+
+pub fn token_request(path: &str, token: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
+/// `Authorization` of RFC 6749 section 2.3.1, as a whole line.
+pub fn basic(id: &str, secret: &str) -> String {
+    format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+/// `headers` are whole lines.
+pub fn form(path: &str, headers: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+pub fn now() -> Timestamp {
+    SystemClock::new().now().wall
+}
+
+/// A store in `folder` with subscriptions and keys in whatever state, which no operation would bring them into.
+pub fn fill(folder: &Path, mut writes: Vec<Write>) {
+    writes.insert(
+        0,
+        Write::Organization(Versioned::new(OrganizationRecord {
+            id: "acme".parse().unwrap(),
+            name: "Acme".to_owned(),
+            created_at: now(),
+        })),
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&folder.join("keygate.db")).await.unwrap();
+        let batch = Batch {
+            writes,
+            ..Batch::default()
+        };
+        store.commit(batch).await.unwrap();
+        store.close().await;
+    });
+}
+
+pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: SubscriptionState) -> Write {
+    Write::Subscription(Versioned::new(SubscriptionRecord {
+        id: id.parse().unwrap(),
+        organization: "acme".parse().unwrap(),
+        plan: plan.parse().unwrap(),
+        environment,
+        state,
+        paid: false,
+        created_at: now(),
+        changed_at: now(),
+    }))
+}
+
+/// A key of the default pepper, and its text.
+pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
+    let text = ApiKeyText::generate("kg", environment, &mut system_random);
+    let mut record = ApiKeyRecord {
+        id: text.id(),
+        digest: Digester::new(None).digest(text.expose()),
+        origin: KeyOrigin::Own,
+        environment,
+        name: "ci".to_owned(),
+        organization: "acme".parse().unwrap(),
+        subscription: subscription.parse().unwrap(),
+        scopes: "orders:read".parse().unwrap(),
+        addresses: Vec::new(),
+        created_at: now(),
+        expires_at: None,
+        revoked_at: None,
+        replaced_by: None,
+        last_used_at: None,
+    };
+    change(&mut record);
+    (Write::ApiKey(Versioned::new(record)), text.expose().to_owned())
+}

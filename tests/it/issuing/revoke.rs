@@ -1,0 +1,181 @@
+//! What ends a credential ends it at once, and for good.
+
+use super::Gate;
+use super::gate;
+use super::gate::key_request;
+use super::gate::text;
+use crate::support::Binary;
+use crate::support::PATIENCE;
+use serde_json::json;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Calls with `request` from several connections at once while `revoke` ends its credential. Gives how many calls there
+/// were, and how many of those that began after the answer of the revocation were let through.
+fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
+    let started = Instant::now();
+    let (calls, late) = (AtomicU64::new(0), AtomicU64::new(0));
+    // When the answer to the revocation was there, in nanoseconds from the start.
+    let (revoked, stop) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+    let nanos = || u64::try_from(started.elapsed().as_nanos()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = gate.client();
+                while !stop.load(Ordering::Acquire) {
+                    let began = nanos();
+                    let answer = client.exchange(request);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    if answer.status == 200 && began > revoked.load(Ordering::Acquire) {
+                        late.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        while calls.load(Ordering::Relaxed) < 400 {
+            std::thread::yield_now();
+        }
+        revoke();
+        revoked.store(nanos(), Ordering::Release);
+        let enough = calls.load(Ordering::Relaxed) + 400;
+        while calls.load(Ordering::Relaxed) < enough {
+            std::thread::yield_now();
+        }
+        stop.store(true, Ordering::Release);
+    });
+    println!("{} calls in {:?}", calls.load(Ordering::Relaxed), started.elapsed());
+    (calls.into_inner(), late.into_inner())
+}
+
+#[test]
+fn s069_no_call_that_begins_after_the_answer_to_a_revocation_is_let_through() {
+    let gate = Gate::start();
+    let (id, key) = gate.key(None);
+    let request = key_request("/any/x", &key);
+    assert_eq!(gate.client().exchange(&request).status, 200);
+    let (_, late) = under_load(&gate, &request, || {
+        gate.admin.done("POST", &format!("/keys/{id}/revoke"), None);
+    });
+    assert_eq!(late, 0);
+    assert_eq!(gate.client().exchange(&request).status, 401);
+
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    let request = gate::token_request("/any/x", &token);
+    assert_eq!(gate.client().exchange(&request).status, 200);
+    let (_, late) = under_load(&gate, &request, || {
+        gate.admin.done("POST", &format!("/clients/{id}/revoke-tokens"), None);
+    });
+    assert_eq!(late, 0);
+    assert_eq!(gate.client().exchange(&request).status, 401);
+}
+
+#[test]
+fn s070_without_a_grace_the_old_key_is_dead_at_once_and_with_one_when_it_ends() {
+    let gate = Gate::start();
+    let (id, old) = gate.key(None);
+    let made = gate.admin.create(&format!("/keys/{id}/regenerate"), json!({}));
+    assert_eq!(gate.with_key("/any/x", &old).status, 401);
+    let new = text(&made["key"]);
+    assert_eq!(gate.with_key("/any/x", &new).status, 200);
+
+    let id = text(&made["id"]);
+    let made = gate
+        .admin
+        .create(&format!("/keys/{id}/regenerate"), json!({ "grace": "2s" }));
+    let regenerated = Instant::now();
+    assert_eq!(gate.with_key("/any/x", &new).status, 200, "it is in its grace");
+    assert_eq!(gate.with_key("/any/x", &text(&made["key"])).status, 200);
+    let deadline = Instant::now() + PATIENCE;
+    while gate.with_key("/any/x", &new).status == 200 {
+        assert!(Instant::now() < deadline);
+    }
+    let lasted = regenerated.elapsed();
+    assert!(lasted > Duration::from_millis(1_500), "{lasted:?}");
+    assert!(lasted < Duration::from_millis(3_500), "{lasted:?}");
+}
+
+#[test]
+fn s072_a_cancelled_subscription_ends_its_keys_and_tokens_in_the_same_instant() {
+    let gate = Gate::start();
+    let subscription = gate.subscription("acme", "limited");
+    let (_, first) = gate.key(Some(&subscription));
+    let (_, second) = gate.key(Some(&subscription));
+    let (id, secret) = gate.secret_client(json!({ "subscription": subscription }));
+    let token = gate.token((&id, &secret));
+    for key in [&first, &second] {
+        assert_eq!(gate.with_key("/any/x", key).status, 200);
+    }
+    assert_eq!(gate.with_token("/any/x", &token).status, 200);
+    gate.admin
+        .done("POST", &format!("/subscriptions/{subscription}/cancel"), None);
+    for key in [&first, &second] {
+        let answer = gate.with_key("/any/x", key);
+        assert!([401, 403].contains(&answer.status), "{}", answer.text());
+    }
+    let answer = gate.with_token("/any/x", &token);
+    assert!([401, 403].contains(&answer.status), "{}", answer.text());
+    assert!([400, 401].contains(&gate.ask_token((&id, &secret)).status));
+}
+
+#[test]
+fn s078_what_was_revoked_stays_so_when_an_older_database_is_put_back() {
+    let gate = Gate::start();
+    let (id, key) = gate.key(None);
+    let (_, other) = gate.key(None);
+    let (client, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&client, &secret));
+    let config = gate::with_endpoint("");
+    // A copy of the whole database while nothing runs, as an operator's backup would be.
+    let folder = gate.binary.stop();
+    let database = folder.path().join("keygate.db");
+    let backup = std::fs::read(&database).unwrap();
+    let gate = Gate::of(Binary::start_in(folder, &[]));
+    assert_eq!(gate.with_key("/any/x", &key).status, 200);
+    gate.admin.done("POST", &format!("/keys/{id}/revoke"), None);
+    gate.admin
+        .done("POST", &format!("/clients/{client}/revoke-tokens"), None);
+    assert_eq!(gate.with_key("/any/x", &key).status, 401);
+    let folder = gate.binary.stop();
+    std::fs::write(&database, backup).unwrap();
+    for name in ["keygate.db-wal", "keygate.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(name));
+    }
+    std::fs::write(folder.path().join("keygate.yaml"), config).unwrap();
+    let gate = Gate::of(Binary::start_in(folder, &[]));
+    assert_eq!(gate.with_key("/any/x", &key).status, 401);
+    assert_eq!(gate.with_token("/any/x", &token).status, 401);
+    assert_eq!(gate.with_key("/any/x", &other).status, 200);
+}
+
+#[test]
+fn s153_a_client_without_a_key_opens_nothing() {
+    let gate = Gate::start();
+    let asked = json!({ "name": "job", "authentication": "private_key_jwt", "scopes": ["orders:read"] });
+    let id = text(&gate.admin.create("/clients", asked)["id"]);
+    let made = gate
+        .admin
+        .create(&format!("/clients/{id}/keys"), json!({ "generate": "ES256" }));
+    let kid = text(&made["kid"]);
+    gate.admin.done("DELETE", &format!("/clients/{id}/keys/{kid}"), None);
+    for path in ["/any/x", "/limited/x", "/planned/x"] {
+        assert_eq!(
+            gate.client()
+                .exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+                .status,
+            401,
+            "{path}"
+        );
+    }
+    // Nor does it get in without a proof, or with an empty one.
+    for body in [
+        format!("grant_type=client_credentials&client_id={id}"),
+        format!("grant_type=client_credentials&client_id={id}&client_secret="),
+    ] {
+        let answer = gate.client().exchange(gate::form("/oauth/token", "", &body));
+        assert!([400, 401].contains(&answer.status), "{}", answer.text());
+    }
+}

@@ -1,0 +1,272 @@
+//! A credential is as good as its subscription and its plan.
+
+use super::Gate;
+use super::gate;
+use super::gate::key;
+use super::gate::key_request;
+use super::gate::subscription;
+use crate::support::Binary;
+use crate::support::RawClient;
+use keygate::model::api_key::ApiKeyText;
+use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::system_random;
+use keygate::model::subscription::SubscriptionState;
+use serde_json::json;
+use std::time::Duration;
+use std::time::Instant;
+
+#[test]
+fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the_key() {
+    use KeyEnvironment::Live;
+    use KeyEnvironment::Test;
+    let folder = tempfile::tempdir().unwrap();
+    let states = [
+        (
+            "sub_pending",
+            "keys",
+            Live,
+            SubscriptionState::Pending,
+            Some("subscription_pending"),
+        ),
+        (
+            "sub_failed",
+            "keys",
+            Live,
+            SubscriptionState::ProvisioningFailed,
+            Some("subscription_provisioning_failed"),
+        ),
+        (
+            "sub_cancelled",
+            "keys",
+            Live,
+            SubscriptionState::Cancelled,
+            Some("subscription_cancelled"),
+        ),
+        ("sub_due", "paid", Live, SubscriptionState::Active, Some("payment_due")),
+        (
+            "sub_unreleased",
+            "unreleased",
+            Live,
+            SubscriptionState::Active,
+            Some("plan_not_released"),
+        ),
+        (
+            "sub_sandbox",
+            "keys",
+            Test,
+            SubscriptionState::Active,
+            Some("sandbox_only"),
+        ),
+        (
+            "sub_gone",
+            "of-yesterday",
+            Live,
+            SubscriptionState::Active,
+            Some("plan_gone"),
+        ),
+        ("sub_good", "keys", Live, SubscriptionState::Active, None),
+    ];
+    let (mut writes, mut keys) = (Vec::new(), Vec::new());
+    for (id, plan, environment, state, expected) in states {
+        writes.push(subscription(id, plan, environment, state));
+        let (write, text) = key(id, Live, |_| {});
+        writes.push(write);
+        keys.push((id, text, expected));
+        let (write, text) = key(id, Test, |_| {});
+        writes.push(write);
+        // Sandbox keys wait for no money and no release.
+        let expected = expected.filter(|reason| !["payment_due", "plan_not_released", "sandbox_only"].contains(reason));
+        keys.push((id, text, expected));
+    }
+    gate::fill(folder.path(), writes);
+    std::fs::write(folder.path().join("keygate.yaml"), gate::with_endpoint("")).unwrap();
+    let gate = Gate::of(Binary::start_in(folder, &[]));
+    for (id, text, expected) in &keys {
+        let answer = gate.with_key("/any/x", text);
+        match expected {
+            None => assert_eq!(answer.status, 200, "{id}: {}", answer.text()),
+            Some(reason) => {
+                assert_eq!(answer.status, 403, "{id}: {}", answer.text());
+                let kind = format!("urn:keygate:problem:{}", reason.replace('_', "-"));
+                assert_eq!(answer.json()["type"], kind, "{id}");
+            }
+        }
+        // A guess at the secret of the same key learns nothing of it.
+        let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
+    }
+    let records = gate.binary.wait_access_records(2 * keys.len());
+    for (id, _, expected) in keys.iter().filter(|(_, _, expected)| expected.is_some()) {
+        let told = records
+            .iter()
+            .any(|record| record["reason"] == json!(expected) && record["credential_id"].is_string());
+        assert!(told, "{id}: {records:?}");
+    }
+}
+
+#[test]
+fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401() {
+    let folder = tempfile::tempdir().unwrap();
+    let (write, text) = key("sub_secrets", KeyEnvironment::Live, |_| {});
+    let writes = vec![
+        subscription(
+            "sub_secrets",
+            "secrets",
+            KeyEnvironment::Live,
+            SubscriptionState::Active,
+        ),
+        write,
+    ];
+    gate::fill(folder.path(), writes);
+    let config = gate::with_endpoint("");
+    std::fs::write(folder.path().join("keygate.yaml"), &config).unwrap();
+    let gate = Gate::of(Binary::start_in(folder, &[]));
+    let answer = gate.with_key("/any/x", &text);
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert_eq!(answer.json()["type"], "urn:keygate:problem:credential-not-in-plan");
+    // The plan is the file's: once it has keys, the key counts, and then again not.
+    let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
+    gate.binary.reload(&wider);
+    gate.binary.wait_for_output("\"generation\":2");
+    assert_eq!(gate.with_key("/any/x", &text).status, 200);
+    gate.binary.reload(&config);
+    gate.binary.wait_for_output("\"generation\":3");
+    assert_eq!(gate.with_key("/any/x", &text).status, 401);
+}
+
+#[test]
+fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, _) = key("sub_good", KeyEnvironment::Live, |_| {});
+    let (revoked, revoked_text) = key("sub_good", KeyEnvironment::Live, |record| {
+        record.revoked_at = Some(gate::now())
+    });
+    let (expired, expired_text) = key("sub_good", KeyEnvironment::Live, |record| {
+        record.expires_at = Some(gate::now())
+    });
+    let writes = vec![
+        subscription("sub_good", "keys", KeyEnvironment::Live, SubscriptionState::Active),
+        good,
+        revoked,
+        expired,
+    ];
+    gate::fill(folder.path(), writes);
+    std::fs::write(folder.path().join("keygate.yaml"), gate::yaml("")).unwrap();
+    let config = gate::yaml("")
+        .replace("issuers: [keygate], ", "")
+        .replace("accept: [jwt, api_key]", "accept: [api_key]");
+    std::fs::write(
+        folder.path().join("keygate.yaml"),
+        config.replace("    issuers: [keygate]\n", ""),
+    )
+    .unwrap();
+    let gate = Gate::of(Binary::start_in(folder, &[]));
+    let unknown = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let texts = [unknown.expose(), &revoked_text, &expired_text];
+    let requests = texts.map(|text| key_request("/any/x", text));
+    let mut client: RawClient = gate.client();
+    let mut faces = Vec::new();
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for round in 0..1_500 {
+        for (request, times) in requests.iter().zip(&mut times) {
+            let began = Instant::now();
+            let answer = client.exchange(request);
+            times.push(began.elapsed());
+            if round == 0 {
+                let mut problem = answer.json();
+                problem["request_id"] = json!("…");
+                let mut headers: Vec<_> = answer.headers.clone();
+                headers.retain(|(name, _)| !["x-request-id", "date"].contains(&name.to_ascii_lowercase().as_str()));
+                faces.push((answer.status, headers, problem));
+            }
+        }
+    }
+    assert_eq!(faces[0].0, 401);
+    assert_eq!(faces[0], faces[1]);
+    assert_eq!(faces[0], faces[2]);
+    let medians = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    println!("unknown, revoked, expired: {medians:?}");
+    let (least, most) = (*medians.iter().min().unwrap(), *medians.iter().max().unwrap());
+    // What differs is a comparison of integers; a digest more would be a microsecond, and a look at a disk far more.
+    assert!(most < least.mul_f64(1.25) + Duration::from_micros(20), "{medians:?}");
+}
+
+#[test]
+fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_told() {
+    let gate = Gate::start();
+    let subscription = gate.subscription("acme", "limited");
+    let (_, key) = gate.key(Some(&subscription));
+    // On a route without limits the plan's hold alone; on one with limits both do, and the one that stands in both once.
+    let first = gate.with_key("/any/x", &key);
+    assert_eq!(first.status, 200);
+    assert!(
+        first.header("ratelimit").unwrap().starts_with("\"of-plan\";r=4"),
+        "{:?}",
+        first.headers
+    );
+    for left in (0..4).rev() {
+        let answer = gate.with_key("/limited/x", &key);
+        assert_eq!(answer.status, 200);
+        assert!(
+            answer
+                .header("ratelimit")
+                .unwrap()
+                .starts_with(&format!("\"of-plan\";r={left}")),
+            "{left}"
+        );
+    }
+    let spent = gate.with_key("/limited/x", &key);
+    assert_eq!(spent.status, 429);
+    assert_eq!(spent.json()["limit"], "of-plan");
+    // A key of a plan without limits has the route's alone.
+    let (_, other) = gate.key(None);
+    let answer = gate.with_key("/limited/x", &other);
+    assert!(
+        answer.header("ratelimit").unwrap().starts_with("\"of-route\";r=99"),
+        "{:?}",
+        answer.headers
+    );
+    assert_eq!(gate.with_key("/any/x", &other).header("ratelimit"), None);
+}
+
+#[test]
+fn a_route_that_asks_for_a_plan_takes_no_other() {
+    let gate = Gate::start();
+    let (_, of_default) = gate.key(None);
+    let answer = gate.with_key("/planned/x", &of_default);
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.json()["type"], "urn:keygate:problem:subscription-required");
+    let subscription = gate.subscription("acme", "keys");
+    let (_, key) = gate.key(Some(&subscription));
+    assert_eq!(gate.with_key("/planned/x", &key).status, 200);
+    // Nor without any.
+    assert_eq!(
+        gate.client()
+            .exchange("GET /planned/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            .status,
+        401
+    );
+}
+
+#[test]
+fn a_payment_counts_from_its_answer_on_and_so_does_its_lack() {
+    let gate = Gate::start();
+    let subscription = gate.subscription("acme", "paid");
+    let pay = |paid: bool| {
+        let path = format!("/subscriptions/{subscription}/payment");
+        gate.admin.done("POST", &path, Some(json!({ "paid": paid })))
+    };
+    pay(true);
+    let (_, key) = gate.key(Some(&subscription));
+    let (id, secret) = gate.secret_client(json!({ "subscription": subscription }));
+    let token = gate.token((&id, &secret));
+    for paid in [true, false, true] {
+        pay(paid);
+        let expected = if paid { 200 } else { 403 };
+        assert_eq!(gate.with_key("/any/x", &key).status, expected, "{paid}");
+        assert_eq!(gate.with_token("/any/x", &token).status, expected, "{paid}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Tokens of the gate's own, from the token endpoint to the routes that take them.
+
+use super::Gate;
+use super::gate;
+use super::gate::basic;
+use super::gate::form;
+use super::gate::text;
+use crate::support::PATIENCE;
+use serde_json::json;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+#[test]
+fn a_client_gets_a_token_and_its_calls_carry_who_it_is() {
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    for _ in 0..2 {
+        let answer = gate.with_token("/any/x", &token);
+        for (name, value) in [
+            ("x-keygate-client-id", &*id),
+            ("x-keygate-organization", "default"),
+            ("x-keygate-issuer", "keygate"),
+            ("x-keygate-scope", "orders:read"),
+        ] {
+            assert_eq!(gate::told(&answer, name).as_deref(), Some(value), "{name}");
+        }
+    }
+    let records = gate.binary.wait_access_records(3);
+    let issued = records
+        .iter()
+        .find(|record| record["route"] == "keygate.token")
+        .unwrap();
+    assert_eq!(issued["client_id"], id, "{issued}");
+    assert_eq!(issued["decision"], "answer", "{issued}");
+    let called = records.iter().find(|record| record["route"] == "any").unwrap();
+    assert_eq!(
+        (&called["subscription"], &called["plan"]),
+        (&json!("sub_default"), &json!("default"))
+    );
+    assert!(!gate.binary.output().contains(&token));
+    assert!(!gate.binary.output().contains(&secret));
+}
+
+#[test]
+fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({ "token_format": "opaque" }));
+    let token = gate.token((&id, &secret));
+    assert!(token.starts_with("kgt_"), "{token}");
+    let answer = gate.with_token("/any/x", &token);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        gate::told(&answer, "x-keygate-credential-type").as_deref(),
+        Some("opaque")
+    );
+    // One character more or less is another token.
+    assert_eq!(gate.with_token("/any/x", &token[..token.len() - 1]).status, 401);
+    let body = format!("token={token}");
+    assert_eq!(
+        gate.client()
+            .exchange(form("/oauth/revoke", &basic(&id, &secret), &body))
+            .status,
+        200
+    );
+    let refused = gate.with_token("/any/x", &token);
+    assert_eq!(refused.status, 401);
+    let records = gate.binary.wait_access_records(5);
+    assert!(
+        records.iter().any(|record| record["reason"] == "token_unknown"),
+        "{records:?}"
+    );
+    assert!(
+        records.iter().any(|record| record["reason"] == "token_revoked"),
+        "{records:?}"
+    );
+}
+
+#[test]
+fn a_token_that_was_revoked_is_refused_at_once_also_when_it_is_remembered() {
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({}));
+    let (token, other) = (gate.token((&id, &secret)), gate.token((&id, &secret)));
+    let mut client = gate.client();
+    let request = gate::token_request("/any/x", &token);
+    assert_eq!(client.exchange(&request).status, 200);
+    assert_eq!(client.exchange(&request).status, 200);
+    let body = format!("token={token}&token_type_hint=access_token");
+    assert_eq!(
+        gate.client()
+            .exchange(form("/oauth/revoke", &basic(&id, &secret), &body))
+            .status,
+        200
+    );
+    assert_eq!(client.exchange(&request).status, 401);
+    assert_eq!(
+        gate.with_token("/any/x", &other).status,
+        200,
+        "the client's other token is as good as before"
+    );
+}
+
+#[test]
+fn a_deleted_client_gets_no_token_and_those_that_are_out_stay_good_unless_they_are_revoked() {
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    gate.admin.done("DELETE", &format!("/clients/{id}"), None);
+    assert_eq!(gate.ask_token((&id, &secret)).status, 401);
+    assert_eq!(gate.with_token("/any/x", &token).status, 200);
+
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    assert_eq!(gate.with_token("/any/x", &token).status, 200);
+    gate.admin
+        .done("DELETE", &format!("/clients/{id}?revoke_tokens=true"), None);
+    assert_eq!(gate.with_token("/any/x", &token).status, 401);
+    let records = gate.binary.wait_access_records(6);
+    assert!(
+        records.iter().any(|record| record["reason"] == "client_tokens_revoked"),
+        "{records:?}"
+    );
+}
+
+#[test]
+fn a_token_of_a_client_that_nobody_knows_here_is_refused() {
+    // The same signing key, and another store: as after a database was lost.
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    let folder = gate.binary.stop();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("keygate.db") && path.is_file() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let gate = Gate::of(crate::support::Binary::start_in(folder, &[]));
+    assert_eq!(gate.with_token("/any/x", &token).status, 401);
+    let records = gate.binary.wait_access_records(1);
+    assert_eq!(records[0]["reason"], "client_unknown", "{records:?}");
+}
+
+#[test]
+fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refused_meanwhile() {
+    let gate = Gate::start_with(&gate::with_endpoint(
+        ", publish_before: 2s, rotate_every: 1h, limit: { quota: 100000/min, burst: 100000 }",
+    ));
+    let kids = || -> Vec<String> {
+        let set = crate::support::get(gate.binary.data(), "/oauth/jwks");
+        let max_age = set.header("cache-control").unwrap().to_owned();
+        assert!(
+            max_age.contains("max-age=2"),
+            "no longer than a key is published before: {max_age}"
+        );
+        let keys = set.json()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| text(&key["kid"])).collect()
+    };
+    let client = gate.secret_client(json!({}));
+    let client = (client.0.as_str(), client.1.as_str());
+    let before = kids();
+    assert_eq!(before.len(), 1, "{before:?}");
+    let first = gate.token(client);
+    let stop = AtomicBool::new(false);
+    let (refused, calls) = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let (mut refused, mut calls) = (Vec::new(), 0_u32);
+            let mut connection = gate.client();
+            while !stop.load(Ordering::Acquire) {
+                let token = gate.token(client);
+                for token in [&token, &first] {
+                    let answer = connection.exchange(gate::token_request("/any/x", token));
+                    calls += 1;
+                    if answer.status != 200 {
+                        refused.push(answer.text());
+                    }
+                }
+            }
+            (refused, calls)
+        });
+        gate.admin.done("POST", "/signing-keys/rotate", Some(json!({})));
+        let deadline = Instant::now() + PATIENCE;
+        // Until the new key signs.
+        let signed_by = || {
+            let token = gate.token(client);
+            let header = crate::support::issuer::from_base64url(token.split('.').next().unwrap());
+            let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+            text(&header["kid"])
+        };
+        let mut published = Vec::new();
+        loop {
+            let by = signed_by();
+            if by != before[0] {
+                assert!(published.contains(&by), "it signed before it was published");
+                break;
+            }
+            published = kids();
+            assert!(Instant::now() < deadline, "{}", gate.binary.output());
+        }
+        stop.store(true, Ordering::Release);
+        load.join().unwrap()
+    });
+    assert!(refused.is_empty(), "of {calls}: {refused:?}");
+    assert!(calls > 20, "{calls}");
+    // The old one stays as long as its last token.
+    assert!(kids().contains(&before[0]));
+    assert_eq!(gate.with_token("/any/x", &first).status, 200);
+}
+
+#[test]
+fn tokens_are_good_over_a_restart_and_only_for_their_audience() {
+    let gate = Gate::start();
+    let (id, secret) = gate.secret_client(json!({}));
+    let token = gate.token((&id, &secret));
+    let gate = Gate::of(crate::support::Binary::start_in(gate.binary.stop(), &[]));
+    assert_eq!(gate.with_token("/any/x", &token).status, 200);
+    gate.binary
+        .reload(&gate::with_endpoint(", audiences: [\"https://other.example\"]"));
+    gate.binary.wait_for_output("Configuration reloaded");
+    assert_eq!(gate.with_token("/any/x", &token).status, 401);
+    let other = gate.token((&id, &secret));
+    assert_eq!(gate.with_token("/any/x", &other).status, 200);
+}
