@@ -1,6 +1,95 @@
 //! Maverics: API clients with keys that the server makes, and the document's own programs in three languages.
 
+use super::System;
+use super::access_token;
+use super::claims;
+use super::oauth_error;
+use super::problem;
+use super::text;
+use crate::support::Program;
+use crate::support::Ran;
+use crate::support::issuer::now;
+use keygate::jose::sign::SigningKey;
+use keygate::jose::sign::token_id;
+use keygate::model::algorithm::Algorithm;
+use serde_json::Value;
+use serde_json::json;
 use std::path::Path;
+use std::path::PathBuf;
+
+const API: &str = "/api/v1/apps";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A program of the document: its language, how it is run, and how what it prints begins when all is well.
+type Documented = (&'static str, fn() -> Program, &'static str);
+
+const PROGRAMS: [Documented; 3] = [
+    ("Python", || Program::python("maverics/main.py"), "200 "),
+    ("TypeScript", || Program::node("maverics/main.ts"), "200 "),
+    ("Rust", Program::maverics_rust, "200 OK "),
+];
+
+/// A key pair as the console gives it.
+struct Pair {
+    kid: String,
+    /// The private key, as downloaded.
+    path: PathBuf,
+    signer: SigningKey,
+}
+
+#[track_caller]
+fn client(system: &System, more: Value) -> String {
+    let mut body = json!({
+        "name": "CI deploy bot", "description": "Deploys from CI", "authentication": "private_key_jwt",
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let client = system.admin.create("/clients", body);
+    assert_eq!(client.get("client_secret"), None, "passwordless: {client}");
+    text(&client["id"])
+}
+
+/// "Add Key Pair", "Download Private Key".
+#[track_caller]
+fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
+    let path = format!("/clients/{client}/keys");
+    let made = system.admin.create(&path, json!({ "generate": "ES256" }));
+    let pem = text(&made["private_key"]);
+    let signer = SigningKey::from_pkcs8_pem(Algorithm::Es256, &pem).unwrap();
+    assert!(text(&made["fingerprint"]).contains(signer.kid()), "RFC 7638: {made}");
+    // Given at creation only.
+    let shown = system.admin.get(&path).to_string();
+    assert!(
+        shown.contains(&text(&made["kid"])) && !shown.contains("PRIVATE"),
+        "{shown}"
+    );
+    Pair {
+        kid: text(&made["kid"]),
+        path: system.file(file, &pem),
+        signer,
+    }
+}
+
+/// One of [`PROGRAMS`] with the three variables it reads, and nothing else.
+#[track_caller]
+fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> Ran {
+    program()
+        .env("CLIENT_ID", client)
+        .env("KEY_PATH", key)
+        .env("TOKEN_URL", format!("{}/oauth/token", system.url))
+        .run()
+}
+
+/// What stands in quotes behind `access_token`, in whatever way a language prints an object.
+#[track_caller]
+fn printed_token(ran: &Ran) -> String {
+    let (_, rest) = ran
+        .stdout
+        .split_once("access_token")
+        .unwrap_or_else(|| panic!("{ran:?}"));
+    let is_token = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let rest = rest.trim_start_matches(|letter| !is_token(letter));
+    rest.split(|letter| !is_token(letter)).next().unwrap().to_owned()
+}
 
 #[test]
 fn the_programs_are_the_documents_but_for_the_indentation_that_it_lost() {
@@ -17,4 +106,299 @@ fn the_programs_are_the_documents_but_for_the_indentation_that_it_lost() {
         let written: Vec<&str> = program.lines().map(str::trim).collect();
         assert_eq!(written, lines(document));
     }
+}
+
+#[test]
+fn the_programs_get_tokens_that_the_api_takes() {
+    let system = System::start("maverics");
+    let discovered = system.get("/.well-known/openid-configuration", "").json();
+    assert_eq!(discovered["token_endpoint"], format!("{}/oauth/token", system.url));
+    for format in ["jwt", "opaque"] {
+        let client = client(&system, json!({ "token_format": format }));
+        let pair = add_key_pair(&system, &client, &format!("{format}.pem"));
+        for (language, program, good) in PROGRAMS {
+            let ran = run(program, &system, &client, &pair.path);
+            assert!(
+                ran.status.success() && ran.stdout.starts_with(good),
+                "{language}: {ran:?}"
+            );
+            assert!(
+                ran.stdout.contains("Bearer") && ran.stdout.contains("3600"),
+                "{language}: {ran:?}"
+            );
+            let token = printed_token(&ran);
+            assert_eq!(
+                token.matches('.').count(),
+                if format == "jwt" { 2 } else { 0 },
+                "{language}: {token}"
+            );
+            assert_eq!(system.with_token(API, &token).status, 200, "{language}");
+            let seen = system.upstream.received().pop().unwrap();
+            assert_eq!(seen.headers_named("x-keygate-client-id"), [&*client], "{language}");
+        }
+    }
+}
+
+#[test]
+fn the_programs_show_each_error_of_the_documents_table_as_it_is_there() {
+    let system = System::start("maverics");
+    let (client, other) = (client(&system, json!({})), client(&system, json!({})));
+    let pair = add_key_pair(&system, &client, "client.pem");
+    let others = add_key_pair(&system, &other, "other.pem");
+    for (language, program, _) in PROGRAMS {
+        let unknown = run(program, &system, "client_of-nobody", &pair.path);
+        let crossed = run(program, &system, &client, &others.path);
+        for (ran, description) in [(unknown, "invalid client"), (crossed, "invalid JWT signature")] {
+            assert!(ran.stdout.starts_with("400 "), "{language}: {ran:?}");
+            for words in ["invalid_client", description] {
+                assert!(ran.stdout.contains(words), "{language}: {words}: {ran:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_of_errors_is_given_with_its_words() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({}));
+    let pair = add_key_pair(&system, &client, "client.pem");
+    let good = system.assertion(&client, &pair.signer, None);
+    let [head, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{good}")
+    };
+    let description = |assertion: &str| {
+        let (error, description) = oauth_error(&system.token_by_assertion(assertion), 400);
+        assert_eq!(error, "invalid_client", "{assertion}");
+        description
+    };
+
+    let stranger = SigningKey::generate_es256().unwrap();
+    assert_eq!(
+        description(&system.assertion("client_unknown", &pair.signer, None)),
+        "invalid client"
+    );
+    assert_eq!(
+        description(&system.assertion(&client, &stranger, None)),
+        "invalid JWT signature"
+    );
+    let tampered = format!("{head}.{payload}.{}A", &signature[..signature.len() - 1]);
+    let tampered = if tampered == good {
+        format!("{head}.{payload}.{}Q", &signature[..signature.len() - 1])
+    } else {
+        tampered
+    };
+    assert!(["invalid JWT signature", "failed to parse JWT"].contains(&&*description(&tampered)));
+    for broken in [
+        "x",
+        "a.b",
+        "a.b.c",
+        &format!("{head}.{payload}"),
+        &format!("{good}.{signature}"),
+        &format!("{head}=.{payload}.{signature}"),
+        &format!("{head}.not+base64.{signature}"),
+    ] {
+        assert_eq!(description(broken), "failed to parse JWT", "{broken}");
+    }
+
+    let all = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", JWT_BEARER),
+        ("client_assertion", &*good),
+    ];
+    for left_out in 0..all.len() {
+        let fields: Vec<_> = (0..all.len())
+            .filter(|place| *place != left_out)
+            .map(|place| all[place])
+            .collect();
+        let told = system.form("/oauth/token", "", &fields);
+        let (error, description) = oauth_error(&told, 400);
+        assert_eq!(error, "invalid_request", "without {}", all[left_out].0);
+        assert!(!description.is_empty());
+    }
+    for (place, value) in [(1, "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"), (2, "")] {
+        let mut fields = all;
+        fields[place].1 = value;
+        let told = system.form("/oauth/token", "", &fields);
+        assert_eq!(oauth_error(&told, 400).0, "invalid_request", "{fields:?}");
+    }
+    // All of it was for nothing: the assertion is as good as before.
+    access_token(&system.token_by_assertion(&good));
+}
+
+#[test]
+fn what_the_document_demands_of_an_assertion_is_demanded() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({}));
+    let pair = add_key_pair(&system, &client, "client.pem");
+    let endpoint = format!("{}/oauth/token", system.url);
+    let ask = |change: Value| {
+        let mut claims = json!({ "iss": client, "sub": client, "aud": endpoint, "iat": now(), "exp": now() + 300 });
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        let assertion = pair
+            .signer
+            .sign_text(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string());
+        system.token_by_assertion(&assertion.unwrap())
+    };
+    // Without `jti` and `kid`, like the programs; and with.
+    access_token(&ask(json!({})));
+    access_token(&ask(json!({ "aud": system.url, "jti": token_id() })));
+    for change in [
+        json!({ "iss": "somebody-else" }),
+        json!({ "sub": "somebody-else" }),
+        json!({ "aud": [endpoint] }),
+        json!({ "aud": [endpoint, "https://evil.example"] }),
+        json!({ "aud": "https://evil.example/oauth/token" }),
+        json!({ "aud": format!("{endpoint}/") }),
+        json!({ "exp": now() - 300 }),
+        json!({ "exp": now() + 86_400 }),
+        json!({ "exp": null }),
+    ] {
+        assert_eq!(oauth_error(&ask(change.clone()), 400).0, "invalid_client", "{change}");
+    }
+}
+
+#[test]
+fn key_pairs_are_rotated_and_revoked_one_by_one() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({}));
+    let old = add_key_pair(&system, &client, "old.pem");
+    let issued = access_token(&system.token_by_key(&client, &old.signer, Some(&old.kid)));
+    let new = add_key_pair(&system, &client, "new.pem");
+    for (language, program, good) in PROGRAMS {
+        for pair in [&old, &new] {
+            let ran = run(program, &system, &client, &pair.path);
+            assert!(ran.stdout.starts_with(good), "{language}: {ran:?}");
+        }
+    }
+    system
+        .admin
+        .done("DELETE", &format!("/clients/{client}/keys/{}", old.kid), None);
+    for kid in [Some(&*old.kid), None] {
+        let told = system.token_by_key(&client, &old.signer, kid);
+        assert_eq!(oauth_error(&told, 400).0, "invalid_client");
+    }
+    let ran = run(PROGRAMS[0].1, &system, &client, &new.path);
+    assert!(ran.stdout.starts_with(PROGRAMS[0].2), "the other pair: {ran:?}");
+    assert_eq!(
+        system.with_token(API, &issued).status,
+        200,
+        "remains valid until it expires"
+    );
+    let kids = system.admin.get(&format!("/clients/{client}/keys"))["items"].clone();
+    let in_use: Vec<&Value> = kids
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|key| key["revoked_at"].is_null())
+        .collect();
+    assert_eq!(in_use.len(), 1, "{kids}");
+    assert_eq!(in_use[0]["kid"], new.kid);
+}
+
+#[test]
+fn a_deleted_client_gets_no_more_tokens() {
+    let system = System::start("maverics");
+    for (format, revoke) in [("jwt", false), ("jwt", true), ("opaque", false), ("opaque", true)] {
+        let client = client(&system, json!({ "token_format": format }));
+        let pair = add_key_pair(&system, &client, "client.pem");
+        let issued = access_token(&system.token_by_key(&client, &pair.signer, None));
+        assert_eq!(system.with_token(API, &issued).status, 200);
+        system
+            .admin
+            .done("DELETE", &format!("/clients/{client}?revoke_tokens={revoke}"), None);
+        let told = system.token_by_key(&client, &pair.signer, None);
+        assert_eq!(
+            oauth_error(&told, 400),
+            ("invalid_client".to_owned(), "invalid client".to_owned())
+        );
+        // Out already, and good until they expire; unless they were to end with it.
+        let answer = system.with_token(API, &issued);
+        match revoke {
+            false => assert_eq!(answer.status, 200, "{format}"),
+            true => assert_eq!(problem(&answer, 401), "invalid-token", "{format}"),
+        }
+    }
+}
+
+#[test]
+fn an_opaque_token_says_nothing_and_is_revoked_like_any_other() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({ "token_format": "opaque" }));
+    let pair = add_key_pair(&system, &client, "client.pem");
+    let report = system
+        .oauth4webapi(&client)
+        .env("KEY_PATH", &pair.path)
+        .env("ALGORITHM", "ES256")
+        .env("THEN", "introspect revoke introspect")
+        .run()
+        .json();
+    let token = text(&report["token"]["access_token"]);
+    assert!(token.starts_with("kgt_") && !token.contains('.'), "{token}");
+    assert_eq!(report["then"][0]["active"], true, "{report}");
+    assert_eq!(report["then"][0]["client_id"], client, "{report}");
+    assert_eq!(report["then"][2], json!({ "active": false }), "{report}");
+    assert_eq!(problem(&system.with_token(API, &token), 401), "invalid-token");
+
+    let token = access_token(&system.token_by_key(&client, &pair.signer, None));
+    assert_eq!(system.with_token(API, &token).status, 200);
+    let seen = system.upstream.only_received();
+    assert_eq!(seen.headers_named("x-keygate-credential-type"), ["opaque"]);
+    system
+        .admin
+        .post(&format!("/clients/{client}/revoke-tokens"), json!({}));
+    assert_eq!(problem(&system.with_token(API, &token), 401), "invalid-token");
+}
+
+#[test]
+fn the_life_of_a_client_is_in_the_audit_log() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({}));
+    let path = format!("/clients/{client}");
+    let pair = add_key_pair(&system, &client, "client.pem");
+    system
+        .admin
+        .done("PATCH", &path, Some(json!({ "description": "another" })));
+    system.admin.done("DELETE", &format!("{path}/keys/{}", pair.kid), None);
+    system.admin.done("DELETE", &path, None);
+
+    let log = system.admin.get("/audit?limit=200");
+    let events: Vec<&Value> = log["items"].as_array().unwrap().iter().collect();
+    let of_client = |event: &&&Value| event.to_string().contains(&client);
+    let of_client: Vec<&Value> = events.iter().filter(of_client).copied().collect();
+    assert_eq!(of_client.len(), 5, "{log}");
+    for event in &of_client {
+        assert_eq!(event["actor"], "admin.token", "{event}");
+        assert_eq!(event["from"], "127.0.0.1", "{event}");
+        assert!(event["at"].is_string() && event["action"].is_string(), "{event}");
+    }
+    let mut actions: Vec<String> = of_client.iter().map(|event| text(&event["action"])).collect();
+    actions.sort();
+    actions.dedup();
+    assert_eq!(actions.len(), 5, "each has a word of its own: {actions:?}");
+    let verified = system.admin.get("/audit/verify");
+    assert_eq!(verified["state"], "whole", "{verified}");
+}
+
+#[test]
+fn tokens_are_those_of_rfc_9068() {
+    let system = System::start("maverics");
+    let client = client(&system, json!({}));
+    let pair = add_key_pair(&system, &client, "client.pem");
+    let token = access_token(&system.token_by_key(&client, &pair.signer, None));
+    let claims = claims(&token);
+    for (claim, value) in [
+        ("iss", &*system.url),
+        ("aud", &*system.url),
+        ("sub", &*client),
+        ("client_id", &*client),
+    ] {
+        assert_eq!(claims[claim], value, "{claims}");
+    }
+    for claim in ["exp", "iat"] {
+        assert!(claims[claim].is_u64(), "{claims}");
+    }
+    assert!(claims["jti"].is_string(), "{claims}");
 }

@@ -1,3 +1,316 @@
 //! Does what real systems document work, end to end, with real clients and the examples in conf/?
 
 mod maverics;
+mod sixtyfour;
+mod sixtyfour_keys;
+mod scaikey;
+mod portal;
+mod secrets;
+mod commands;
+
+use crate::support::Admin;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::PATIENCE;
+use crate::support::Program;
+use crate::support::RawClient;
+use crate::support::RawIssuer;
+use crate::support::Response;
+use crate::support::Told;
+use crate::support::issuer::from_base64url;
+use crate::support::issuer::now;
+use crate::support::raw_issuer::Reply;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use keygate::jose::sign::SigningKey;
+use keygate::jose::sign::token_id;
+use keygate::model::algorithm::Algorithm;
+use rcgen::KeyPair;
+use rcgen::PKCS_RSA_SHA256;
+use rcgen::RsaKeySize;
+use serde_json::Value;
+use serde_json::json;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Instant;
+
+const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
+const PEPPER: &str = "a pepper of the tests";
+const WRAPPING_KEY: &str = "8f1d2c3b4a5968778695a4b3c2d1e0f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
+/// An example of conf/ in force.
+struct System {
+    gate: Binary,
+    admin: Admin,
+    upstream: FakeUpstream,
+    /// The issuer; clients connect there.
+    url: String,
+}
+
+impl System {
+    /// conf/examples/`example`.yaml with addresses of this machine: nothing else is changed.
+    #[track_caller]
+    fn start(example: &str) -> Self {
+        Self::start_changed(example, |yaml| yaml)
+    }
+
+    /// The same where the key sets of clients are at `customer`.
+    #[track_caller]
+    fn start_for(example: &str, customer: &Customer) -> Self {
+        // A server on loopback has a private address, and no certificate of a public authority.
+        let client_jwks = "  client_jwks: { allow_private_addresses: true, ca_file: customer-ca.pem }";
+        let change = |yaml: String| yaml.replace("\ntoken_endpoint:", &format!("\ntoken_endpoint:\n{client_jwks}"));
+        Self::start_with(example, change, &[("customer-ca.pem", &customer.authority)])
+    }
+
+    /// The same with what a test of something else needs.
+    #[track_caller]
+    fn start_changed(example: &str, change: impl FnOnce(String) -> String) -> Self {
+        Self::start_with(example, change, &[])
+    }
+
+    #[track_caller]
+    fn start_with(example: &str, change: impl FnOnce(String) -> String, files: &[(&str, &str)]) -> Self {
+        let upstream = FakeUpstream::start();
+        let listener = free_address();
+        let url = format!("http://{listener}");
+        let path = format!("{}/conf/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let mut text = std::fs::read_to_string(path).unwrap();
+        let issuer = ["https://api.example.com", "https://auth.example.com"]
+            .map(|issuer| format!("\n  issuer: {issuer}"))
+            .into_iter()
+            .find(|line| text.contains(line))
+            .expect("the example has a token endpoint");
+        for (from, to) in [
+            (&*issuer, &*format!("\n  issuer: {url}")),
+            ("127.0.0.1:8080", &listener.to_string()),
+            ("127.0.0.1:9090", "127.0.0.1:0"),
+            ("127.0.0.1:3000", &upstream.address().to_string()),
+        ] {
+            assert_eq!(text.matches(from).count(), 1, "{example}: {from}");
+            text = text.replace(from, to);
+        }
+        let text = change(text);
+        let variables = [
+            ("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN),
+            ("KEYGATE_PEPPER", PEPPER),
+            ("KEYGATE_WRAPPING_KEY", WRAPPING_KEY),
+        ];
+        let gate = Binary::start_with_env(&text, files, &variables);
+        gate.wait_ready();
+        Self {
+            admin: Admin::new(&gate, ADMIN_TOKEN),
+            gate,
+            upstream,
+            url,
+        }
+    }
+
+    /// A request to the gate on a connection of its own; `headers` are whole lines, each with its CRLF.
+    #[track_caller]
+    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
+        let length = match body.is_empty() {
+            true => String::new(),
+            false => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n{body}");
+        RawClient::connect(self.gate.data()).exchange(request)
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str, headers: &str) -> Response {
+        self.request("GET", path, headers, "")
+    }
+
+    #[track_caller]
+    fn with_token(&self, path: &str, token: &str) -> Response {
+        self.get(path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    #[track_caller]
+    fn with_key(&self, path: &str, key: &str) -> Response {
+        self.get(path, &format!("x-api-key: {key}\r\n"))
+    }
+
+    /// A form, url-encoded.
+    #[track_caller]
+    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> Told {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
+        Told::of(self.request("POST", path, &headers, &body))
+    }
+
+    /// client_credentials with client_secret_basic; no `scope` where it is empty.
+    #[track_caller]
+    fn token_by_secret(&self, path: &str, id: &str, secret: &str, scope: &str) -> Told {
+        let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
+        let mut fields = vec![("grant_type", "client_credentials")];
+        if !scope.is_empty() {
+            fields.push(("scope", scope));
+        }
+        self.form(path, &basic, &fields)
+    }
+
+    /// client_credentials with private_key_jwt, for the global endpoint.
+    #[track_caller]
+    fn token_by_key(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> Told {
+        self.token_by_assertion(&self.assertion(id, key, kid))
+    }
+
+    #[track_caller]
+    fn token_by_assertion(&self, assertion: &str) -> Told {
+        self.form(
+            "/oauth/token",
+            "",
+            &[
+                ("grant_type", "client_credentials"),
+                (
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                ),
+                ("client_assertion", assertion),
+            ],
+        )
+    }
+
+    /// Of RFC 7523, for a minute.
+    fn assertion(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> String {
+        let mut header = json!({ "alg": key.algorithm().as_str(), "typ": "JWT" });
+        if let Some(kid) = kid {
+            header["kid"] = kid.into();
+        }
+        let claims = json!({
+            "iss": id, "sub": id, "aud": self.url, "iat": now(), "exp": now() + 60, "jti": token_id(),
+        });
+        key.sign_text(&header.to_string(), &claims.to_string()).unwrap()
+    }
+
+    /// oauth4webapi against this system, by the variables that tests/clients/oauth4webapi.mjs documents.
+    fn oauth4webapi(&self, id: &str) -> Program {
+        Program::node("oauth4webapi.mjs")
+            .env("ISSUER", &self.url)
+            .env("CLIENT_ID", id)
+    }
+
+    /// Authlib, by the variables that tests/clients/authlib_client.py documents.
+    fn authlib(&self, id: &str) -> Program {
+        Program::python("authlib_client.py")
+            .env("TOKEN_ENDPOINT", format!("{}/oauth/token", self.url))
+            .env("INTROSPECTION_ENDPOINT", format!("{}/oauth/introspect", self.url))
+            .env("REVOCATION_ENDPOINT", format!("{}/oauth/revoke", self.url))
+            .env("CLIENT_ID", id)
+    }
+
+    /// A file in the folder of the program under test.
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.gate.folder().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Asks until `path` with `key` answers 401; nothing else may come before that but 200, and 429 for asking so often.
+    #[track_caller]
+    fn wait_refused(&self, path: &str, key: &str) -> Response {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.with_key(path, key);
+            match answer.status {
+                401 => return answer,
+                200 | 429 => assert!(Instant::now() < deadline, "never refused"),
+                status => panic!("{status}: {}", answer.text()),
+            }
+        }
+    }
+}
+
+/// A customer's server with a key set at /jwks, over HTTPS.
+struct Customer {
+    server: RawIssuer,
+    /// Who signed its certificate, PEM.
+    authority: String,
+}
+
+impl Customer {
+    fn start() -> Self {
+        let (server, authority) = RawIssuer::start_tls("localhost", 2100);
+        Self { server, authority }
+    }
+
+    /// From now on it publishes these; each key's `kid` is its thumbprint.
+    fn publish(&self, keys: &[&SigningKey]) {
+        let keys: Vec<Value> = keys.iter().map(|key| key.public_jwk()).collect();
+        let set = json!({ "keys": keys }).to_string();
+        self.server.reply("/jwks", Reply::ok(&set));
+    }
+
+    fn url(&self) -> String {
+        self.server.url("/jwks")
+    }
+}
+
+/// A new RSA key pair, PKCS #8 PEM.
+fn rsa_pem() -> String {
+    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+        .unwrap()
+        .serialize_pem()
+}
+
+fn rsa_key(algorithm: Algorithm) -> SigningKey {
+    SigningKey::from_pkcs8_pem(algorithm, &rsa_pem()).unwrap()
+}
+
+/// An address where nobody listens. On a part of loopback that no other test's process uses, so that it stays so: the
+/// issuer's URL has to be known before the program starts.
+fn free_address() -> SocketAddr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | a, b, c);
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+}
+
+/// The claims of a JWT, unchecked.
+#[track_caller]
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("a JWT");
+    serde_json::from_slice(&from_base64url(payload)).unwrap()
+}
+
+/// The access token in an answer that must have one.
+#[track_caller]
+fn access_token(told: &Told) -> String {
+    assert_eq!(told.status, 200, "{told:?}");
+    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
+    assert_eq!(told.json["token_type"], "Bearer", "{told:?}");
+    assert_eq!(told.json.get("refresh_token"), None);
+    told.json["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// `error` and `error_description` of an answer that must be a refusal with `status`.
+#[track_caller]
+fn oauth_error(told: &Told, status: u16) -> (String, String) {
+    assert_eq!(told.status, status, "{told:?}");
+    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
+    let text = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();
+    (text("error"), text("error_description"))
+}
+
+/// The last word of a problem's type.
+#[track_caller]
+fn problem(answer: &Response, status: u16) -> String {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+    let kind = problem["type"].as_str().unwrap();
+    kind.strip_prefix("urn:keygate:problem:").unwrap().to_owned()
+}
+
+#[track_caller]
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a text: {value}"))
+        .to_owned()
+}

@@ -1,0 +1,48 @@
+//! Do the commands in the examples work, as they stand there?
+
+use super::ADMIN_TOKEN;
+use super::PEPPER;
+use super::System;
+use super::WRAPPING_KEY;
+use crate::support::program;
+use std::process::Command;
+
+/// The lines of the comment at the top that are indented, as a script for the shell.
+fn script(example: &str) -> String {
+    let path = format!("{}/conf/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let comment = text.lines().take_while(|line| line.starts_with('#'));
+    let lines: Vec<&str> = comment.filter_map(|line| line.strip_prefix("#   ")).collect();
+    assert!(lines.len() >= 3, "{example}: {text}");
+    lines.join("\n")
+}
+
+#[test]
+fn the_commands_in_the_examples_work_as_they_stand_there() {
+    for example in ["sixtyfour", "scaikey", "maverics", "api-portal"] {
+        let system = System::start(example);
+        let public_key = include_str!("../../data/jose/rsa2048.public.pem");
+        system.file("public.pem", public_key);
+        let script = script(example);
+        // Each is given the file of the gate that runs, as the example says.
+        let whole = format!("set -eu\nkeygate() {{ \"$PROGRAM\" \"$@\" --config keygate.yaml; }}\n{script}\n");
+        let ran = Command::new("sh")
+            .args(["-c", &whole])
+            .current_dir(system.gate.folder())
+            .env("PROGRAM", program())
+            .env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("KEYGATE_PEPPER", PEPPER)
+            .env("KEYGATE_WRAPPING_KEY", WRAPPING_KEY)
+            .output()
+            .expect("there is a shell");
+        assert!(ran.status.success(), "{example}: {ran:?}");
+        // They reached the gate that runs, every one of them that changes something.
+        let changes = script.lines().filter(|line| !line.contains("clients keys")).count();
+        let events = system.admin.get("/audit?limit=200")["items"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let local = events.iter().filter(|event| event["actor"] == "local").count();
+        assert_eq!(local, changes, "{example}: {events:?}");
+    }
+}

@@ -1,0 +1,360 @@
+//! API portal: the plan of a subscription decides what its developers get, and its state when.
+
+use super::Customer;
+use super::System;
+use super::access_token;
+use super::oauth_error;
+use super::problem;
+use super::rsa_key;
+use super::text;
+use crate::support::Told;
+use crate::support::clients;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use serde_json::Value;
+use serde_json::json;
+use std::io::Write;
+use std::process::Command;
+use std::process::Stdio;
+
+const CATALOGUE: &str = "/catalogue/items";
+
+/// A subscription of the organization `acme`, as it is when it was asked for: its id and state.
+#[track_caller]
+fn subscribe(system: &System, plan: &str) -> (String, String) {
+    subscribe_in(system, plan, "live")
+}
+
+#[track_caller]
+fn subscribe_in(system: &System, plan: &str, environment: &str) -> (String, String) {
+    // The organization is there from the second time on.
+    let _ = system.admin.call(
+        "POST",
+        "/organizations",
+        Some(json!({ "id": "acme", "name": "Acme Ltd" })),
+    );
+    let made = system.admin.create(
+        "/subscriptions",
+        json!({ "organization": "acme", "plan": plan, "environment": environment }),
+    );
+    (text(&made["id"]), text(&made["state"]))
+}
+
+#[track_caller]
+fn active(system: &System, plan: &str) -> String {
+    let (id, state) = subscribe(system, plan);
+    if state == "pending" {
+        step(system, &id, "approve", json!({}));
+    }
+    id
+}
+
+#[track_caller]
+fn step(system: &System, subscription: &str, word: &str, body: Value) -> Value {
+    system
+        .admin
+        .post(&format!("/subscriptions/{subscription}/{word}"), body)
+}
+
+fn key_for(subscription: &str) -> Value {
+    json!({ "name": "authorization", "expires": "90d", "subscription": subscription })
+}
+
+fn secret_for(subscription: &str) -> Value {
+    json!({ "name": "authorization", "authentication": "client_secret", "subscription": subscription })
+}
+
+fn url_for(subscription: &str, url: &str) -> Value {
+    json!({
+        "name": "authorization", "authentication": "private_key_jwt", "jwks_url": url, "subscription": subscription,
+    })
+}
+
+/// The slug of a 409.
+#[track_caller]
+fn conflict(told: &Told) -> String {
+    assert_eq!(told.status, 409, "{told:?}");
+    let detail = told.json["detail"].as_str().unwrap_or_default();
+    assert!(!detail.is_empty(), "the reason is told: {told:?}");
+    text(&told.json["type"]).replace("urn:keygate:problem:", "")
+}
+
+#[test]
+fn the_plan_decides_which_type_of_credential_there_is() {
+    let customer = Customer::start();
+    let system = System::start_for("api-portal", &customer);
+    let [keys, secrets, url_keys] = ["starter", "standard", "partner"].map(|plan| active(&system, plan));
+    let kinds = |subscription: &str| {
+        [
+            ("/keys", key_for(subscription)),
+            ("/clients", secret_for(subscription)),
+            ("/clients", url_for(subscription, &customer.url())),
+        ]
+        .map(|(path, body)| system.admin.call("POST", path, Some(body)).status)
+    };
+    for (subscription, allowed) in [(&keys, 0), (&secrets, 1), (&url_keys, 2)] {
+        let answers = kinds(subscription);
+        for (place, status) in answers.iter().enumerate() {
+            match place == allowed {
+                true => assert_eq!(*status, 201, "{answers:?}"),
+                false => assert!([409, 422].contains(status), "{answers:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pending_subscription_has_no_credentials_until_it_is_approved() {
+    let system = System::start("api-portal");
+    let (subscription, state) = subscribe(&system, "standard");
+    assert_eq!(state, "pending");
+    let told = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
+    let reason = conflict(&told);
+    assert!(reason.contains("pending"), "{told:?}");
+    step(&system, &subscription, "approve", json!({}));
+    let client = system.admin.create("/clients", secret_for(&subscription));
+    let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
+    let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
+    assert_eq!(system.with_token(CATALOGUE, &token).status, 200);
+    // And approved is approved.
+    conflict(&system.admin.call(
+        "POST",
+        &format!("/subscriptions/{subscription}/approve"),
+        Some(json!({})),
+    ));
+}
+
+#[test]
+fn live_credentials_of_a_paid_plan_are_locked_until_the_payment() {
+    let system = System::start("api-portal");
+    let subscription = active(&system, "paid");
+    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    let unpaid = conflict(&told);
+    assert!(unpaid.contains("paid") || unpaid.contains("payment"), "{told:?}");
+    let mut sandbox = key_for(&subscription);
+    sandbox["environment"] = "sandbox".into();
+    let sandbox = text(&system.admin.create("/keys", sandbox)["key"]);
+    assert!(sandbox.starts_with("kg_test_"), "{sandbox}");
+    assert_eq!(system.with_key(CATALOGUE, &sandbox).status, 200);
+
+    step(&system, &subscription, "payment", json!({ "paid": true }));
+    let live = text(&system.admin.create("/keys", key_for(&subscription))["key"]);
+    assert_eq!(system.with_key(CATALOGUE, &live).status, 200);
+    // The payment lapses: what was given out is locked, and says why.
+    step(&system, &subscription, "payment", json!({ "paid": false }));
+    let locked = problem(&system.with_key(CATALOGUE, &live), 403);
+    assert!(locked.contains("unpaid") || locked.contains("payment"), "{locked}");
+    assert_eq!(system.with_key(CATALOGUE, &sandbox).status, 200);
+    step(&system, &subscription, "payment", json!({ "paid": true }));
+    assert_eq!(system.with_key(CATALOGUE, &live).status, 200);
+}
+
+#[test]
+fn a_plan_that_is_not_released_gives_sandbox_credentials_only() {
+    let system = System::start("api-portal");
+    let subscription = active(&system, "preview");
+    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    let unreleased = conflict(&told);
+    assert!(unreleased.contains("release"), "{told:?}");
+    let mut sandbox = key_for(&subscription);
+    sandbox["environment"] = "sandbox".into();
+    let sandbox = text(&system.admin.create("/keys", sandbox)["key"]);
+    assert_eq!(system.with_key(CATALOGUE, &sandbox).status, 200);
+}
+
+#[test]
+fn failed_provisioning_is_told_and_tried_again() {
+    let system = System::start("api-portal");
+    let (subscription, _) = subscribe(&system, "standard");
+    step(&system, &subscription, "fail", json!({}));
+    let told = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
+    let failed = conflict(&told);
+    assert!(failed.contains("provision") || failed.contains("fail"), "{told:?}");
+    step(&system, &subscription, "approve", json!({}));
+    system.admin.create("/clients", secret_for(&subscription));
+}
+
+#[test]
+fn cancelling_revokes_everything_in_the_same_instant() {
+    let system = System::start("api-portal");
+    let (keys, secrets) = (active(&system, "starter"), active(&system, "standard"));
+    let [first, second] = [(); 2].map(|()| text(&system.admin.create("/keys", key_for(&keys))["key"]));
+    let client = system.admin.create("/clients", secret_for(&secrets));
+    let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
+    let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
+    for key in [&first, &second] {
+        assert_eq!(system.with_key(CATALOGUE, key).status, 200);
+    }
+    assert_eq!(system.with_token(CATALOGUE, &token).status, 200);
+
+    step(&system, &keys, "cancel", json!({}));
+    step(&system, &secrets, "cancel", json!({}));
+    for key in [&first, &second] {
+        assert_eq!(problem(&system.with_key(CATALOGUE, key), 401), "invalid-api-key");
+    }
+    let answer = system.with_token(CATALOGUE, &token);
+    assert!([401, 403].contains(&answer.status), "{}", answer.text());
+    let told = system.token_by_secret("/oauth/token", &id, &secret, "");
+    assert!([400, 401].contains(&told.status), "{told:?}");
+    for (path, body) in [("/keys", key_for(&keys)), ("/clients", secret_for(&secrets))] {
+        let told = system.admin.call("POST", path, Some(body));
+        assert!(conflict(&told).contains("cancel"), "{told:?}");
+    }
+    conflict(
+        &system
+            .admin
+            .call("POST", &format!("/subscriptions/{keys}/approve"), Some(json!({}))),
+    );
+}
+
+#[test]
+fn there_is_a_second_key_beside_the_first_and_no_third() {
+    let system = System::start("api-portal");
+    let subscription = active(&system, "starter");
+    let [first, second] = [(); 2].map(|()| system.admin.create("/keys", key_for(&subscription)));
+    for key in [&first, &second] {
+        assert_eq!(system.with_key(CATALOGUE, &text(&key["key"])).status, 200);
+    }
+    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    assert_eq!(conflict(&told), "key-slots-full");
+    system
+        .admin
+        .post(&format!("/keys/{}/revoke", text(&first["id"])), json!({}));
+    assert_eq!(system.with_key(CATALOGUE, &text(&second["key"])).status, 200);
+    system.admin.create("/keys", key_for(&subscription));
+}
+
+#[test]
+fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
+    let system = System::start("api-portal");
+    // An API key: the old one is refused at once, the new one is another.
+    let keys = active(&system, "starter");
+    let old = system.admin.create("/keys", key_for(&keys));
+    let new = system
+        .admin
+        .post(&format!("/keys/{}/regenerate", text(&old["id"])), json!({}));
+    assert_ne!((&old["id"], &old["key"]), (&new["id"], &new["key"]));
+    assert_eq!(
+        problem(&system.with_key(CATALOGUE, &text(&old["key"])), 401),
+        "invalid-api-key"
+    );
+    assert_eq!(system.with_key(CATALOGUE, &text(&new["key"])).status, 200);
+
+    // A client: rotating keeps its id.
+    let secrets = active(&system, "standard");
+    let client = system.admin.create("/clients", secret_for(&secrets));
+    let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
+    let rotated = system.admin.post(&format!("/clients/{id}/secret/rotate"), json!({}));
+    let rotated = text(&rotated["client_secret"]);
+    let told = system.token_by_secret("/oauth/token", &id, &secret, "");
+    assert_eq!(oauth_error(&told, 401).0, "invalid_client", "the old secret");
+    let token = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
+
+    // Regenerating does not.
+    let regenerated = system
+        .admin
+        .post(&format!("/clients/{id}/secret/regenerate"), json!({}));
+    let (new_id, new_secret) = (text(&regenerated["id"]), text(&regenerated["client_secret"]));
+    assert_ne!(id, new_id);
+    for (id, secret) in [(&id, &rotated), (&id, &new_secret), (&new_id, &rotated)] {
+        let told = system.token_by_secret("/oauth/token", id, secret, "");
+        assert_eq!(oauth_error(&told, 401).0, "invalid_client");
+    }
+    access_token(&system.token_by_secret("/oauth/token", &new_id, &new_secret, ""));
+    let answer = system.with_token(CATALOGUE, &token);
+    assert!([200, 401].contains(&answer.status), "{}", answer.text());
+}
+
+#[test]
+fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_rotate() {
+    let customer = Customer::start();
+    let system = System::start_for("api-portal", &customer);
+    let subscription = active(&system, "partner");
+    let keys = [
+        rsa_key(Algorithm::Rs256),
+        SigningKey::generate_es256().unwrap(),
+        rsa_key(Algorithm::Ps256),
+    ];
+    customer.publish(&keys.each_ref());
+    let client = system.admin.create("/clients", url_for(&subscription, &customer.url()));
+    assert_eq!(client.get("client_secret"), None, "{client}");
+    assert_eq!(client["jwks_url"], customer.url());
+    let id = text(&client["id"]);
+    for key in &keys {
+        for kid in [Some(key.kid()), None] {
+            let token = access_token(&system.token_by_key(&id, key, kid));
+            assert_eq!(
+                system.with_token("/partners/orders", &token).status,
+                200,
+                "{}",
+                key.algorithm().as_str()
+            );
+        }
+    }
+    for step in ["secret/rotate", "secret/regenerate"] {
+        let told = system
+            .admin
+            .call("POST", &format!("/clients/{id}/{step}"), Some(json!({})));
+        assert_eq!(told.status, 409, "{step}: {told:?}");
+    }
+    for url in [
+        "http://customer.example.com/jwks",
+        "ftp://customer.example.com/jwks",
+        "jwks",
+    ] {
+        let told = system.admin.call("POST", "/clients", Some(url_for(&subscription, url)));
+        assert!([400, 422].contains(&told.status), "{url}: {told:?}");
+    }
+}
+
+#[test]
+fn a_route_for_one_plan_takes_credentials_of_no_other() {
+    let system = System::start("api-portal");
+    let subscription = active(&system, "standard");
+    let client = system.admin.create("/clients", secret_for(&subscription));
+    let token = system.token_by_secret(
+        "/oauth/token",
+        &text(&client["id"]),
+        &text(&client["client_secret"]),
+        "",
+    );
+    let token = access_token(&token);
+    assert_eq!(system.with_token(CATALOGUE, &token).status, 200);
+    let refused = problem(&system.with_token("/partners/orders", &token), 403);
+    assert!(refused.contains("subscription"), "{refused}");
+}
+
+#[test]
+fn services_are_told_who_called_in_a_token_between_servers() {
+    let system = System::start("api-portal");
+    let subscription = active(&system, "starter");
+    let created = system.admin.create("/keys", key_for(&subscription));
+    assert_eq!(system.with_key(CATALOGUE, &text(&created["key"])).status, 200);
+    let seen = system.upstream.only_received();
+    let [token] = seen.headers_named("x-keygate-identity-token")[..] else {
+        panic!("{seen:?}");
+    };
+    // Verified by a library that is not ours, with the keys that the gate publishes beside those of its access tokens.
+    let verifier = Command::new("node")
+        .arg("verify_identity.mjs")
+        .args([&format!("{}/oauth/jwks", system.url), "https://gate.example.com"])
+        .current_dir(clients())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node is installed");
+    for audience in ["https://catalogue.internal", "https://other.internal"] {
+        let line = json!({ "token": token, "audience": audience });
+        writeln!(verifier.stdin.as_ref().unwrap(), "{line}").unwrap();
+    }
+    let output = verifier.wait_with_output().unwrap();
+    let answers: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert_eq!(answers[0]["iss"], "https://gate.example.com", "{answers:?}");
+    assert!(answers[0].to_string().contains("acme"), "who called: {answers:?}");
+    assert_eq!(answers[1]["claim"], "aud", "{answers:?}");
+}

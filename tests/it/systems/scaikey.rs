@@ -1,0 +1,289 @@
+//! ScaiKey: services with a secret, tokens at a global endpoint and at one per tenant.
+
+use super::System;
+use super::access_token;
+use super::claims;
+use super::oauth_error;
+use super::problem;
+use super::text;
+use crate::support::RawClient;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use oauth2::AuthType;
+use oauth2::ClientId;
+use oauth2::ClientSecret;
+use oauth2::HttpRequest;
+use oauth2::HttpResponse;
+use oauth2::IntrospectionUrl;
+use oauth2::Scope;
+use oauth2::TokenIntrospectionResponse;
+use oauth2::TokenResponse;
+use oauth2::TokenUrl;
+use oauth2::basic::BasicClient;
+use serde_json::json;
+use std::io;
+
+const GLOBAL: &str = "/oauth/token";
+const TENANTS: &str = "/api/v1/platform/tenants";
+
+/// An application of type SERVICE: its id and secret. Of no tenant where `subscription` is empty.
+#[track_caller]
+fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, String) {
+    let mut body = json!({ "name": "service", "authentication": "client_secret", "scopes": scopes });
+    if !subscription.is_empty() {
+        body["subscription"] = subscription.into();
+    }
+    let client = system.admin.create("/clients", body);
+    (text(&client["id"]), text(&client["client_secret"]))
+}
+
+/// A tenant: the subscription that its services are under.
+#[track_caller]
+fn tenant(system: &System, slug: &str) -> String {
+    system
+        .admin
+        .create("/organizations", json!({ "id": slug, "name": slug }));
+    let subscription = system.admin.create(
+        "/subscriptions",
+        json!({ "organization": slug, "plan": "default", "environment": "live" }),
+    );
+    let id = text(&subscription["id"]);
+    if subscription["state"] == "pending" {
+        system.admin.post(&format!("/subscriptions/{id}/approve"), json!({}));
+    }
+    id
+}
+
+#[test]
+fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid", "admin:read"], "");
+    let told = system.token_by_secret(GLOBAL, &id, &secret, "");
+    let token = access_token(&told);
+    assert_eq!(told.json["expires_in"], 3_600, "{told:?}");
+    let claims = claims(&token);
+    assert_eq!(claims["sub"], id);
+    assert_eq!(claims["client_id"], id);
+    assert_eq!(claims["iss"], system.url);
+    assert_eq!(claims["aud"], system.url);
+    assert_eq!(claims["scope"], told.json["scope"]);
+
+    assert_eq!(system.with_token(TENANTS, &token).status, 200);
+    let seen = system.upstream.only_received();
+    assert_eq!(seen.headers_named("x-keygate-subject"), [&*id]);
+    assert_eq!(seen.headers_named("x-keygate-organization"), ["default"]);
+
+    // When it runs out, the same again; there is nothing to refresh with.
+    assert_ne!(access_token(&system.token_by_secret(GLOBAL, &id, &secret, "")), token);
+    let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
+    let told = system.form(GLOBAL, &basic, &refresh);
+    assert_eq!(oauth_error(&told, 400).0, "unsupported_grant_type");
+}
+
+#[test]
+fn a_token_without_either_scope_is_told_both() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid"], "");
+    let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
+    let answer = system.with_token(TENANTS, &token);
+    assert_eq!(problem(&answer, 403), "insufficient-scope");
+    let challenge = answer.header("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
+    for scope in ["admin:read", "admin:write"] {
+        assert!(challenge.contains(scope), "{challenge}");
+        assert!(answer.text().contains(scope), "{}", answer.text());
+    }
+    // "Go back and add it to the application's allowed scopes."
+    let path = format!("/clients/{id}");
+    system
+        .admin
+        .done("PATCH", &path, Some(json!({ "scopes": ["openid", "admin:read"] })));
+    let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
+    assert_eq!(system.with_token(TENANTS, &token).status, 200);
+    // Reading is not changing.
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let answer = system.request("POST", TENANTS, &bearer, "");
+    assert_eq!(problem(&answer, 403), "insufficient-scope");
+    assert!(answer.header("www-authenticate").unwrap().contains("admin:write"));
+}
+
+#[test]
+fn no_token_is_wider_than_its_service_or_its_plan() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid", "admin:read"], "");
+    let told = system.token_by_secret(GLOBAL, &id, &secret, "admin:read");
+    assert_eq!(told.json["scope"], "admin:read", "{told:?}");
+    for scope in ["admin:write", "admin:read admin:write", "ADMIN:READ", "admin"] {
+        let told = system.token_by_secret(GLOBAL, &id, &secret, scope);
+        assert_eq!(oauth_error(&told, 400).0, "invalid_scope", "{scope}");
+    }
+    let wider = json!({ "name": "wider", "authentication": "client_secret", "scopes": ["root"] });
+    let told = system.admin.call("POST", "/clients", Some(wider));
+    assert!([409, 422].contains(&told.status), "{told:?}");
+    // The plan gives secrets and nothing else.
+    let key = json!({ "name": "key", "expires": "90d" });
+    let told = system.admin.call("POST", "/keys", Some(key));
+    assert!([409, 422].contains(&told.status), "{told:?}");
+}
+
+#[test]
+fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
+    let system = System::start("scaikey");
+    let (acme, globex) = (tenant(&system, "acme"), tenant(&system, "globex"));
+    let scopes = ["openid", "admin:read"];
+    let (id, secret) = service(&system, &scopes, &acme);
+    let (other_id, other_secret) = service(&system, &scopes, &globex);
+    let (global_id, global_secret) = service(&system, &scopes, "");
+
+    let token = access_token(&system.token_by_secret("/t/acme/oauth/token", &id, &secret, ""));
+    assert_eq!(claims(&token)["org"], "acme");
+    for (id, secret) in [(&other_id, &other_secret), (&global_id, &global_secret)] {
+        let told = system.token_by_secret("/t/acme/oauth/token", id, secret, "");
+        assert_eq!(
+            oauth_error(&told, 401),
+            ("invalid_client".to_owned(), "invalid client".to_owned())
+        );
+    }
+    let told = system.token_by_secret("/t/nobody/oauth/token", &id, &secret, "");
+    assert_eq!(oauth_error(&told, 401).0, "invalid_client");
+
+    let (own, platform) = ("/api/v1/tenant/users", TENANTS);
+    assert_eq!(system.with_token(own, &token).status, 200);
+    assert_eq!(
+        system.upstream.only_received().headers_named("x-keygate-organization"),
+        ["acme"]
+    );
+    assert_eq!(problem(&system.with_token(platform, &token), 403), "not-allowed");
+}
+
+#[test]
+fn the_secret_is_shown_once() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid"], "");
+    assert!(
+        secret
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+        "{secret}"
+    );
+    for path in ["/clients".to_owned(), format!("/clients/{id}"), "/audit".to_owned()] {
+        let shown = system.admin.get(&path).to_string();
+        assert!(shown.contains(&id), "{path}: {shown}");
+        assert!(!shown.contains(&secret), "{path}: {shown}");
+    }
+}
+
+#[test]
+fn every_client_library_gets_a_token_by_its_own_way_of_sending_a_secret() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid", "admin:read"], "");
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let report = system
+            .oauth4webapi(&id)
+            .env("CLIENT_SECRET", &secret)
+            .env("AUTHENTICATION", method)
+            .env("SCOPE", "admin:read")
+            .env("AUDIENCE", &system.url)
+            .env("THEN", "introspect revoke introspect")
+            .run()
+            .json();
+        assert_eq!(report["claims"]["scope"], "admin:read", "{method}: {report}");
+        assert_eq!(report["then"][0]["active"], true, "{method}: {report}");
+        assert_eq!(report["then"][2]["active"], false, "{method}: {report}");
+    }
+    // Authlib's default is client_secret_basic.
+    for method in ["", "client_secret_post"] {
+        let mut program = system.authlib(&id).env("CLIENT_SECRET", &secret);
+        if !method.is_empty() {
+            program = program.env("AUTHENTICATION", method);
+        }
+        let report = program
+            .env("THEN", "introspect revoke introspect")
+            .env("SCOPE", "openid admin:read")
+            .run()
+            .json();
+        assert_eq!(report["then"][0]["active"], true, "{method}: {report}");
+        assert_eq!(report["then"][1]["revoked"], 200, "{method}: {report}");
+        assert_eq!(report["then"][2]["active"], false, "{method}: {report}");
+    }
+    for method in [AuthType::BasicAuth, AuthType::RequestBody] {
+        rust_oauth2(&system, &id, &secret, method);
+    }
+}
+
+#[test]
+fn every_client_library_understands_why_it_is_refused() {
+    let system = System::start("scaikey");
+    let (id, secret) = service(&system, &["openid"], "");
+    let report = system.oauth4webapi(&id).env("CLIENT_SECRET", "wrong").run().json();
+    assert_eq!(report["refused"]["status"], 401, "{report}");
+    let report = system
+        .oauth4webapi(&id)
+        .env("CLIENT_SECRET", &secret)
+        .env("SCOPE", "admin:write")
+        .run()
+        .json();
+    assert_eq!(report["refused"]["error"], "invalid_scope", "{report}");
+    let report = system.authlib(&id).env("CLIENT_SECRET", "wrong").run().json();
+    assert_eq!(
+        report["refused"],
+        json!({ "error": "invalid_client", "error_description": "invalid client" })
+    );
+    let client = BasicClient::new(ClientId::new(id))
+        .set_client_secret(ClientSecret::new("wrong".to_owned()))
+        .set_token_uri(TokenUrl::new(format!("{}{GLOBAL}", system.url)).unwrap());
+    let refused = client
+        .exchange_client_credentials()
+        .request(&http(&system))
+        .unwrap_err();
+    let oauth2::RequestTokenError::ServerResponse(refused) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.error().as_ref(), "invalid_client");
+}
+
+/// The `oauth2` crate, over the raw client of the tests.
+#[track_caller]
+fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
+    let client = BasicClient::new(ClientId::new(id.to_owned()))
+        .set_client_secret(ClientSecret::new(secret.to_owned()))
+        .set_auth_type(method)
+        .set_token_uri(TokenUrl::new(format!("{}{GLOBAL}", system.url)).unwrap())
+        .set_introspection_url(IntrospectionUrl::new(format!("{}/oauth/introspect", system.url)).unwrap());
+    let http = http(system);
+    let token = client
+        .exchange_client_credentials()
+        .add_scope(Scope::new("admin:read".to_owned()))
+        .request(&http)
+        .unwrap();
+    assert_eq!(token.expires_in().unwrap().as_secs(), 3_600);
+    assert!(token.refresh_token().is_none());
+    assert_eq!(system.with_token(TENANTS, token.access_token().secret()).status, 200);
+    let told = client.introspect(token.access_token()).request(&http).unwrap();
+    assert!(told.active());
+    assert_eq!(told.client_id().map(|id| id.as_str()), Some(id));
+}
+
+fn http(system: &System) -> impl Fn(HttpRequest) -> Result<HttpResponse, io::Error> {
+    let address = system.gate.data();
+    move |request| {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let mut text = format!(
+            "{} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n",
+            head.method,
+            body.len()
+        );
+        for (name, value) in &head.headers {
+            text.push_str(&format!("{name}: {}\r\n", value.to_str().map_err(io::Error::other)?));
+        }
+        let bytes = [text.as_bytes(), b"\r\n", &body].concat();
+        let answer = RawClient::connect(address).send(bytes).try_receive()?;
+        let mut response = http::Response::builder().status(answer.status);
+        for (name, value) in &answer.headers {
+            response = response.header(name, value);
+        }
+        response.body(answer.body).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,316 @@
+//! Where is a secret, once it was shown? Nowhere: every kind is made and used, then all that the gate wrote is searched.
+
+use super::ADMIN_TOKEN;
+use super::PEPPER;
+use super::System;
+use super::WRAPPING_KEY;
+use super::access_token;
+use super::text;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keygate::jose::sign::SigningKey;
+use keygate::model::algorithm::Algorithm;
+use serde_json::json;
+use std::path::Path;
+
+const API: &str = "/v1/enrich-lead";
+
+/// A secret, and the forms in which it would give itself away.
+struct Needle {
+    what: &'static str,
+    forms: Vec<String>,
+}
+
+impl Needle {
+    fn new(what: &'static str, secret: &str) -> Self {
+        let forms = vec![
+            secret.to_owned(),
+            STANDARD.encode(secret),
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+        ];
+        Self { what, forms }
+    }
+
+    /// Of a PEM file: its lines, the same without line breaks, and the bytes that they stand for.
+    fn of_pem(what: &'static str, pem: &str) -> Self {
+        let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let mut forms = vec![lines.concat(), latin1(&STANDARD.decode(lines.concat()).unwrap())];
+        forms.extend(
+            lines
+                .iter()
+                .filter(|line| line.len() >= 32)
+                .map(|line| (*line).to_owned()),
+        );
+        Self { what, forms }
+    }
+
+    fn is_in(&self, hay: &str) -> bool {
+        self.forms.iter().any(|form| contains(hay, form))
+    }
+}
+
+/// Each byte as the character of its number: bytes that a text's search, which is fast, can look through.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn contains(hay: &str, needle: &str) -> bool {
+    assert!(needle.len() >= 16, "too short to search for: {needle}");
+    hay.contains(needle)
+}
+
+/// Every file under `folder`: its name and content.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.is_file() {
+            found.push((path.display().to_string(), latin1(&std::fs::read(&path).unwrap())));
+        }
+    }
+    found
+}
+
+#[test]
+fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
+    // Every kind of credential in one gate, and the signing keys wrapped.
+    let system = System::start_changed("sixtyfour", |yaml| {
+        let yaml = yaml.replace(
+            "credentials: [private_key_jwt, api_key]",
+            "credentials: [private_key_jwt, client_secret, api_key]",
+        );
+        yaml.replace(
+            "  algorithm: RS256",
+            "  algorithm: RS256\n  wrapping_key: \"${KEYGATE_WRAPPING_KEY}\"",
+        )
+    });
+    let admin = &system.admin;
+    let scopes = json!(["full_access"]);
+    let mut needles = vec![
+        Needle::new("admin token", ADMIN_TOKEN),
+        Needle::new("pepper", PEPPER),
+        Needle::new("wrapping key", WRAPPING_KEY),
+    ];
+    // What was said, by whom; the answers that give a secret are not in here.
+    let mut said: Vec<(String, String)> = Vec::new();
+
+    // Keys: made, used, regenerated, used with a mistake in them, in the query, and revoked.
+    let made = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
+    let (key_id, key) = (text(&made["id"]), text(&made["key"]));
+    assert_eq!(system.with_key(API, &key).status, 200);
+    let regenerated = admin.post(&format!("/keys/{key_id}/regenerate"), json!({}));
+    let second = text(&regenerated["key"]);
+    assert_eq!(system.with_key(API, &second).status, 200);
+    for key in [&key, &second] {
+        needles.push(Needle::new("API key", key));
+        // Without its prefix and public id.
+        needles.push(Needle::new("secret of an API key", key.rsplit('_').next().unwrap()));
+        let mistaken = format!(
+            "{}{}",
+            &key[..key.len() - 1],
+            if key.ends_with('0') { '1' } else { '0' }
+        );
+        for (what, answer) in [
+            ("a revoked or good key", system.with_key(API, key)),
+            ("a mistyped key", system.with_key(API, &mistaken)),
+            ("a key in the query", system.get(&format!("{API}?api_key={key}"), "")),
+            ("a key as a bearer token", system.with_token(API, key)),
+        ] {
+            said.push((what.to_owned(), said_by(&answer)));
+        }
+    }
+
+    // A client with a secret: both ways of sending it, rotated, and wrong.
+    let body = json!({ "name": "two", "authentication": "client_secret", "scopes": scopes });
+    let made = admin.create("/clients", body);
+    let (id, secret) = (text(&made["id"]), text(&made["client_secret"]));
+    let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
+    let posted = [
+        ("grant_type", "client_credentials"),
+        ("client_id", &*id),
+        ("client_secret", &*secret),
+    ];
+    let posted = access_token(&system.form("/oauth/token", "", &posted));
+    let rotated = text(&admin.post(&format!("/clients/{id}/secret/rotate"), json!({}))["client_secret"]);
+    let opaque = json!({ "token_format": "opaque" });
+    said.push((
+        "a client".to_owned(),
+        admin.done("PATCH", &format!("/clients/{id}"), Some(opaque)).to_string(),
+    ));
+    let opaque = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
+    for secret in [&secret, &rotated] {
+        needles.push(Needle::new("client secret", secret));
+        needles.push(Needle::new("client id and secret", &format!("{id}:{secret}")));
+    }
+    let refused = system.token_by_secret("/oauth/token", &id, &secret, "");
+    assert_eq!(refused.status, 401);
+    said.push(("an old secret".to_owned(), refused.json.to_string()));
+    // The places for id and secret swapped, as people do.
+    let refused = system.token_by_secret("/oauth/token", &rotated, &id, "");
+    said.push(("a secret for an id".to_owned(), refused.json.to_string()));
+    let in_query = system.request("POST", &format!("/oauth/token?client_secret={rotated}"), "", "");
+    assert_eq!(in_query.status, 400, "{}", in_query.text());
+    said.push(("a secret in the query".to_owned(), said_by(&in_query)));
+
+    // A client with a pair that was made here.
+    let body = json!({ "name": "three", "authentication": "private_key_jwt", "scopes": scopes });
+    let key_client = text(&admin.create("/clients", body)["id"]);
+    for algorithm in ["ES256", "RS256"] {
+        let made = admin.create(&format!("/clients/{key_client}/keys"), json!({ "generate": algorithm }));
+        let pem = text(&made["private_key"]);
+        let signer = SigningKey::from_pkcs8_pem(algorithm.parse::<Algorithm>().unwrap(), &pem).unwrap();
+        let assertion = system.assertion(&key_client, &signer, None);
+        access_token(&system.token_by_assertion(&assertion));
+        // Somebody uploads the wrong file.
+        let uploaded = admin.call(
+            "POST",
+            &format!("/clients/{key_client}/keys"),
+            Some(json!({ "public_key": pem })),
+        );
+        assert_eq!(uploaded.status, 422, "{uploaded:?}");
+        said.push(("an uploaded private key".to_owned(), uploaded.json.to_string()));
+        needles.push(Needle::of_pem("private key of a client", &pem));
+        needles.push(Needle::new("client assertion", &assertion));
+    }
+
+    // Tokens: called with, asked about, given up.
+    for (what, token) in [
+        ("access token", &token),
+        ("access token", &posted),
+        ("opaque token", &opaque),
+    ] {
+        assert_eq!(system.with_token(API, token).status, 200, "{what}");
+        let basic = format!(
+            "Authorization: Basic {}\r\n",
+            STANDARD.encode(format!("{id}:{rotated}"))
+        );
+        let told = system.form("/oauth/introspect", &basic, &[("token", token)]);
+        assert_eq!(told.json["active"], true, "{told:?}");
+        said.push((format!("introspection of an {what}"), told.json.to_string()));
+        let told = system.form("/oauth/revoke", &basic, &[("token", token)]);
+        assert_eq!(told.status, 200, "{told:?}");
+        let answer = system.with_token(API, token);
+        assert_eq!(answer.status, 401, "{what}: {}", answer.text());
+        said.push((format!("a revoked {what}"), said_by(&answer)));
+        said.push((
+            "a token in the query".to_owned(),
+            said_by(&system.get(&format!("{API}?access_token={token}"), "")),
+        ));
+        needles.push(Needle::new(what, token));
+    }
+
+    // Who administers: shown once, on the terminal, and not in the log.
+    let output = system.gate.output();
+    let first = first_administrators_secret(&output);
+    needles.push(Needle::new("secret of the first administrator", &first));
+    let shown: Vec<&str> = output.lines().filter(|line| line.contains(&first)).collect();
+    assert_eq!(shown.len(), 1, "{output}");
+    assert!(!shown[0].starts_with('{'), "no line of the log: {}", shown[0]);
+
+    // What the gate tells of it afterwards.
+    for path in [
+        "/organizations",
+        "/subscriptions",
+        "/plans",
+        "/keys",
+        "/clients",
+        "/signing-keys",
+        "/audit?limit=200",
+        "/audit/verify",
+        "/openapi.json",
+        &format!("/clients/{key_client}/keys"),
+        &format!("/clients/{id}"),
+        &format!("/keys/{key_id}"),
+    ] {
+        said.push((format!("GET {path}"), admin.get(path).to_string()));
+    }
+    let backup = admin.done("POST", "/backup", Some(json!({ "path": "copy.db" })));
+    said.push(("backup".to_owned(), backup.to_string()));
+    for path in ["/metrics", "/readyz", "/livez"] {
+        said.push((
+            path.to_owned(),
+            said_by(&crate::support::get(system.gate.admin(), path)),
+        ));
+    }
+    for path in ["/oauth/jwks", "/.well-known/oauth-authorization-server"] {
+        said.push((path.to_owned(), said_by(&system.get(path, ""))));
+    }
+    let records = system.gate.output().replace(shown[0], "");
+    said.push(("logs and access records".to_owned(), records));
+
+    let files = files(system.gate.folder());
+    let named = |end: &str| files.iter().any(|(name, _)| name.ends_with(end));
+    for end in [
+        "sixtyfour.db",
+        "sixtyfour.db-wal",
+        "sixtyfour.db-revocations",
+        "copy.db",
+    ] {
+        assert!(
+            named(end),
+            "{end}: {:?}",
+            files.iter().map(|(name, _)| name).collect::<Vec<_>>()
+        );
+    }
+    assert!(files.iter().any(|(name, _)| name.contains("-signing-keys/")));
+    for (name, content) in &files {
+        // The gate's own private keys are wrapped.
+        assert!(!contains(content, "-----BEGIN PRIVATE KEY-----"), "{name}");
+        assert!(!contains(content, "\"client_secret\":\"kgs_"), "{name}");
+    }
+    // That the search would find something: the public halves are there.
+    let is_in = |texts: &[(String, String)]| texts.iter().any(|(_, text)| contains(text, &key_client));
+    assert!(is_in(&files) && is_in(&said));
+
+    for (place, content) in said.iter().chain(&files) {
+        for needle in &needles {
+            assert!(!needle.is_in(content), "{} in {place}", needle.what);
+        }
+    }
+}
+
+/// Head and body.
+fn said_by(answer: &crate::support::Response) -> String {
+    let mut said = latin1(&answer.body);
+    for (name, value) in &answer.headers {
+        said.push_str(&format!("\n{name}: {value}"));
+    }
+    said
+}
+
+/// What was printed for the person who started the gate.
+#[track_caller]
+fn first_administrators_secret(output: &str) -> String {
+    let start = output
+        .find("kgs_")
+        .unwrap_or_else(|| panic!("no first administrator: {output}"));
+    let is_secret = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    output[start..]
+        .split(|letter| !is_secret(letter))
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn what_would_give_a_secret_away_is_found() {
+    let needle = Needle::new("a key", "kg_live_0123456789abcdef_secret");
+    for text in [
+        "x kg_live_0123456789abcdef_secret y".to_owned(),
+        STANDARD.encode("kg_live_0123456789abcdef_secret"),
+    ] {
+        assert!(needle.is_in(&text), "{text}");
+    }
+    assert!(!needle.is_in("kg_live_0123456789abcdef_secre"));
+    let pem = include_str!("../../data/jose/p256.private.pem");
+    let needle = Needle::of_pem("a private key", pem);
+    assert!(needle.is_in(pem));
+    assert!(needle.is_in(&pem.replace('\n', "")));
+    assert!(!needle.is_in(include_str!("../../data/jose/p256.public.pem")));
+}
