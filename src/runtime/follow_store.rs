@@ -90,7 +90,7 @@ pub async fn open(
 }
 
 /// Beside the database.
-const REVOCATIONS: &str = "-revocations";
+const REVOCATIONS: &str = ".revocations";
 
 /// What the configuration says to the control side; `None` where it has no store.
 fn settings(config: &Config) -> Option<Settings> {
@@ -180,6 +180,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 if let Err(error) = control.revocations.sweep(now).await {
                     tracing::warn!(error = %ErrorChain(&error), "Log of revocations not swept");
                 }
+                anchor(&control).await;
             }
         }
     }
@@ -198,8 +199,16 @@ pub async fn note_use(control: &Arc<Control>) {
     }
 }
 
+/// Notes beside the store where its audit chain ends, for the day on which somebody shortens it (S154).
+async fn anchor(control: &Control) {
+    if let Err(error) = control.revocations.anchor(&*control.store).await {
+        tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
+    }
+}
+
 /// Writes what is still to be written, and lets go of the store.
 pub async fn close(control: &Arc<Control>) {
     note_use(control).await;
+    anchor(control).await;
     control.store.close().await;
 }
