@@ -249,7 +249,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     for end in [
         "sixtyfour.db",
         "sixtyfour.db-wal",
-        "sixtyfour.db-revocations",
+        "sixtyfour.db.revocations",
         "copy.db",
     ] {
         assert!(
