@@ -5,6 +5,8 @@ use crate::control::Control;
 use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
+use crate::control::gcra::Gcra;
+use crate::control::gcra::source_of;
 use crate::control::registry::Actor;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::NotGood;
@@ -26,7 +28,6 @@ use http::header;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -141,9 +142,11 @@ pub(in crate::control::admin) async fn admit(
     }
 }
 
-/// Wrong tokens from one source: so many at once, and one more each [`ONE_EACH`].
-const BURST: u32 = 5;
-const ONE_EACH: Duration = Duration::from_secs(1);
+/// Wrong tokens from one source.
+const GUESSES: Gcra = Gcra {
+    burst: 5,
+    one_each: Duration::from_secs(1),
+};
 /// Sources remembered. Beyond it they share one count, so that many addresses buy no more guesses and no more memory.
 const SOURCES_MAX: usize = 1024;
 const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -285,9 +288,7 @@ impl Access {
         } else {
             failures.get(&source)
         };
-        let ahead = known?.saturating_since(now) + ONE_EACH;
-        let over = ahead.saturating_sub(ONE_EACH * BURST);
-        (!over.is_zero()).then_some(over)
+        GUESSES.wait(*known?, now)
     }
 
     fn count(&self, source: IpAddr, now: Tick) {
@@ -297,15 +298,7 @@ impl Access {
         }
         let full = failures.len() >= SOURCES_MAX && !failures.contains_key(&source);
         let recovered = failures.entry(if full { SHARED } else { source }).or_insert(now);
-        *recovered = (*recovered).max(now).saturating_add(ONE_EACH);
-    }
-}
-
-/// One IPv4 address, or the /64 of an IPv6 one: within it a host takes whichever address it likes.
-fn source_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        *recovered = GUESSES.spend(*recovered, now);
     }
 }
 
