@@ -1,8 +1,7 @@
-//! What may a connection cost before and between requests? Bounds that pingora does not have, kept around it.
+//! What may a connection cost before and between requests? Bounds that pingora does not have.
 //!
-//! pingora reads a head with a timeout per read, up to 1 MiB, and forgives much (bare LF, several framings). So the head
-//! is read here, whole, under one deadline; it is checked as bytes; and only then it is handed to pingora, which parses
-//! the same bytes and finds nothing left to refuse.
+//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora listens, accepts and dials; the
+//! HTTP/1.1 between is ours, because its proxy costs twice what the rest of a request does (see `benches/README.md`).
 
 use crate::config::RequestLimits;
 use crate::model::clock::Now;
@@ -10,39 +9,38 @@ use crate::proxy::accept::HeadError;
 use crate::proxy::accept::HeadLimits;
 use crate::proxy::accept::head;
 use crate::proxy::accept::head::Body;
+use crate::proxy::client::Client;
+use crate::proxy::client::Lost;
+use crate::proxy::context::Context;
 use crate::proxy::denial::Denial;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::pool::Pool;
+use crate::proxy::gate::Gate;
+use crate::proxy::http1::body::Framing;
+use crate::proxy::http1::request;
 use crate::proxy::respond;
-use crate::proxy::service::Gate;
-use crate::proxy::service::Service;
+use crate::proxy::snapshot::Snapshot;
 use async_trait::async_trait;
 use bytes::Bytes;
-use bytes::BytesMut;
-use pingora::apps::HttpServerApp;
+use http::request::Parts;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use std::future::Future;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Notify;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout;
-use tokio::time::timeout_at;
-
-/// First size of the buffer a head is read into; most heads fit.
-const HEAD_BUFFER_BYTES: usize = 4096;
 
 /// After a refusal that ends the connection, as much is still read, so that the answer is not lost to a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -52,156 +50,26 @@ const LINGER: Duration = Duration::from_secs(1);
 /// without a word. Whoever floods the gate must not make it hold more than was configured by being refused.
 const SURPLUS_MAX: usize = 64;
 
-/// pingora's proxy inside our bounds.
-pub struct Guarded {
-    proxy: Arc<HttpProxy<Service>>,
-    gate: Arc<Gate>,
-    open: Arc<AtomicUsize>,
+/// Connections that are open now, of all workers.
+#[derive(Clone, Default)]
+pub struct Open {
+    served: Arc<AtomicUsize>,
     /// Over the bound, and being told so.
     surplus: Arc<AtomicUsize>,
 }
 
-/// Between the end of a request's time and cutting its connection.
-const ANSWER_FIRST: Duration = Duration::from_millis(500);
-
-/// How often it is looked whether the credential that opened a stream still counts.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// When a stream ends, however long its ends would go on (S038).
-pub struct StreamEnd {
-    /// When its credential expires; `None` for a key that never does.
-    pub at: Option<Instant>,
-    /// Whether its credential still counts: revoked, or its subscription over, it ends the stream too. `None` for one that
-    /// nobody can revoke here.
-    pub counts: Option<Box<dyn Fn() -> bool + Send + Sync>>,
-}
-
-impl StreamEnd {
-    async fn reached(&self) {
-        let expired = async {
-            match self.at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let revoked = async {
-            let Some(counts) = &self.counts else {
-                return std::future::pending().await;
-            };
-            while counts() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            () = expired => {}
-            () = revoked => {}
-        }
+impl Open {
+    /// Those that are served.
+    pub fn count(&self) -> usize {
+        self.served.load(Ordering::Acquire)
     }
 }
 
-/// One connection, as its requests see it. Handed to pingora with every request.
-pub struct Connection {
-    pub peer: SocketAddr,
-    /// When the first byte of the request's head arrived.
-    head_started: Mutex<Option<Now>>,
-    /// Set once our phases run for a request; until then a request that pingora drops was seen by nobody.
-    pub taken: AtomicBool,
-    /// When the stream that this request became must end; set by the response phase.
-    stream_end: Mutex<Option<Arc<StreamEnd>>>,
-    stream_end_set: Notify,
-    /// Whether that time came; the record of the request says so.
-    stream_cut: AtomicBool,
-    /// When the request must be over that is forwarded now; `None` for one that is not, and for a stream.
-    request_end: watch::Sender<Option<Instant>>,
-    /// Whether that time came before the request was over.
-    overdue: AtomicBool,
-}
-
-impl Connection {
-    fn new(peer: SocketAddr) -> Self {
-        Self {
-            peer,
-            head_started: Mutex::default(),
-            taken: AtomicBool::new(false),
-            stream_end: Mutex::default(),
-            stream_end_set: Notify::new(),
-            stream_cut: AtomicBool::new(false),
-            request_end: watch::Sender::new(None),
-            overdue: AtomicBool::new(false),
-        }
-    }
-
-    /// When the head of the present request began; asked once per request.
-    pub fn take_head_started(&self) -> Option<Now> {
-        lock(&self.head_started).take()
-    }
-
-    /// From now on the connection is cut at `end`: its request has become a stream, and ends with its credential.
-    pub fn end_stream_at(&self, end: StreamEnd) {
-        *lock(&self.stream_end) = Some(Arc::new(end));
-        self.stream_end_set.notify_one();
-    }
-
-    /// From now on the connection is cut at `end`, and a little later: what pingora can still answer, it answers before.
-    pub fn end_request_at(&self, end: Instant) {
-        self.request_end.send_replace(Some(end + ANSWER_FIRST));
-    }
-
-    /// The request has become a stream, which has other ends.
-    pub fn end_request_never(&self) {
-        self.request_end.send_replace(None);
-    }
-
-    /// Whether this request took longer than its upstream may, and was cut off.
-    pub fn was_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Acquire)
-    }
-
-    /// Returns when the request took too long; never, while no end is set.
-    async fn request_overdue(&self) {
-        let mut end = self.request_end.subscribe();
-        loop {
-            let at = *end.borrow_and_update();
-            let reached = async {
-                match at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                changed = end.changed() => changed.expect("the sender is in `self`"),
-                () = reached => {
-                    self.overdue.store(true, Ordering::Release);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Whether this request was a stream and ended with its credential, not by itself.
-    pub fn was_cut(&self) -> bool {
-        self.stream_cut.load(Ordering::Acquire)
-    }
-
-    /// Returns when the stream must end; never, while none is set.
-    async fn stream_ended(&self) {
-        loop {
-            self.stream_end_set.notified().await;
-            // `None` is the leftover of a stream that ended by itself, earlier on this connection.
-            let end = lock(&self.stream_end).clone();
-            if let Some(end) = end {
-                end.reached().await;
-                self.stream_cut.store(true, Ordering::Release);
-                return;
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Plain values: a panic while the lock is held cannot leave them half written.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// One worker's end of the gate: serves the connections that pingora accepts for it.
+pub struct Worker {
+    gate: Arc<Gate>,
+    pool: Arc<Pool>,
+    open: Open,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -226,8 +94,8 @@ impl Drop for Slot {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
     Unknown,
-    /// Bytes of another request. pingora cannot give them back, so this is the last request here, and its answer says so:
-    /// the client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
+    /// Bytes of another request. Who sends them does not wait for answers: this is the last request here, and its answer
+    /// says so. The client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
     Pipelined,
 }
 
@@ -248,189 +116,186 @@ impl After {
 
 /// How reading a head ended.
 enum Head {
-    /// The whole head, and perhaps the beginning of a body.
-    Whole {
-        after: After,
-    },
+    Whole(Request),
     /// The peer left, or nothing came in time, between two requests: nobody is owed an answer.
     Idle,
-    Refused(Denial),
+    Refused {
+        denial: Denial,
+        started: Now,
+        /// What came of it.
+        head: Vec<u8>,
+    },
 }
 
-impl Guarded {
-    pub fn new(proxy: HttpProxy<Service>, gate: Arc<Gate>) -> Self {
-        Self {
-            proxy: Arc::new(proxy),
-            gate,
-            open: Arc::default(),
-            surplus: Arc::default(),
-        }
+/// A request whose head is one.
+struct Request {
+    parts: Parts,
+    body: Body,
+    after: After,
+    started: Now,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Worker {
+    /// `open` is shared by all workers.
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: Open) -> Self {
+        Self { gate, pool, open }
     }
 
-    /// Connections open now; shared, so that whoever drains can wait for zero.
-    pub fn open_connections(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.open)
-    }
-
-    async fn serve(&self, mut stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
+    async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let Some(_slot) = Slot::take(&self.open, limits.connections_max) else {
-            return self.refuse_surplus(stream, peer).await;
+        let mut client = Client::new(stream, peer);
+        let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
+            return self.refuse_surplus(client).await;
         };
         let _open = self.gate.live.metrics.connection_opened();
-        let connection = Arc::new(Connection::new(peer));
+        let mut watch = shutdown.clone();
+        let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
+        let mut idle_timeout = limits.idle_timeout;
         let mut served: u32 = 0;
         loop {
-            let limits = self.gate.snapshot().requests.clone();
-            let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
-            let after = match self
-                .read_head(&mut stream, &mut buffer, &limits, &connection, shutdown.clone())
-                .await
-            {
-                Head::Whole { after } => after,
+            client.shrink();
+            // Made once for the connection: it is looked at again for each request, and not set up again.
+            let stopping = stopping.as_mut();
+            let request = match self.read_head(&mut client, idle_timeout, stopping).await {
+                Head::Whole(request) => request,
                 Head::Idle => return,
-                Head::Refused(denial) => {
-                    self.refuse(stream, &connection, denial, &buffer).await;
-                    return;
+                Head::Refused { denial, started, head } => {
+                    return self.refuse(client, Some(started), denial, &head).await;
                 }
             };
             served += 1;
-            let last = after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
-            match self
-                .forward_request(stream, buffer, &connection, &limits, last, shutdown)
-                .await
-            {
-                Some(reusable) if !last => stream = reusable,
-                _ => return,
+            let limits = &request.snapshot.requests;
+            idle_timeout = limits.idle_timeout;
+            let last =
+                request.after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
+            let framing = match request.body {
+                Body::None => Framing::None,
+                Body::Length(length) => Framing::Length(length),
+                Body::Chunked => Framing::Chunked,
+            };
+            let ctx = Context::new(&self.gate, request.snapshot, request.parts, peer, request.started);
+            let exchange = Exchange::new(&self.gate, &self.pool, &mut client, framing, last, ctx);
+            if !exchange.run().await {
+                return;
             }
         }
-    }
-
-    /// Hands one request to pingora. Gives the stream back when another request may follow on it.
-    async fn forward_request(
-        &self,
-        stream: Stream,
-        head: BytesMut,
-        connection: &Arc<Connection>,
-        limits: &RequestLimits,
-        last: bool,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        connection.taken.store(false, Ordering::Release);
-        *lock(&connection.stream_end) = None;
-        connection.end_request_never();
-        let mut session = ServerSession::new_http1(stream);
-        session.set_pipelined_prefix(head);
-        session.set_read_timeout(Some(limits.body_read_timeout));
-        // A client that does not read its answer holds an upstream's connection as well as its own.
-        session.set_write_timeout(Some(limits.idle_timeout));
-        session.set_connection_user_context(Some(Box::new(Arc::clone(connection))));
-        if last {
-            session.set_keepalive_reuses_remaining(Some(0));
-        }
-        let reused = tokio::select! {
-            biased;
-            reused = self.proxy.process_new_http(session, shutdown) => reused,
-            () = connection.stream_ended() => {
-                tracing::debug!(peer = %connection.peer, "Stream ended with its credential");
-                None
-            }
-            () = connection.request_overdue() => None,
-        };
-        if !connection.taken.load(Ordering::Acquire) {
-            // The head passed our checks and still pingora answered by itself: it is recorded here or nowhere.
-            self.gate.record_unseen(connection, &Denial::RefusedByParser, &[]);
-        }
-        reused.map(|reusable| reusable.consume().0)
     }
 
     async fn read_head(
         &self,
-        stream: &mut Stream,
-        buffer: &mut BytesMut,
-        limits: &RequestLimits,
-        connection: &Connection,
-        mut shutdown: ShutdownWatch,
+        client: &mut Client,
+        idle_timeout: Duration,
+        mut stopping: Pin<&mut impl Future>,
     ) -> Head {
-        let idle = tokio::select! {
-            biased;
-            read = timeout(limits.idle_timeout, stream.read_buf(buffer)) => read,
-            _ = shutdown.wait_for(|stopping| *stopping) => return Head::Idle,
-        };
-        match idle {
-            Ok(Ok(bytes)) if bytes > 0 => {}
-            _ => return Head::Idle,
+        let mut idle_until = None;
+        let arrived = poll_fn(|cx| {
+            if !client.read.is_empty() {
+                return Poll::Ready(true);
+            }
+            if let Poll::Ready(read) = client.read.poll_fill(&mut client.stream, cx) {
+                return Poll::Ready(matches!(read, Ok(1..)));
+            }
+            if stopping.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            if idle_until.is_none() {
+                idle_until = Instant::now().checked_add(idle_timeout);
+            }
+            client.alarm.poll(cx, idle_until).map(|()| false)
+        });
+        if !arrived.await {
+            return Head::Idle;
         }
-        *lock(&connection.head_started) = Some(self.gate.clock.now());
+        let started = self.gate.clock.now();
+        let snapshot = self.gate.snapshot();
+        match self.rest_of_head(client, &snapshot.requests).await {
+            Ok(Some((parts, body, after))) => Head::Whole(Request {
+                parts,
+                body,
+                after,
+                started,
+                snapshot,
+            }),
+            // The peer left in the middle of its head: there is nobody to answer.
+            Ok(None) => Head::Idle,
+            Err(denial) => Head::Refused {
+                denial,
+                started,
+                head: client.read.to_vec(),
+            },
+        }
+    }
+
+    /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
+    async fn rest_of_head(
+        &self,
+        client: &mut Client,
+        limits: &RequestLimits,
+    ) -> Result<Option<(Parts, Body, After)>, Denial> {
         // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
         // an answer would see a gate that hangs.
-        if !head::may_begin(buffer[0]) {
-            return Head::Refused(Denial::Head(HeadError::RequestLine));
+        if !client.read.first().is_some_and(|byte| head::may_begin(*byte)) {
+            return Err(HeadError::RequestLine.into());
         }
-        let deadline = Instant::now() + limits.head_timeout;
         let head_limits = HeadLimits {
             head_bytes_max: limits.head_bytes_max,
             header_count_max: limits.header_count_max,
             target_bytes_max: limits.target_bytes_max,
         };
+        let mut deadline = None;
         let mut searched = 0;
         loop {
-            if let Some(end) = head::find_end(buffer, searched) {
-                return match head::check(&buffer[..end], &head_limits) {
-                    Ok(body) => Head::Whole {
-                        after: After::of(body, buffer.len() - end),
-                    },
-                    Err(error) => Head::Refused(Denial::Head(error)),
-                };
+            if let Some(end) = head::find_end(&client.read, searched) {
+                let body = head::check(&client.read[..end], &head_limits)?;
+                let head = Bytes::copy_from_slice(&client.read[..end]);
+                // It passed our checks and still cannot be read: it is recorded as that.
+                let parts = request::parse(&head).map_err(|_| Denial::RefusedByParser)?;
+                client.read.take(end);
+                return Ok(Some((parts, body, After::of(body, client.read.len()))));
             }
-            if buffer.len() > limits.head_bytes_max {
-                return Head::Refused(Denial::Head(HeadError::HeadTooLong));
+            if client.read.len() > limits.head_bytes_max {
+                return Err(HeadError::HeadTooLong.into());
             }
-            searched = buffer.len();
-            match timeout_at(deadline, stream.read_buf(buffer)).await {
-                Ok(Ok(bytes)) if bytes > 0 => {}
-                // The peer left in the middle of its head: there is nobody to answer.
-                Ok(_) => return Head::Idle,
-                Err(_) => return Head::Refused(Denial::HeadTimeout),
+            searched = client.read.len();
+            let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
+            match client.fill(until).await {
+                Ok(()) => {}
+                Err(Lost::Gone) => return Ok(None),
+                Err(Lost::Late) => return Err(Denial::HeadTimeout),
             }
         }
     }
 
     /// A connection over the bound: told so, while there is room for that.
-    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
-        let connection = Connection::new(peer);
-        match Slot::take(&self.surplus, SURPLUS_MAX) {
-            Some(_slot) => {
-                self.refuse(stream, &connection, Denial::TooManyConnections, &[]).await;
-            }
+    async fn refuse_surplus(&self, client: Client) {
+        match Slot::take(&self.open.surplus, SURPLUS_MAX) {
+            Some(_slot) => self.refuse(client, None, Denial::TooManyConnections, &[]).await,
             None => {
-                self.gate.record_unseen(&connection, &Denial::TooManyConnections, &[]);
+                self.gate
+                    .record_unseen(client.peer, None, &Denial::TooManyConnections, &[]);
             }
         }
     }
 
     /// Answers a head that never became a request, records it, and closes.
-    async fn refuse(&self, mut stream: Stream, connection: &Connection, denial: Denial, head: &[u8]) {
-        let mut answer = self.gate.record_unseen(connection, &denial, head);
+    async fn refuse(&self, mut client: Client, started: Option<Now>, denial: Denial, head: &[u8]) {
+        let mut answer = self.gate.record_unseen(client.peer, started, &denial, head);
         // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
         if head.starts_with(b"HEAD ") {
             answer.body = Bytes::new();
         }
-        let answer = respond::to_http1_bytes(&answer);
+        client.write.put(&respond::to_http1_bytes(&answer));
         let writing = async {
-            stream.write_all(&answer).await?;
-            stream.flush().await?;
-            AsyncWriteExt::shutdown(&mut stream).await?;
-            let mut rest = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+            client.flush(LINGER).await?;
+            client.stream.shutdown().await.map_err(|_| Lost::Gone)?;
             let mut read = 0;
             while read < LINGER_BYTES_MAX {
-                rest.clear();
-                match stream.read_buf(&mut rest).await? {
-                    0 => break,
-                    bytes => read += bytes,
-                }
+                client.read.clear();
+                client.fill(None).await?;
+                read += client.read.len();
             }
-            std::io::Result::Ok(())
+            Ok::<(), Lost>(())
         };
         // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
         let _ = timeout(LINGER, writing).await;
@@ -438,7 +303,7 @@ impl Guarded {
 }
 
 #[async_trait]
-impl ServerApp for Guarded {
+impl ServerApp for Worker {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let peer = stream
             .get_socket_digest()
@@ -446,9 +311,5 @@ impl ServerApp for Guarded {
             .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
         self.serve(stream, peer, shutdown).await;
         None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
     }
 }

@@ -1,19 +1,21 @@
-//! What one request carries between pingora's phases, and the record it leaves behind.
+//! What one request carries from its head to its end, and the record it leaves behind.
 
 use crate::model::clock::Now;
 use crate::observe::metrics::AnswerLabel;
 use crate::observe::metrics::Open;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
-use crate::proxy::connection::Connection;
+use crate::proxy::accept::client;
 use crate::proxy::decide::Permit;
 use crate::proxy::decide::Trail;
 use crate::proxy::denial::Denial;
-use crate::proxy::service::Gate;
+use crate::proxy::forward::relay::Progress;
+use crate::proxy::gate::Gate;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::upstream::Chosen;
 use http::HeaderValue;
+use http::request::Parts;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One request, from the moment its head was parsed. Writes its access record when it is dropped, so that a request
@@ -22,11 +24,11 @@ pub struct Context {
     pub gate: Arc<Gate>,
     pub started: Now,
     pub snapshot: Arc<Snapshot>,
-    pub connection: Option<Arc<Connection>>,
-    pub client_ip: Option<IpAddr>,
-    pub request_id: Option<RequestId>,
-    pub trace: Option<TraceContext>,
-    pub request: RequestFacts,
+    pub peer: SocketAddr,
+    pub client_ip: IpAddr,
+    pub request: Parts,
+    pub request_id: RequestId,
+    pub trace: TraceContext,
     pub trail: Trail,
     pub permit: Option<Permit>,
     /// What the upstream is told, signed, about who called.
@@ -38,14 +40,11 @@ pub struct Context {
     pub answered: Option<AnswerLabel>,
     /// What the control side said, instead of an upstream.
     pub control: Option<ControlOutcome>,
-    pub chosen: Option<Chosen>,
-    pub connect_attempts: u32,
+    /// Where it was sent last.
+    pub endpoint: Option<SocketAddr>,
     pub upstream_started: Option<Now>,
-    pub upstream_ended: Option<Now>,
-    pub body_bytes_in: u64,
-    pub body_bytes_out: u64,
-    pub status: u16,
-    pub _in_flight: Open,
+    pub progress: Progress,
+    _in_flight: Open,
 }
 
 /// What the record says of an answer of the control side's.
@@ -57,14 +56,31 @@ pub struct ControlOutcome {
     pub client_id: Option<String>,
 }
 
-/// What the record says about the request itself; taken before the request is handed on.
-#[derive(Debug, Default)]
-pub struct RequestFacts {
-    pub method: http::Method,
-    pub host: String,
-    pub path: String,
-    pub query: Option<String>,
-    pub user_agent: Option<String>,
+impl Context {
+    /// `request` came from `peer`, and its first byte when it `started`.
+    pub fn new(gate: &Arc<Gate>, snapshot: Arc<Snapshot>, request: Parts, peer: SocketAddr, started: Now) -> Self {
+        Self {
+            started,
+            peer,
+            client_ip: client::address(&request.headers, peer.ip(), &snapshot.trusted_proxies),
+            request_id: RequestId::of(&request.headers),
+            trace: TraceContext::of(&request.headers),
+            snapshot,
+            request,
+            trail: Trail::default(),
+            permit: None,
+            identity_token: None,
+            rewritten: None,
+            denial: None,
+            answered: None,
+            control: None,
+            endpoint: None,
+            upstream_started: None,
+            progress: Progress::default(),
+            _in_flight: gate.live.metrics.request_started(),
+            gate: Arc::clone(gate),
+        }
+    }
 }
 
 impl Drop for Context {

@@ -19,7 +19,7 @@ pub enum Denial {
     /// The head is not HTTP that everyone reads alike, or it is too large.
     Head(HeadError),
     HeadTimeout,
-    /// pingora refused a head that passed our checks.
+    /// A head that passed our checks and cannot be read all the same, or chunks that are none.
     RefusedByParser,
     TooManyConnections,
     /// The request is ambiguous, or not one that is served anywhere.

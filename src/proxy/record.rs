@@ -1,5 +1,6 @@
 //! What a request leaves behind: one access record and its counts, however it ended.
 
+use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
@@ -7,26 +8,28 @@ use crate::observe::metrics::CredentialLabel;
 use crate::observe::metrics::LimitMetrics;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
-use crate::observe::trace::TraceContext;
 use crate::proxy::authenticate::CredentialType;
 use crate::proxy::authenticate::Principal;
-use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::denial::Denial;
+use crate::proxy::gate::Gate;
 use crate::proxy::intake;
 use crate::proxy::limit::CompiledLimit;
 use crate::proxy::respond;
 use crate::proxy::respond::Answer;
 use crate::proxy::respond::Asked;
-use crate::proxy::service::Gate;
+
+use http::header;
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Gate {
-    /// Counts and records a request that reached our phases.
+    /// Counts and records a request, whose head was one.
     pub fn record(&self, ctx: &Context) {
         let now = self.clock.now();
         let duration = now.tick.saturating_since(ctx.started.tick);
-        let status = (ctx.status != 0).then_some(ctx.status);
+        let status = (ctx.progress.status != 0).then_some(ctx.progress.status);
         let metrics = match (&ctx.trail.route, &ctx.trail.built_in) {
             (Some(route), _) => &route.metrics,
             (None, Some(built_in)) => &built_in.metrics,
@@ -55,15 +58,17 @@ impl Gate {
             permit.route().upstream_metrics.answered(took);
         }
         if ctx.snapshot.access_records {
-            self.access.write(&record_of(ctx, status, duration, upstream_duration));
+            let facts = Facts::of(ctx);
+            self.access
+                .write(&record_of(ctx, &facts, status, duration, upstream_duration));
         }
     }
 
-    /// Counts and records a request that never reached our phases, and gives the answer to it.
-    pub fn record_unseen(&self, connection: &Connection, denial: &Denial, head: &[u8]) -> Answer {
+    /// Counts and records a head that never became a request, and gives the answer to it. `started` is when its first byte
+    /// arrived; `None` for a connection that was refused before.
+    pub fn record_unseen(&self, peer: SocketAddr, started: Option<Now>, denial: &Denial, head: &[u8]) -> Answer {
         let now = self.clock.now();
-        let started = connection.take_head_started().unwrap_or(now);
-        let duration = now.tick.saturating_since(started.tick);
+        let duration = now.tick.saturating_since(started.unwrap_or(now).tick);
         let snapshot = self.snapshot();
         let request_id = RequestId::new();
         let asked = Asked {
@@ -85,8 +90,8 @@ impl Gate {
             self.access.write(&AccessRecord {
                 time: now.wall,
                 request_id: request_id.as_str(),
-                peer: Some(connection.peer),
-                client: Some(connection.peer.ip()),
+                peer: Some(peer),
+                client: Some(peer.ip()),
                 method: line.method.as_deref(),
                 path: line.path.as_deref(),
                 query: line.query.as_deref(),
@@ -101,23 +106,37 @@ impl Gate {
     }
 }
 
+/// What the record says about the request as it came.
+struct Facts<'c> {
+    host: Cow<'c, str>,
+    query: Option<Cow<'c, str>>,
+    user_agent: Option<Cow<'c, str>>,
+}
+
+impl<'c> Facts<'c> {
+    fn of(ctx: &'c Context) -> Self {
+        let text = |name| {
+            let value = ctx.request.headers.get(name);
+            value.map(|value| String::from_utf8_lossy(value.as_bytes()))
+        };
+        Self {
+            host: text(header::HOST).unwrap_or_default(),
+            query: ctx.request.uri.query().map(intake::redact_query),
+            user_agent: text(header::USER_AGENT),
+        }
+    }
+}
+
 fn record_of<'c>(
     ctx: &'c Context,
+    facts: &'c Facts<'c>,
     status: Option<u16>,
     duration: Duration,
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
     let identity = ctx.trail.principal.as_ref().map(Principal::identity);
-    let overdue = ctx
-        .connection
-        .as_ref()
-        .is_some_and(|connection| connection.was_overdue());
     let (decision, reason) = match (&ctx.permit, &ctx.denial, ctx.answered) {
-        (Some(_), None, _) if overdue => (Decision::Error, Some(Denial::UpstreamTimeout.reason())),
-        (Some(_), None, _) => {
-            let was_cut = ctx.connection.as_ref().is_some_and(|connection| connection.was_cut());
-            (Decision::Allow, was_cut.then_some(STREAM_ENDED))
-        }
+        (Some(_), None, _) => (Decision::Allow, ctx.progress.cut.then_some(STREAM_ENDED)),
         (Some(_), Some(denial), _) => (Decision::Error, Some(denial.reason())),
         (None, Some(denial), _) => (Decision::Deny, Some(denial.reason())),
         (None, None, Some(answer)) => {
@@ -138,13 +157,13 @@ fn record_of<'c>(
     let subscription = ctx.trail.subscription.as_ref();
     AccessRecord {
         time: ctx.started.wall,
-        request_id: ctx.request_id.as_ref().map_or("", RequestId::as_str),
-        peer: ctx.connection.as_ref().map(|connection| connection.peer),
-        client: ctx.client_ip,
+        request_id: ctx.request_id.as_str(),
+        peer: Some(ctx.peer),
+        client: Some(ctx.client_ip),
         method: Some(ctx.request.method.as_str()),
-        host: Some(&ctx.request.host),
-        path: Some(&ctx.request.path),
-        query: ctx.request.query.as_deref(),
+        host: Some(&facts.host),
+        path: Some(ctx.request.uri.path()),
+        query: facts.query.as_deref(),
         route: route_name(ctx),
         status,
         decision,
@@ -171,13 +190,13 @@ fn record_of<'c>(
             .permit
             .as_ref()
             .map(|permit| permit.route().upstream.name().as_str()),
-        endpoint: ctx.chosen.as_ref().map(|chosen| chosen.address),
-        bytes_in: ctx.body_bytes_in,
-        bytes_out: ctx.body_bytes_out,
+        endpoint: ctx.endpoint,
+        bytes_in: ctx.progress.bytes_in,
+        bytes_out: ctx.progress.bytes_out,
         duration,
         upstream_duration,
-        trace_id: ctx.trace.as_ref().map(TraceContext::trace_id),
-        user_agent: ctx.request.user_agent.as_deref(),
+        trace_id: Some(ctx.trace.trace_id()),
+        user_agent: facts.user_agent.as_deref(),
     }
 }
 

@@ -7,8 +7,8 @@ use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::proxy::authenticate::jwks_cache::Origin;
+use crate::proxy::gate::Gate;
 use crate::proxy::respond::ROWS;
-use crate::proxy::service::Gate;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::proxy::authenticate::issuer::Proof;
 use crate::proxy::authenticate::jwks_cache::IssuerKeys;
 use crate::proxy::authenticate::jwks_cache::NoKeys;
 use crate::proxy::authenticate::jwks_cache::Origin;
-use crate::proxy::service::Gate;
+use crate::proxy::gate::Gate;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -16,3 +16,4 @@ pub mod signing_key;
 pub mod reload;
 pub mod watch;
 pub mod serve;
+pub mod workers;

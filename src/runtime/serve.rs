@@ -1,8 +1,8 @@
 //! Sockets, threads and signals: from a loaded configuration to a serving process and back to nothing.
 //!
 //! pingora's `Server` is not used: it waits its whole grace period in `sleep`, goes on without a listener when binding
-//! fails, and dies of SIGHUP. Its listening service is, on sockets that are bound here, so that every address is known
-//! and every bind error seen before anything starts.
+//! fails, and dies of SIGHUP. Its listening service is (`workers.rs`), on sockets that are bound here, so that every address
+//! is known and every bind error seen before anything starts.
 
 use crate::config::LogFormat;
 use crate::control::admin as admin_api;
@@ -19,11 +19,10 @@ use crate::observe::metrics::ReloadResult;
 use crate::observe::panics;
 use crate::observe::ready::Readiness;
 use crate::proxy::accept::matcher::MatcherError;
-use crate::proxy::connection::Guarded;
+use crate::proxy::connection::Open;
 use crate::proxy::fetch::resolve;
+use crate::proxy::gate::Gate;
 use crate::proxy::live::Live;
-use crate::proxy::service::Gate;
-use crate::proxy::service::Service;
 use crate::proxy::snapshot::Current;
 use crate::runtime::admin;
 use crate::runtime::admin::Admin;
@@ -39,19 +38,12 @@ use crate::runtime::kept;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
 use crate::runtime::reload::Reloader;
-use pingora::proxy::http_proxy;
-use pingora::server::Fds;
-use pingora::server::configuration::ServerConf;
-use pingora::services::Service as _;
-use pingora::services::listening::Service as ListeningService;
+use crate::runtime::workers::Workers;
 use std::net::SocketAddr;
 use std::net::TcpListener;
-use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
@@ -126,9 +118,8 @@ pub fn serve(
     let metrics = assemble::metrics(now.wall);
     panics::report(metrics.panics.clone());
     let readiness = Arc::new(Readiness::new());
-    let data = runtime("keygate-data", threads).map_err(StartError::Threads)?;
     // Fetches, reloads, scrapes and the echo upstream never share a thread with requests.
-    let background = runtime("keygate-background", 1).map_err(StartError::Threads)?;
+    let background = background_runtime().map_err(StartError::Threads)?;
 
     let listeners = loaded
         .config
@@ -188,7 +179,7 @@ pub fn serve(
     assemble::read_state_on_scrape(&gate);
 
     let (stop, stopping) = watch::channel(false);
-    let open = start_data(&data, Arc::clone(&gate), listeners, stopping.clone());
+    let workers = Workers::start(threads, &gate, listeners, &stopping).map_err(StartError::Threads)?;
     let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
     let admin_access = Arc::new(AdminAccess::new(token));
     let api = admin_api::router(admin_api::Parts {
@@ -249,7 +240,7 @@ pub fn serve(
         housekeeping.abort();
         tracing::info!("Draining");
         stop.send_replace(true);
-        drained(&open).await;
+        drained(workers.open()).await;
         if let Some(control) = &control {
             following.iter().for_each(|following| following.abort());
             follow_store::close(control).await;
@@ -258,7 +249,7 @@ pub fn serve(
     if !gate.access.flush(Duration::from_secs(5)) {
         tracing::warn!("Some access records were not written");
     }
-    data.shutdown_timeout(Duration::from_secs(1));
+    workers.end();
     background.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("Stopped");
     Ok(())
@@ -272,42 +263,12 @@ pub fn log_format(format: LogFormat) -> Format {
     }
 }
 
-fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+fn background_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
-        .thread_name(name)
+        .worker_threads(1)
+        .thread_name("keygate-background")
         .enable_all()
         .build()
-}
-
-/// Starts accepting on `listeners`, which are bound and non-blocking, until `stopping` holds `true`. Gives the count of
-/// open connections.
-pub fn start_data(
-    data: &Runtime,
-    gate: Arc<Gate>,
-    listeners: Vec<TcpListener>,
-    stopping: watch::Receiver<bool>,
-) -> Arc<AtomicUsize> {
-    let conf = Arc::new(ServerConf {
-        upstream_keepalive_pool_size: 1024,
-        ..ServerConf::default()
-    });
-    let proxy = http_proxy(&conf, Service(Arc::clone(&gate)));
-    let guarded = Guarded::new(proxy, gate);
-    let open = guarded.open_connections();
-    let mut service = ListeningService::new("data".to_owned(), guarded);
-    let mut fds = Fds::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        // pingora finds a socket that is already bound by the text of its address; port 0 makes that text ambiguous.
-        let address = listener
-            .local_addr()
-            .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
-        fds.add(address.clone(), listener.into_raw_fd());
-        service.add_tcp(&address);
-    }
-    let fds = Arc::new(parking_lot::Mutex::new(fds));
-    data.spawn(async move { service.start_service(Some(fds), stopping, 1).await });
-    open
 }
 
 struct Signals {
@@ -377,17 +338,14 @@ async fn keep_house(gate: Arc<Gate>) {
     }
 }
 
-async fn drained(open: &AtomicUsize) {
+async fn drained(open: &Open) {
     let ended = async {
         let mut look = tokio::time::interval(Duration::from_millis(20));
-        while open.load(Ordering::Acquire) > 0 {
+        while open.count() > 0 {
             look.tick().await;
         }
     };
     if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
-        tracing::warn!(
-            connections = open.load(Ordering::Acquire),
-            "Stopped before every request had ended"
-        );
+        tracing::warn!(connections = open.count(), "Stopped before every request had ended");
     }
 }

@@ -36,7 +36,7 @@ const MODULES: [(&str, &[&str]); 12] = [
 
 /// What is inside `proxy`, in the order of a request's way, and what of it each may name: what comes before it, but for
 /// the exceptions that say why.
-const STAGES: [(&str, &[&str]); 19] = [
+const STAGES: [(&str, &[&str]); 22] = [
     ("accept", &[]),
     ("intake", &["accept"]),
     // Reads the route's issuers and audiences, and the tokens and keys that outlive the snapshot: `snapshot` and `live`
@@ -95,6 +95,11 @@ const STAGES: [(&str, &[&str]); 19] = [
     ),
     // Meets a need and decides nothing.
     ("fetch", &["authenticate", "upstream"]),
+    // Bytes to heads and bodies and back.
+    ("http1", &[]),
+    ("client", &["http1"]),
+    // Everything a request is decided with.
+    ("gate", &["live", "snapshot"]),
     // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read, and what it
     // takes to sign who called: without that, nothing is forwarded. `accept` for targets and previews.
     (
@@ -107,44 +112,42 @@ const STAGES: [(&str, &[&str]); 19] = [
             "denial",
             "live",
             "snapshot",
+            // The bytes on both sides of an exchange, and what it is recorded in.
+            "client",
+            "http1",
+            "gate",
         ],
     ),
     // `accept` for the methods of a 405's `Allow`.
     ("respond", &["accept", "denial", "snapshot"]),
     // The shell around the stages: these four are one thing in four files.
-    ("connection", &["accept", "denial", "respond", "service"]),
     (
-        "context",
-        &["connection", "decide", "denial", "service", "snapshot", "upstream"],
+        "connection",
+        &[
+            "accept", "client", "context", "denial", "exchange", "forward", "gate", "http1", "respond", "snapshot",
+        ],
     ),
     (
-        "service",
+        "context",
+        &["accept", "decide", "denial", "forward", "gate", "snapshot"],
+    ),
+    (
+        "exchange",
         &[
-            "accept",
-            "answer",
-            "connection",
-            "context",
-            "decide",
-            "denial",
-            "forward",
-            "intake",
-            "limit",
-            "live",
-            "respond",
-            "snapshot",
+            "accept", "answer", "client", "context", "decide", "denial", "forward", "gate", "http1", "limit",
+            "respond", "snapshot",
         ],
     ),
     (
         "record",
         &[
             "authenticate",
-            "connection",
             "context",
             "denial",
             "intake",
             "limit",
             "respond",
-            "service",
+            "gate",
         ],
     ),
 ];
@@ -155,13 +158,13 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "pingora",
         &[
+            "proxy/client.rs",
             "proxy/connection.rs",
-            "proxy/service.rs",
             "proxy/forward/",
-            "runtime/serve.rs",
+            "runtime/workers.rs",
         ],
     ),
-    ("async_trait", &["proxy/connection.rs", "proxy/service.rs", "store/"]),
+    ("async_trait", &["proxy/connection.rs", "store/"]),
     ("sqlx", &["store/sqlite/"]),
     ("futures_util", &["store/sqlite/"]),
     // Where something waits; `jwks_cache` for a fetch, `introspection` for an issuer's answer.
@@ -172,7 +175,11 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/",
             "proxy/fetch/",
             "proxy/connection.rs",
-            "proxy/service.rs",
+            "proxy/client.rs",
+            "proxy/exchange.rs",
+            "proxy/exchange/",
+            "proxy/forward/",
+            "proxy/http1/buffer.rs",
             "proxy/authenticate/jwks_cache.rs",
             "proxy/authenticate/introspection.rs",
             // Tells whoever follows that the key set has changed.
@@ -244,12 +251,15 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "model/expires.rs",
             "observe/access.rs",
+            "proxy/http1/date.rs",
             "store/keys_file/",
             "explain/token.rs",
             "cli/explain.rs",
         ],
     ),
-    ("parking_lot", &["runtime/serve.rs"]),
+    ("parking_lot", &["runtime/workers.rs"]),
+    // What a head holds that was checked, or that an upstream sent.
+    ("httparse", &["proxy/http1/", "proxy/forward/answered.rs"]),
     // `control` answers with it; who listens is `runtime`'s to say.
     ("axum", &["runtime/", "control/"]),
     // Calls a router in this process.
@@ -301,7 +311,14 @@ const HOMES: &[(&str, &[&str])] = &[
     // tokio's own clock, for its timers.
     (
         "Instant::now",
-        &["model/clock.rs", "proxy/connection.rs", "proxy/service.rs"],
+        &[
+            "model/clock.rs",
+            "proxy/connection.rs",
+            "proxy/client.rs",
+            "proxy/exchange.rs",
+            "proxy/exchange/",
+            "proxy/forward/",
+        ],
     ),
     ("std::process::exit", &[]),
 ];
@@ -839,8 +856,12 @@ fn planted_strays_are_caught() {
         assert_eq!(strays(path, &without_comments_and_texts(code)), expected, "{code}");
     }
     check("proxy/decide.rs", "use pingora::proxy::Session;", &["pingora"]);
-    check("proxy/service.rs", "use pingora::proxy::Session;", &[]);
-    check("proxy/service.rs.d/a.rs", "use pingora::proxy::Session;", &["pingora"]);
+    check("proxy/connection.rs", "use pingora::proxy::Session;", &[]);
+    check(
+        "proxy/connection.rs.d/a.rs",
+        "use pingora::proxy::Session;",
+        &["pingora"],
+    );
     check("proxy/decide.rs", "use pingora;", &["pingora"]);
     check(
         "proxy/decide.rs",

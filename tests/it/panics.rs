@@ -17,12 +17,12 @@ use keygate::model::clock::SystemClock;
 use keygate::observe::access::AccessLog;
 use keygate::observe::log::Format;
 use keygate::proxy::decide::Stage;
+use keygate::proxy::gate::Gate;
 use keygate::proxy::live::Live;
-use keygate::proxy::service::Gate;
 use keygate::proxy::snapshot::Current;
 use keygate::proxy::snapshot::Snapshot;
 use keygate::runtime::assemble;
-use keygate::runtime::serve;
+use keygate::runtime::workers::Workers;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -80,16 +80,11 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         clock: Arc::new(clock),
         access,
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (_stop, stopping) = watch::channel(false);
-    serve::start_data(&runtime, Arc::clone(&gate), vec![listener], stopping);
+    let workers = Workers::start(1, &gate, vec![listener], &stopping).unwrap();
 
     let good = token(&key, &claims());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {good}\r\n\r\n");
@@ -140,7 +135,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         records += 1;
         forwarded += 1;
     }
-    runtime.shutdown_background();
+    workers.end();
 }
 
 /// The record of request `id`, once `count` have been written.

@@ -214,8 +214,9 @@ impl Cors {
 }
 
 /// Whether `name` is of the headers that the gate speaks for on a route with CORS, so that an upstream's are dropped.
-pub fn is_cors_header(name: &HeaderName) -> bool {
-    name.as_str().starts_with(FAMILY)
+pub fn is_cors_name(name: &str) -> bool {
+    let start = name.as_bytes().get(..FAMILY.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(FAMILY.as_bytes()))
 }
 
 /// Whether `vary` says already that `Origin` changes the answer.

@@ -1,26 +1,24 @@
 //! What reaches the upstream in the head: credential out, identity in, where it came from.
 //!
-//! Hop-by-hop fields are already gone when this runs (pingora takes them out, and what `Connection` names with them),
-//! so nothing a client writes there can remove what is added here.
+//! One pass over the client's fields, each written or left out, and then ours: nothing a client writes can remove what is
+//! added here, because `Connection` is read before and only drops fields of the client's own.
 
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::observe::trace::TraceOrigin;
-use crate::proxy::answer::Cors;
-use crate::proxy::answer::cors;
 use crate::proxy::authenticate::Identity;
 use crate::proxy::authenticate::identity::header_value;
 use crate::proxy::decide::Permit;
+use crate::proxy::http1::response::options;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::StatusCode;
+use http::Method;
+use http::Version;
 use http::header;
-use pingora::http::RequestHeader;
-use pingora::http::ResponseHeader;
+use http::request::Parts;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 
 /// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
@@ -40,6 +38,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: &str = "x-forwarded-";
+const KEEP_ALIVE: &str = "keep-alive";
+const PROXY_CONNECTION: &str = "proxy-connection";
+const HTTP2_SETTINGS: &str = "http2-settings";
 /// What else proxies write about where a request came from.
 const ORIGIN_NAMES: [&str; 5] = [
     "x-real-ip",
@@ -62,9 +63,11 @@ const TRACESTATE: &str = "tracestate";
 
 /// Where a request came from, as Keygate saw it.
 pub struct Origin<'r> {
-    pub peer: IpAddr,
-    /// Whether `peer` is in `trusted_proxies`; then what it says about origins is kept and added to.
+    /// The address of the peer, as text.
+    pub peer: &'r HeaderValue,
+    /// Whether the peer is in `trusted_proxies`; then what it says about origins is kept and added to.
     pub trusted: bool,
+    /// As the client wrote it; empty for an HTTP/1.0 request without one.
     pub host: &'r str,
     pub request_id: Option<&'r RequestId>,
     pub trace: Option<&'r TraceContext>,
@@ -78,176 +81,179 @@ pub struct Own<'r> {
     pub claim_headers: &'r [HeaderName],
 }
 
-/// Rewrites `request`, the copy that goes to the upstream.
-///
-/// # Errors
-/// None that input can cause: every value is made of bytes that a header may hold.
-pub fn prepare(request: &mut RequestHeader, permit: &Permit, own: Own<'_>, origin: &Origin<'_>) -> pingora::Result<()> {
-    let route = permit.route();
-    if !permit.forwards_authorization() {
-        request.remove_header(&header::AUTHORIZATION);
+/// What goes to the upstream beside what the client sent.
+pub struct Sent<'r> {
+    pub permit: &'r Permit,
+    pub own: Own<'r>,
+    pub origin: Origin<'r>,
+    /// What the upstream is told, signed, about who called.
+    pub identity_token: Option<&'r HeaderValue>,
+    /// Whether the request asks to switch to WebSocket, see [`asks_for_websocket`].
+    pub websocket: bool,
+    /// Where the request goes; its Host where the client, being HTTP/1.0, sent none: we speak HTTP/1.1, which needs one, and
+    /// an upstream has to refuse a request without it (RFC 9112 section 3.2). `None` leaves it out.
+    pub endpoint: Option<SocketAddr>,
+}
+
+/// Whether `request` asks to switch to WebSocket, the one protocol that is switched to (RFC 6455 section 4.1).
+pub fn asks_for_websocket(request: &Parts) -> bool {
+    let names = |name: &HeaderName, wanted: &[u8]| {
+        let mut values = request.headers.get_all(name).iter();
+        values.any(|value| options(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(wanted)))
+    };
+    let mut upgrades = request.headers.get_all(header::UPGRADE).iter();
+    let Some(upgrade) = upgrades.next() else {
+        return false;
+    };
+    upgrades.next().is_none()
+        && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && request.version == Version::HTTP_11
+        && request.method == Method::GET
+        && names(&header::CONNECTION, b"upgrade")
+}
+
+/// Gives `put` every field of the head that goes to the upstream, in order, for a request with the fields `request`.
+/// What the upstream's own settings say has the last word. The framing of the body goes along as it came.
+pub fn write(request: &HeaderMap, sent: &Sent<'_>, mut put: impl FnMut(&HeaderName, &[u8])) {
+    let settings = &sent.permit.route().upstream.settings;
+    let is_settled = |name: &HeaderName| {
+        settings.remove_headers.contains(name)
+            || settings.set_headers.iter().any(|(set, _)| set == name)
+            || (settings.host.is_some() && name == header::HOST)
+    };
+    let none_settled = settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
+    let mut unless_settled = |name: &HeaderName, value: &[u8]| {
+        if none_settled || !is_settled(name) {
+            put(name, value);
+        }
+    };
+    let connection = request.contains_key(header::CONNECTION).then_some(request);
+    for (name, value) in request {
+        if !is_dropped(name, sent) && !connection.is_some_and(|fields| is_nominated(name, fields)) {
+            unless_settled(name, value.as_bytes());
+        }
     }
-    if !permit.forwards_api_key() {
-        request.remove_header(own.api_key_header);
+    if let Some(endpoint) = sent.endpoint
+        && !request.contains_key(header::HOST)
+    {
+        unless_settled(&header::HOST, endpoint.to_string().as_bytes());
     }
-    remove_unbelieved(request, own.claim_headers, origin.trusted);
-    say_origin(request, origin)?;
-    if let Some(principal) = permit.principal() {
-        say_identity(request, principal.identity())?;
+    say_origin(request, &sent.origin, &mut unless_settled);
+    if let Some(principal) = sent.permit.principal() {
+        say_identity(principal.identity(), &mut unless_settled);
     }
-    let settings = &route.upstream.settings;
-    for name in &settings.remove_headers {
-        request.remove_header(name);
+    if let Some(token) = sent.identity_token {
+        unless_settled(&IDENTITY_TOKEN, token.as_bytes());
     }
     for (name, value) in &settings.set_headers {
-        request.insert_header(name.clone(), value.clone())?;
+        put(name, value.as_bytes());
     }
     if let Some(host) = &settings.host {
-        request.insert_header(header::HOST, host.clone())?;
+        put(&header::HOST, host.as_bytes());
     }
-    Ok(())
-}
-
-/// Gives `request` a Host where the client, being HTTP/1.0, sent none: we speak HTTP/1.1, which needs one, and an upstream
-/// has to refuse a request without it (RFC 9112 section 3.2).
-///
-/// # Errors
-/// None: an address is made of bytes that a header may hold.
-pub fn name_a_host(request: &mut RequestHeader, endpoint: SocketAddr) -> pingora::Result<()> {
-    if !request.headers.contains_key(header::HOST) {
-        request.insert_header(header::HOST, endpoint.to_string())?;
-    }
-    Ok(())
-}
-
-/// Takes out of `response` what the upstream said about its own connection (RFC 9110 section 7.6.1). What is left of
-/// that is pingora's to say: framing, and `Connection` itself, which it writes for each connection of ours.
-pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    // The switch of protocols is told by these very fields, and it is for both connections.
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return;
-    }
-    let nominated: Vec<HeaderName> = response
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|option| option.trim().parse().ok())
-        // Without these the body would end elsewhere.
-        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING))
-        .collect();
-    for name in nominated {
-        response.remove_header(&name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        response.remove_header(name);
+    if sent.websocket {
+        put(&header::CONNECTION, b"Upgrade");
+        put(&header::UPGRADE, b"websocket");
     }
 }
 
-/// Replaces what `response`, the upstream's, says about pages of other origins by what the route says. Two answers in
-/// one response would be none: browsers refuse a repeated `Access-Control-Allow-Origin`.
-///
-/// # Errors
-/// None: the values are made of bytes that a header may hold.
-pub fn say_cors(response: &mut ResponseHeader, cors: &Cors, request: &HeaderMap) -> pingora::Result<()> {
-    let theirs: Vec<HeaderName> = response
-        .headers
-        .keys()
-        .filter(|name| cors::is_cors_header(name))
-        .cloned()
-        .collect();
-    for name in theirs {
-        response.remove_header(&name);
+/// Whether a client's field stays behind: the credential, what is ours to say, and what is about its connection.
+fn is_dropped(name: &HeaderName, sent: &Sent<'_>) -> bool {
+    match *name {
+        header::AUTHORIZATION => return !sent.permit.forwards_authorization(),
+        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
+        // RFC 9110 section 7.6.1. Trailers are dropped, so nobody is told of any.
+        header::CONNECTION
+        | header::TE
+        | header::TRAILER
+        | header::UPGRADE
+        | header::PROXY_AUTHENTICATE
+        | header::PROXY_AUTHORIZATION => return true,
+        _ => {}
     }
-    for (name, value) in cors.of_response(request) {
-        response.insert_header(name, value)?;
+    if *name == *sent.own.api_key_header {
+        return !sent.permit.forwards_api_key();
     }
-    let varies = response.headers.get_all(header::VARY).iter().any(cors::names_origin);
-    if cors.varies() && !varies {
-        response.append_header(header::VARY, cors::VARY_ORIGIN)?;
-    }
-    Ok(())
+    let said_by_us = |ours: &HeaderName, said: bool| said && name == ours;
+    is_unbelieved(name.as_str(), sent.origin.trusted)
+        || said_by_us(&X_FORWARDED_FOR, true)
+        || said_by_us(&trace::REQUEST_ID, sent.origin.request_id.is_some())
+        || said_by_us(&trace::TRACEPARENT, sent.origin.trace.is_some())
+        // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
+        || (name.as_str() == TRACESTATE
+            && sent.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
+        || [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(&name.as_str())
+        || sent.own.claim_headers.contains(name)
 }
 
-fn remove_unbelieved(request: &mut RequestHeader, claim_headers: &[HeaderName], trusted: bool) {
+/// Whether `Connection` names it: it is for the connection it came on. Without the framing the body would end elsewhere.
+fn is_nominated(name: &HeaderName, request: &HeaderMap) -> bool {
+    let mut values = request.get_all(header::CONNECTION).iter();
+    !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
+        && values
+            .any(|value| options(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())))
+}
+
+/// Whether a client may not say it: who it is, where it comes from, and which other request this is.
+fn is_unbelieved(name: &str, trusted: bool) -> bool {
+    // Every name below begins so, and nearly no field does.
+    if !matches!(name.as_bytes(), [b'x' | b'f' | b't', ..]) {
+        return false;
+    }
     // CGI, WSGI and PHP read `_` and `-` in a name alike (S080).
-    let unbelieved = |name: &str| {
-        let name: &str = &if name.contains('_') {
-            Cow::Owned(name.replace('_', "-"))
-        } else {
-            Cow::Borrowed(name)
-        };
-        name.starts_with(IDENTITY_PREFIX)
-            || OVERRIDE_NAMES.contains(&name)
-            || (!trusted
-                && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
+    let name: &str = &match name.contains('_') {
+        true => Cow::Owned(name.replace('_', "-")),
+        false => Cow::Borrowed(name),
     };
-    // Nearly every request has none of them, and then nothing is allocated.
-    let names: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| unbelieved(name.as_str()) || claim_headers.contains(name))
-        .cloned()
-        .collect();
-    for name in names {
-        request.remove_header(&name);
-    }
+    name.starts_with(IDENTITY_PREFIX)
+        || OVERRIDE_NAMES.contains(&name)
+        || (!trusted && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
 }
 
-fn say_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> pingora::Result<()> {
-    let peer = origin.peer.to_string();
-    // All that a trusted proxy said, in one line, with the proxy itself at the end.
-    let before: Vec<&str> = request
-        .headers
-        .get_all(&X_FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let chain = if before.is_empty() {
-        peer
-    } else {
-        format!("{}, {peer}", before.join(", "))
-    };
-    request.insert_header(X_FORWARDED_FOR, chain)?;
-    if !request.headers.contains_key(&X_FORWARDED_PROTO) {
-        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
+fn say_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
+    // A stranger's copies of these were dropped.
+    let said = |name: &HeaderName| origin.trusted && request.contains_key(name);
+    match said(&X_FORWARDED_FOR) {
+        false => put(&X_FORWARDED_FOR, origin.peer.as_bytes()),
+        true => {
+            // All that a trusted proxy said, in one line, with the proxy itself at the end.
+            let values = request.get_all(&X_FORWARDED_FOR).iter();
+            let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+            chain.extend(origin.peer.to_str().ok());
+            put(&X_FORWARDED_FOR, chain.join(", ").as_bytes());
+        }
     }
-    if !request.headers.contains_key(&X_FORWARDED_HOST) && !origin.host.is_empty() {
-        request.insert_header(X_FORWARDED_HOST, header_value(origin.host))?;
+    if !said(&X_FORWARDED_PROTO) {
+        put(&X_FORWARDED_PROTO, b"http");
+    }
+    if !said(&X_FORWARDED_HOST) && !origin.host.is_empty() {
+        put(&X_FORWARDED_HOST, header_value(origin.host).as_bytes());
     }
     if let Some(request_id) = origin.request_id {
-        request.insert_header(trace::REQUEST_ID, request_id.header_value().clone())?;
+        put(&trace::REQUEST_ID, request_id.header_value().as_bytes());
     }
     if let Some(context) = origin.trace {
-        if context.origin() == TraceOrigin::Started {
-            // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
-            request.remove_header(TRACESTATE);
-        }
-        request.insert_header(trace::TRACEPARENT, context.header_value().clone())?;
+        put(&trace::TRACEPARENT, context.header_value().as_bytes());
     }
-    Ok(())
 }
 
-fn say_identity(request: &mut RequestHeader, identity: &Identity) -> pingora::Result<()> {
-    let credential_type = HeaderValue::from_static(identity.credential_type.as_str());
-    request.insert_header(CREDENTIAL_TYPE, credential_type)?;
+fn say_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
+    put(&CREDENTIAL_TYPE, identity.credential_type.as_str().as_bytes());
     let headers = &identity.headers;
     let said = [
-        (SUBJECT, &headers.subject),
-        (CLIENT_ID, &headers.client_id),
-        (ORGANIZATION, &headers.organization),
-        (SCOPE, &headers.scope),
-        (CREDENTIAL_ID, &headers.credential_id),
-        (ISSUER, &headers.issuer),
+        (&SUBJECT, &headers.subject),
+        (&CLIENT_ID, &headers.client_id),
+        (&ORGANIZATION, &headers.organization),
+        (&SCOPE, &headers.scope),
+        (&CREDENTIAL_ID, &headers.credential_id),
+        (&ISSUER, &headers.issuer),
     ];
     for (name, value) in said {
         if let Some(value) = value {
-            request.insert_header(name, value.clone())?;
+            put(name, value.as_bytes());
         }
     }
     for (name, value) in identity.claims.headers() {
-        request.insert_header(name.clone(), value.clone())?;
+        put(name, value.as_bytes());
     }
-    Ok(())
 }

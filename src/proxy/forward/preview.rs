@@ -7,8 +7,8 @@ use crate::proxy::forward::headers;
 use crate::proxy::forward::target;
 use crate::proxy::snapshot::Snapshot;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::request::Parts;
-use pingora::http::RequestHeader;
 
 /// The head of a forwarded request.
 pub struct Preview {
@@ -19,22 +19,34 @@ pub struct Preview {
 /// Prepares `parts` as a forwarded request is prepared, but for what is made anew for each request (request id, trace) and
 /// what is about the connection. `None` where a value is made of bytes that a header may not hold; none is.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
-    let mut request = RequestHeader::from(parts.clone());
-    let origin = headers::Origin {
-        peer: inbound.peer(),
-        trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
-        host: inbound.host(),
-        request_id: None,
-        trace: None,
+    let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
+    let sent = headers::Sent {
+        permit,
+        own: headers::Own {
+            api_key_header: &snapshot.api_key_header,
+            claim_headers: &snapshot.claim_headers,
+        },
+        origin: headers::Origin {
+            peer: &peer,
+            trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
+            host: inbound.host(),
+            request_id: None,
+            trace: None,
+        },
+        identity_token: None,
+        websocket: headers::asks_for_websocket(parts),
+        endpoint: None,
     };
-    let own = headers::Own {
-        api_key_header: &snapshot.api_key_header,
-        claim_headers: &snapshot.claim_headers,
-    };
-    headers::prepare(&mut request, permit, own, &origin).ok()?;
+    let mut headers = HeaderMap::new();
+    let mut is_whole = true;
+    headers::write(&parts.headers, &sent, |name, value| {
+        match HeaderValue::from_bytes(value) {
+            Ok(value) => {
+                headers.append(name.clone(), value);
+            }
+            Err(_) => is_whole = false,
+        }
+    });
     let target = target::rewritten(permit, inbound, false).unwrap_or_else(|| inbound.path().to_owned());
-    Some(Preview {
-        target,
-        headers: request.headers.clone(),
-    })
+    is_whole.then_some(Preview { target, headers })
 }

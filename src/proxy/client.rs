@@ -1,0 +1,114 @@
+//! One client's connection: the bytes that came and are not used yet, those that go, and how long either may take.
+
+use crate::proxy::http1::buffer::Buffer;
+use http::HeaderValue;
+use pingora::protocols::Stream;
+use std::future::Future;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+/// Why a wait for the client ended without what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It closed its connection, or its connection broke.
+    Gone,
+    Late,
+}
+
+/// A connection and its buffers; they live as long as it does, so that a request allocates none.
+pub struct Client {
+    pub stream: Stream,
+    pub peer: SocketAddr,
+    /// The address as upstreams are told it.
+    pub peer_text: HeaderValue,
+    pub read: Buffer,
+    pub write: Buffer,
+    pub alarm: Alarm,
+}
+
+impl Client {
+    pub fn new(stream: Stream, peer: SocketAddr) -> Self {
+        let text = peer.ip().to_string();
+        Self {
+            stream,
+            peer,
+            peer_text: HeaderValue::try_from(text).expect("an address is visible ASCII"),
+            read: Buffer::default(),
+            write: Buffer::default(),
+            alarm: Alarm::new(),
+        }
+    }
+
+    /// Gives back what the buffers grew to.
+    pub fn shrink(&mut self) {
+        self.read.shrink();
+        self.write.shrink();
+    }
+
+    /// Waits for more bytes, at most until `deadline`.
+    pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), Lost> {
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = self.read.poll_fill(&mut self.stream, cx) {
+                return Poll::Ready(match read {
+                    Ok(1..) => Ok(()),
+                    Ok(0) | Err(_) => Err(Lost::Gone),
+                });
+            }
+            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+        })
+        .await
+    }
+
+    /// Sends all of `write`; `patience` is for each part that the client takes.
+    pub async fn flush(&mut self, patience: Duration) -> Result<(), Lost> {
+        let mut left = self.write.len();
+        let mut deadline = None;
+        poll_fn(|cx| {
+            match self.write.poll_flush(&mut self.stream, cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost::Gone)),
+                Poll::Pending => {}
+            }
+            if deadline.is_none() || self.write.len() < left {
+                left = self.write.len();
+                deadline = Instant::now().checked_add(patience);
+            }
+            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+        })
+        .await
+    }
+}
+
+/// One timer for all the time limits of a connection. Setting a timer takes a lock and a place in a list, and nearly every
+/// limit is moved before it is reached: so the timer stays where it is while it is early enough, and is moved when it rings.
+pub struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(Box::pin(tokio::time::sleep_until(Instant::now())))
+    }
+
+    /// Ready once `at` has come; never, for `None`.
+    pub fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        let Some(at) = at else {
+            return Poll::Pending;
+        };
+        if self.0.deadline() > at || self.0.is_elapsed() {
+            self.0.as_mut().reset(at);
+        }
+        loop {
+            ready!(self.0.as_mut().poll(cx));
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            self.0.as_mut().reset(at);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! When must a stream end that goes on for as long as somebody listens (S038)?
+
+use crate::model::clock::Timestamp;
+use crate::proxy::authenticate::Principal;
+use crate::proxy::decide;
+use crate::proxy::gate::Gate;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// When a stream ends, however long its ends would go on.
+pub struct StreamEnd {
+    /// When its credential expires; `None` for a key that never does.
+    pub at: Option<Instant>,
+    /// Whether its credential still counts: revoked, or its subscription over, it ends the stream too. `None` for one that
+    /// nobody can revoke here.
+    pub counts: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+/// When a stream must end that `principal` opened.
+pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
+    let identity = principal.identity();
+    let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
+    // Only a credential that can be revoked here has to be looked at again. Not through the gate itself: a stream must
+    // not keep it from ending.
+    let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
+    let (held, weak) = (principal.clone(), Arc::downgrade(gate));
+    let still_counts = move || {
+        weak.upgrade()
+            .is_some_and(|gate| decide::still_counts(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
+    };
+    let counts: Option<Box<dyn Fn() -> bool + Send + Sync>> = match revocable {
+        true => Some(Box::new(still_counts)),
+        false => None,
+    };
+    StreamEnd {
+        at: identity
+            .usable_until
+            .and_then(|until| Instant::now().checked_add(left(until))),
+        counts,
+    }
+}

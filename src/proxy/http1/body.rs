@@ -1,0 +1,184 @@
+//! Which bytes are the body's, and where does it end (RFC 9112 section 6.3)?
+
+use crate::proxy::http1::buffer::Buffer;
+use crate::proxy::http1::chunks::BrokenChunks;
+use crate::proxy::http1::chunks::Chunks;
+
+/// How a body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    /// Bytes; may be 0.
+    Length(u64),
+    Chunked,
+    /// A response's body may end with its connection.
+    UntilClose,
+}
+
+/// Takes one body out of the bytes of a connection; what follows it stays.
+#[derive(Debug)]
+pub struct BodyReader(State);
+
+#[derive(Debug)]
+enum State {
+    Length { left: u64 },
+    Chunked(Chunks),
+    UntilClose,
+    Done,
+}
+
+impl BodyReader {
+    pub fn new(framing: Framing) -> Self {
+        Self(match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(left) => State::Length { left },
+            Framing::Chunked => State::Chunked(Chunks::default()),
+            Framing::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Whether all of it was taken.
+    pub fn is_done(&self) -> bool {
+        matches!(self.0, State::Done)
+    }
+
+    /// Whether the end of the connection is its end.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.0, State::UntilClose)
+    }
+
+    /// Takes what `arrived` holds of it and gives `data` the content, piece by piece.
+    ///
+    /// # Errors
+    /// The chunks are broken: where the message ends is not known any more.
+    pub fn take(&mut self, arrived: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<(), BrokenChunks> {
+        match &mut self.0 {
+            State::Length { left } => {
+                let count = arrived.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                if count > 0 {
+                    data(&arrived[..count]);
+                    arrived.take(count);
+                    *left -= count as u64;
+                }
+                if *left == 0 {
+                    self.0 = State::Done;
+                }
+            }
+            State::Chunked(chunks) => {
+                if chunks.take(arrived, data)? {
+                    self.0 = State::Done;
+                }
+            }
+            State::UntilClose => {
+                if !arrived.is_empty() {
+                    data(arrived);
+                    arrived.clear();
+                }
+            }
+            State::Done => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that comes of `bytes`, given `step` at a time: the content, whether that was all, and what is left.
+    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), BrokenChunks> {
+        let (mut reader, mut arrived, mut content) = (BodyReader::new(framing), Buffer::default(), Vec::new());
+        for piece in bytes.chunks(step) {
+            arrived.put(piece);
+            reader.take(&mut arrived, |data| content.extend_from_slice(data))?;
+        }
+        Ok((content, reader.is_done(), arrived.to_vec()))
+    }
+
+    #[track_caller]
+    fn check(framing: Framing, bytes: &str, content: &str, done: bool, rest: &str) {
+        for step in 1..=bytes.len() {
+            let found = read(framing, bytes.as_bytes(), step).expect("well-formed");
+            let found = (
+                String::from_utf8(found.0).unwrap(),
+                found.1,
+                String::from_utf8(found.2).unwrap(),
+            );
+            assert_eq!(found, (content.into(), done, rest.into()), "{bytes:?} by {step}");
+        }
+    }
+
+    #[test]
+    fn a_body_ends_where_its_framing_says() {
+        check(Framing::None, "GET /", "", true, "GET /");
+        check(Framing::Length(0), "GET /", "", true, "GET /");
+        check(Framing::Length(3), "abcGET /", "abc", true, "GET /");
+        check(Framing::Length(4), "abc", "abc", false, "");
+        check(Framing::Length(u64::MAX), "abc", "abc", false, "");
+        check(Framing::UntilClose, "abc", "abc", false, "");
+        check(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET /", "abc", true, "GET /");
+        check(Framing::Chunked, "0\r\n\r\n", "", true, "");
+        check(Framing::Chunked, "003\r\nabc\r\n00\r\n\r\n", "abc", true, "");
+        check(
+            Framing::Chunked,
+            "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
+            "01234567890123456789",
+            true,
+            "",
+        );
+        check(
+            Framing::Chunked,
+            "1;a=b\r\nx\r\n0;c\r\nTrailer: 1\r\nOther: 2\r\n\r\nG",
+            "x",
+            true,
+            "G",
+        );
+        check(Framing::Chunked, "3\r\nabc\r\n0\r\n", "abc", false, "");
+    }
+
+    #[test]
+    fn s101_chunks_have_one_reading_or_none() {
+        for broken in [
+            "zz\r\n",
+            "\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            " 1\r\nx\r\n",
+            "1 \r\nx\r\n",
+            "1\t;a\r\nx\r\n",
+            "0x1\r\nx\r\n",
+            "1\nx\r\n",
+            "1\r\nx\n",
+            "1\r\nxy\r\n",
+            "1\r\nx0\r\n\r\n",
+            "1\rx\r\n",
+            "1;a\nb\r\nx\r\n",
+            "1;a\rb\r\nx\r\n",
+            "1;\0\r\nx\r\n",
+            "ffffffffffffffff\r\nx",
+            "10000000000000000\r\nx",
+            "0\r\n\n",
+            "0\r\nTrailer: 1\n\r\n",
+            "0\r\n\rx",
+        ] {
+            for step in 1..=broken.len() {
+                assert!(
+                    read(Framing::Chunked, broken.as_bytes(), step).is_err(),
+                    "{broken:?} by {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_content_of_chunks_is_bounded() {
+        let fits = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(200));
+        assert!(read(Framing::Chunked, fits.as_bytes(), 7).is_ok_and(|found| found.1));
+        let endless = format!("1;{}", "e".repeat(300));
+        assert!(read(Framing::Chunked, endless.as_bytes(), 7).is_err());
+        let trailers = format!("0\r\n{}", "T: 1\r\n".repeat(3_000));
+        assert!(read(Framing::Chunked, trailers.as_bytes(), 1_000).is_err());
+        let trailer = format!("0\r\nT: {}", "1".repeat(20_000));
+        assert!(read(Framing::Chunked, trailer.as_bytes(), 1_000).is_err());
+    }
+}

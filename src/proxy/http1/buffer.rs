@@ -1,0 +1,152 @@
+//! Bytes of a connection: those that came and are not used yet, or those that go.
+
+use std::future::Future;
+use std::io;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::pin::pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+
+/// First size; most heads fit, and most answers.
+const FIRST_BYTES: usize = 4096;
+/// What it grows to under bytes that fill it at once.
+const LARGE_BYTES: usize = 64 * 1024;
+/// Less room than this is not worth a system call.
+const ROOM_BYTES: usize = 1024;
+
+/// A queue of bytes. Kept with its connection, so that a request allocates none.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    /// Where those begin that were not taken.
+    start: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::with_capacity(FIRST_BYTES),
+            start: 0,
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl Buffer {
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes `count` from the front.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn take(&mut self, count: usize) {
+        assert!(count <= self.len(), "{count} of {} bytes", self.len());
+        self.start += count;
+        if self.start == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// Gives back what it grew to, for a connection that waits for its next request.
+    pub fn shrink(&mut self) {
+        if self.bytes.capacity() > 2 * FIRST_BYTES && self.len() <= FIRST_BYTES {
+            let mut small = Self::default();
+            small.put(self);
+            *self = small;
+        }
+    }
+
+    /// Reads what `stream` has; 0 is its end.
+    pub fn poll_fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.bytes.capacity() - self.bytes.len() < ROOM_BYTES {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+            self.bytes.reserve(ROOM_BYTES);
+        }
+        // The future holds nothing of its own: made anew for each poll, it goes on where it was.
+        let count = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
+        let capacity = self.bytes.capacity();
+        if self.bytes.len() == capacity && capacity < LARGE_BYTES {
+            self.bytes.reserve(capacity);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Sends all of it.
+    pub fn poll_flush(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, self))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.take(count),
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_put_is_taken_in_order(pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9_000), 0.0..1.0_f64), 0..12)) {
+            let (mut buffer, mut put, mut taken) = (Buffer::default(), Vec::new(), Vec::new());
+            for (piece, part) in pieces {
+                buffer.put(&piece);
+                put.extend(piece);
+                let count = (buffer.len() as f64 * part) as usize;
+                taken.extend_from_slice(&buffer[..count]);
+                buffer.take(count);
+                buffer.shrink();
+            }
+            taken.extend_from_slice(&buffer);
+            prop_assert_eq!(taken, put);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_grows_while_it_is_filled_and_shrinks_again() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+        let (mut buffer, mut source, mut read) = (Buffer::default(), &bytes[..], Vec::new());
+        let mut largest = 0;
+        loop {
+            let count = std::future::poll_fn(|cx| buffer.poll_fill(&mut source, cx))
+                .await
+                .unwrap();
+            largest = largest.max(count);
+            read.extend_from_slice(&buffer);
+            buffer.take(buffer.len());
+            if count == 0 {
+                break;
+            }
+        }
+        assert!(read == bytes && largest >= LARGE_BYTES / 2 && buffer.bytes.capacity() <= 2 * LARGE_BYTES);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.capacity(), FIRST_BYTES);
+    }
+}

@@ -1,0 +1,54 @@
+//! What does `Date` say (RFC 9110 section 6.6.1)?
+
+use crate::model::clock::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use std::cell::RefCell;
+
+/// The text of one second.
+struct Second {
+    unix: u64,
+    text: String,
+}
+
+/// Gives `write` the date of `wall`: written out once a second on each thread.
+pub fn with(wall: Timestamp, write: impl FnOnce(&str)) {
+    thread_local! {
+        static LAST: RefCell<Second> = const { RefCell::new(Second { unix: u64::MAX, text: String::new() }) };
+    }
+    let unix = wall.as_unix_secs();
+    LAST.with_borrow_mut(|last| {
+        if last.unix != unix {
+            // A clock that is off by 8 000 years has no date, and says none.
+            let time = i64::try_from(unix)
+                .ok()
+                .and_then(|unix| jiff::Timestamp::from_second(unix).ok());
+            let text = time.and_then(|time| DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok());
+            *last = Second {
+                unix,
+                text: text.unwrap_or_default(),
+            };
+        }
+        if !last.text.is_empty() {
+            write(&last.text);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(secs: u64) -> Option<String> {
+        let mut text = None;
+        with(Timestamp::from_unix_secs(secs), |date| text = Some(date.to_owned()));
+        text
+    }
+
+    #[test]
+    fn a_date_is_in_the_one_format_that_may_be_sent() {
+        assert_eq!(date(784_111_777).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(784_111_777).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(0).unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date(u64::MAX / 1000), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! What does the head of an upstream's response say, and where does its body end (RFC 9112 section 6.3)?
+
+use crate::proxy::http1::body::Framing;
+use http::Method;
+use http::StatusCode;
+use std::mem::MaybeUninit;
+
+/// More than any server sends; the head's bytes are bounded as well.
+pub const FIELDS_MAX: usize = 256;
+/// A head that is longer is no head.
+pub const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// It cannot be told what the upstream answered. Nothing of it may reach the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed response")]
+pub struct BrokenResponse;
+
+/// Where the fields of a head are read into.
+pub type Fields<'h> = [MaybeUninit<httparse::Header<'h>>; FIELDS_MAX];
+
+pub const NO_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+
+/// A response's head. Borrows from its bytes.
+#[derive(Debug)]
+pub struct Head<'f, 'h> {
+    pub status: StatusCode,
+    pub reason: &'h str,
+    pub fields: &'f [httparse::Header<'h>],
+    pub framing: Framing,
+    /// Whether the upstream keeps its connection for another request (RFC 9112 section 9.3).
+    pub keeps_alive: bool,
+    /// Whether `Connection` names fields that are for this connection only.
+    pub nominates: bool,
+}
+
+impl<'f, 'h> Head<'f, 'h> {
+    /// Reads `head`, empty line included, the answer to a request with `method`.
+    ///
+    /// # Errors
+    /// It is none, or leaves open where its body ends.
+    pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, BrokenResponse> {
+        let mut read = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        match parser.parse_response_with_uninit_headers(&mut read, head, fields) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            Ok(_) | Err(_) => return Err(BrokenResponse),
+        }
+        let status = read
+            .code
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .ok_or(BrokenResponse)?;
+        let is_http10 = read.version == Some(0);
+        let mut said = Said::default();
+        for field in read.headers.iter() {
+            said.note(field)?;
+        }
+        Ok(Self {
+            status,
+            reason: read.reason.unwrap_or_default(),
+            framing: said.framing(status, method, is_http10)?,
+            keeps_alive: !said.close && (!is_http10 || said.keep_alive),
+            nominates: said.nominates,
+            fields: read.headers,
+        })
+    }
+}
+
+/// What the fields say about the message and its connection.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    nominates: bool,
+}
+
+impl Said {
+    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), BrokenResponse> {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            14 if is("content-length") => {
+                // Repeated and the same is one length (RFC 9110 section 8.6), and it is written once.
+                let length = length(field.value).ok_or(BrokenResponse)?;
+                if self.length.replace(length).is_some_and(|before| before != length) {
+                    return Err(BrokenResponse);
+                }
+            }
+            17 if is("transfer-encoding") => {
+                if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BrokenResponse);
+                }
+                self.chunked = true;
+            }
+            10 if is("connection") => {
+                for option in options(field.value) {
+                    if option.eq_ignore_ascii_case(b"close") {
+                        self.close = true;
+                    } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                        self.keep_alive = true;
+                    } else {
+                        self.nominates = true;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, BrokenResponse> {
+        match (self.length, self.chunked) {
+            // Two parsers could disagree (RFC 9112 section 6.1): whoever sends both is broken, or was made to.
+            (Some(_), true) => Err(BrokenResponse),
+            (None, true) if is_http10 => Err(BrokenResponse),
+            _ if method == Method::HEAD || has_no_body(status) => Ok(Framing::None),
+            (None, true) => Ok(Framing::Chunked),
+            (Some(length), false) => Ok(Framing::Length(length)),
+            (None, false) => Ok(Framing::UntilClose),
+        }
+    }
+}
+
+/// Whether responses with this status end with their head (RFC 9112 section 6.3).
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// `1*DIGIT` that fits, once or several times the same in a list.
+fn length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    only_digits.then(|| digits.parse().ok())?
+}
+
+/// The members of a list of tokens.
+pub fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Framing and whether the connection is kept.
+    fn read(head: &str, method: Method) -> Result<(Framing, bool), BrokenResponse> {
+        let mut fields = NO_FIELDS;
+        Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.keeps_alive))
+    }
+
+    #[track_caller]
+    fn check(head: &str, expected: Result<(Framing, bool), BrokenResponse>) {
+        assert_eq!(read(&format!("{head}\r\n\r\n"), Method::GET), expected, "{head:?}");
+    }
+
+    #[test]
+    fn the_head_says_where_the_body_ends() {
+        check("HTTP/1.1 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), true)));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5",
+            Ok((Framing::Length(5), true)),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked",
+            Ok((Framing::Chunked, true)),
+        );
+        check("HTTP/1.1 200 OK", Ok((Framing::UntilClose, true)));
+        check("HTTP/1.1 200", Ok((Framing::UntilClose, true)));
+        check("HTTP/1.0 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), false)));
+        check(
+            "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive",
+            Ok((Framing::Length(5), true)),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close",
+            Ok((Framing::Length(5), false)),
+        );
+        for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
+            check(
+                &format!("HTTP/1.1 {status}\r\nContent-Length: 5"),
+                Ok((Framing::None, true)),
+            );
+            check(
+                &format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked"),
+                Ok((Framing::None, true)),
+            );
+        }
+        let to_head = read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD);
+        assert_eq!(to_head, Ok((Framing::None, true)));
+    }
+
+    #[test]
+    fn s101_a_response_that_two_parsers_could_end_differently_is_none() {
+        for broken in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nA : b",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c",
+            "HTTP/1.1 200 OK\r\nno colon",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 099 OK",
+            "HTTP/2 200 OK",
+            "ICY 200 OK",
+        ] {
+            check(broken, Err(BrokenResponse));
+        }
+    }
+}

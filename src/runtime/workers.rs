@@ -1,0 +1,127 @@
+//! The threads that serve requests: each accepts connections and keeps them, with all that they need, until they end.
+//!
+//! One thread per worker with a runtime of its own, not one runtime over all: nothing of a request moves between threads,
+//! and its connections to upstreams wake the thread that waits for them. All of them accept from the same sockets, so that
+//! whoever is free takes the next connection.
+
+use crate::proxy::connection::Open;
+use crate::proxy::connection::Worker;
+use crate::proxy::forward::pool::Pool;
+use crate::proxy::gate::Gate;
+use pingora::connectors::TransportConnector;
+use pingora::listeners::L4BufferSettings;
+use pingora::listeners::ListenerConfig;
+use pingora::server::Fds;
+use pingora::services::Service as _;
+use pingora::services::listening::Service as ListeningService;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// How often idle connections to upstreams are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The workers of one gate.
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    open: Open,
+    ended: watch::Sender<bool>,
+}
+
+impl Workers {
+    /// Starts accepting on `listeners`, which are bound and non-blocking, until `stopping` holds `true`.
+    ///
+    /// # Errors
+    /// The system is out of threads or of files.
+    pub fn start(
+        count: usize,
+        gate: &Arc<Gate>,
+        listeners: Vec<TcpListener>,
+        stopping: &watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let connector = Arc::new(TransportConnector::new(None));
+        let (ended, end) = watch::channel(false);
+        let mut workers = Self {
+            threads: Vec::new(),
+            open: Open::default(),
+            ended,
+        };
+        for number in 0..count.max(1) {
+            let listeners = listeners
+                .iter()
+                .map(TcpListener::try_clone)
+                .collect::<io::Result<_>>()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let pool = Arc::new(Pool::new(Arc::clone(&connector)));
+            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.open.clone());
+            let service = service(worker, listeners);
+            let (stopping, end) = (stopping.clone(), end.clone());
+            let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
+            let thread = thread.spawn(move || run(&runtime, service, pool, stopping, end))?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// The connections that are open now.
+    pub fn open(&self) -> &Open {
+        &self.open
+    }
+
+    /// Ends the workers, and with them what is still open.
+    pub fn end(self) {
+        self.ended.send_replace(true);
+        for thread in self.threads {
+            // One that panicked has ended, and said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Service = (ListeningService<Worker>, Fds);
+
+fn service(worker: Worker, listeners: Vec<TcpListener>) -> Service {
+    let mut service = ListeningService::new("data".to_owned(), worker);
+    let mut fds = Fds::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        // pingora finds a socket that is already bound by the text of its address; port 0 makes that text ambiguous.
+        let address = listener
+            .local_addr()
+            .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
+        fds.add(address.clone(), listener.into_raw_fd());
+        // We have buffers of our own; pingora's are 64 KiB for each connection.
+        service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
+    }
+    (service, fds)
+}
+
+fn run(
+    runtime: &Runtime,
+    (mut service, fds): Service,
+    pool: Arc<Pool>,
+    stopping: watch::Receiver<bool>,
+    mut end: watch::Receiver<bool>,
+) {
+    runtime.block_on(async {
+        let fds = Arc::new(parking_lot::Mutex::new(fds));
+        tokio::spawn(async move { service.start_service(Some(fds), stopping, 1).await });
+        tokio::spawn(sweep(pool));
+        // Accepting has ended long before, and so have the connections that were given time to. The sender's end is one too.
+        let _ = end.wait_for(|ended| *ended).await;
+    });
+}
+
+async fn sweep(pool: Arc<Pool>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        pool.sweep();
+    }
+}
