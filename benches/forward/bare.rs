@@ -1,8 +1,8 @@
-//! pingora with nothing in it: every request goes to one upstream.
+//! pingora with nothing in it: every request goes to one upstream. Shared by two programs, because the allocator is a
+//! whole program's: this bench's own, which leaves it and everything else as pingora has it, and `forward_tuned`.
 
-use crate::again;
-use crate::process::Process;
 use async_trait::async_trait;
+use pingora::modules::http::HttpModules;
 use pingora::proxy::ProxyHttp;
 use pingora::proxy::Session;
 use pingora::proxy::http_proxy_service;
@@ -14,10 +14,22 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
-use std::process::Stdio;
 use std::sync::Arc;
 
-struct Bare(SocketAddr);
+/// How much of pingora is as it comes.
+// Each of the two programs makes one of them.
+#[allow(dead_code)]
+#[derive(Clone, Copy)]
+pub enum Pingora {
+    Defaults,
+    /// Without its modules, on one thread that shares nothing, and with a pool that holds every connection.
+    Tuned,
+}
+
+struct Bare {
+    upstream: SocketAddr,
+    pingora: Pingora,
+}
 
 #[async_trait]
 impl ProxyHttp for Bare {
@@ -25,20 +37,25 @@ impl ProxyHttp for Bare {
 
     fn new_ctx(&self) {}
 
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        match self.pingora {
+            // What the trait does for those who leave this out.
+            Pingora::Defaults => {
+                modules.add_module(pingora::modules::http::compression::ResponseCompressionBuilder::enable(
+                    0,
+                ));
+            }
+            Pingora::Tuned => {}
+        }
+    }
+
     async fn upstream_peer(&self, _session: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
     }
 }
 
-pub fn start(upstream: SocketAddr) -> Process {
-    let mut command = again(&["bare", &upstream.to_string()]);
-    Process::start(command.stdout(Stdio::null()), |line| {
-        line.strip_prefix("listening on ")?.parse().ok()
-    })
-}
-
 /// Serves until it is killed.
-pub fn serve(upstream: SocketAddr) {
+pub fn serve(upstream: SocketAddr, pingora: Pingora) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.set_nonblocking(true).expect("sockets can be non-blocking");
     let address = listener
@@ -46,18 +63,31 @@ pub fn serve(upstream: SocketAddr) {
         .expect("a bound socket has an address")
         .to_string();
     eprintln!("listening on {address}");
-    let mut service = http_proxy_service(&Arc::new(ServerConf::default()), Bare(upstream));
+    let mut conf = ServerConf::default();
+    if let Pingora::Tuned = pingora {
+        conf.upstream_keepalive_pool_size = 1024;
+    }
+    let mut service = http_proxy_service(&Arc::new(conf), Bare { upstream, pingora });
     let mut fds = Fds::new();
     fds.add(address.clone(), listener.into_raw_fd());
     service.add_tcp(&address);
-    // What `pingora::server::Server` makes of its default `threads: 1`.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a thread can be started");
     let (_never, stop) = tokio::sync::watch::channel(false);
     let fds = Arc::new(parking_lot::Mutex::new(fds));
-    let serving = runtime.spawn(async move { service.start_service(Some(fds), stop, 1).await });
-    runtime.block_on(serving).expect("the service does not panic");
+    match pingora {
+        Pingora::Defaults => {
+            // What `pingora::server::Server` makes of its default `threads: 1`.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("a thread can be started");
+            let serving = runtime.spawn(async move { service.start_service(Some(fds), stop, 1).await });
+            runtime.block_on(serving).expect("the service does not panic");
+        }
+        Pingora::Tuned => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("this thread can run tasks")
+            .block_on(service.start_service(Some(fds), stop, 1)),
+    }
 }

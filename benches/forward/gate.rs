@@ -1,64 +1,107 @@
 //! The program itself, with keys and an issuer, in a folder of its own.
 
-use crate::process;
+use crate::credentials;
+use crate::peers::Trusted;
 use crate::process::Process;
-use keygate::jose::sign::SigningKey;
-use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::ApiKeyText;
+use crate::process::Under;
+use keygate::model::api_key;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
-use keygate::model::api_key::system_random;
-use keygate::model::clock::Clock;
-use keygate::model::clock::SystemClock;
 use serde_json::Value;
-use serde_json::json;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-const RSA: &str = include_str!("../../tests/data/jose/rsa2048.private.pem");
+/// More than any row sends.
+const REQUESTS_PER_CONNECTION: usize = 10_000_000;
 
 pub struct Gate {
     pub process: Process,
-    api_key: String,
-    token: String,
-    _folder: tempfile::TempDir,
+    configuration: String,
+    folder: tempfile::TempDir,
+}
+
+/// How it is set up, but for whom it trusts.
+pub struct Setup {
+    pub threads: usize,
+    /// Routes besides those that the rows ask for by name.
+    pub routes: usize,
+    pub records: Records,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            routes: 0,
+            records: Records::Discarded,
+        }
+    }
+}
+
+/// Where access records go.
+#[derive(Clone, Copy)]
+pub enum Records {
+    /// To where they cost the reader nothing.
+    Discarded,
+    File,
+}
+
+/// Asks for one of [`Setup::routes`].
+pub fn path(route: usize) -> String {
+    format!("/v2/r{route}")
+}
+
+/// Another Keygate than the one that was built with the bench: another version, other options.
+fn program() -> OsString {
+    std::env::var_os("KEYGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_keygate").into())
 }
 
 impl Gate {
-    /// With `keys` API keys, all good.
-    pub fn start(upstream: SocketAddr, keys: usize) -> Self {
+    pub fn start(under: &Under, trusted: &Trusted<'_>, setup: &Setup) -> Self {
+        let issuer = trusted.issuer;
+        let configuration = configuration(trusted.upstream, setup);
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, content: &str| {
             std::fs::write(folder.path().join(name), content).expect("a file can be written");
         };
-        let issuer = SigningKey::from_pkcs8_pem(Algorithm::Rs256, RSA).expect("a test key");
-        let (file, api_key) = keys_file(keys);
-        write("issuer.pem", &issuer.public_pem());
-        write("keys.yaml", &file);
-        write("keygate.yaml", &configuration(upstream));
-        let mut command = process::on_core_0(env!("CARGO_BIN_EXE_keygate"));
+        write("rs256.pem", &issuer.rs256.public_pem());
+        write("es256.pem", &issuer.es256.public_pem());
+        write("eddsa.pem", &issuer.eddsa.public_pem());
+        write("keys.yaml", &keys_file(trusted.keys));
+        write("keygate.yaml", &configuration);
+        let records = match setup.records {
+            Records::Discarded => Stdio::null(),
+            Records::File => {
+                let file = std::fs::File::create(folder.path().join("access.log"));
+                file.expect("a file can be written").into()
+            }
+        };
+        let mut command = under.command(program());
         command
-            .args(["run", "--threads", "1", "--config"])
+            .args(["run", "--threads", &setup.threads.to_string(), "--config"])
             .arg(folder.path().join("keygate.yaml"))
             .current_dir(folder.path())
             .stdin(Stdio::null())
-            // Records are written, to where it costs the reader nothing.
-            .stdout(Stdio::null());
+            .stdout(records);
         Self {
             process: Process::start(&mut command, listening),
-            api_key,
-            token: token(&issuer),
-            _folder: folder,
+            configuration,
+            folder,
         }
     }
 
-    pub fn api_key(&self) -> String {
-        format!("x-api-key: {}", self.api_key)
-    }
-
-    pub fn token(&self) -> String {
-        format!("Authorization: Bearer {}", self.token)
+    /// The same routes, limits and keys; but another file, so that it is not passed over.
+    pub fn change_configuration(&self, number: usize) {
+        let requests = format!("requests_per_connection: {}", REQUESTS_PER_CONNECTION - number % 1_000);
+        let changed = self.configuration.replace(
+            &format!("requests_per_connection: {REQUESTS_PER_CONNECTION}"),
+            &requests,
+        );
+        // Never half of it: it may be looked at any time.
+        let (new, file) = ("keygate.yaml.new", "keygate.yaml");
+        std::fs::write(self.folder.path().join(new), changed).expect("a file can be written");
+        std::fs::rename(self.folder.path().join(new), self.folder.path().join(file)).expect("it can be renamed");
     }
 }
 
@@ -68,53 +111,38 @@ fn listening(line: &str) -> Option<SocketAddr> {
     data.then(|| line["address"].as_str()?.parse().ok()).flatten()
 }
 
-fn token(issuer: &SigningKey) -> String {
-    let now = SystemClock::new().now().wall.as_unix_secs();
-    let claims = json!({
-        "iss": "https://issuer.example",
-        "aud": "https://api.example",
-        "sub": "alice",
-        "client_id": "shop",
-        "scope": "orders:read orders:write",
-        "jti": "0123456789abcdef",
-        "iat": now,
-        "exp": now + 3600,
-    });
-    issuer.sign("at+jwt", &claims).expect("an RSA key signs")
-}
-
-/// The file, and the text of the last key in it.
-fn keys_file(count: usize) -> (String, String) {
+fn keys_file(keys: &[String]) -> String {
     let digester = Digester::new(None);
     let mut file = "keys:\n".to_owned();
-    let mut last = String::new();
-    for _ in 0..count {
-        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-        let digest = digester.digest(key.expose()).to_hex();
+    for key in keys {
+        let digest = digester.digest(key).to_hex();
+        let key = api_key::parse(key, "kg").expect("a key of ours");
         writeln!(
             file,
             "  - {{ id: {}, digest: \"sha256:{digest}\", name: ci, env: live, scopes: [orders:read], client: billing, \
              expires_at: never }}",
-            key.id()
+            key.id
         )
         .expect("text takes what is written to it");
-        key.expose().clone_into(&mut last);
     }
-    (file, last)
+    file
 }
 
-fn configuration(upstream: SocketAddr) -> String {
+fn configuration(upstream: SocketAddr, setup: &Setup) -> String {
+    let issuer = credentials::ISSUER;
+    let audience = credentials::AUDIENCE;
+    let routes: String = (0..setup.routes).map(route).collect();
     format!(
         "
 listeners:
   - address: 127.0.0.1:0
-requests: {{ requests_per_connection: 1000000 }}
+requests: {{ requests_per_connection: {REQUESTS_PER_CONNECTION} }}
 issuers:
   main:
-    issuer: https://issuer.example
-    audiences: [https://api.example]
-    algorithms: [RS256]
-    public_key_files: [issuer.pem]
+    issuer: {issuer}
+    audiences: [{audience}]
+    algorithms: [RS256, ES256, EdDSA]
+    public_key_files: [rs256.pem, es256.pem, eddsa.pem]
 api_keys: {{ file: keys.yaml }}
 limits:
   wide: {{ by: credential, quota: 1000000/s }}
@@ -132,8 +160,9 @@ routes:
     scopes: {{ all: [\"orders:read\"] }}
     upstream: orders
   - name: limited
-    match: {{ path: /v1/limited }}
-    accept: [api_key]
+    match: {{ host: api.example, path: /v1/limited }}
+    accept: [jwt, api_key]
+    scopes: {{ all: [\"orders:read\"] }}
     limits: [wide]
     upstream: orders
   - name: admin
@@ -146,6 +175,12 @@ routes:
     accept: [api_key]
     limits: [spent]
     upstream: orders
-"
+{routes}"
     )
+}
+
+fn route(number: usize) -> String {
+    // In a line: a configuration of 10 000 routes has to stay below 1 MiB.
+    let path = path(number);
+    format!("  - {{ name: r{number}, match: {{ path: {path} }}, accept: [api_key], upstream: orders }}\n")
 }

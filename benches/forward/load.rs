@@ -1,5 +1,6 @@
-//! The client and the upstream: one thread each, keep-alive, as plain as can be.
+//! The client and the upstream: one thread for both, keep-alive, as plain as can be.
 
+use crate::exchange::Exchange;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -11,108 +12,116 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// A round that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A round that takes longer hangs; under valgrind it takes a while.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"answer\":true}";
 
-/// What is sent again and again, and what must come back.
-#[derive(Clone)]
-pub struct Exchange {
-    request: Vec<u8>,
-    status: u16,
-}
-
-impl Exchange {
-    pub fn new(path: &str, headers: &[String], status: u16) -> Self {
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: api.example\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n{headers}\r\n"
-        );
-        Self {
-            request: request.into_bytes(),
-            status,
-        }
-    }
-}
-
+/// The upstream answers while a [`Session`] runs, and not between: both are tasks of one thread, so that neither takes
+/// the core from the other in the middle of something.
 pub struct Load {
-    client: Runtime,
+    pub(crate) runtime: Runtime,
     upstream: SocketAddr,
-    connections: usize,
 }
 
 impl Load {
-    pub fn start(connections: usize) -> Self {
-        let upstream = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        upstream.set_nonblocking(true).expect("sockets can be non-blocking");
-        let address = upstream.local_addr().expect("a bound socket has an address");
-        std::thread::spawn(move || runtime().block_on(answer_all(upstream)));
-        Self {
-            client: runtime(),
-            upstream: address,
-            connections,
-        }
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a thread can run tasks");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("sockets can be non-blocking");
+        let upstream = listener.local_addr().expect("a bound socket has an address");
+        runtime.spawn(answer_all(listener));
+        Self { runtime, upstream }
     }
 
     pub fn upstream(&self) -> SocketAddr {
         self.upstream
     }
 
+    /// Connects to `proxy` so many times. The connections stay for all that is run over them; one that the proxy closes
+    /// ends the bench.
+    pub fn session(&self, proxy: SocketAddr, connections: usize) -> Session<'_> {
+        let connected = self.runtime.block_on(async {
+            let mut streams = Vec::new();
+            for _ in 0..connections {
+                let stream = TcpStream::connect(proxy).await?;
+                stream.set_nodelay(true)?;
+                streams.push(stream);
+            }
+            Ok::<_, io::Error>(streams)
+        });
+        Session {
+            load: self,
+            streams: connected.expect("the proxy listens"),
+        }
+    }
+}
+
+/// Connections to one proxy.
+pub struct Session<'a> {
+    pub(crate) load: &'a Load,
+    pub(crate) streams: Vec<TcpStream>,
+}
+
+impl Session<'_> {
     /// Sends `requests` in all and checks every answer.
-    pub fn run(&self, proxy: SocketAddr, exchange: &Exchange, requests: usize) {
-        self.exchange(proxy, exchange, requests, true);
+    pub fn run(&mut self, exchange: &Exchange, requests: usize) {
+        self.exchange(exchange, requests, true);
     }
 
     /// The first answers may be others: a limit has to be spent before it is.
-    pub fn warm_up(&self, proxy: SocketAddr, exchange: &Exchange, requests: usize) {
-        self.exchange(proxy, exchange, requests, false);
+    pub fn warm_up(&mut self, exchange: &Exchange, requests: usize) {
+        self.exchange(exchange, requests, false);
     }
 
-    fn exchange(&self, proxy: SocketAddr, exchange: &Exchange, requests: usize, check: bool) {
-        let each = requests / self.connections;
-        self.client.block_on(async {
+    /// What the answer to one request is.
+    pub fn status(&mut self, exchange: &Exchange) -> u16 {
+        let stream = &mut self.streams[0];
+        let answer = self.load.runtime.block_on(async {
+            stream.write_all(exchange.next()).await?;
+            read_answer(stream, &mut [0; 8192]).await
+        });
+        answer.expect("the request is answered")
+    }
+
+    fn exchange(&mut self, exchange: &Exchange, requests: usize, check: bool) {
+        let each = requests.div_ceil(self.streams.len());
+        let streams = std::mem::take(&mut self.streams);
+        self.streams = self.load.runtime.block_on(async {
             let mut connections = JoinSet::new();
-            for _ in 0..self.connections {
-                let exchange = exchange.clone();
-                connections.spawn(async move { converse(proxy, &exchange, each, check).await });
+            for stream in streams {
+                connections.spawn(converse(stream, exchange.clone(), each, check));
             }
             let all = async {
+                let mut streams = Vec::new();
                 while let Some(done) = connections.join_next().await {
-                    done.expect("no connection panics").expect("every request is answered");
+                    streams.push(done.expect("no connection panics").expect("every request is answered"));
                 }
+                streams
             };
-            tokio::time::timeout(PATIENCE, all).await.expect("a round ends");
+            tokio::time::timeout(PATIENCE, all).await.expect("a round ends")
         });
     }
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a thread can run tasks")
-}
-
-async fn converse(proxy: SocketAddr, exchange: &Exchange, requests: usize, check: bool) -> io::Result<()> {
-    let mut stream = TcpStream::connect(proxy).await?;
-    stream.set_nodelay(true)?;
+async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, check: bool) -> io::Result<TcpStream> {
     let mut buffer = vec![0; 8192];
     for _ in 0..requests {
-        stream.write_all(&exchange.request).await?;
+        stream.write_all(exchange.next()).await?;
         let status = read_answer(&mut stream, &mut buffer).await?;
-        assert!(
-            !check || status == exchange.status,
-            "answered {status}, not {}",
-            exchange.status
-        );
+        if check {
+            exchange.check(status);
+        }
     }
-    Ok(())
+    Ok(stream)
 }
 
 /// Reads one answer with Content-Length, whole; gives its status.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
+pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let mut filled = 0;
     loop {
         match stream.read(&mut buffer[filled..]).await? {

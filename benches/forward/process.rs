@@ -1,19 +1,62 @@
 //! A proxy in a process of its own, and what it costs the machine.
 
 use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
+
+/// Under valgrind a start takes seconds, and Envoy's minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a proxy is started under.
+#[derive(Clone)]
+pub enum Under {
+    /// The first core alone, where there are two and `taskset` is there to say so.
+    FirstCore,
+    /// Nothing: it runs where the system puts it.
+    AnyCore,
+    /// The same, and its instructions are counted, into files of this name with numbers behind it.
+    Callgrind(PathBuf),
+}
+
+impl Under {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        let on_first_core = match self {
+            Self::FirstCore | Self::Callgrind(_) => pinning(),
+            Self::AnyCore => false,
+        };
+        if on_first_core {
+            words.extend(["taskset", "-c", "0"].map(OsString::from));
+        }
+        if let Self::Callgrind(files) = self {
+            words.extend(["valgrind", "--quiet", "--tool=callgrind"].map(OsString::from));
+            words.push(format!("--callgrind-out-file={}", files.display()).into());
+        }
+        words.push(program.as_ref().to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command
+    }
+}
 
 /// Killed when dropped.
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    reloads: Arc<AtomicUsize>,
 }
 
 impl Process {
@@ -32,9 +75,45 @@ impl Process {
             let _ = child.wait();
             panic!("it did not say where it listens:\n{seen}");
         };
-        // Whoever writes to a closed pipe gets an error.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        let reloads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reloads);
+        // To the end: whoever writes to a closed pipe gets an error.
+        std::thread::spawn(move || {
+            for _ in lines.filter(|line| line.contains("Configuration reloaded")) {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self {
+            child,
+            address,
+            reloads,
+        }
+    }
+
+    /// Starts `command`, which says nothing, and waits until it listens at `address`.
+    pub fn start_at(command: &mut Command, address: SocketAddr) -> Self {
+        let mut child = command.spawn().expect("the program starts");
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let ended = child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "{command:?} ended: {ended:?}");
+            assert!(begun.elapsed() < PATIENCE, "{command:?} does not listen at {address}");
+            pause();
+        }
+        Self {
+            child,
+            address,
+            reloads: Arc::default(),
+        }
+    }
+
+    /// How often it said that it has a new configuration.
+    pub fn reloads(&self) -> usize {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -52,6 +131,14 @@ impl Process {
         });
         Duration::from_nanos(nanos.sum())
     }
+
+    /// What it holds in memory.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the proxy runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map_or(0, |kib| kib * 1024)
+    }
 }
 
 impl Drop for Process {
@@ -61,22 +148,17 @@ impl Drop for Process {
     }
 }
 
+/// Between two looks at whether another process is so far.
+pub fn pause() {
+    #[expect(clippy::disallowed_methods, reason = "another process wakes nobody here")]
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 /// Whether there are two cores to keep apart, and a program that does it.
 pub fn pinning() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = || Command::new("taskset").arg("--version").output();
     // A process that is pinned itself sees one core, and the others are still there.
-    (cores > 1 || std::env::args().any(|argument| argument == "measure"))
+    (cores > 1 || std::env::args().any(|argument| argument == "pinned"))
         && taskset().is_ok_and(|said| said.status.success())
-}
-
-/// `program`, on the first core where that can be asked for.
-pub fn on_core_0(program: impl AsRef<OsStr>) -> Command {
-    if pinning() {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    }
 }

@@ -1,0 +1,96 @@
+//! Does a proxy let through what it must refuse? Whoever checks less is faster.
+
+use crate::credentials::api_keys;
+use crate::credentials::bearer;
+use crate::credentials::claims;
+use crate::credentials::sign;
+use crate::credentials::x_api_key;
+use crate::exchange::Exchange;
+use crate::load::Load;
+use crate::peers::Checks;
+use crate::rows::Material;
+use crate::rows::ORDERS;
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// A request that must not reach the upstream.
+#[derive(Clone)]
+pub struct Bad {
+    what: &'static str,
+    header: Option<String>,
+}
+
+/// Tokens that each break one rule, beginning with none at all.
+pub fn bad_tokens(material: &Material) -> Vec<Bad> {
+    let issuer = &material.issuer;
+    let with = |name: &str, value: Value| {
+        let mut claims = claims(0);
+        claims[name] = value;
+        sign(&issuer.rs256, &claims)
+    };
+    let bad = |what, token: String| Bad {
+        what,
+        header: Some(bearer(&token)),
+    };
+    let expired = claims(0)["iat"].as_u64().expect("seconds") - 600;
+    // Payload of one, signature of the other: both are this issuer's.
+    let (payload, _) = material.token().rsplit_once('.').expect("a token has dots");
+    let signed = with("sub", "mallory".into());
+    let (_, signature) = signed.rsplit_once('.').expect("a token has dots");
+    vec![
+        Bad {
+            what: "no token",
+            header: None,
+        },
+        bad("an expired token", with("exp", expired.into())),
+        bad("a token without expiry", with("exp", Value::Null)),
+        bad(
+            "a token for another audience",
+            with("aud", "https://other.example".into()),
+        ),
+        bad("a token of another issuer", with("iss", "https://other.example".into())),
+        bad(
+            "a token without the scope",
+            with("scope", "orders:write xorders:read".into()),
+        ),
+        bad("a bad signature", format!("{payload}.{signature}")),
+        bad("a stranger's signature", sign(&issuer.stranger, &claims(0))),
+    ]
+}
+
+pub fn bad_keys(material: &Material) -> Vec<Bad> {
+    let good = &material.keys[0];
+    vec![
+        Bad {
+            what: "no key",
+            header: None,
+        },
+        Bad {
+            what: "an unknown key",
+            header: Some(x_api_key(&api_keys(1)[0])),
+        },
+        Bad {
+            what: "the beginning of a key",
+            header: Some(x_api_key(&good[..good.len() - 1])),
+        },
+    ]
+}
+
+/// What the proxy at `address` lets through of `bad`.
+pub fn lets_through(load: &Load, address: SocketAddr, bad: &[Bad]) -> Vec<&'static str> {
+    let passed = bad.iter().filter(|bad| {
+        let headers: Vec<String> = bad.header.iter().cloned().collect();
+        let mut session = load.session(address, 1);
+        session.status(&Exchange::new(ORDERS, &headers, 0)) < 400
+    });
+    passed.map(|bad| bad.what).collect()
+}
+
+/// What is to be refused where these checks are made.
+pub fn bad(material: &Material, checks: Checks) -> Vec<Bad> {
+    match checks {
+        Checks::Nothing => Vec::new(),
+        Checks::ApiKey => bad_keys(material),
+        Checks::Token | Checks::TokenLimitLog => bad_tokens(material),
+    }
+}

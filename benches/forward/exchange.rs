@@ -1,0 +1,82 @@
+//! What is sent, and what must come back.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+/// Requests that are sent in turn, over whichever connection comes next, and the status that each of them must have.
+/// Clones share the turn.
+#[derive(Clone)]
+pub struct Exchange {
+    requests: Arc<[Vec<u8>]>,
+    next: Arc<AtomicUsize>,
+    repeat: Repeat,
+    status: u16,
+}
+
+/// Whether a request may be sent again.
+#[derive(Clone, Copy)]
+enum Repeat {
+    Always,
+    /// It stands for one that nobody has seen: asked for more than there are, the bench ends.
+    Never,
+}
+
+impl Exchange {
+    /// One request, again and again.
+    pub fn new(path: &str, headers: &[String], status: u16) -> Self {
+        Self::of(vec![request(path, headers)], Repeat::Always, status)
+    }
+
+    /// Each of `requests`, a path and a header, in turn, and then the first again.
+    pub fn in_turn(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
+        Self::of(with_header(requests), Repeat::Always, status)
+    }
+
+    /// Each of `requests` once.
+    pub fn once(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
+        Self::of(with_header(requests), Repeat::Never, status)
+    }
+
+    fn of(requests: Vec<Vec<u8>>, repeat: Repeat, status: u16) -> Self {
+        Self {
+            requests: requests.into(),
+            next: Arc::default(),
+            repeat,
+            status,
+        }
+    }
+
+    /// How many requests it takes until each was sent once, `least` at least; where none comes twice, `least`.
+    pub fn all_of_it(&self, least: usize) -> usize {
+        match self.repeat {
+            Repeat::Always => self.requests.len().max(least),
+            Repeat::Never => least,
+        }
+    }
+
+    pub fn next(&self) -> &[u8] {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        match self.repeat {
+            Repeat::Always => &self.requests[turn % self.requests.len()],
+            Repeat::Never => self.requests.get(turn).expect("enough requests were made"),
+        }
+    }
+
+    pub fn check(&self, status: u16) {
+        assert!(status == self.status, "answered {status}, not {}", self.status);
+    }
+}
+
+fn request(path: &str, headers: &[String]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nHost: api.example\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n{headers}\r\n")
+        .into_bytes()
+}
+
+fn with_header(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>) -> Vec<Vec<u8>> {
+    let requests = requests.into_iter();
+    requests
+        .map(|(path, header)| request(path.as_ref(), &[header]))
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! How many instructions does a request take, of the whole proxy and in user space? Valgrind counts them, and a busy
+//! machine hardly moves the count.
+
+use crate::compare::CONNECTIONS;
+use crate::load::Load;
+use crate::process;
+use crate::process::Under;
+use crate::proxies::Proxy;
+use crate::proxies::Running;
+use crate::rows::Material;
+use crate::rows::Row;
+use crate::rows::Size;
+use crate::table::Table;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Between two counts. Work of other threads in the background, some 35 000 instructions a second in Keygate, is part of
+/// the count: under 0.2 % of it at the pace that valgrind allows.
+const REQUESTS: usize = 2_048;
+/// Before the first: connections open, caches and lists reach the size they keep, and tokens that are to be remembered are.
+const WARM_UP: usize = 1_024;
+const SIZE: Size = Size {
+    keys: 10_000,
+    tokens: 1_000,
+    new_tokens: WARM_UP + REQUESTS,
+};
+/// How long valgrind may take to write a count down.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Counts for the rows whose names have `asked` in them, and the first, which they are compared with.
+pub fn measure(asked: &str) {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the build's own folder takes files");
+    let load = Load::start();
+    let material = Material::new(SIZE);
+    let rows = material.rows(asked);
+    let mut table = Table::new(&["", "instructions", "ratio"]);
+    let mut bare = None;
+    for proxy in Proxy::ALL {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.proxy == proxy).collect();
+        if rows.is_empty() || proxy == Proxy::Direct {
+            continue;
+        }
+        let files = folder.join(format!("{proxy:?}"));
+        let running = match Running::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
+            Ok(running) => running,
+            Err(why) => {
+                println!("{why}\n");
+                continue;
+            }
+        };
+        let process = running.process().expect("all but `Direct` are processes");
+        let mut counter = Counter::new(process.id(), &files);
+        for row in rows {
+            let count = count(&load, running.address(row.checks), row, &mut counter);
+            let bare = *bare.get_or_insert(count);
+            // It takes minutes in all.
+            eprintln!("{}: {count:.0}", row.name);
+            table.row(row.name, &[format!("{count:.0}"), format!("{:.2}", count / bare)]);
+        }
+    }
+    table.print();
+    println!(
+        "\nUser-space instructions per request of the whole proxy process, over {REQUESTS} requests on {CONNECTIONS} \
+         connections, counted by valgrind; {} keys and {} tokens where they come in turn; ratio to the first row.\n\
+         What they were spent on: callgrind_annotate on the files in {}",
+        SIZE.keys,
+        SIZE.tokens,
+        folder.display()
+    );
+}
+
+fn count(load: &Load, address: SocketAddr, row: &Row, counter: &mut Counter) -> f64 {
+    let mut session = load.session(address, CONNECTIONS);
+    session.warm_up(&row.exchange, WARM_UP);
+    counter.take(None);
+    session.run(&row.exchange, REQUESTS);
+    counter.take(Some(row.name)) as f64 / REQUESTS as f64
+}
+
+/// Reads the count of a process under callgrind, which writes a file whenever it is asked to and then begins anew.
+pub struct Counter {
+    process: u32,
+    files: PathBuf,
+    taken: usize,
+}
+
+impl Counter {
+    pub fn new(process: u32, files: &Path) -> Self {
+        Self {
+            process,
+            files: files.to_owned(),
+            taken: 0,
+        }
+    }
+
+    /// Instructions since the last call. The profile is kept under `name`.
+    pub fn take(&mut self, name: Option<&str>) -> u64 {
+        self.taken += 1;
+        let asked = Command::new("callgrind_control")
+            .args(["--dump", &self.process.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("valgrind brings callgrind_control");
+        assert!(asked.success(), "callgrind_control: {asked}");
+        let file = PathBuf::from(format!("{}.{}", self.files.display(), self.taken));
+        let begun = Instant::now();
+        let count = loop {
+            // Its last line.
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
+            if let Some(count) = total.and_then(|total| total.trim().parse().ok()) {
+                break count;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no count in {}", file.display());
+            process::pause();
+        };
+        match name {
+            Some(name) => fs::rename(&file, file.with_file_name(name.replace(['/', ' '], "-"))),
+            None => fs::remove_file(&file),
+        }
+        .expect("the build's own folder takes files");
+        count
+    }
+}

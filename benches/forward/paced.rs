@@ -1,0 +1,81 @@
+//! How long does an answer take at a fixed rate, which does not wait for slow ones (an open loop)?
+
+use crate::exchange::Exchange;
+use crate::load::Load;
+use crate::load::Session;
+use crate::load::read_answer;
+use std::io;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// When requests are due, in turn over the connections.
+#[derive(Clone, Copy)]
+struct Timetable {
+    begin: Instant,
+    every: Duration,
+    requests: u32,
+    connections: usize,
+}
+
+impl Session<'_> {
+    /// Sends `requests`, `rate` of them a second, and checks every answer. Gives how long each took from the moment it was
+    /// due: a request that waits because the one before it on its connection is late is late itself.
+    pub fn paced(&mut self, exchange: &Exchange, rate: u32, requests: u32) -> Vec<Duration> {
+        let connections = self.streams.len();
+        let streams = std::mem::take(&mut self.streams);
+        let Load { runtime, .. } = self.load;
+        let (streams, latencies) = runtime.block_on(async {
+            let timetable = Timetable {
+                begin: Instant::now() + Duration::from_millis(5),
+                every: Duration::from_secs(1) / rate,
+                requests,
+                connections,
+            };
+            let mut conversations = JoinSet::new();
+            for (first, stream) in streams.into_iter().enumerate() {
+                conversations.spawn(converse(stream, exchange.clone(), timetable, first));
+            }
+            let mut streams = Vec::new();
+            let mut latencies = Vec::new();
+            while let Some(done) = conversations.join_next().await {
+                let (stream, taken) = done.expect("no connection panics").expect("every request is answered");
+                streams.push(stream);
+                latencies.extend(taken);
+            }
+            (streams, latencies)
+        });
+        self.streams = streams;
+        latencies
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    exchange: Exchange,
+    timetable: Timetable,
+    first: usize,
+) -> io::Result<(TcpStream, Vec<Duration>)> {
+    let mut buffer = vec![0; 8192];
+    let mut taken = Vec::new();
+    for turn in (0..timetable.requests).skip(first).step_by(timetable.connections) {
+        let due = timetable.begin + timetable.every * turn;
+        // Not asleep: timers of the runtime are a millisecond wide, and the core is the client's own.
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        stream.write_all(exchange.next()).await?;
+        exchange.check(read_answer(&mut stream, &mut buffer).await?);
+        taken.push(due.elapsed());
+    }
+    Ok((stream, taken))
+}
+
+/// The latency that so many of a hundred are not above. Sorts.
+pub fn percentile(latencies: &mut [Duration], of_hundred: f64) -> Duration {
+    latencies.sort_unstable();
+    let place = (latencies.len() as f64 * of_hundred / 100.0) as usize;
+    latencies[place.min(latencies.len() - 1)]
+}

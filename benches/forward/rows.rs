@@ -1,0 +1,286 @@
+//! Which requests through which proxy make the rows of the tables?
+
+use crate::credentials;
+use crate::credentials::Issuer;
+use crate::credentials::bearer;
+use crate::credentials::x_api_key;
+use crate::exchange::Exchange;
+use crate::gate;
+use crate::peers::Checks;
+use crate::peers::Trusted;
+use crate::proxies::Proxy;
+use std::net::SocketAddr;
+use std::slice::from_ref;
+
+/// One line of a table.
+pub struct Row {
+    pub proxy: Proxy,
+    /// Which of the proxy's addresses, where it has several.
+    pub checks: Checks,
+    pub name: &'static str,
+    pub exchange: Exchange,
+}
+
+/// How much is made before anything is measured.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub keys: usize,
+    /// Tokens that come in turn.
+    pub tokens: usize,
+    /// Tokens for each row in which every one is new.
+    pub new_tokens: usize,
+}
+
+impl Size {
+    /// Without tokens that are new.
+    pub const FULL: Self = Self {
+        keys: 10_000,
+        tokens: 10_000,
+        new_tokens: 0,
+    };
+    /// To see it run.
+    pub const SMALL: Self = Self {
+        keys: 50,
+        tokens: 20,
+        new_tokens: 400,
+    };
+}
+
+/// All that is sent, and whom it is from.
+pub struct Material {
+    pub issuer: Issuer,
+    pub keys: Vec<String>,
+    tokens: Vec<String>,
+    new_rs256: Vec<String>,
+    new_es256: Vec<String>,
+    new_eddsa: Vec<String>,
+}
+
+impl Material {
+    pub fn new(size: Size) -> Self {
+        let issuer = Issuer::new();
+        let new = size.tokens..size.tokens + size.new_tokens;
+        Self {
+            keys: credentials::api_keys(size.keys),
+            tokens: credentials::tokens(&issuer.rs256, 0..size.tokens),
+            new_rs256: credentials::tokens(&issuer.rs256, new.clone()),
+            new_es256: credentials::tokens(&issuer.es256, new.clone()),
+            new_eddsa: credentials::tokens(&issuer.eddsa, new),
+            issuer,
+        }
+    }
+
+    /// What a proxy in front of `upstream` is configured with.
+    pub fn trusted(&self, upstream: SocketAddr) -> Trusted<'_> {
+        Trusted {
+            upstream,
+            issuer: &self.issuer,
+            keys: &self.keys,
+        }
+    }
+
+    /// A good one.
+    pub fn token(&self) -> &str {
+        &self.tokens[0]
+    }
+
+    /// The rows whose names have `asked` in them. The first two are what the others are compared with, and always there.
+    pub fn rows(&self, asked: &str) -> Vec<Row> {
+        let mut rows = self.unchecked();
+        rows.extend(self.of_keygate());
+        rows.extend(self.refused());
+        rows.extend(self.of_peers());
+        rows.retain(|row| matches!(row.proxy, Proxy::Direct | Proxy::Bare) || row.name.contains(asked));
+        rows
+    }
+
+    fn unchecked(&self) -> Vec<Row> {
+        [
+            (Proxy::Direct, "direct"),
+            (Proxy::Bare, "bare pingora"),
+            (Proxy::Tuned, "bare pingora, tuned"),
+            (Proxy::Nginx, "nginx"),
+            (Proxy::Haproxy, "HAProxy"),
+            (Proxy::Envoy, "Envoy"),
+            (Proxy::Keygate, "keygate: public route"),
+        ]
+        .map(|(proxy, name)| Row {
+            proxy,
+            checks: Checks::Nothing,
+            name,
+            exchange: Exchange::new("/v1/open", &[], 200),
+        })
+        .into()
+    }
+
+    fn of_keygate(&self) -> Vec<Row> {
+        let key = x_api_key(&self.keys[0]);
+        let token = bearer(self.token());
+        let limited = |header| Exchange::new("/v1/limited", from_ref(header), 200);
+        let row = keygate;
+        vec![
+            row(Proxy::Keygate, "keygate: API key", orders(from_ref(&key))),
+            row(Proxy::Keygate, "keygate: API key, many in turn", self.keys_in_turn()),
+            row(
+                Proxy::KeygateLog,
+                "keygate: API key, scope, limit, log file",
+                limited(&key),
+            ),
+            row(Proxy::Keygate, "keygate: RS256 token", orders(from_ref(&token))),
+            row(
+                Proxy::Keygate,
+                "keygate: RS256 token, many in turn",
+                self.tokens_in_turn(),
+            ),
+            row(
+                Proxy::Keygate10,
+                "keygate: API key, 10 routes in turn",
+                self.routes_in_turn(10),
+            ),
+            row(
+                Proxy::Keygate10000,
+                "keygate: API key, 10 000 routes in turn",
+                self.routes_in_turn(10_000),
+            ),
+            row(
+                Proxy::KeygateNew,
+                "keygate: RS256 token, every one new",
+                once(&self.new_rs256),
+            ),
+            row(
+                Proxy::KeygateNew,
+                "keygate: ES256 token, every one new",
+                once(&self.new_es256),
+            ),
+            row(
+                Proxy::KeygateNew,
+                "keygate: EdDSA token, every one new",
+                once(&self.new_eddsa),
+            ),
+            row(
+                Proxy::KeygateLog,
+                "keygate: RS256 token, scope, limit, log file",
+                limited(&token),
+            ),
+        ]
+    }
+
+    fn refused(&self) -> Vec<Row> {
+        let key = x_api_key(&self.keys[0]);
+        let token = bearer(self.token());
+        let row = |name, path, headers: &[String], status| {
+            keygate(Proxy::Keygate, name, Exchange::new(path, headers, status))
+        };
+        vec![
+            row("keygate: 401, no credential", "/v1/orders/7", &[], 401),
+            row("keygate: 403, scope missing", "/v1/admin", from_ref(&key), 403),
+            row("keygate: 429, limit spent", "/v1/spent", from_ref(&key), 429),
+            row("keygate: 400, two credentials", "/v1/orders/7", &[key, token], 400),
+        ]
+    }
+
+    fn of_peers(&self) -> Vec<Row> {
+        let token = bearer(self.token());
+        let row = |proxy, checks, name, exchange| Row {
+            proxy,
+            checks,
+            name,
+            exchange,
+        };
+        vec![
+            row(
+                Proxy::Haproxy,
+                Checks::ApiKey,
+                "HAProxy: API key, many in turn",
+                self.keys_in_turn(),
+            ),
+            row(
+                Proxy::Haproxy,
+                Checks::Token,
+                "HAProxy: RS256 token",
+                orders(from_ref(&token)),
+            ),
+            row(
+                Proxy::Haproxy,
+                Checks::Token,
+                "HAProxy: RS256 token, many in turn",
+                self.tokens_in_turn(),
+            ),
+            row(
+                Proxy::Haproxy,
+                Checks::Token,
+                "HAProxy: RS256 token, every one new",
+                once(&self.new_rs256),
+            ),
+            row(
+                Proxy::Haproxy,
+                Checks::TokenLimitLog,
+                "HAProxy: RS256 token, scope, limit, log file",
+                orders(from_ref(&token)),
+            ),
+            row(
+                Proxy::Envoy,
+                Checks::ApiKey,
+                "Envoy: API key, many in turn",
+                self.keys_in_turn(),
+            ),
+            row(
+                Proxy::Envoy,
+                Checks::Token,
+                "Envoy: RS256 token",
+                orders(from_ref(&token)),
+            ),
+            row(
+                Proxy::Envoy,
+                Checks::Token,
+                "Envoy: RS256 token, many in turn",
+                self.tokens_in_turn(),
+            ),
+            row(
+                Proxy::EnvoyNew,
+                Checks::Token,
+                "Envoy: RS256 token, every one new",
+                once(&self.new_rs256),
+            ),
+            row(
+                Proxy::Envoy,
+                Checks::TokenLimitLog,
+                "Envoy: RS256 token, scope, limit, log file",
+                orders(from_ref(&token)),
+            ),
+        ]
+    }
+
+    fn keys_in_turn(&self) -> Exchange {
+        Exchange::in_turn(self.keys.iter().map(|key| (ORDERS, x_api_key(key))), 200)
+    }
+
+    fn routes_in_turn(&self, routes: usize) -> Exchange {
+        let requests = (0..routes).map(|route| (gate::path(route), x_api_key(&self.keys[0])));
+        Exchange::in_turn(requests, 200)
+    }
+
+    fn tokens_in_turn(&self) -> Exchange {
+        Exchange::in_turn(self.tokens.iter().map(|token| (ORDERS, bearer(token))), 200)
+    }
+}
+
+/// A route that takes keys and tokens with the scope `orders:read`.
+pub const ORDERS: &str = "/v1/orders/7";
+
+fn orders(headers: &[String]) -> Exchange {
+    Exchange::new(ORDERS, headers, 200)
+}
+
+fn once(tokens: &[String]) -> Exchange {
+    Exchange::once(tokens.iter().map(|token| (ORDERS, bearer(token))), 200)
+}
+
+fn keygate(proxy: Proxy, name: &'static str, exchange: Exchange) -> Row {
+    Row {
+        proxy,
+        checks: Checks::Nothing,
+        name,
+        exchange,
+    }
+}

@@ -1,0 +1,73 @@
+//! Do two workers do twice the work of one?
+//!
+//! On two cores a client in the same machine would take half of what is to be measured. So it is CPU time that is compared,
+//! of a request with one worker and with two: what workers lose to each other's cache lines and to spinning is CPU time.
+//! Sleep on a lock is not; `cargo bench --bench decide -- threads` would show it.
+
+use crate::compare::CONNECTIONS;
+use crate::compare::median;
+use crate::credentials::bearer;
+use crate::credentials::x_api_key;
+use crate::exchange::Exchange;
+use crate::gate::Gate;
+use crate::gate::Setup;
+use crate::load::Load;
+use crate::process::Under;
+use crate::rows::Material;
+use crate::rows::Size;
+use crate::table::Table;
+
+const KEYS: usize = 2_000;
+const ROUNDS: usize = 15;
+const REQUESTS: usize = 6_400;
+
+pub fn measure() {
+    let load = Load::start();
+    let material = Material::new(Size {
+        keys: KEYS,
+        tokens: 1,
+        new_tokens: 0,
+    });
+    let trusted = material.trusted(load.upstream());
+    let gates = [1, 2].map(|threads| {
+        let setup = Setup {
+            threads,
+            ..Setup::default()
+        };
+        Gate::start(&Under::AnyCore, &trusted, &setup)
+    });
+    let key = x_api_key(&material.keys[0]);
+    let in_turn = material.keys.iter().map(|key| ("/v1/limited", x_api_key(key)));
+    let mut table = Table::new(&["", "one worker, µs", "two workers, µs", "capacity"]);
+    for (name, exchange) in [
+        ("independent keys", Exchange::in_turn(in_turn, 200)),
+        ("one hot key and its limit", Exchange::new("/v1/limited", &[key], 200)),
+        (
+            "one hot token and its limit",
+            Exchange::new("/v1/limited", &[bearer(material.token())], 200),
+        ),
+    ] {
+        let mut micros = [Vec::new(), Vec::new()];
+        for round in 0..ROUNDS {
+            for (gate, micros) in gates.iter().zip(&mut micros) {
+                let mut session = load.session(gate.process.address(), CONNECTIONS);
+                session.run(&exchange, CONNECTIONS);
+                let before = gate.process.cpu();
+                session.run(&exchange, REQUESTS);
+                let spent = gate.process.cpu() - before;
+                // The first fills caches.
+                if round > 0 {
+                    micros.push(spent.as_secs_f64() * 1e6 / REQUESTS as f64);
+                }
+            }
+        }
+        let [one, two] = micros.map(|micros| median(&micros));
+        let cells = [one, two, 2.0 * one / two].map(|cell| format!("{cell:.2}"));
+        table.row(name, &cells);
+    }
+    table.print();
+    println!(
+        "\nCPU µs per request, median of {ROUNDS} rounds, workers and client on whichever core; *capacity* is what two cores \
+         of their own would do against one, if no thread slept."
+    );
+}
