@@ -9,6 +9,9 @@ use siphasher::sip128::Hasher128;
 use siphasher::sip128::SipHasher13;
 use std::cell::Cell;
 use std::hash::Hasher;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -166,16 +169,26 @@ fn hex(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// 128 bits that nobody outside can foresee: a keyed hash of a counter, the key drawn once per thread from the system's
-/// generator, so that a request costs no system call. For ids only; never for a secret.
+/// Draws what ids are made with. Done before the first request: the system's generator may take a tenth of a second to
+/// collect its first bits.
+pub fn draw_key() -> &'static [u8; 16] {
+    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+        key
+    })
+}
+
+/// 128 bits that nobody outside can foresee: a keyed hash of a number, so that a request costs no system call. Each thread
+/// counts in a range of its own. For ids only; never for a secret.
 fn random_bits() -> u128 {
+    /// So many ids has a thread, and there is room for 16 million threads.
+    const RANGE: u64 = 1 << 40;
+    static THREADS: AtomicU64 = AtomicU64::new(0);
     thread_local! {
-        static HASHER: SipHasher13 = {
-            let mut key = [0; 16];
-            aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
-            SipHasher13::new_with_key(&key)
-        };
-        static COUNTER: Cell<u64> = const { Cell::new(0) };
+        static HASHER: SipHasher13 = SipHasher13::new_with_key(draw_key());
+        static COUNTER: Cell<u64> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed).wrapping_mul(RANGE));
     }
     let count = COUNTER.with(|counter| counter.replace(counter.get().wrapping_add(1)));
     HASHER.with(|hasher| {

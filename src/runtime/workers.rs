@@ -4,6 +4,7 @@
 //! and its connections to upstreams wake the thread that waits for them. All of them accept from the same sockets, so that
 //! whoever is free takes the next connection.
 
+use crate::observe::trace;
 use crate::proxy::connection::Open;
 use crate::proxy::connection::Worker;
 use crate::proxy::forward::pool::Pool;
@@ -45,6 +46,7 @@ impl Workers {
         listeners: Vec<TcpListener>,
         stopping: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
+        trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
