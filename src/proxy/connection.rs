@@ -9,10 +9,10 @@ use crate::proxy::accept::HeadError;
 use crate::proxy::accept::HeadLimits;
 use crate::proxy::accept::head;
 use crate::proxy::accept::head::Body;
-use crate::proxy::client::Client;
-use crate::proxy::client::Lost;
 use crate::proxy::context::Context;
 use crate::proxy::denial::Denial;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::downstream::Lost;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::pool::Pool;
 use crate::proxy::gate::Gate;
@@ -144,9 +144,9 @@ impl Worker {
 
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let mut client = Client::new(stream, peer);
+        let mut downstream = Downstream::new(stream, peer);
         let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
-            return self.refuse_surplus(client).await;
+            return self.refuse_surplus(downstream).await;
         };
         let _open = self.gate.live.metrics.connection_opened();
         let mut watch = shutdown.clone();
@@ -154,14 +154,14 @@ impl Worker {
         let mut idle_timeout = limits.idle_timeout;
         let mut served: u32 = 0;
         loop {
-            client.shrink();
+            downstream.shrink();
             // Made once for the connection: it is looked at again for each request, and not set up again.
             let stopping = stopping.as_mut();
-            let request = match self.read_head(&mut client, idle_timeout, stopping).await {
+            let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
                 Head::Whole(request) => request,
                 Head::Idle => return,
                 Head::Refused { denial, started, head } => {
-                    return self.refuse(client, Some(started), denial, &head).await;
+                    return self.refuse(downstream, Some(started), denial, &head).await;
                 }
             };
             served += 1;
@@ -175,7 +175,7 @@ impl Worker {
                 Body::Chunked => Framing::Chunked,
             };
             let ctx = Context::new(&self.gate, request.snapshot, request.parts, peer, request.started);
-            let exchange = Exchange::new(&self.gate, &self.pool, &mut client, framing, last, ctx);
+            let exchange = Exchange::new(&self.gate, &self.pool, &mut downstream, framing, last, shutdown, ctx);
             if !exchange.run().await {
                 return;
             }
@@ -184,16 +184,16 @@ impl Worker {
 
     async fn read_head(
         &self,
-        client: &mut Client,
+        downstream: &mut Downstream,
         idle_timeout: Duration,
         mut stopping: Pin<&mut impl Future>,
     ) -> Head {
         let mut idle_until = None;
         let arrived = poll_fn(|cx| {
-            if !client.read.is_empty() {
+            if !downstream.read.is_empty() {
                 return Poll::Ready(true);
             }
-            if let Poll::Ready(read) = client.read.poll_fill(&mut client.stream, cx) {
+            if let Poll::Ready(read) = downstream.read.poll_fill(&mut downstream.stream, cx) {
                 return Poll::Ready(matches!(read, Ok(1..)));
             }
             if stopping.as_mut().poll(cx).is_ready() {
@@ -202,14 +202,14 @@ impl Worker {
             if idle_until.is_none() {
                 idle_until = Instant::now().checked_add(idle_timeout);
             }
-            client.alarm.poll(cx, idle_until).map(|()| false)
+            downstream.alarm.poll(cx, idle_until).map(|()| false)
         });
         if !arrived.await {
             return Head::Idle;
         }
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
-        match self.rest_of_head(client, &snapshot.requests).await {
+        match self.rest_of_head(downstream, &snapshot.requests).await {
             Ok(Some((parts, body, after))) => Head::Whole(Request {
                 parts,
                 body,
@@ -222,7 +222,7 @@ impl Worker {
             Err(denial) => Head::Refused {
                 denial,
                 started,
-                head: client.read.to_vec(),
+                head: downstream.read.to_vec(),
             },
         }
     }
@@ -230,12 +230,12 @@ impl Worker {
     /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
     async fn rest_of_head(
         &self,
-        client: &mut Client,
+        downstream: &mut Downstream,
         limits: &RequestLimits,
     ) -> Result<Option<(Parts, Body, After)>, Denial> {
         // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
         // an answer would see a gate that hangs.
-        if !client.read.first().is_some_and(|byte| head::may_begin(*byte)) {
+        if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
             return Err(HeadError::RequestLine.into());
         }
         let head_limits = HeadLimits {
@@ -246,20 +246,20 @@ impl Worker {
         let mut deadline = None;
         let mut searched = 0;
         loop {
-            if let Some(end) = head::find_end(&client.read, searched) {
-                let body = head::check(&client.read[..end], &head_limits)?;
-                let head = Bytes::copy_from_slice(&client.read[..end]);
+            if let Some(end) = head::find_end(&downstream.read, searched) {
+                let body = head::check(&downstream.read[..end], &head_limits)?;
+                let head = Bytes::copy_from_slice(&downstream.read[..end]);
                 // It passed our checks and still cannot be read: it is recorded as that.
                 let parts = request::parse(&head).map_err(|_| Denial::RefusedByParser)?;
-                client.read.take(end);
-                return Ok(Some((parts, body, After::of(body, client.read.len()))));
+                downstream.read.take(end);
+                return Ok(Some((parts, body, After::of(body, downstream.read.len()))));
             }
-            if client.read.len() > limits.head_bytes_max {
+            if downstream.read.len() > limits.head_bytes_max {
                 return Err(HeadError::HeadTooLong.into());
             }
-            searched = client.read.len();
+            searched = downstream.read.len();
             let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
-            match client.fill(until).await {
+            match downstream.fill(until).await {
                 Ok(()) => {}
                 Err(Lost::Gone) => return Ok(None),
                 Err(Lost::Late) => return Err(Denial::HeadTimeout),
@@ -268,32 +268,32 @@ impl Worker {
     }
 
     /// A connection over the bound: told so, while there is room for that.
-    async fn refuse_surplus(&self, client: Client) {
+    async fn refuse_surplus(&self, downstream: Downstream) {
         match Slot::take(&self.open.surplus, SURPLUS_MAX) {
-            Some(_slot) => self.refuse(client, None, Denial::TooManyConnections, &[]).await,
+            Some(_slot) => self.refuse(downstream, None, Denial::TooManyConnections, &[]).await,
             None => {
                 self.gate
-                    .record_unseen(client.peer, None, &Denial::TooManyConnections, &[]);
+                    .record_unseen(downstream.peer, None, &Denial::TooManyConnections, &[]);
             }
         }
     }
 
     /// Answers a head that never became a request, records it, and closes.
-    async fn refuse(&self, mut client: Client, started: Option<Now>, denial: Denial, head: &[u8]) {
-        let mut answer = self.gate.record_unseen(client.peer, started, &denial, head);
+    async fn refuse(&self, mut downstream: Downstream, started: Option<Now>, denial: Denial, head: &[u8]) {
+        let mut answer = self.gate.record_unseen(downstream.peer, started, &denial, head);
         // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
         if head.starts_with(b"HEAD ") {
             answer.body = Bytes::new();
         }
-        client.write.put(&respond::to_http1_bytes(&answer));
+        downstream.write.put(&respond::to_http1_bytes(&answer));
         let writing = async {
-            client.flush(LINGER).await?;
-            client.stream.shutdown().await.map_err(|_| Lost::Gone)?;
+            downstream.flush(LINGER).await?;
+            downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
             let mut read = 0;
             while read < LINGER_BYTES_MAX {
-                client.read.clear();
-                client.fill(None).await?;
-                read += client.read.len();
+                downstream.read.clear();
+                downstream.fill(None).await?;
+                read += downstream.read.len();
             }
             Ok::<(), Lost>(())
         };

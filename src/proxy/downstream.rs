@@ -23,7 +23,7 @@ pub enum Lost {
 }
 
 /// A connection and its buffers; they live as long as it does, so that a request allocates none.
-pub struct Client {
+pub struct Downstream {
     pub stream: Stream,
     pub peer: SocketAddr,
     /// The address as upstreams are told it.
@@ -33,7 +33,7 @@ pub struct Client {
     pub alarm: Alarm,
 }
 
-impl Client {
+impl Downstream {
     pub fn new(stream: Stream, peer: SocketAddr) -> Self {
         let text = peer.ip().to_string();
         Self {

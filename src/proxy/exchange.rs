@@ -9,13 +9,13 @@ use crate::proxy::accept::Inbound;
 use crate::proxy::accept::client as client_address;
 use crate::proxy::answer::OwnAnswer;
 use crate::proxy::answer::control::ControlCall;
-use crate::proxy::client::Client;
 use crate::proxy::context::Context;
 use crate::proxy::decide;
 use crate::proxy::decide::Permit;
 use crate::proxy::decide::Stop;
 use crate::proxy::denial::Denial;
-use crate::proxy::forward::answered::ClientSide;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::forward::answered::DownstreamSide;
 use crate::proxy::forward::answered::Says;
 use crate::proxy::forward::headers;
 use crate::proxy::forward::pool::DialError;
@@ -44,17 +44,20 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One request of a client's.
 pub struct Exchange<'c> {
     gate: &'c Gate,
     pool: &'c Pool,
-    client: &'c mut Client,
+    downstream: &'c mut Downstream,
     body: BodyReader,
     framing: Framing,
     /// Whether the client may send another request on its connection, as far as this one's head tells.
     keep_alive: bool,
+    /// Holds `true` once the gate ends.
+    stopping: &'c watch::Receiver<bool>,
     ctx: Context,
 }
 
@@ -70,18 +73,20 @@ impl<'c> Exchange<'c> {
     pub fn new(
         gate: &'c Gate,
         pool: &'c Pool,
-        client: &'c mut Client,
+        downstream: &'c mut Downstream,
         framing: Framing,
         last: bool,
+        stopping: &'c watch::Receiver<bool>,
         ctx: Context,
     ) -> Self {
         Self {
             gate,
             pool,
-            client,
+            downstream,
             body: BodyReader::new(framing),
             framing,
             keep_alive: !last && wants_more(&ctx.request),
+            stopping,
             ctx,
         }
     }
@@ -118,7 +123,7 @@ impl<'c> Exchange<'c> {
             self.ctx.trail.issuer_answer = tokio::select! {
                 answered = need.meet() => answered,
                 // Nobody is let through who is no longer there (S108).
-                denial = abandoned(self.client, &self.body) => return Err(Ended::Denied(denial)),
+                denial = abandoned(self.downstream, &self.body) => return Err(Ended::Denied(denial)),
             };
             needed = true;
         }
@@ -161,7 +166,7 @@ impl<'c> Exchange<'c> {
             websocket,
             chunked: self.framing == Framing::Chunked,
             body_bytes_max: limits.body_bytes_max,
-            client: ClientSide {
+            downstream: DownstreamSide {
                 is_http10: self.ctx.request.version == Version::HTTP_10,
                 keep_alive: self.keep_alive,
             },
@@ -178,13 +183,14 @@ impl<'c> Exchange<'c> {
                     .map(|cors| (cors, &self.ctx.request.headers)),
             },
             patience: Patience {
-                client_read: limits.body_read_timeout,
+                downstream_read: limits.body_read_timeout,
                 // A client that does not read its answer holds an upstream's connection as well as its own.
-                client_write: limits.idle_timeout,
+                downstream_write: limits.idle_timeout,
                 upstream_read: settings.read_timeout,
                 upstream_write: settings.write_timeout,
                 total: end,
             },
+            stopping: self.stopping,
             stream_end: &stream_end,
             clock: &*self.gate.clock,
         };
@@ -224,14 +230,21 @@ impl<'c> Exchange<'c> {
             };
             match &lost {
                 Some(lost) => relay::replay(lost, &mut wire),
-                None => write_head(&self.ctx, permit, &self.client.peer_text, websocket, address, &mut wire),
+                None => write_head(
+                    &self.ctx,
+                    permit,
+                    &self.downstream.peer_text,
+                    websocket,
+                    address,
+                    &mut wire,
+                ),
             }
             // Its upstream may have closed a kept connection just before the request came. Sending it again pays twice
             // where it was acted on all the same (RFC 9110 section 9.2.2).
             let replayable = reused && self.ctx.request.method.is_idempotent();
             let relay = Relay::new(
                 &asked,
-                self.client,
+                self.downstream,
                 &mut wire,
                 &mut self.body,
                 &mut self.ctx.progress,
@@ -252,10 +265,10 @@ impl<'c> Exchange<'c> {
 
     /// After a whole answer.
     async fn end(&mut self, reusable: Reusable) -> bool {
-        if !reusable.client && !self.body.is_done() {
+        if !reusable.downstream && self.sends_its_body() {
             self.linger().await;
         }
-        reusable.client
+        reusable.downstream
     }
 
     /// The request failed: says so, where the client has heard nothing yet.
@@ -339,11 +352,11 @@ fn write_head(
 
 /// Returns when the client closes its connection, or sends more, before it was answered. Never returns for a request whose
 /// body has not arrived: its bytes come before the end of the connection, and they are for the upstream.
-async fn abandoned(client: &mut Client, body: &BodyReader) -> Denial {
-    if !body.is_done() || !client.read.is_empty() {
+async fn abandoned(downstream: &mut Downstream, body: &BodyReader) -> Denial {
+    if !body.is_done() || !downstream.read.is_empty() {
         return std::future::pending().await;
     }
-    poll_fn(|cx| match client.read.poll_fill(&mut client.stream, cx) {
+    poll_fn(|cx| match downstream.read.poll_fill(&mut downstream.stream, cx) {
         Poll::Ready(Ok(1..)) => Poll::Ready(Denial::Pipelined),
         Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Denial::ClientGone),
         Poll::Pending => Poll::Pending,

@@ -14,7 +14,7 @@ pub mod snapshot;
 pub mod decide;
 pub mod fetch;
 pub mod http1;
-pub mod client;
+pub mod downstream;
 pub mod forward;
 pub mod respond;
 pub mod connection;

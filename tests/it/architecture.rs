@@ -97,7 +97,7 @@ const STAGES: [(&str, &[&str]); 22] = [
     ("fetch", &["authenticate", "upstream"]),
     // Bytes to heads and bodies and back.
     ("http1", &[]),
-    ("client", &["http1"]),
+    ("downstream", &["http1"]),
     // Everything a request is decided with.
     ("gate", &["live", "snapshot"]),
     // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read, and what it
@@ -113,7 +113,7 @@ const STAGES: [(&str, &[&str]); 22] = [
             "live",
             "snapshot",
             // The bytes on both sides of an exchange, and what it is recorded in.
-            "client",
+            "downstream",
             "http1",
             "gate",
         ],
@@ -124,7 +124,16 @@ const STAGES: [(&str, &[&str]); 22] = [
     (
         "connection",
         &[
-            "accept", "client", "context", "denial", "exchange", "forward", "gate", "http1", "respond", "snapshot",
+            "accept",
+            "downstream",
+            "context",
+            "denial",
+            "exchange",
+            "forward",
+            "gate",
+            "http1",
+            "respond",
+            "snapshot",
         ],
     ),
     (
@@ -134,8 +143,18 @@ const STAGES: [(&str, &[&str]); 22] = [
     (
         "exchange",
         &[
-            "accept", "answer", "client", "context", "decide", "denial", "forward", "gate", "http1", "limit",
-            "respond", "snapshot",
+            "accept",
+            "answer",
+            "downstream",
+            "context",
+            "decide",
+            "denial",
+            "forward",
+            "gate",
+            "http1",
+            "limit",
+            "respond",
+            "snapshot",
         ],
     ),
     (
@@ -158,7 +177,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "pingora",
         &[
-            "proxy/client.rs",
+            "proxy/downstream.rs",
             "proxy/connection.rs",
             "proxy/forward/",
             "runtime/workers.rs",
@@ -175,7 +194,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "store/",
             "proxy/fetch/",
             "proxy/connection.rs",
-            "proxy/client.rs",
+            "proxy/downstream.rs",
             "proxy/exchange.rs",
             "proxy/exchange/",
             "proxy/forward/",
@@ -314,7 +333,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "model/clock.rs",
             "proxy/connection.rs",
-            "proxy/client.rs",
+            "proxy/downstream.rs",
             "proxy/exchange.rs",
             "proxy/exchange/",
             "proxy/forward/",

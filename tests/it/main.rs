@@ -30,4 +30,5 @@ mod issuing;
 mod explain;
 mod systems;
 mod store_crash;
+mod upstream_answers;
 mod admin;

@@ -256,6 +256,28 @@ fn config() -> impl Strategy<Value = String> {
     })
 }
 
+/// Chunks, whole and broken.
+fn chunks() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "3\r\nabc\r\n",
+        "1\r\nx\r\n",
+        "A\r\n0123456789\r\n",
+        "0\r\n\r\n",
+        "0\r\nT: 1\r\n\r\n",
+        "2;a=b\r\nxy\r\n",
+        "0",
+        "3",
+        "\r\n",
+        "\n",
+        "\r",
+        ";x",
+        " ",
+        "abc",
+        "fffffffffffffff",
+    ]);
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -267,6 +289,11 @@ proptest! {
     #[test]
     fn s101_a_head_that_is_let_through_means_the_same_to_another_parser(head in head()) {
         invariants::head::check(head.as_bytes());
+    }
+
+    #[test]
+    fn s101_chunks_have_one_reading_however_they_arrive(chunks in chunks()) {
+        invariants::chunks::check(chunks.as_bytes());
     }
 
     #[test]
@@ -288,6 +315,7 @@ proptest! {
     fn bytes_of_any_kind_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         invariants::path::check(&bytes);
         invariants::head::check(&bytes);
+        invariants::chunks::check(&bytes);
         invariants::credential::check(&bytes);
         invariants::token::check(&bytes);
         invariants::jwks::check(&bytes);
@@ -309,6 +337,7 @@ fn what_fuzzing_starts_from_keeps_the_invariants() {
     for (target, check) in [
         ("path", invariants::path::check as fn(&[u8])),
         ("head", invariants::head::check),
+        ("chunks", invariants::chunks::check),
         ("credential", invariants::credential::check),
         ("token", invariants::token::check),
         ("jwks", invariants::jwks::check),

@@ -12,9 +12,9 @@ use crate::proxy::answer::control::ControlCall;
 use crate::proxy::answer::control::ControlError;
 use crate::proxy::answer::control::ControlRequest;
 use crate::proxy::answer::cors;
-use crate::proxy::client::Lost;
 use crate::proxy::context::ControlOutcome;
 use crate::proxy::denial::Denial;
+use crate::proxy::downstream::Lost;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::abandoned;
 use crate::proxy::forward::answered;
@@ -29,6 +29,7 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
+use http::Version;
 use http::header;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -112,7 +113,7 @@ impl Exchange<'_> {
         });
         let answered = tokio::select! {
             answered = tokio::time::timeout(CONTROL_TIMEOUT, answering) => answered,
-            denial = abandoned(self.client, &self.body) => return self.fail(denial).await,
+            denial = abandoned(self.downstream, &self.body) => return self.fail(denial).await,
         };
         match answered {
             Ok(Ok(answer)) => {
@@ -135,14 +136,16 @@ impl Exchange<'_> {
     async fn whole_body(&mut self) -> Result<Bytes, Denial> {
         let patience = self.ctx.snapshot.requests.body_read_timeout;
         let mut whole = BytesMut::new();
-        let asked_first = self.ctx.request.headers.contains_key(header::EXPECT);
+        // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
+        let asked_first =
+            self.ctx.request.version != Version::HTTP_10 && self.ctx.request.headers.contains_key(header::EXPECT);
         // The whole of it, not each part: 64 KiB come at once, or somebody holds the connection for its own sake.
         let deadline = Instant::now().checked_add(patience);
         let mut told = false;
         loop {
             let taken = self
                 .body
-                .take(&mut self.client.read, |data| whole.extend_from_slice(data));
+                .take(&mut self.downstream.read, |data| whole.extend_from_slice(data));
             self.ctx.progress.bytes_in = whole.len() as u64;
             taken.map_err(|_| Denial::RefusedByParser)?;
             if self.ctx.progress.bytes_in > BODY_BYTES_MAX {
@@ -153,10 +156,10 @@ impl Exchange<'_> {
             }
             if asked_first && !std::mem::replace(&mut told, true) {
                 // Whoever waits for this has sent nothing yet (RFC 9110 section 10.1.1).
-                self.client.write.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-                self.client.flush(patience).await.map_err(|_| Denial::ClientGone)?;
+                self.downstream.write.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.downstream.flush(patience).await.map_err(|_| Denial::ClientGone)?;
             }
-            self.client.fill(deadline).await.map_err(|lost| match lost {
+            self.downstream.fill(deadline).await.map_err(|lost| match lost {
                 Lost::Gone => Denial::ClientGone,
                 Lost::Late => Denial::BodyTimeout,
             })?;
@@ -165,8 +168,8 @@ impl Exchange<'_> {
 
     /// Writes `answer` and says whether the connection may go on.
     async fn write(&mut self, answer: Answer) -> bool {
-        let keep = self.keep_alive && !answer.close && self.can_drain();
-        let out = &mut self.client.write;
+        let keep = self.keep_alive && !answer.close && !*self.stopping.borrow() && self.can_drain();
+        let out = &mut self.downstream.write;
         answered::put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
         for (name, value) in &answer.headers {
             answered::put(out, name.as_str().as_bytes(), value.as_bytes());
@@ -182,7 +185,7 @@ impl Exchange<'_> {
             self.ctx.progress.bytes_out = answer.body.len() as u64;
         }
         if self
-            .client
+            .downstream
             .flush(self.ctx.snapshot.requests.idle_timeout)
             .await
             .is_err()
@@ -202,19 +205,17 @@ impl Exchange<'_> {
 
     /// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.
     fn can_drain(&self) -> bool {
+        if self.body.is_done() {
+            return true;
+        }
         let headers = &self.ctx.request.headers;
         // A client that asked first may never send its body; what comes next would then be taken for it (S103).
-        if headers.contains_key(header::EXPECT) {
-            return self.body.is_done();
-        }
-        match hygiene::announced_length(headers) {
-            Some(length) => length <= DRAIN_BYTES_MAX,
-            None => self.body.is_done(),
-        }
+        !headers.contains_key(header::EXPECT)
+            && hygiene::announced_length(headers).is_some_and(|length| length <= DRAIN_BYTES_MAX)
     }
 
     /// A client that asked first (`Expect`) and has sent nothing reads our answer before it sends anything.
-    fn sends_its_body(&self) -> bool {
+    pub(super) fn sends_its_body(&self) -> bool {
         !self.body.is_done()
             && (self.ctx.progress.bytes_in > 0 || !self.ctx.request.headers.contains_key(header::EXPECT))
     }
@@ -230,13 +231,13 @@ impl Exchange<'_> {
     async fn drain(&mut self, patience: Duration) -> bool {
         let deadline = Instant::now().checked_add(patience);
         loop {
-            if self.body.take(&mut self.client.read, |_| {}).is_err() {
+            if self.body.take(&mut self.downstream.read, |_| {}).is_err() {
                 return false;
             }
             if self.body.is_done() {
                 return true;
             }
-            if self.client.fill(deadline).await.is_err() {
+            if self.downstream.fill(deadline).await.is_err() {
                 return false;
             }
         }

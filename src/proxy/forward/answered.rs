@@ -28,9 +28,9 @@ pub struct Says<'r> {
 
 /// How the client's side goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientSide {
+pub struct DownstreamSide {
     pub is_http10: bool,
-    /// Whether the connection may carry another request after this.
+    /// Whether its connection may carry another request after this.
     pub keep_alive: bool,
 }
 
@@ -44,11 +44,11 @@ pub enum Reframed {
 
 /// How a body with `framing` is sent to the client, and whether its connection can go on behind it. HTTP/1.0 knows no chunks
 /// (RFC 9112 section 6.1): there the connection's end is the body's.
-pub fn reframe(framing: Framing, client: ClientSide) -> (Reframed, bool) {
+pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Reframed, bool) {
     match framing {
-        Framing::None | Framing::Length(_) => (Reframed::Plain, client.keep_alive),
-        Framing::Chunked | Framing::UntilClose if client.is_http10 => (Reframed::Plain, false),
-        Framing::Chunked | Framing::UntilClose => (Reframed::Chunked, client.keep_alive),
+        Framing::None | Framing::Length(_) => (Reframed::Plain, downstream.keep_alive),
+        Framing::Chunked | Framing::UntilClose if downstream.is_http10 => (Reframed::Plain, false),
+        Framing::Chunked | Framing::UntilClose => (Reframed::Chunked, downstream.keep_alive),
     }
 }
 
@@ -56,7 +56,9 @@ pub fn reframe(framing: Framing, client: ClientSide) -> (Reframed, bool) {
 pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     status_line(head, out);
     for field in head.fields {
-        if !is_hop_by_hop(field) && !is_nominated(field, head) {
+        // It has no body, so nothing in it says where one ends.
+        let is_framing = is(field, header::CONTENT_LENGTH.as_str()) || is(field, header::TRANSFER_ENCODING.as_str());
+        if !is_framing && !is_hop_by_hop(field) && !is_nominated(field, head) {
             put(out, field.name.as_bytes(), field.value);
         }
     }
@@ -64,7 +66,7 @@ pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
 }
 
 /// Writes the head of the final answer.
-pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, keep_alive: bool, out: &mut Buffer) {
+pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, downstream: DownstreamSide, out: &mut Buffer) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let has_body = !matches!(head.framing, Framing::None);
     let mut length_said = false;
@@ -81,8 +83,9 @@ pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, keep_aliv
             continue;
         }
         if is(field, header::TRANSFER_ENCODING.as_str()) {
-            // Of an answer to HEAD: what GET would bring.
-            if !has_body && !switches && reframed == Reframed::Plain {
+            // Of an answer to HEAD, or 304: what GET would bring.
+            let may_have = !has_body && !switches && head.status != StatusCode::NO_CONTENT && !downstream.is_http10;
+            if may_have {
                 put(out, field.name.as_bytes(), field.value);
             }
             continue;
@@ -119,7 +122,7 @@ pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, keep_aliv
     if switches {
         out.put(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     } else {
-        out.put(connection(keep_alive));
+        out.put(connection(downstream.keep_alive));
     }
 }
 
@@ -198,13 +201,17 @@ mod tests {
     fn relayed(head: &str, says: &Says<'_>) -> String {
         let mut fields = NO_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
-        let client = ClientSide {
+        let downstream = DownstreamSide {
             is_http10: false,
             keep_alive: true,
         };
-        let (reframed, keep_alive) = reframe(head.framing, client);
+        let (reframed, keep_alive) = reframe(head.framing, downstream);
         let mut out = Buffer::default();
-        write(&head, says, reframed, keep_alive, &mut out);
+        let downstream = DownstreamSide {
+            is_http10: false,
+            keep_alive,
+        };
+        write(&head, says, reframed, downstream, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -226,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_body_does_not_say_where_one_ends() {
+        let head = "HTTP/1.1 204 No Content\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(
+            relayed(head, &NOTHING),
+            "HTTP/1.1 204 No Content\r\nDate: x\r\nConnection: keep-alive\r\n\r\n"
+        );
+        let mut fields = NO_FIELDS;
+        let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
+        let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
+        let mut out = Buffer::default();
+        write_interim(&head, &mut out);
+        assert_eq!(&*out, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    }
+
+    #[test]
     fn a_nominated_length_still_says_where_the_body_ends() {
         let head = "HTTP/1.1 200 OK\r\nConnection: content-length, transfer-encoding\r\nContent-Length: 2\r\n\r\n";
         assert!(relayed(head, &NOTHING).contains("\r\nContent-Length: 2\r\n"));
@@ -235,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_gets_chunks_and_http_1_0_gets_none() {
-        let now = |is_http10| ClientSide {
+        let now = |is_http10| DownstreamSide {
             is_http10,
             keep_alive: true,
         };

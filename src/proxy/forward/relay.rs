@@ -6,10 +6,10 @@
 use crate::model::clock::Clock;
 use crate::model::clock::Now;
 use crate::proxy::accept::head;
-use crate::proxy::client::Client;
 use crate::proxy::denial::Denial;
+use crate::proxy::downstream::Downstream;
 use crate::proxy::forward::answered;
-use crate::proxy::forward::answered::ClientSide;
+use crate::proxy::forward::answered::DownstreamSide;
 use crate::proxy::forward::answered::Reframed;
 use crate::proxy::forward::answered::Says;
 use crate::proxy::forward::pool::Wire;
@@ -28,6 +28,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// So much of a request, head and all, is kept to be sent again (see [`Failed::Unanswered`]).
@@ -37,9 +38,9 @@ const REPLAY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// For each part of the request's body.
-    pub client_read: Duration,
+    pub downstream_read: Duration,
     /// For each part of the answer that the client takes.
-    pub client_write: Duration,
+    pub downstream_write: Duration,
     /// For each part of the answer.
     pub upstream_read: Duration,
     /// For each part of the request that the upstream takes.
@@ -56,9 +57,11 @@ pub struct Asked<'r> {
     /// The body goes on in chunks, as it came.
     pub chunked: bool,
     pub body_bytes_max: u64,
-    pub client: ClientSide,
+    pub downstream: DownstreamSide,
     pub says: Says<'r>,
     pub patience: Patience,
+    /// Holds `true` once the gate ends: then every connection ends with its answer.
+    pub stopping: &'r watch::Receiver<bool>,
     /// When the answer must end if it is a stream.
     pub stream_end: &'r (dyn Fn() -> Option<StreamEnd> + Sync),
     pub clock: &'r dyn Clock,
@@ -81,13 +84,13 @@ pub struct Progress {
 /// What can be done with the connections after an exchange that ended as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reusable {
-    pub client: bool,
+    pub downstream: bool,
     pub upstream: bool,
 }
 
 impl Reusable {
     const NONE: Self = Self {
-        client: false,
+        downstream: false,
         upstream: false,
     };
 }
@@ -109,7 +112,7 @@ impl From<Denial> for Failed {
 /// One exchange under way.
 pub struct Relay<'r> {
     asked: &'r Asked<'r>,
-    client: &'r mut Client,
+    downstream: &'r mut Downstream,
     wire: &'r mut Wire,
     /// What is left of the request's body.
     body: &'r mut BodyReader,
@@ -120,7 +123,7 @@ pub struct Relay<'r> {
     up: Up,
     down: Down,
     /// When something was last heard from, or taken by, either side.
-    client_moved: Moved,
+    downstream_moved: Moved,
     upstream_moved: Moved,
     stream: Option<Streaming>,
 }
@@ -181,7 +184,7 @@ impl<'r> Relay<'r> {
     /// `wire.write` holds the head for the upstream. `replayable`: the request may have to be sent again.
     pub fn new(
         asked: &'r Asked<'r>,
-        client: &'r mut Client,
+        downstream: &'r mut Downstream,
         wire: &'r mut Wire,
         body: &'r mut BodyReader,
         progress: &'r mut Progress,
@@ -189,7 +192,7 @@ impl<'r> Relay<'r> {
     ) -> Self {
         Self {
             asked,
-            client,
+            downstream,
             wire,
             body,
             progress,
@@ -197,7 +200,7 @@ impl<'r> Relay<'r> {
             replayable,
             up: Up::Sending,
             down: Down::Head { searched: 0 },
-            client_moved: Moved::default(),
+            downstream_moved: Moved::default(),
             upstream_moved: Moved::default(),
             stream: None,
         }
@@ -217,7 +220,8 @@ impl<'r> Relay<'r> {
             if let Poll::Ready(reusable) = self.poll_down(cx)? {
                 return Poll::Ready(Ok(reusable));
             }
-            if !matches!(self.down, Down::Tunnel) || self.up == Up::Tunnel {
+            // Once: an upstream that then takes no more is not tried again.
+            if !(matches!(self.down, Down::Tunnel) && self.up == Up::Sent) {
                 return self.poll_time(cx);
             }
             // From here on what the client sends is passed on as it is.
@@ -248,8 +252,8 @@ impl<'r> Relay<'r> {
             if self.pass_on()? {
                 continue;
             }
-            match self.client.read.poll_fill(&mut self.client.stream, cx) {
-                Poll::Ready(Ok(1..)) => self.client_moved.note(),
+            match self.downstream.read.poll_fill(&mut self.downstream.stream, cx) {
+                Poll::Ready(Ok(1..)) => self.downstream_moved.note(),
                 // Either side may end what they switched to, and everything of it was passed on.
                 Poll::Ready(Ok(0)) if self.up == Up::Tunnel => {
                     self.down = Down::Read {
@@ -265,18 +269,18 @@ impl<'r> Relay<'r> {
 
     /// Takes what has arrived of the body; `false` when that is nothing.
     fn pass_on(&mut self) -> Result<bool, Failed> {
-        let (client, wire) = (&mut *self.client, &mut *self.wire);
+        let (downstream, wire) = (&mut *self.downstream, &mut *self.wire);
         if self.up == Up::Tunnel {
-            let arrived = client.read.len();
-            wire.write.put(&client.read);
-            client.read.clear();
+            let arrived = downstream.read.len();
+            wire.write.put(&downstream.read);
+            downstream.read.clear();
             self.progress.bytes_in += arrived as u64;
             return Ok(arrived > 0);
         }
         let before = wire.write.len();
         let (bytes_in, chunked) = (&mut self.progress.bytes_in, self.asked.chunked);
         let max = self.asked.body_bytes_max;
-        let taken = self.body.take(&mut client.read, |data| {
+        let taken = self.body.take(&mut downstream.read, |data| {
             *bytes_in += data.len() as u64;
             // Over the limit it goes nowhere: see below.
             if *bytes_in <= max {
@@ -318,10 +322,10 @@ impl<'r> Relay<'r> {
     /// After the request, while its answer is not there: whether the client leaves, or sends more than it should.
     fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
         // What came before is known, and the answer will say that the connection ends.
-        if !self.client.read.is_empty() {
+        if !self.downstream.read.is_empty() {
             return Ok(());
         }
-        match self.client.read.poll_fill(&mut self.client.stream, cx) {
+        match self.downstream.read.poll_fill(&mut self.downstream.stream, cx) {
             Poll::Ready(Ok(0) | Err(_)) => Err(Denial::ClientGone.into()),
             // While the answer is under way it is the next request, and waits for its turn.
             Poll::Ready(Ok(_)) if self.progress.status == 0 => Err(Denial::Pipelined.into()),
@@ -333,11 +337,11 @@ impl<'r> Relay<'r> {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<Reusable>, Failed> {
         loop {
             self.take_answer()?;
-            if !self.client.write.is_empty() {
-                let before = self.client.write.len();
-                let flushed = self.client.write.poll_flush(&mut self.client.stream, cx);
-                if self.client.write.len() < before {
-                    self.client_moved.note();
+            if !self.downstream.write.is_empty() {
+                let before = self.downstream.write.len();
+                let flushed = self.downstream.write.poll_flush(&mut self.downstream.stream, cx);
+                if self.downstream.write.len() < before {
+                    self.downstream_moved.note();
                 }
                 match flushed {
                     Poll::Ready(Ok(())) => {}
@@ -368,10 +372,10 @@ impl<'r> Relay<'r> {
                 ..
             } if reader.ends_with_connection() => {
                 if *reframed == Reframed::Chunked {
-                    self.client.write.put(chunks::LAST);
+                    self.downstream.write.put(chunks::LAST);
                 }
                 Reusable {
-                    client: *keep_alive,
+                    downstream: *keep_alive,
                     upstream: false,
                 }
             }
@@ -410,12 +414,12 @@ impl<'r> Relay<'r> {
                     keep_alive,
                     upstream_keeps,
                 } => {
-                    let (client, bytes_out) = (&mut *self.client, &mut self.progress.bytes_out);
+                    let (downstream, bytes_out) = (&mut *self.downstream, &mut self.progress.bytes_out);
                     let taken = reader.take(&mut self.wire.read, |data| {
                         *bytes_out += data.len() as u64;
                         match reframed {
-                            Reframed::Chunked => chunks::put(&mut client.write, data),
-                            Reframed::Plain => client.write.put(data),
+                            Reframed::Chunked => chunks::put(&mut downstream.write, data),
+                            Reframed::Plain => downstream.write.put(data),
                         }
                     });
                     if taken.is_err() {
@@ -425,19 +429,20 @@ impl<'r> Relay<'r> {
                         return Ok(());
                     }
                     if *reframed == Reframed::Chunked {
-                        client.write.put(chunks::LAST);
+                        downstream.write.put(chunks::LAST);
                     }
                     // Bytes that follow belong to no request: nobody may get them as an answer.
                     let upstream = *upstream_keeps && self.up == Up::Sent && self.wire.read.is_empty();
                     let reusable = Reusable {
-                        client: *keep_alive && self.up == Up::Sent,
+                        // Its request was read to the end, or the head said otherwise.
+                        downstream: *keep_alive,
                         upstream,
                     };
                     self.down = Down::Read { reusable };
                 }
                 Down::Tunnel => {
                     self.progress.bytes_out += self.wire.read.len() as u64;
-                    self.client.write.put(&self.wire.read);
+                    self.downstream.write.put(&self.wire.read);
                     self.wire.read.clear();
                     return Ok(());
                 }
@@ -455,12 +460,12 @@ impl<'r> Relay<'r> {
         self.progress.answered.get_or_insert(now);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Nobody asked, or it switched while the request was not over.
-            if !self.asked.websocket || self.up != Up::Sent {
+            if !self.asked.websocket || !head.switches_to_websocket() || self.up != Up::Sent {
                 return Err(Denial::UpstreamFailed.into());
             }
         } else if head.status.is_informational() {
-            if !self.asked.client.is_http10 {
-                answered::write_interim(&head, &mut self.client.write);
+            if !self.asked.downstream.is_http10 {
+                answered::write_interim(&head, &mut self.downstream.write);
             }
             self.wire.read.take(end);
             self.down = Down::Head { searched: 0 };
@@ -468,12 +473,25 @@ impl<'r> Relay<'r> {
         }
         self.progress.status = head.status.as_u16();
         // What of the body has not come by now may never come, or come as the next request.
-        let client = ClientSide {
-            keep_alive: self.asked.client.keep_alive && self.body.is_done() && self.client.read.is_empty(),
-            ..self.asked.client
+        let downstream = DownstreamSide {
+            keep_alive: self.asked.downstream.keep_alive
+                && self.body.is_done()
+                && self.downstream.read.is_empty()
+                && !*self.asked.stopping.borrow(),
+            ..self.asked.downstream
         };
-        let (reframed, keep_alive) = answered::reframe(head.framing, client);
-        answered::write(&head, &self.asked.says, reframed, keep_alive, &mut self.client.write);
+        let (reframed, keep_alive) = answered::reframe(head.framing, downstream);
+        let downstream = DownstreamSide {
+            keep_alive,
+            ..downstream
+        };
+        answered::write(
+            &head,
+            &self.asked.says,
+            reframed,
+            downstream,
+            &mut self.downstream.write,
+        );
         let streams = is_stream(&head);
         self.down = match head.status {
             StatusCode::SWITCHING_PROTOCOLS => Down::Tunnel,
@@ -499,7 +517,7 @@ impl<'r> Relay<'r> {
         loop {
             let now = Instant::now();
             let next = self.next_limit(now)?;
-            if self.client.alarm.poll(cx, next).is_pending() {
+            if self.downstream.alarm.poll(cx, next).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -511,7 +529,7 @@ impl<'r> Relay<'r> {
     /// One that has been reached.
     fn next_limit(&mut self, now: Instant) -> Result<Option<Instant>, Failed> {
         let patience = &self.asked.patience;
-        let (client_moved, upstream_moved) = (self.client_moved.at(now), self.upstream_moved.at(now));
+        let (downstream_moved, upstream_moved) = (self.downstream_moved.at(now), self.upstream_moved.at(now));
         let mut next: Option<Instant> = None;
         let mut limit = |at: Option<Instant>, denial: Denial| match at {
             Some(at) if at <= now => Err(Failed::Denied(denial)),
@@ -522,7 +540,7 @@ impl<'r> Relay<'r> {
             None => Ok(()),
         };
         let sends = self.sent < self.wire.write.len();
-        let takes = !self.client.write.is_empty();
+        let takes = !self.downstream.write.is_empty();
         if let Some(stream) = &mut self.stream {
             if stream
                 .end
@@ -547,7 +565,10 @@ impl<'r> Relay<'r> {
             limit(patience.total, Denial::UpstreamTimeout)?;
         }
         if takes {
-            limit(client_moved.checked_add(patience.client_write), Denial::ClientGone)?;
+            limit(
+                downstream_moved.checked_add(patience.downstream_write),
+                Denial::ClientGone,
+            )?;
         } else if sends && self.up != Up::Broken {
             limit(
                 upstream_moved.checked_add(patience.upstream_write),
@@ -555,7 +576,10 @@ impl<'r> Relay<'r> {
             )?;
         } else {
             if self.up == Up::Sending {
-                limit(client_moved.checked_add(patience.client_read), Denial::BodyTimeout)?;
+                limit(
+                    downstream_moved.checked_add(patience.downstream_read),
+                    Denial::BodyTimeout,
+                )?;
             }
             limit(
                 upstream_moved.checked_add(patience.upstream_read),

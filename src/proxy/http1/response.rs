@@ -54,14 +54,29 @@ impl<'f, 'h> Head<'f, 'h> {
         for field in read.headers.iter() {
             said.note(field)?;
         }
+        // One that contradicts itself may send a body behind a head that has none: nobody may get that as an answer.
+        let has_stray_body =
+            status == StatusCode::NO_CONTENT && (said.chunked || said.length.is_some_and(|length| length > 0));
         Ok(Self {
             status,
             reason: read.reason.unwrap_or_default(),
             framing: said.framing(status, method, is_http10)?,
-            keeps_alive: !said.close && (!is_http10 || said.keep_alive),
+            keeps_alive: !said.close && !has_stray_body && (!is_http10 || said.keep_alive),
             nominates: said.nominates,
             fields: read.headers,
         })
+    }
+}
+
+impl Head<'_, '_> {
+    /// Whether it switches to the one protocol that is switched to (RFC 6455 section 4.2.2).
+    pub fn switches_to_websocket(&self) -> bool {
+        let mut upgrades = self
+            .fields
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case("upgrade"));
+        let first = upgrades.next();
+        first.is_some_and(|field| field.value.eq_ignore_ascii_case(b"websocket")) && upgrades.next().is_none()
     }
 }
 
@@ -126,7 +141,7 @@ fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// `1*DIGIT` that fits, once or several times the same in a list.
+/// `1*DIGIT` that fits (RFC 9112 section 6.2).
 fn length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -177,12 +192,13 @@ mod tests {
             Ok((Framing::Length(5), false)),
         );
         for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
+            // A 204 has neither: what it announces may follow.
+            let kept = !status.starts_with("204");
+            for framed in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+                check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, kept)));
+            }
             check(
-                &format!("HTTP/1.1 {status}\r\nContent-Length: 5"),
-                Ok((Framing::None, true)),
-            );
-            check(
-                &format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked"),
+                &format!("HTTP/1.1 {status}\r\nContent-Length: 0"),
                 Ok((Framing::None, true)),
             );
         }

@@ -4,6 +4,7 @@
 //! neither can come to mean something the other does not. Each compares our reading with one that is not ours: another
 //! parser's where there is one, else a few plain lines that know nothing of how ours works.
 
+pub mod chunks;
 pub mod config;
 pub mod credential;
 pub mod head;

@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::time::Duration;
 use std::time::Instant;
 
 /// A running `keygate run`. Killed when dropped.
@@ -112,6 +113,16 @@ impl Binary {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What all its threads have run so far.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = tasks.map(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+            stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanos.sum())
     }
 
     pub fn folder(&self) -> &Path {

@@ -1,0 +1,366 @@
+//! What an upstream can say, and who gets to hear it: no answer reaches the wrong client, and none is taken for whole that
+//! is not (S101 on the other side).
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::PATIENCE;
+use crate::support::RawClient;
+use crate::support::Response;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::time::Duration;
+
+fn gate(upstream: std::net::SocketAddr) -> Binary {
+    let yaml = GatewayBuilder::new()
+        .upstream("api", upstream)
+        .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api")
+        .yaml();
+    let binary = Binary::start(&yaml);
+    binary.wait_ready();
+    binary
+}
+
+fn answers(upstream: &FakeUpstream, bytes: &str) {
+    let bytes = bytes.to_owned();
+    upstream.answer_with(move |_| bytes.clone().into_bytes());
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
+    let upstream = FakeUpstream::start();
+    let binary = gate(upstream.address());
+    for bytes in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX : 1\r\nContent-Length: 0\r\n\r\n",
+        // Nobody asked for another protocol.
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ] {
+        answers(&upstream, bytes);
+        let before = upstream.connections();
+        let mut client = RawClient::connect(binary.data());
+        for _ in 0..2 {
+            assert_eq!(client.exchange(GET).status, 502, "{bytes:?}");
+        }
+        assert!(upstream.connections() > before + usize::from(before == 0), "{bytes:?}");
+    }
+}
+
+#[test]
+fn s101_bytes_after_an_answer_are_nobodys() {
+    let upstream = FakeUpstream::start();
+    let binary = gate(upstream.address());
+    answers(
+        &upstream,
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+    );
+    let mut one = RawClient::connect(binary.data());
+    assert_eq!(one.exchange(GET).text(), "ok");
+    answers(&upstream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine");
+    for _ in 0..3 {
+        assert_eq!(one.exchange(GET).text(), "mine");
+        assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "mine");
+    }
+    // Nor those that come on a connection that is idle.
+    let late = LateUpstream::start();
+    let binary = gate(late.address);
+    for _ in 0..20 {
+        assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "ok");
+    }
+}
+
+/// Sends an answer that nobody asked for right after each that somebody did.
+struct LateUpstream {
+    address: std::net::SocketAddr,
+}
+
+impl LateUpstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                std::thread::spawn(move || serve_late(stream.unwrap()));
+            }
+        });
+        Self { address }
+    }
+}
+
+fn serve_late(mut stream: TcpStream) {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        seen.push(byte[0]);
+        if seen.ends_with(b"\r\n\r\n") {
+            seen.clear();
+            let sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            if sent.and_then(|()| stream.flush()).is_err() {
+                return;
+            }
+            // A pause that the gate takes for the end of the answer: a packet of its own.
+            stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+            if stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                seen.push(byte[0]);
+            } else if stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+                .is_err()
+            {
+                return;
+            }
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_framing_of_an_answer_in_every_cut_reaches_the_client_whole() {
+    let upstream = CuttingUpstream::start();
+    let binary = gate(upstream.address);
+    let mut client = RawClient::connect(binary.data());
+    for step in [1, 2, 3, 5, 17, 1_000] {
+        upstream.step(step);
+        for (path, body) in [
+            ("/length", "0123456789"),
+            ("/chunks", "0123456789"),
+            ("/close", "0123456789"),
+            ("/none", ""),
+        ] {
+            let answer = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!((answer.status, answer.text().as_str()), (200, body), "{path} by {step}");
+            assert_eq!(answer.header("x-end"), Some("1"), "{path} by {step}");
+        }
+    }
+}
+
+/// Answers in pieces of so many bytes, each sent by itself.
+struct CuttingUpstream {
+    address: std::net::SocketAddr,
+    step: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl CuttingUpstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let step = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(1));
+        let shared = step.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let step = shared.clone();
+                std::thread::spawn(move || serve_cut(stream.unwrap(), &step));
+            }
+        });
+        Self { address, step }
+    }
+
+    fn step(&self, step: usize) {
+        self.step.store(step, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
+    stream.set_nodelay(true).unwrap();
+    loop {
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while !seen.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(1) => seen.push(byte[0]),
+                _ => return,
+            }
+        }
+        let head = String::from_utf8(seen).unwrap();
+        let (rest, closes) = match head.split(' ').nth(1).unwrap() {
+            "/length" => ("Content-Length: 10\r\nX-End: 1\r\n\r\n0123456789", false),
+            "/chunks" => (
+                "Transfer-Encoding: chunked\r\nX-End: 1\r\n\r\n4\r\n0123\r\n6;x=y\r\n456789\r\n0\r\nT: 1\r\n\r\n",
+                false,
+            ),
+            "/close" => ("X-End: 1\r\n\r\n0123456789", true),
+            _ => ("Content-Length: 0\r\nX-End: 1\r\n\r\n", false),
+        };
+        let answer = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{rest}");
+        // The first answer is interim; HTTP/1.1 clients skip it.
+        let answer = &answer[answer.find("HTTP/1.1 200").unwrap()..];
+        for piece in answer.as_bytes().chunks(step.load(std::sync::atomic::Ordering::SeqCst)) {
+            if stream.write_all(piece).is_err() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        if closes {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_interim_answer_goes_to_those_who_know_of_it() {
+    let upstream = FakeUpstream::start();
+    let binary = gate(upstream.address());
+    answers(
+        &upstream,
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let mut client = RawClient::connect(binary.data());
+    let hints = client.exchange(GET);
+    assert_eq!(
+        (hints.status, hints.header("link"), hints.header("x-hop")),
+        (103, Some("</a>"), None)
+    );
+    assert_eq!(client.receive().text(), "ok");
+    let mut old = RawClient::connect(binary.data());
+    let answer: Response = old.exchange("GET /a HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+}
+
+/// Who answers before it has heard all says no; where the rest of the request ends is then anybody's guess.
+#[test]
+fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let binary = gate(listener.local_addr().unwrap());
+    let mut client = RawClient::connect(binary.data());
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbegin");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"begin") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1);
+        seen.push(byte[0]);
+    }
+    stream
+        .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        .unwrap();
+    let answer = client.receive();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "no"));
+    assert_eq!(answer.header("connection"), Some("close"));
+    client.send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.is_closed());
+    // Nothing more of it reaches the upstream as a request.
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1"), "{rest:?}");
+}
+
+/// Both sides of a WebSocket at once: the client does not read, the upstream is gone, and the client goes on sending. Nothing
+/// can be done then but wait, which costs nothing.
+#[test]
+fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let binary = gate(listener.local_addr().unwrap());
+    let mut client = TcpStream::connect(binary.data()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+        .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(upstream.read(&mut byte).unwrap(), 1);
+        head.push(byte[0]);
+    }
+    upstream
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    // More than all the buffers on the way hold.
+    upstream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let chunk = vec![b'x'; 1 << 20];
+    while upstream.write_all(&chunk).is_ok() {}
+    drop(upstream);
+    for _ in 0..5 {
+        client.write_all(b"still here").unwrap();
+    }
+    let mut witness = RawClient::connect(binary.data()).patience(Duration::from_millis(500));
+    let before = binary.cpu();
+    assert!(witness.try_receive().is_err(), "nobody asked");
+    let spent = binary.cpu() - before;
+    assert!(
+        spent < Duration::from_millis(150),
+        "{spent:?} of CPU in 500 ms of nothing"
+    );
+    // What had come is not lost.
+    let mut seen = 0;
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        seen += count;
+    }
+    assert!(seen > 1 << 16, "{seen} bytes");
+}
+
+/// All of the request has come, and the upstream did not want it: the next one begins where it ended.
+#[test]
+fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let binary = gate(listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                if !stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                    return;
+                }
+                head.push(byte[0]);
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).unwrap();
+            if head.starts_with(b"GET") {
+                return;
+            }
+        }
+    });
+    for size in [10, 10_000, 3_000_000] {
+        let mut client = RawClient::connect(binary.data());
+        let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+        client.send([head.as_bytes(), &vec![b'x'; size]].concat());
+        let answer = client.receive();
+        assert_eq!(answer.status, 200);
+        match answer.header("connection") {
+            Some("keep-alive") => assert_eq!(client.exchange("GET / HTTP/2\r\n\r\n").status, 400, "{size}"),
+            _ => assert!(client.is_closed(), "{size}"),
+        }
+    }
+    assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "ok");
+    answering.join().unwrap();
+}
+
+/// Who asked first and was answered sends no body, so nobody waits for one.
+#[test]
+fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let binary = gate(listener.local_addr().unwrap());
+    let mut client = RawClient::connect(binary.data());
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1);
+        head.push(byte[0]);
+    }
+    stream
+        .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    let answer = client.receive();
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    let answered = std::time::Instant::now();
+    assert!(client.is_closed());
+    assert!(
+        answered.elapsed() < Duration::from_millis(1_500),
+        "{:?}",
+        answered.elapsed()
+    );
+}
