@@ -1,15 +1,19 @@
-//! A whole decision in memory: good credentials, remembered or not, and each common refusal.
+//! A whole decision in memory: good credentials, remembered or not, and each common refusal. `-- count` counts instructions
+//! in place of time.
 
+mod count;
 mod fixture;
 
 use criterion::Criterion;
 use criterion::criterion_group;
-use criterion::criterion_main;
 use fixture::Ask;
 use fixture::Fixture;
+use fixture::KEYS_IN_USE;
 use fixture::request;
 use http::request::Parts;
 use std::hint::black_box;
+use std::time::Duration;
+use std::time::Instant;
 
 /// Under `cargo test --benches` every bench runs once, and set-up is kept small.
 fn quick() -> bool {
@@ -26,14 +30,12 @@ fn ask<'a>(path: &'a str) -> Ask<'a> {
 
 fn allowed(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("allow");
-    let many = if quick() { 1_000 } else { 100_000 };
+    let many = if quick() { 1_000 } else { 1_000_000 };
     for count in [10, many] {
         let fixture = Fixture::with_keys(count);
-        // Not one key over and over: a directory that size has callers that size.
         let requests: Vec<Parts> = fixture
             .keys
             .iter()
-            .step_by((count / 1_000).max(1))
             .map(|key| {
                 request(Ask {
                     api_key: Some(key),
@@ -128,9 +130,82 @@ fn denied(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Do two threads decide twice as much as one? Each with callers of its own, and both with the same caller.
+fn shared(criterion: &mut Criterion) {
+    let fixture = Fixture::with_keys(KEYS_IN_USE);
+    let of = |path, keys: &[String]| -> Vec<Parts> {
+        let requests = keys.iter().map(|key| {
+            request(Ask {
+                api_key: Some(key),
+                ..ask(path)
+            })
+        });
+        requests.collect()
+    };
+    let halves = fixture.keys.split_at(fixture.keys.len() / 2);
+    let token = fixture.fresh_token("orders:read");
+    let hot_token = || {
+        vec![request(Ask {
+            token: Some(&token),
+            ..ask("/v1/plain")
+        })]
+    };
+    let hot_key = |path| of(path, &fixture.keys[..1]);
+    let mut group = criterion.benchmark_group("threads");
+    for (name, requests) in [
+        (
+            "independent keys",
+            [of("/v1/plain", halves.0), of("/v1/plain", halves.1)],
+        ),
+        ("one hot key", [hot_key("/v1/plain"), hot_key("/v1/plain")]),
+        ("one hot token", [hot_token(), hot_token()]),
+        (
+            "one hot key and its limit",
+            [hot_key("/v1/orders/7"), hot_key("/v1/orders/7")],
+        ),
+    ] {
+        requests.iter().flatten().for_each(|parts| fixture.permits(parts));
+        for threads in [1, 2] {
+            group.bench_function(format!("{name}, {threads}"), |bencher| {
+                bencher.iter_custom(|iterations| on_threads(&fixture, &requests[..threads], iterations));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// How long it takes until each thread has decided `iterations` times on its requests: with perfect scaling the same however
+/// many there are.
+fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
+    // The limit gives back a request each microsecond, and there may be two of us.
+    let per_decision = Duration::from_micros(4);
+    let from = fixture.pass(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for requests in requests {
+            scope.spawn(move || {
+                let (mut next, mut now) = (requests.iter().cycle(), from);
+                for _ in 0..iterations {
+                    now = now.saturating_add(per_decision);
+                    let parts = next.next().expect("a cycle never ends");
+                    assert!(fixture.decide_at(black_box(parts), now).is_ok());
+                }
+            });
+        }
+    });
+    started.elapsed()
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
-    targets = allowed, denied
+    targets = allowed, denied, shared
 }
-criterion_main!(benches);
+
+fn main() {
+    if count::asked() {
+        return;
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
