@@ -165,7 +165,7 @@ pub fn decide(
     trail: &mut Trail,
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
-    let two = intake::at_most_one(inbound.headers(), &snapshot.api_key_header);
+    let two = intake::at_most_one(inbound);
     if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
         trail.built_in = Some(Arc::clone(found));
         // No route may wave two credentials through here.
@@ -230,7 +230,8 @@ pub fn decide(
     };
 
     // Refused before it is read, and before it costs its client anything.
-    if hygiene::announced_length(inbound.headers()).is_some_and(|length| length > snapshot.requests.body_bytes_max) {
+    let announced = inbound.fields().announced_length();
+    if announced.is_some_and(|length| length > snapshot.requests.body_bytes_max) {
         return Err(Stop::Denied(Denial::BodyTooLarge));
     }
     enter(live, Stage::Limit);
@@ -333,7 +334,8 @@ fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: 
     if !call.confidential && !rules.allow_clear_text {
         return Err(Denial::ClearText);
     }
-    if hygiene::announced_length(inbound.headers()).is_some_and(|length| length > control::BODY_BYTES_MAX) {
+    let announced = inbound.fields().announced_length();
+    if announced.is_some_and(|length| length > control::BODY_BYTES_MAX) {
         return Err(Denial::BodyTooLarge);
     }
     let subject = Subject {

@@ -394,7 +394,6 @@ fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
 
 fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
     IntakeRules {
-        api_key_header: config.api_keys.header.clone(),
         openness: if route.public {
             Openness::Public
         } else {

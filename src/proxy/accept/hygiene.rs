@@ -1,6 +1,8 @@
 //! Could two parsers read this request's method and header fields differently (RFC 9110 section 5.3, RFC 9112 section 6.3)?
 
 use crate::proxy::accept::error::AcceptError;
+use crate::proxy::accept::fields::Fields;
+use crate::proxy::accept::fields::Single;
 use crate::proxy::accept::head;
 use crate::proxy::accept::normalize::Oddities;
 use crate::proxy::accept::normalize::PathError;
@@ -9,7 +11,6 @@ use http::HeaderName;
 use http::Method;
 use http::header::CONNECTION;
 use http::header::CONTENT_LENGTH;
-use http::header::TRANSFER_ENCODING;
 
 /// Names under this prefix are Keygate's own: who the caller is.
 pub const IDENTITY_HEADER_PREFIX: &str = "x-keygate-";
@@ -30,6 +31,8 @@ const PROTECTED_PREFIXES: [&str; 2] = [IDENTITY_HEADER_PREFIX, "x-forwarded-"];
 #[derive(Clone, Debug)]
 pub struct Rules {
     api_key_header: HeaderName,
+    /// The same with `-` for `_`.
+    api_key_folded: Box<str>,
     /// Upstreams are told who calls in these too.
     claim_headers: Vec<HeaderName>,
     /// Beyond the registered ones, listed by some route.
@@ -40,9 +43,23 @@ impl Rules {
     /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
     pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
         Self {
+            api_key_folded: api_key_header.as_str().replace('_', "-").into(),
             api_key_header,
             claim_headers: Vec::new(),
             methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
+        }
+    }
+
+    pub(super) fn is_api_key_header(&self, name: &HeaderName) -> bool {
+        // Comparing custom names costs a call; nearly all of them differ in length.
+        name.as_str().len() == self.api_key_folded.len() && *name == self.api_key_header
+    }
+
+    /// Whether `name`, in lower case and not the API key header's, becomes a protected name when `-` and `_` are one.
+    pub(super) fn is_alias(&self, name: &str) -> bool {
+        match name.as_bytes().contains(&b'_') {
+            true => is_protected(name, self),
+            false => name == &*self.api_key_folded,
         }
     }
 
@@ -70,11 +87,11 @@ pub(crate) fn is_registered(method: &Method) -> bool {
     REGISTERED_METHODS.contains(method)
 }
 
-/// Refuses methods and fields before any matching.
+/// Refuses methods and fields before any matching, and gives the fields that later stages read.
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
+pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Result<Fields<'r>, AcceptError> {
     // S099: an upstream may take `get` for GET, or act on a method that no route had in mind.
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(AcceptError::MethodRefused);
@@ -82,12 +99,20 @@ pub fn check(method: &Method, headers: &HeaderMap, rules: &Rules) -> Result<(), 
     if !is_registered(method) && !rules.methods.contains(method) {
         return Err(AcceptError::MethodUnknown);
     }
-    check_framing(headers)?;
+    let fields = Fields::of(headers, rules);
+    check_framing(&fields)?;
     // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable.
-    if headers.keys().any(|name| is_alias(name.as_str(), rules)) {
+    if fields.has_alias {
         return Err(AcceptError::HeaderAlias);
     }
-    // S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
+    if fields.has_connection {
+        check_connection(headers, rules)?;
+    }
+    Ok(fields)
+}
+
+/// S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
+fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
@@ -121,29 +146,16 @@ pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// S101 once more, for those who call us without `head::check`.
-fn check_framing(headers: &HeaderMap) -> Result<(), AcceptError> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    let well_framed = match (lengths.next(), encodings.next()) {
-        (None, None) => true,
-        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
-        (None, Some(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
+fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
+    let well_framed = match (fields.content_length, fields.transfer_encoding) {
+        (Single::Absent, Single::Absent) => true,
+        (Single::One(length), Single::Absent) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Single::Absent, Single::One(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Single::One(_) | Single::Repeated, _) | (_, Single::Repeated) => false,
     };
-    match well_framed && lengths.next().is_none() && encodings.next().is_none() {
+    match well_framed {
         true => Ok(()),
         false => Err(AcceptError::Framing),
-    }
-}
-
-/// Whether `name` becomes a protected name when `-` and `_` are one, and is not that name.
-fn is_alias(name: &str, rules: &Rules) -> bool {
-    if name == rules.api_key_header.as_str() {
-        false
-    } else if name.contains('_') {
-        is_protected(name, rules)
-    } else {
-        folds_to(name, rules.api_key_header.as_str())
     }
 }
 
@@ -176,7 +188,11 @@ mod tests {
     #[track_caller]
     fn check_method(method: &str, expected: Result<(), AcceptError>) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        assert_eq!(check(&method, &HeaderMap::new(), &rules()), expected, "{method:?}");
+        assert_eq!(
+            check(&method, &HeaderMap::new(), &rules()).map(drop),
+            expected,
+            "{method:?}"
+        );
     }
 
     #[track_caller]
@@ -186,7 +202,7 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        assert_eq!(check(&Method::GET, &headers, rules), expected, "{fields:?}");
+        assert_eq!(check(&Method::GET, &headers, rules).map(drop), expected, "{fields:?}");
     }
 
     #[test]
@@ -201,7 +217,7 @@ mod tests {
         check_method("CONNECT", Err(AcceptError::MethodRefused));
         let listed = Rules::new(HeaderName::from_static("x-api-key"), [Method::TRACE]);
         assert_eq!(
-            check(&Method::TRACE, &HeaderMap::new(), &listed),
+            check(&Method::TRACE, &HeaderMap::new(), &listed).map(drop),
             Err(AcceptError::MethodRefused)
         );
     }

@@ -3,6 +3,8 @@
 use crate::proxy::accept::authority::Authority;
 use crate::proxy::accept::client;
 use crate::proxy::accept::error::AcceptError;
+use crate::proxy::accept::fields::Fields;
+use crate::proxy::accept::fields::Single;
 use crate::proxy::accept::hygiene;
 use crate::proxy::accept::hygiene::Rules;
 use crate::proxy::accept::normalize;
@@ -10,7 +12,6 @@ use crate::proxy::accept::normalize::Oddities;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
-use http::header::HOST;
 use http::request::Parts;
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ pub struct Inbound<'r> {
     oddities: Oddities,
     query: Option<&'r str>,
     headers: &'r HeaderMap,
+    fields: Fields<'r>,
     peer: IpAddr,
     undisputed_ip: Option<IpAddr>,
 }
@@ -36,8 +38,8 @@ impl<'r> Inbound<'r> {
     /// # Errors
     /// The first thing about the request that two parsers could read differently.
     pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &Rules) -> Result<Self, AcceptError> {
-        hygiene::check(&parts.method, &parts.headers, rules)?;
-        let host = host(parts)?;
+        let fields = hygiene::check(&parts.method, &parts.headers, rules)?;
+        let host = host(parts, fields.host)?;
         let path = normalize::path(parts.uri.path()).map_err(AcceptError::Path)?;
         let query = parts.uri.query();
         if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -50,6 +52,7 @@ impl<'r> Inbound<'r> {
             oddities: path.oddities,
             query,
             headers: &parts.headers,
+            fields,
             peer: peer.to_canonical(),
             undisputed_ip: client::undisputed(&parts.headers, peer, trusted),
         })
@@ -88,6 +91,11 @@ impl<'r> Inbound<'r> {
         self.headers
     }
 
+    /// Those of [`Self::headers`] that are read again and again.
+    pub fn fields(&self) -> &Fields<'r> {
+        &self.fields
+    }
+
     /// Who holds the other end of the connection.
     pub fn peer(&self) -> IpAddr {
         self.peer
@@ -120,12 +128,12 @@ impl fmt::Debug for Inbound<'_> {
 }
 
 /// The one host that `Host`, `:authority` and an absolute-form target agree on (S093).
-fn host(parts: &Parts) -> Result<Cow<'_, str>, AcceptError> {
-    let mut fields = parts.headers.get_all(HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return Err(AcceptError::HostRepeated);
-    }
+fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
+    let field = match field {
+        Single::Absent => None,
+        Single::One(value) => Some(value),
+        Single::Repeated => return Err(AcceptError::HostRepeated),
+    };
     let parse = |text| Authority::parse(text).ok_or(AcceptError::HostInvalid);
     let from_field = field
         .map(|value| parse(value.to_str().map_err(|_| AcceptError::HostInvalid)?))

@@ -5,11 +5,14 @@ pub mod authority;
 pub mod client;
 pub mod normalize;
 pub mod hygiene;
+pub mod fields;
 pub mod inbound;
 pub mod matcher;
 pub mod error;
 
 pub use error::AcceptError;
+pub use fields::Fields;
+pub use fields::Single;
 pub use head::HeadError;
 pub use head::HeadLimits;
 pub use hygiene::Rules;

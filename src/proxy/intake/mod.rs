@@ -9,11 +9,8 @@ pub use query::redact_query;
 use crate::config::Accept;
 use crate::config::TwoCredentials;
 use crate::proxy::accept::Inbound;
-use http::HeaderMap;
-use http::HeaderName;
+use crate::proxy::accept::Single;
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
-use http::header::GetAll;
 use std::fmt;
 
 /// What the request claims to be entitled by: unproved, but well-formed and the only one.
@@ -54,7 +51,6 @@ impl fmt::Debug for Credential<'_> {
 /// What a route says about credentials.
 #[derive(Clone, Debug)]
 pub struct IntakeRules {
-    pub api_key_header: HeaderName,
     pub openness: Openness,
     /// Bytes of a token or a key.
     pub credential_bytes_max: usize,
@@ -124,8 +120,9 @@ impl IntakeError {
 /// # Errors
 /// [`IntakeError::TwoCredentials`] when both header fields are there. Presence counts, not content: an empty or malformed
 /// second one is a second one (S002, S004).
-pub fn at_most_one(headers: &HeaderMap, api_key_header: &HeaderName) -> Result<(), IntakeError> {
-    match headers.contains_key(AUTHORIZATION) && headers.contains_key(api_key_header) {
+pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
+    let fields = inbound.fields();
+    match fields.authorization.is_present() && fields.api_key.is_present() {
         true => Err(IntakeError::TwoCredentials),
         false => Ok(()),
     }
@@ -138,9 +135,8 @@ pub fn at_most_one(headers: &HeaderMap, api_key_header: &HeaderName) -> Result<(
 /// Anything between none and exactly one good one. The first rule in the order of the table in which it is documented:
 /// two header fields come first, so that nothing about either of them shows in the answer (S003).
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
-    let headers = inbound.headers();
     match rules.two_credentials {
-        TwoCredentials::Refuse => at_most_one(headers, &rules.api_key_header)?,
+        TwoCredentials::Refuse => at_most_one(inbound)?,
         // Below, once it is known that each of them is well-formed.
         TwoCredentials::Report => {}
     }
@@ -149,8 +145,9 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
         return Ok(None);
     };
     let bytes_max = rules.credential_bytes_max;
-    let authorization = only(headers.get_all(AUTHORIZATION), IntakeError::AuthorizationRepeated)?;
-    let key = only(headers.get_all(&rules.api_key_header), IntakeError::ApiKeyRepeated)?;
+    let fields = inbound.fields();
+    let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
+    let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
     let (credential, accept) = match (authorization, key) {
         (Some(value), Some(key)) => (reported(value, key, rules)?, Accept::Jwt),
         (Some(value), None) => (Credential::Bearer(bearer::parse(value, bytes_max)?), Accept::Jwt),
@@ -204,11 +201,11 @@ fn reported<'r>(
 }
 
 /// The value of a field that may be there once.
-fn only<'r>(values: GetAll<'r, HeaderValue>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
-    let mut values = values.iter();
-    match (values.next(), values.next()) {
-        (first, None) => Ok(first),
-        (_, Some(_)) => Err(repeated),
+fn only<'r>(field: Single<'r>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
+    match field {
+        Single::Absent => Ok(None),
+        Single::One(value) => Ok(Some(value)),
+        Single::Repeated => Err(repeated),
     }
 }
 

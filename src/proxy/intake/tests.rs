@@ -3,6 +3,7 @@
 use super::*;
 use crate::proxy::accept::Rules;
 use crate::proxy::respond;
+use http::HeaderName;
 use http::Request;
 use http::request::Parts;
 use proptest::prelude::*;
@@ -11,7 +12,6 @@ const KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 fn rules(accepted: &[Accept]) -> IntakeRules {
     IntakeRules {
-        api_key_header: KEY,
         openness: Openness::Protected(accepted.to_vec()),
         credential_bytes_max: 64,
         query_credentials: QueryCredentials::Reject,

@@ -85,7 +85,6 @@ fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
     let accept = Rules::new(KEY, []);
     let inbound = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &accept).expect("unambiguous");
     let rules = IntakeRules {
-        api_key_header: KEY,
         openness: Openness::Protected(vec![Accept::Jwt, Accept::ApiKey]),
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
