@@ -80,6 +80,12 @@ pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NoLeadingSlash);
     }
+    if is_plain(raw.as_bytes()) {
+        return Ok(NormalPath {
+            text: Cow::Borrowed(raw),
+            oddities: Oddities::default(),
+        });
+    }
     let text = if is_normal(raw.as_bytes()) {
         Cow::Borrowed(raw)
     } else {
@@ -87,6 +93,17 @@ pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
     };
     let oddities = inspect(&text)?;
     Ok(NormalPath { text, oddities })
+}
+
+/// Whether `raw` is all path bytes without an escape, an empty segment or one that begins with a dot: then [`rewrite`] has
+/// nothing to write and [`inspect`] nothing to find, which between them read it six times.
+fn is_plain(raw: &[u8]) -> bool {
+    let mut before = 0;
+    raw.iter().all(|&byte| {
+        let starts_odd = before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        KIND[usize::from(byte)].in_path && !starts_odd
+    })
 }
 
 /// Whether [`rewrite`] would give the same bytes back.
@@ -237,12 +254,15 @@ pub fn fold(path: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-fn is_folded(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let plain = |byte: &u8| !byte.is_ascii_uppercase() && byte.is_ascii() && !b"%;\\?# ".contains(byte);
-    let ends_well = path == "/" || !matches!(bytes.last(), None | Some(b'/' | b'.'));
-    let pair_is_well = |pair: &[u8]| !(pair[1] == b'/' && matches!(pair[0], b'/' | b'.'));
-    ends_well && bytes.iter().all(plain) && bytes.windows(2).all(pair_is_well)
+pub(super) fn is_folded(path: &str) -> bool {
+    let ends_well = path == "/" || !matches!(path.as_bytes().last(), None | Some(b'/' | b'.'));
+    let mut before = 0;
+    ends_well
+        && path.bytes().all(|byte| {
+            let ends_odd = byte == b'/' && matches!(before, b'/' | b'.');
+            before = byte;
+            KIND[usize::from(byte)].folded && !ends_odd
+        })
 }
 
 /// Percent-decodes once; what is no escape stays.
@@ -281,14 +301,48 @@ fn push_escape(text: &mut String, byte: u8) {
 }
 
 /// RFC 3986 section 2.3.
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// `pchar` without escapes, and `/` (RFC 3986 section 3.3).
 fn is_path_byte(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,;=:@/".contains(&byte)
+    KIND[usize::from(byte)].in_path
 }
+
+/// What a byte of a path can be.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// `pchar` without escapes, or `/`.
+    in_path: bool,
+    /// [`fold`] leaves it as it is, but for what stands around it.
+    folded: bool,
+}
+
+/// By byte: every path is read by it twice.
+const KIND: [Kind; 256] = {
+    let mut table = [Kind {
+        in_path: false,
+        folded: false,
+    }; 256];
+    let mut byte: u8 = 0;
+    loop {
+        let sub_delimiter = matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+        );
+        table[byte as usize] = Kind {
+            in_path: is_unreserved(byte) || sub_delimiter || matches!(byte, b':' | b'@' | b'/'),
+            folded: byte.is_ascii()
+                && !byte.is_ascii_uppercase()
+                && !matches!(byte, b'%' | b';' | b'\\' | b'?' | b'#' | b' '),
+        };
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests;

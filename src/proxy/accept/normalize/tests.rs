@@ -200,6 +200,14 @@ proptest! {
     }
 
     #[test]
+    fn a_plain_path_is_normal_and_has_nothing_odd(raw in "/[a-z/.%2fF;A:|?#]{0,8}|/.{0,6}") {
+        if is_plain(raw.as_bytes()) {
+            prop_assert!(is_normal(raw.as_bytes()), "{}", raw);
+            prop_assert_eq!(inspect(&raw), Ok(Oddities::default()));
+        }
+    }
+
+    #[test]
     fn folding_twice_changes_nothing(raw in hostile()) {
         if let Ok(found) = path(&raw) {
             let once = fold(&found.text).into_owned();
