@@ -248,6 +248,8 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
+    // Tables of the configuration, and of credentials that were proved.
+    ("foldhash", &["proxy/"]),
     ("crc32fast", &["model/api_key.rs"]),
     (
         "arc_swap",

@@ -7,6 +7,7 @@ use crate::config::PathPattern;
 use crate::config::route::HostPattern;
 use crate::proxy::accept::hygiene;
 use crate::proxy::accept::normalize;
+use foldhash::fast::RandomState;
 use http::Method;
 use std::collections::HashMap;
 
@@ -87,7 +88,9 @@ impl<T> Matcher<T> {
                 let entry = self.entries.len();
                 self.entries.push(Entry::default());
                 slot.push(entry);
-                tries.folded.slot_mut(&Segment::fold(segments)).push(entry);
+                let folded = Segment::fold(segments);
+                tries.differ |= folded != segments && !Segment::is_root(segments);
+                tries.folded.slot_mut(&folded).push(entry);
                 entry
             }
         };
@@ -110,10 +113,8 @@ impl<T> Matcher<T> {
     /// `%2F` counts as a near miss of `/`: a route that allows encoded slashes takes them with `{*rest}`, because as
     /// `{name}` they lead, once decoded, to whatever route is there.
     pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
-        let Some(&[exact, ..]) = self
-            .hosts
-            .find(host, |tries| tries.exact.find(path, EmptyRest::Differs))
-        else {
+        let (exact, is_all_that_is_near) = self.exact(host, path);
+        let Some(&[exact, ..]) = exact else {
             return Lookup::NotFound;
         };
         let entry = &self.entries[exact];
@@ -121,11 +122,10 @@ impl<T> Matcher<T> {
             return Lookup::MethodNotAllowed(&entry.allowed);
         };
         let found = &self.values[route];
-        let folded = normalize::fold(path);
-        let near = self
-            .hosts
-            .find(host, |tries| tries.folded.find(&folded, EmptyRest::Matches));
-        let near = near.unwrap_or_default();
+        if is_all_that_is_near {
+            return Lookup::Found(found);
+        }
+        let near = self.near(host, path);
         // Where both spellings are routes, the operator has told them apart.
         let is_near_miss = !near.contains(&exact)
             && near.iter().any(|&near| match self.entries[near].route(method) {
@@ -137,6 +137,26 @@ impl<T> Matcher<T> {
         } else {
             Lookup::Found(found)
         }
+    }
+
+    /// The entries of the most specific pattern for `path` as it is, and whether [`Self::near`] would give just them. It
+    /// does, without another walk, where the path is folded and its walk meets nothing that is another one folded.
+    fn exact(&self, host: &str, path: &str) -> (Option<&[usize]>, bool) {
+        let mut is_all_that_is_near = path != "/" && normalize::is_folded(path);
+        let found = self.hosts.find(host, |tries| {
+            is_all_that_is_near &= !tries.differ;
+            tries.exact.find(path, EmptyRest::Differs, &mut is_all_that_is_near)
+        });
+        (found, is_all_that_is_near)
+    }
+
+    /// The entries of the most specific pattern for what the most forgiving upstream could understand `path` to be.
+    fn near(&self, host: &str, path: &str) -> &[usize] {
+        let folded = normalize::fold(path);
+        let found = self
+            .hosts
+            .find(host, |tries| tries.folded.find(&folded, EmptyRest::Matches, &mut false));
+        found.unwrap_or_default()
     }
 }
 
@@ -196,10 +216,14 @@ impl Entry {
     }
 }
 
+/// Texts of the configuration to what they lead to. Requests look them up and never add to them, so nobody can fill a
+/// table with what collides, and the hash need not withstand that: with SipHash, hashing was two thirds of a look-up.
+type Table<V> = HashMap<Box<str>, V, RandomState>;
+
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: HashMap<Box<str>, Tries>,
-    suffix: HashMap<Box<str>, Tries>,
+    exact: Table<Tries>,
+    suffix: Table<Tries>,
     any: Tries,
 }
 
@@ -208,6 +232,9 @@ struct Hosts {
 struct Tries {
     exact: Node,
     folded: Node,
+    /// Some pattern is another one folded, beside that of `/`, which only `/` is matched with. Where none is, the two tries
+    /// are the same.
+    differ: bool,
 }
 
 impl Hosts {
@@ -220,19 +247,20 @@ impl Hosts {
     }
 
     /// The first answer of `look`: at the host itself, then at its suffixes from long to short, then at any host.
-    fn find<'m, A>(&'m self, host: &str, look: impl Fn(&'m Tries) -> Option<A>) -> Option<A> {
-        let at_host = self.exact.get(host).and_then(&look);
-        let at_suffix = || {
-            let mut rest = host;
-            while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(found) = self.suffix.get(suffix).and_then(&look) {
-                    return Some(found);
-                }
-                rest = suffix;
+    fn find<'m, A>(&'m self, host: &str, mut look: impl FnMut(&'m Tries) -> Option<A>) -> Option<A> {
+        if let Some(found) = self.exact.get(host).and_then(&mut look) {
+            return Some(found);
+        }
+        let mut rest = host;
+        while !self.suffix.is_empty()
+            && let Some((_, suffix)) = rest.split_once('.')
+        {
+            if let Some(found) = self.suffix.get(suffix).and_then(&mut look) {
+                return Some(found);
             }
-            None
-        };
-        at_host.or_else(at_suffix).or_else(|| look(&self.any))
+            rest = suffix;
+        }
+        look(&self.any)
     }
 }
 
@@ -256,6 +284,11 @@ impl Segment {
                 None => Self::Literal(segment.into()),
             });
         segments.collect()
+    }
+
+    /// Whether they are those of `/`.
+    fn is_root(segments: &[Self]) -> bool {
+        matches!(segments, [Self::Literal(text)] if text.is_empty())
     }
 
     fn fold(segments: &[Self]) -> Vec<Self> {
@@ -286,7 +319,7 @@ enum EmptyRest {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    literals: Table<Node>,
     param: Option<Box<Node>>,
     /// Entries whose pattern ends here; more than one only in a folded trie.
     end: Vec<usize>,
@@ -305,32 +338,37 @@ impl Node {
         }
     }
 
-    /// The entries of the most specific pattern for `path`; never empty.
-    fn find(&self, path: &str, empty_rest: EmptyRest) -> Option<&[usize]> {
+    /// The entries of the most specific pattern for `path`; never empty. `regardless` stays true where `empty_rest` made no
+    /// difference.
+    fn find(&self, path: &str, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let path = path.strip_prefix('/')?;
         // Folded paths have no trailing slash, so the root has no segment at all.
         let is_root = path.is_empty() && empty_rest == EmptyRest::Matches;
-        self.walk((!is_root).then_some(path), empty_rest)
+        self.walk((!is_root).then_some(path), empty_rest, regardless)
     }
 
     /// `path` is what follows the slash after the segments that led here, `None` when that was all. As deep as the
     /// deepest pattern; visits no node twice, because one sequence of segments leads to each.
-    fn walk(&self, path: Option<&str>, empty_rest: EmptyRest) -> Option<&[usize]> {
+    fn walk(&self, path: Option<&str>, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let Some(path) = path else {
-            let rest = || filled(&self.rest).filter(|_| empty_rest == EmptyRest::Matches);
-            return filled(&self.end).or_else(rest);
+            return filled(&self.end).or_else(|| {
+                *regardless &= self.rest.is_empty();
+                filled(&self.rest).filter(|_| empty_rest == EmptyRest::Matches)
+            });
         };
         let (segment, after) = match path.split_once('/') {
             Some((segment, after)) => (segment, Some(after)),
             None => (path, None),
         };
-        let literal = self.literals.get(segment).and_then(|node| node.walk(after, empty_rest));
-        let param = || {
-            let node = self.param.as_ref().filter(|_| !segment.is_empty())?;
-            node.walk(after, empty_rest)
-        };
-        let rest = || filled(&self.rest).filter(|_| !path.is_empty());
-        literal.or_else(param).or_else(rest)
+        let literal = self.literals.get(segment);
+        if let Some(found) = literal.and_then(|node| node.walk(after, empty_rest, regardless)) {
+            return Some(found);
+        }
+        let param = self.param.as_ref().filter(|_| !segment.is_empty());
+        if let Some(found) = param.and_then(|node| node.walk(after, empty_rest, regardless)) {
+            return Some(found);
+        }
+        filled(&self.rest).filter(|_| !path.is_empty())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::observe::metrics::RouteMetrics;
 use crate::proxy::answer::OwnAnswer;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 /// The built-in routes of a snapshot.
 #[derive(Debug, Default)]
 pub struct BuiltIns {
-    /// By path; the few of one path are told apart by host.
-    by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>>,
+    /// By path; the few of one path are told apart by host. Every request looks here, and none adds to it.
+    by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>, RandomState>,
     /// Those with a segment that may be anything.
     by_segment: Vec<(BuiltInPath, Arc<BuiltIn>)>,
 }

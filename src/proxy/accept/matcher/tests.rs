@@ -284,6 +284,23 @@ fn s091_two_spellings_that_are_both_routes_are_told_apart() {
 }
 
 #[test]
+fn one_walk_is_enough_for_usual_routes_and_paths() {
+    let plain = ("*", "/v1/orders/{*rest}", "", "a");
+    let check = |rows: &[Row<'_>], path: &str, is_enough: bool| {
+        let matcher = compile(rows).unwrap();
+        assert_eq!(matcher.exact("h.d", path).1, is_enough, "{path} {rows:?}");
+    };
+    check(&[plain, ("*", "/", "", "b")], "/v1/orders/7", true);
+    check(&[plain, ("h.d", "/{x}", "", "b")], "/v1/orders/7", true);
+    // Who asks for `/v1/orders` may mean what `/v1/orders/{*rest}` protects.
+    check(&[plain, ("*", "/v1/{x}", "", "b")], "/v1/orders", false);
+    check(&[plain], "/v1/Orders/7", false);
+    check(&[plain], "/v1/orders/7/", false);
+    check(&[plain, ("*", "/v1/B", "", "b")], "/v1/orders/7", false);
+    check(&[plain, ("h.d", "/v1/b/", "", "b")], "/v1/orders/7", false);
+}
+
+#[test]
 fn listed_methods_are_known_to_the_rules() {
     let matcher = compile(&[("*", "/a", "GET PURGE", "a"), ("*", "/b", "", "b")]).unwrap();
     let methods: Vec<_> = matcher.methods().map(Method::as_str).collect();
@@ -383,6 +400,19 @@ proptest! {
             Lookup::NearMiss | Lookup::MethodNotAllowed(_) => return Err(TestCaseError::fail("protections are the same")),
         };
         prop_assert_eq!(found, slow(&rows, host, &path));
+    }
+
+    #[test]
+    fn where_one_walk_is_enough_the_other_finds_the_same(
+        rows in rows(),
+        host in prop::sample::select(vec!["h.d", "x.d", "x.h.d", "d", "y"]),
+        path in "(/(a|b|A|x|c\\.d|)){1,4}",
+    ) {
+        let rows = compiled(&rows);
+        let matcher = compile(&rows).unwrap();
+        if let (found, true) = matcher.exact(host, &path) {
+            prop_assert_eq!(found.unwrap_or_default(), matcher.near(host, &path), "{} {:?}", path, rows);
+        }
     }
 
     #[test]
