@@ -11,6 +11,9 @@ use keygate::config;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::clock::Timestamp;
+use keygate::proxy::accept::HeadLimits;
+use keygate::proxy::accept::head;
+use keygate::proxy::accept::head::Body;
 use keygate::proxy::authenticate::ApiKeyIdentity;
 use keygate::proxy::authenticate::Identity;
 use keygate::proxy::identity_token::IdentityTokens;
@@ -110,6 +113,21 @@ fn a_remembered_answer_about_a_token_allocates_nothing() {
 fn a_public_route_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     assert_eq!(allocations(&fixture, &request(ask("/v1/open")), None), 0);
+}
+
+#[test]
+fn checking_a_head_allocates_nothing() {
+    let limits = HeadLimits {
+        head_bytes_max: 16_384,
+        header_count_max: 100,
+        target_bytes_max: 8_192,
+    };
+    let head = b"POST /v1/orders?a=b HTTP/1.1\r\nhost: API.example:443\r\ncontent-length: 5\r\nx_a: \xE9\r\n\r\n";
+    let counted = allocation_counter::measure(|| {
+        assert_eq!(head::find_end(head, 0), Some(head.len()));
+        assert_eq!(head::check(head, &limits), Ok(Body::Length(5)));
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

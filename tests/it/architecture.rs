@@ -250,6 +250,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
     // Tables of the configuration, and of credentials that were proved.
     ("foldhash", &["proxy/"]),
+    ("memchr", &["proxy/accept/head.rs"]),
     ("crc32fast", &["model/api_key.rs"]),
     (
         "arc_swap",
