@@ -11,6 +11,13 @@ use http::HeaderValue;
 /// # Errors
 /// `OtherScheme` for a well-formed value of another scheme, otherwise what keeps it from being a token.
 pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, IntakeError> {
+    // What nearly every client sends, read twice instead of four times: a token has hundreds of bytes.
+    if let Some(token) = value.as_bytes().strip_prefix(b"Bearer ")
+        && token.len() <= bytes_max
+        && is_token68(token)
+    {
+        return std::str::from_utf8(token).map_err(|_| IntakeError::AuthorizationMalformed);
+    }
     // Visible ASCII, space and tab are left; a value with other bytes is broken, not absent (S008).
     let text = value.to_str().map_err(|_| IntakeError::AuthorizationMalformed)?;
     let (scheme, rest) = match text.split_once(' ') {
@@ -28,7 +35,7 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
     if token.len() > bytes_max {
         return Err(IntakeError::TooLong);
     }
-    match is_token68(token) {
+    match is_token68(token.as_bytes()) {
         true => Ok(token),
         false if holds_a_second(token) => Err(IntakeError::AuthorizationRepeated),
         false => Err(IntakeError::AuthorizationMalformed),
@@ -66,25 +73,19 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_token68(text: &str) -> bool {
-    let unpadded = text.trim_end_matches('=');
-    !unpadded.is_empty() && unpadded.bytes().all(|byte| IS_TOKEN68[usize::from(byte)])
+fn is_token68(text: &[u8]) -> bool {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let unpadded = &text[..text.len() - padding];
+    // A token has hundreds of bytes, of all kinds in no order, so that branches on the kind are guessed wrong half the time:
+    // that was a third of a whole decision. Without any, sixteen bytes are looked at in one step.
+    let is_symbol = |byte: u8| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        // `-`, `.`, `/` and the digits follow one another.
+        let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
+        letter | digit | (byte == b'_') | (byte == b'~') | (byte == b'+')
+    };
+    !unpadded.is_empty() && unpadded.iter().fold(true, |all, byte| all & is_symbol(*byte))
 }
-
-/// By byte. A token has hundreds of them, of all kinds in no order, so that branches on the kind are guessed wrong half the
-/// time: that was a third of a whole decision.
-const IS_TOKEN68: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte: u8 = 0;
-    loop {
-        let symbol = matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
-        table[byte as usize] = byte.is_ascii_alphanumeric() || symbol;
-        if byte == u8::MAX {
-            break table;
-        }
-        byte += 1;
-    }
-};
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +96,8 @@ mod tests {
         let allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
         for byte in 0..=u8::MAX {
             let expected = allowed.bytes().any(|allowed| allowed == byte);
-            assert_eq!(IS_TOKEN68[usize::from(byte)], expected, "{byte:#x}");
+            assert_eq!(is_token68(&[byte]), expected, "{byte:#x}");
+            assert_eq!(is_token68(&[b'a', byte, b'a']), expected, "{byte:#x}");
         }
     }
 }
