@@ -76,6 +76,19 @@ fn allowing_a_remembered_token_allocates_nothing() {
     assert!(counted.count_total > 10, "a token seen first is taken apart");
 }
 
+/// Whether it, its client and their subscription still count is looked up each time, and its plan has the limit of the
+/// route too.
+#[test]
+fn allowing_a_token_of_our_own_allocates_nothing() {
+    let fixture = Fixture::with_own_tokens();
+    let token = fixture.own_token();
+    let parts = request(Ask {
+        token: Some(&token),
+        ..ask("/v1/own")
+    });
+    assert_eq!(allocations(&fixture, &parts, None), 0);
+}
+
 #[test]
 fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
     let fixture = Fixture::with_keys(1);

@@ -216,7 +216,7 @@ pub fn decide(
                     trail.subscription = Some(subscription);
                 }
                 subscription::is_one_of(&route.plans, trail.subscription.as_deref())?;
-                let (entitlement, shadow) = authorize::authorize(&principal, &route.requirement, inbound.method())?;
+                let (entitlement, shadow) = authorize::authorize(principal, &route.requirement, inbound.method())?;
                 if let Some(forbidden) = shadow {
                     trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
                 }
@@ -241,11 +241,11 @@ pub fn decide(
         client_ip: inbound.client_ip(),
         route: &route.name,
     };
-    let plan = trail.plan_limits.clone();
-    let of_plan = plan.as_ref().map_or(&[][..], |plan| &plan.limits);
+    let plan = trail.plan_limits.as_ref();
+    let of_plan = plan.map_or(&[][..], |plan| &plan.limits);
     let admission = limit::spend_both(&route.limits, of_plan, subject, now.tick)?;
     // What these say, no client is told: they do not hold.
-    let of_plan = plan.as_ref().map_or(&[][..], |plan| &plan.shadow_limits);
+    let of_plan = plan.map_or(&[][..], |plan| &plan.shadow_limits);
     if let Err(spent) = limit::spend_both(&route.shadow_limits, of_plan, subject, now.tick) {
         trail.would_deny(spent.reason(), Some(&spent.facts().limit));
         trail.spent_in_shadow = Some(spent.facts().limit.clone());

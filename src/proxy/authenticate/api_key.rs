@@ -13,7 +13,10 @@ use crate::model::scope::ScopeSet;
 use crate::proxy::authenticate::ApiKeyIdentity;
 use crate::proxy::authenticate::Holding;
 use crate::proxy::authenticate::Identity;
+use foldhash::fast::RandomState;
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -62,7 +65,10 @@ pub struct ApiKeyAuthenticator {
     prefix: Box<str>,
     /// What was made of a key, so that its next request makes nothing. Only counts while the entry it was made from is
     /// the one in the directory.
-    remembered: Cache<KeyId, Remembered>,
+    ///
+    /// Only keys that were proved get in, and ids are random, so nobody can fill it with what collides: the hash need not
+    /// withstand that.
+    remembered: Cache<KeyId, Remembered, UnitWeighter, RandomState>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +83,13 @@ impl ApiKeyAuthenticator {
             directory,
             digester,
             prefix: prefix.into(),
-            remembered: Cache::new(IDENTITIES_MAX),
+            remembered: Cache::with(
+                IDENTITIES_MAX,
+                IDENTITIES_MAX as u64,
+                UnitWeighter,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
         }
     }
 

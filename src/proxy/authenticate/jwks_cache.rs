@@ -182,13 +182,31 @@ impl IssuerKeys {
     /// When no set was ever loaded, or the last good one is older than the issuer's `max_stale`.
     pub fn current(&self, now: Now) -> Result<Arc<KeySet>, NoKeys> {
         let set = self.set.load_full().ok_or(NoKeys::NeverLoaded)?;
-        if let Rules::Remote { max_stale, .. } = self.rules {
-            let age = set.age(now);
-            if age > max_stale {
-                return Err(NoKeys::TooStale { age });
-            }
-        }
+        self.check_age(&set, now)?;
         Ok(set)
+    }
+
+    /// The generation of what [`Self::current`] would give. Every request with a remembered token asks, so it counts no
+    /// reference: threads would pass the counter to and fro.
+    ///
+    /// # Errors
+    /// Those of [`Self::current`].
+    pub fn current_generation(&self, now: Now) -> Result<u64, NoKeys> {
+        let set = self.set.load();
+        let set = set.as_ref().ok_or(NoKeys::NeverLoaded)?;
+        self.check_age(set, now)?;
+        Ok(set.generation)
+    }
+
+    fn check_age(&self, set: &KeySet, now: Now) -> Result<(), NoKeys> {
+        let Rules::Remote { max_stale, .. } = self.rules else {
+            return Ok(());
+        };
+        let age = set.age(now);
+        match age > max_stale {
+            true => Err(NoKeys::TooStale { age }),
+            false => Ok(()),
+        }
     }
 
     /// Whether a set was ever loaded, however old it is now.

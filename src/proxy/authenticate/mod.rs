@@ -264,8 +264,8 @@ fn bearer(
         && let Some(issuer) = route.issuers.iter().find(|issuer| issuer.uid() == remembered.issuer)
         && let Some(keys) = issuer.keys()
     {
-        let keys = keys.current(now).map_err(|_| Failure::CannotTell(Lack::Keys))?;
-        if keys.generation == remembered.generation {
+        let generation = keys.current_generation(now);
+        if generation.map_err(|_| Failure::CannotTell(Lack::Keys))? == remembered.generation {
             live.metrics.token_cache_hits.inc();
             return for_audience(remembered.identity, issuer, route);
         }

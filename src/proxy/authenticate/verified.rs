@@ -4,6 +4,8 @@ use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use crate::proxy::authenticate::Identity;
 use crate::proxy::authenticate::identity::heap_bytes;
+use foldhash::fast::RandomState;
+use quick_cache::Equivalent;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use quick_cache::sync::DefaultLifecycle;
@@ -11,7 +13,6 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
 use std::hash::Hasher;
-use std::hash::RandomState;
 use std::sync::Arc;
 
 /// What verifying a token gave, and what must still hold for it to count.
@@ -26,10 +27,9 @@ pub struct Remembered {
     pub usable_until: Timestamp,
 }
 
-/// The tokens, each under its whole text: no two tokens are ever taken for one another. Hashing is keyed per process, so
-/// nobody outside can choose tokens that collide.
+/// The tokens, each under its whole text: no two tokens are ever taken for one another.
 pub struct VerifiedTokens {
-    cache: Cache<TokenText, Weighed, TokenWeight, RandomState>,
+    cache: Cache<SignedText, Weighed, TokenWeight, RandomState>,
 }
 
 impl VerifiedTokens {
@@ -43,7 +43,7 @@ impl VerifiedTokens {
             items,
             bytes_max,
             TokenWeight,
-            RandomState::new(),
+            RandomState::default(),
             DefaultLifecycle::default(),
         );
         Self { cache }
@@ -51,9 +51,11 @@ impl VerifiedTokens {
 
     /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
     pub fn get(&self, token: &str, now: Timestamp) -> Option<Remembered> {
-        let Weighed { remembered, .. } = self.cache.get(token)?;
+        let presented = Presented(token);
+        let Weighed { remembered, .. } = self.cache.get(&presented)?;
         if now > remembered.usable_until {
-            self.cache.remove_if(token, |entry| now > entry.remembered.usable_until);
+            self.cache
+                .remove_if(&presented, |entry| now > entry.remembered.usable_until);
             return None;
         }
         Some(remembered)
@@ -62,11 +64,11 @@ impl VerifiedTokens {
     /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
     pub fn remember(&self, token: &str, remembered: Remembered) {
         let entry = Weighed::new(token, remembered);
-        self.cache.insert(TokenText::new(token), entry);
+        self.cache.insert(SignedText(TokenText::new(token)), entry);
     }
 
     pub fn forget(&self, token: &str) {
-        self.cache.remove(token);
+        self.cache.remove(&Presented(token));
     }
 
     /// Tokens remembered.
@@ -115,6 +117,42 @@ impl Hash for TokenText {
     }
 }
 
+/// The text of a token whose signature holds, found by the end of it: of what was signed, nobody but its issuer chooses how
+/// the signature ends, so nobody can fill the table with tokens that collide. The whole text is compared. To hash all of a
+/// token as well takes three times as long as the rest of the look-up.
+#[derive(Clone, PartialEq, Eq)]
+struct SignedText(TokenText);
+
+/// A token as it comes, to be looked for.
+struct Presented<'a>(&'a str);
+
+/// 192 bits of the signature.
+const HASHED_BYTES: usize = 32;
+
+fn hash_end<H: Hasher>(token: &str, state: &mut H) {
+    let bytes = token.as_bytes();
+    state.write(&bytes[bytes.len().saturating_sub(HASHED_BYTES)..]);
+}
+
+impl Hash for SignedText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_end(self.0.borrow(), state);
+    }
+}
+
+impl Hash for Presented<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_end(self.0, state);
+    }
+}
+
+impl Equivalent<SignedText> for Presented<'_> {
+    fn equivalent(&self, known: &SignedText) -> bool {
+        let known: &str = known.0.borrow();
+        self.0 == known
+    }
+}
+
 /// An entry, weighed once: the cache asks again whenever it makes room.
 #[derive(Clone)]
 struct Weighed {
@@ -136,13 +174,13 @@ impl Weighed {
 struct TokenWeight;
 
 /// The entry in the cache's tables, which grow in steps.
-const TABLE_BYTES: usize = 2 * size_of::<(TokenText, Weighed)>() + 64;
+const TABLE_BYTES: usize = 2 * size_of::<(SignedText, Weighed)>() + 64;
 
 /// Of a token of usual length; for the first size of the tables.
 const USUAL_WEIGHT: u64 = 3 * 1024;
 
-impl Weighter<TokenText, Weighed> for TokenWeight {
-    fn weight(&self, _: &TokenText, entry: &Weighed) -> u64 {
+impl Weighter<SignedText, Weighed> for TokenWeight {
+    fn weight(&self, _: &SignedText, entry: &Weighed) -> u64 {
         entry.weight
     }
 }
@@ -192,6 +230,26 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_end_alike_are_told_apart() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        let signature = "s".repeat(2 * HASHED_BYTES);
+        let (one, other) = (format!("one.{signature}"), format!("two.{signature}"));
+        tokens.remember(&one, remembered(END));
+        assert!(tokens.get(&other, END).is_none());
+        tokens.forget(&other);
+        assert!(tokens.get(&one, END).is_some());
+        tokens.remember(
+            &other,
+            Remembered {
+                issuer: 2,
+                ..remembered(END)
+            },
+        );
+        let issuer = |token: &str| tokens.get(token, END).unwrap().issuer;
+        assert_eq!((tokens.len(), issuer(&one), issuer(&other)), (2, 1, 2));
+    }
+
+    #[test]
     fn a_token_that_is_forgotten_is_gone_and_a_newer_entry_replaces_an_older() {
         let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
         tokens.remember("a.b.c", remembered(END));
@@ -213,7 +271,8 @@ mod tests {
         let bytes_max = 1024 * 1024;
         let tokens = VerifiedTokens::new(bytes_max);
         for index in 0..5_000 {
-            tokens.remember(&format!("{index}.{}", "x".repeat(1_000)), remembered(END));
+            // Signatures differ; see `SignedText`.
+            tokens.remember(&format!("{}.{index}", "x".repeat(1_000)), remembered(END));
         }
         assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
         assert!(tokens.len() < 1_000 && !tokens.is_empty(), "{}", tokens.len());

@@ -41,7 +41,7 @@ pub fn unproved() -> Entitlement {
 /// # Errors
 /// Which rules do not hold.
 pub fn authorize(
-    principal: &Principal,
+    principal: Principal,
     requirement: &Requirement,
     method: &Method,
 ) -> Result<(Entitlement, Option<Forbidden>), Forbidden> {
@@ -50,7 +50,7 @@ pub fn authorize(
         return Err(forbidden);
     }
     let entitlement = Entitlement {
-        principal: Some(principal.clone()),
+        principal: Some(principal),
     };
     Ok((entitlement, verdict.shadow))
 }
