@@ -178,6 +178,13 @@ pub fn spend_both(
     now: Tick,
 ) -> Result<Admission, Spent> {
     let limits = both(of_route, of_plan);
+    // Nearly always it is one at most. Of one, what is looked at is spent in the same step.
+    let mut some = limits.clone();
+    match (some.next(), some.next()) {
+        (None, _) => return Ok(Admission { closest: None }),
+        (Some(only), None) => return spend_one(only, subject, now),
+        (Some(_), Some(_)) => {}
+    }
     let Some(tightest) = peek_all(limits.clone(), subject, now)? else {
         return Ok(Admission { closest: None });
     };
@@ -190,6 +197,19 @@ pub fn spend_both(
     Ok(Admission {
         closest: closest
             .map(|(limit, level): (&CompiledLimit, Level)| limit.facts(level.remaining, level.refill_after)),
+    })
+}
+
+fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
+    let spending = limit
+        .state
+        .buckets
+        .spend(&limit.quota, key(&limit.by, subject), now)
+        .map_err(|wait| Spent {
+            facts: limit.facts(0, wait),
+        })?;
+    Ok(Admission {
+        closest: Some(limit.facts(spending.level.remaining, spending.level.refill_after)),
     })
 }
 
