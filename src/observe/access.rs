@@ -1,13 +1,11 @@
 //! What is written about each request, and how does it get out without making the request wait?
 
+mod line;
+
 use crate::model::clock::Timestamp;
-use crate::observe::escape;
+use crate::observe::access::line::Second;
 use crate::observe::log::Format;
-use crate::observe::redact;
 use prometheus::IntCounter;
-use serde::Serialize;
-use serde::Serializer;
-use serde::ser::SerializeMap;
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
@@ -95,154 +93,6 @@ pub struct AccessRecord<'a> {
     pub user_agent: Option<&'a str>,
 }
 
-enum Value<'a> {
-    Text(&'a str),
-    Number(u64),
-    /// In milliseconds, to the microsecond.
-    Millis(Duration),
-    Time(Timestamp),
-    Peer(SocketAddr),
-    Address(IpAddr),
-}
-
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) => serializer.serialize_u64(*number),
-            Self::Millis(duration) => serializer.serialize_f64(millis(*duration)),
-            Self::Time(time) => serializer.collect_str(&rfc3339(*time)),
-            Self::Peer(peer) => serializer.collect_str(peer),
-            Self::Address(address) => serializer.collect_str(address),
-        }
-    }
-}
-
-impl<'a> AccessRecord<'a> {
-    /// Every field there is, in the order it is written.
-    fn each<E>(&self, mut put: impl FnMut(&'static str, Value<'_>) -> Result<(), E>) -> Result<(), E> {
-        // The order is the reader's: when and which, from whom, what, what came of it, who it was, where it went.
-        put("time", Value::Time(self.time))?;
-        put("request_id", Value::Text(self.request_id))?;
-        if let Some(peer) = self.peer {
-            put("peer", Value::Peer(peer))?;
-        }
-        if let Some(client) = self.client {
-            put("client", Value::Address(client))?;
-        }
-        for (name, value) in [
-            ("method", self.method),
-            ("host", self.host),
-            ("path", self.path),
-            ("query", self.query),
-        ] {
-            if let Some(value) = value {
-                put(name, Value::Text(&redact::credentials(value)))?;
-            }
-        }
-        if let Some(route) = self.route {
-            put("route", Value::Text(route))?;
-        }
-        if let Some(status) = self.status {
-            put("status", Value::Number(status.into()))?;
-        }
-        for (name, value) in [
-            ("decision", Some(self.decision.as_str())),
-            ("reason", self.reason),
-            ("rule", self.rule),
-            ("would_deny", self.would_deny),
-            ("would_deny_by", self.would_deny_by),
-            ("credential_type", self.credential_type),
-            ("subject", self.subject),
-            ("client_id", self.client_id),
-            ("organization", self.organization),
-            ("credential_id", self.credential_id),
-            ("subscription", self.subscription),
-            ("plan", self.plan),
-            ("issuer", self.issuer),
-            ("limit", self.limit),
-            ("upstream", self.upstream),
-        ] {
-            if let Some(value) = value {
-                put(name, Value::Text(value))?;
-            }
-        }
-        if let Some(endpoint) = self.endpoint {
-            put("endpoint", Value::Peer(endpoint))?;
-        }
-        put("bytes_in", Value::Number(self.bytes_in))?;
-        put("bytes_out", Value::Number(self.bytes_out))?;
-        put("duration_ms", Value::Millis(self.duration))?;
-        if let Some(duration) = self.upstream_duration {
-            put("upstream_ms", Value::Millis(duration))?;
-        }
-        if let Some(trace_id) = self.trace_id {
-            put("trace_id", Value::Text(trace_id))?;
-        }
-        if let Some(user_agent) = self.user_agent {
-            put("user_agent", Value::Text(&redact::credentials(user_agent)))?;
-        }
-        Ok(())
-    }
-
-    /// Appends one line, line end included.
-    fn push_line(&self, out: &mut Vec<u8>, format: Format) {
-        match format {
-            Format::Json => escape::push_json(out, self).expect("keys are text and values plain"),
-            Format::Text => self.push_text(out),
-        }
-        out.push(b'\n');
-    }
-
-    fn push_text(&self, out: &mut Vec<u8>) {
-        let mut first = true;
-        let written: Result<(), io::Error> = self.each(|name, value| {
-            if !std::mem::take(&mut first) {
-                out.push(b' ');
-            }
-            out.extend_from_slice(name.as_bytes());
-            out.push(b'=');
-            match value {
-                Value::Text(text) => push_text_value(out, text),
-                Value::Number(number) => io::Write::write_fmt(out, format_args!("{number}"))?,
-                Value::Millis(duration) => io::Write::write_fmt(out, format_args!("{}", millis(duration)))?,
-                Value::Time(time) => io::Write::write_fmt(out, format_args!("{}", rfc3339(time)))?,
-                Value::Peer(peer) => io::Write::write_fmt(out, format_args!("{peer}"))?,
-                Value::Address(address) => io::Write::write_fmt(out, format_args!("{address}"))?,
-            }
-            Ok(())
-        });
-        written.expect("memory takes what is written to it");
-    }
-}
-
-impl Serialize for AccessRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.each(|name, value| map.serialize_entry(name, &value))?;
-        map.end()
-    }
-}
-
-/// Bare when a reader cannot mistake where it ends, else as a JSON string, which `logfmt` readers know.
-fn push_text_value(out: &mut Vec<u8>, text: &str) {
-    let bare = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\'));
-    if bare {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        escape::push_json(out, text).expect("text is always JSON");
-    }
-}
-
-fn millis(duration: Duration) -> f64 {
-    // A request of more than 584 000 years reads as just that.
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    micros as f64 / 1000.0
-}
-
 /// RFC 3339 in UTC with three decimals; past the year 9999 it stays at its end.
 pub fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
     let time = i64::try_from(time.as_unix_millis())
@@ -321,11 +171,11 @@ impl AccessLog {
     /// Never waits for the output.
     pub fn write(&self, record: &AccessRecord<'_>) {
         thread_local! {
-            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static LINE: RefCell<(Vec<u8>, Second)> = RefCell::default();
         }
-        LINE.with_borrow_mut(|line| {
+        LINE.with_borrow_mut(|(line, second)| {
             line.clear();
-            record.push_line(line, self.format);
+            record.push_line(line, self.format, second);
             if !self.shared.push(line) {
                 self.dropped.inc();
             }

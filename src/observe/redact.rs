@@ -15,6 +15,9 @@ const KEY_SECRET_BYTES_MIN: usize = 16;
 const HEADER_BYTES_MIN: usize = 12;
 const PAYLOAD_BYTES_MIN: usize = 20;
 
+/// Of a JWT, the shorter of the two: its two parts and the dot.
+const BYTES_MIN: usize = HEADER_BYTES_MIN + 1 + PAYLOAD_BYTES_MIN;
+
 /// `text` with the secret part of everything that looks like a credential replaced. Borrows when there is none.
 pub fn credentials(text: &str) -> Cow<'_, str> {
     let mut redacted = String::new();
@@ -39,6 +42,10 @@ pub fn has_credential(text: &str) -> bool {
 /// Where the first secret begins and ends. Both are at ASCII characters.
 fn find(text: &str) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
+    // Most texts are paths and hosts, and shorter than any of them.
+    if bytes.len() < BYTES_MIN {
+        return None;
+    }
     bytes.iter().enumerate().find_map(|(at, byte)| match byte {
         b'_' => key_secret(bytes, at),
         b'e' => jwt(bytes, at),

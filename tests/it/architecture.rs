@@ -251,6 +251,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // Tables of the configuration, and of credentials that were proved.
     ("foldhash", &["proxy/"]),
     ("memchr", &["proxy/accept/head.rs"]),
+    ("itoa", &["proxy/", "observe/access/"]),
     ("crc32fast", &["model/api_key.rs"]),
     (
         "arc_swap",

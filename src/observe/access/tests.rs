@@ -1,4 +1,6 @@
+use super::line::push_text_value;
 use super::*;
+use crate::observe::escape;
 use proptest::prelude::*;
 use std::sync::mpsc;
 
@@ -23,7 +25,7 @@ fn record() -> AccessRecord<'static> {
 
 fn line(record: &AccessRecord<'_>, format: Format) -> String {
     let mut out = Vec::new();
-    record.push_line(&mut out, format);
+    record.push_line(&mut out, format, &mut Second::default());
     String::from_utf8(out).unwrap()
 }
 
@@ -236,7 +238,67 @@ fn records_that_the_output_does_not_take_are_counted() {
     assert_eq!(dropped.get(), 2);
 }
 
+#[test]
+fn what_is_printed_bare_holds_nothing_to_escape() {
+    for byte in 0..0x80_u8 {
+        let text = char::from(byte).to_string();
+        let record = AccessRecord {
+            path: Some(&text),
+            ..record()
+        };
+        let read: serde_json::Value = serde_json::from_str(&line(&record, Format::Json)).unwrap();
+        assert_eq!(read["path"], text);
+        let escaped = matches!(byte, b'"' | b'\\') || !(b' '..=b'~').contains(&byte);
+        assert_eq!(
+            line(&record, Format::Json).contains(&format!("\"{text}\"")),
+            !escaped,
+            "{byte}"
+        );
+    }
+}
+
 proptest! {
+    #[test]
+    fn times_numbers_and_addresses_read_as_the_library_writes_them(
+        millis in prop_oneof![0_u64..4_102_444_800_000, any::<u64>()],
+        micros in prop_oneof![0_u64..3_000_000, (0_u64..5_000).prop_map(|whole| whole * 1_000), 0_u64..1_000_000_000_000_000],
+        bytes in any::<u64>(),
+        peer in any::<SocketAddr>(),
+        client in any::<IpAddr>(),
+    ) {
+        let time = Timestamp::from_unix_millis(millis);
+        let duration = Duration::from_micros(micros);
+        let record = AccessRecord {
+            time,
+            peer: Some(peer),
+            client: Some(client),
+            bytes_out: bytes,
+            duration,
+            ..record()
+        };
+        let read: serde_json::Value = serde_json::from_str(&line(&record, Format::Json)).unwrap();
+        prop_assert_eq!(&read["time"], &rfc3339(time).to_string());
+        prop_assert_eq!(&read["peer"], &peer.to_string());
+        prop_assert_eq!(&read["client"], &client.to_string());
+        prop_assert_eq!(read["bytes_out"].as_u64(), Some(bytes));
+        let took = micros as f64 / 1000.0;
+        prop_assert_eq!(&read["duration_ms"], &serde_json::json!(took));
+        let text = line(&record, Format::Text);
+        let expected = format!(" duration_ms={took}\n");
+        prop_assert!(text.ends_with(&expected), "{} {}", text, expected);
+    }
+
+    #[test]
+    fn a_second_that_is_remembered_is_the_second_that_is_written(times in prop::collection::vec(0_u64..5_000, 1..20)) {
+        let mut second = Second::default();
+        for millis in times {
+            let record = AccessRecord { time: Timestamp::from_unix_millis(millis), ..record() };
+            let mut out = Vec::new();
+            record.push_line(&mut out, Format::Json, &mut second);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), line(&record, Format::Json));
+        }
+    }
+
     #[test]
     fn any_path_reads_back_and_any_text_line_stays_one(path in any::<String>()) {
         let record = AccessRecord { path: Some(&path), ..record() };
