@@ -20,6 +20,7 @@ pub use handles::StateMetrics;
 pub use handles::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
+use crate::observe::metrics::handles::Places;
 use crate::observe::metrics::handles::ReasonCounters;
 use crate::observe::process;
 use prometheus::Counter;
@@ -101,7 +102,7 @@ type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     registry: Registry,
     on_scrape: Mutex<Vec<ScrapeCallback>>,
-    denial_reasons: Arc<[&'static str]>,
+    denial_reasons: Arc<Places>,
     requests: IntCounterVec,
     decisions: IntCounterVec,
     two_credentials_reported: IntCounterVec,
@@ -172,7 +173,7 @@ impl Metrics {
             "Time from a request's complete head to the end of its answer.",
             "route",
         );
-        let denial_reasons: Arc<[&'static str]> = reasons.denials.into();
+        let denial_reasons = Arc::new(handles::places(reasons.denials));
         let no_route = Arc::new(RouteMetrics::new(
             NO_ROUTE,
             &denial_reasons,

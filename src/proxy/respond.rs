@@ -60,7 +60,8 @@ pub struct Asked<'r> {
 pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     let row = row(denial.reason());
     let status = StatusCode::from_u16(row.status).expect("the table holds statuses; its test reads every row");
-    let body = Bytes::from(problem(row, denial, asked));
+    let detail = detail(row, asked);
+    let body = Bytes::from(problem(row, &detail, denial, asked));
     let mut headers = Vec::with_capacity(8);
     headers.push((
         header::CONTENT_TYPE,
@@ -69,8 +70,9 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
     headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     headers.extend(
-        challenges(row, denial, asked)
+        challenges(row, &detail, denial, asked)
             .into_iter()
+            .flatten()
             .map(|value| (header::WWW_AUTHENTICATE, value)),
     );
     if let Some(after) = retry_after(row, denial) {
@@ -101,29 +103,46 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
 
 /// Problem details (RFC 9457 section 3.1). Everything in it is ours or a word of the configuration, but the request id,
 /// which holds no byte that JSON escapes.
-fn problem(row: &Row, denial: &Denial, asked: &Asked<'_>) -> String {
-    let mut body = String::with_capacity(384);
-    let Row {
-        slug, title, status, ..
-    } = row;
-    let detail = detail(row, asked);
-    let _ = write!(
-        body,
-        r#"{{"type":"{PROBLEM_PREFIX}{slug}","title":"{title}","status":{status},"detail":"{detail}","request_id":"{}""#,
-        asked.request_id
+fn problem(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> String {
+    let mut body = String::with_capacity(512);
+    let mut status = itoa::Buffer::new();
+    push_all(
+        &mut body,
+        [
+            r#"{"type":""#,
+            PROBLEM_PREFIX,
+            row.slug,
+            r#"","title":""#,
+            row.title,
+            r#"","status":"#,
+            status.format(row.status),
+            r#","detail":""#,
+            detail,
+            r#"","request_id":""#,
+            asked.request_id,
+            r#"""#,
+        ],
     );
     if let Some(error) = row.error {
-        let _ = write!(body, r#","error":"{error}","error_description":"{detail}""#);
+        let pieces = [r#","error":""#, error, r#"","error_description":""#, detail, r#"""#];
+        push_all(&mut body, pieces);
     }
     if let Some(needed) = needed(denial, asked) {
         let scope = serde_json::Value::from(needed.to_string());
         let _ = write!(body, r#","scope":{scope}"#);
     }
     if let Denial::LimitSpent(spent) = denial {
-        let _ = write!(body, r#","limit":"{}""#, spent.facts().limit);
+        push_all(&mut body, [r#","limit":""#, spent.facts().limit.as_str(), r#"""#]);
     }
     body.push_str("}\n");
     body
+}
+
+/// Refusals are what anybody can have made as fast as they can ask: through `write!` their texts took as long as deciding.
+fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
+    for piece in pieces {
+        text.push_str(piece);
+    }
 }
 
 /// The scopes that were missing, where more scopes are all that is missing.
@@ -145,21 +164,18 @@ fn detail<'r>(row: &'r Row, asked: &Asked<'_>) -> Cow<'r, str> {
 }
 
 /// One challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
-fn challenges(row: &Row, denial: &Denial, asked: &Asked<'_>) -> Vec<HeaderValue> {
+fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [Option<HeaderValue>; 2] {
     let Some(route) = asked.route else {
-        return Vec::new();
+        return [None, None];
     };
     let mut parameters = String::new();
     match row.challenge {
-        Challenge::None => return Vec::new(),
+        Challenge::None => return [None, None],
         Challenge::Bare => {}
         Challenge::Error => {
             let error = row.error.unwrap_or("invalid_request");
-            let _ = write!(
-                parameters,
-                r#", error="{error}", error_description="{}""#,
-                detail(row, asked)
-            );
+            let pieces = [r#", error=""#, error, r#"", error_description=""#, detail, r#"""#];
+            push_all(&mut parameters, pieces);
         }
         Challenge::Scope => {
             // Scope tokens hold neither quotes nor backslashes (RFC 6749 section 3.3), so they need no escaping.
@@ -171,23 +187,29 @@ fn challenges(row: &Row, denial: &Denial, asked: &Asked<'_>) -> Vec<HeaderValue>
             );
         }
     }
-    let mut values = Vec::with_capacity(2);
-    let mut push = |text: String| values.extend(HeaderValue::from_str(&text));
-    if route.accepts_jwt {
+    let value = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
+    let bearer = || {
+        let mut text = String::with_capacity(320);
+        push_all(&mut text, [r#"Bearer realm="keygate""#, &parameters]);
         // RFC 9728 section 5.1. A URL holds neither quotes nor backslashes; `ResourceUrl` sees to it.
-        let metadata = match &route.resource_metadata {
-            Some(url) => format!(r#", resource_metadata="{url}""#),
-            None => String::new(),
-        };
-        push(format!(r#"Bearer realm="keygate"{parameters}{metadata}"#));
-    }
-    if route.accepts_api_key {
-        push(format!(
-            r#"ApiKey realm="keygate", header="{}"{parameters}"#,
-            asked.api_key_header
-        ));
-    }
-    values
+        if let Some(url) = &route.resource_metadata {
+            push_all(&mut text, [r#", resource_metadata=""#, url, r#"""#]);
+        }
+        value(text)
+    };
+    let api_key = || {
+        let mut text = String::with_capacity(320);
+        let header = asked.api_key_header.as_str();
+        push_all(
+            &mut text,
+            [r#"ApiKey realm="keygate", header=""#, header, r#"""#, &parameters],
+        );
+        value(text)
+    };
+    [
+        route.accepts_jwt.then(bearer).flatten(),
+        route.accepts_api_key.then(api_key).flatten(),
+    ]
 }
 
 /// A 405 names methods that are served (RFC 9110 section 15.5.6): those of the path, or, for a method that no path has,

@@ -249,7 +249,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
     // Tables of the configuration, and of credentials that were proved.
-    ("foldhash", &["proxy/"]),
+    ("foldhash", &["proxy/", "observe/metrics/"]),
     ("memchr", &["proxy/accept/head.rs"]),
     ("itoa", &["proxy/", "observe/access/"]),
     ("crc32fast", &["model/api_key.rs"]),

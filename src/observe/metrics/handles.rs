@@ -7,6 +7,7 @@ use crate::observe::metrics::NONE;
 use crate::observe::metrics::OTHER;
 use crate::observe::metrics::count;
 use crate::observe::metrics::seconds;
+use foldhash::fast::FixedState;
 use http::Method;
 use prometheus::Gauge;
 use prometheus::Histogram;
@@ -14,6 +15,7 @@ use prometheus::HistogramVec;
 use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use prometheus::IntGauge;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -87,7 +89,7 @@ pub enum FetchResult {
 /// calls cost no series; how many there can be is fixed by the arrays.
 pub struct RouteMetrics {
     route: Box<str>,
-    denial_reasons: Arc<[&'static str]>,
+    denial_reasons: Arc<Places>,
     request_family: IntCounterVec,
     decision_family: IntCounterVec,
     reported_family: IntCounterVec,
@@ -95,11 +97,23 @@ pub struct RouteMetrics {
     requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
     allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
     answered: [OnceLock<IntCounter>; AnswerLabel::ALL.len()],
-    /// By credential type, then by place in `denial_reasons`; the last is [`OTHER`].
+    /// By credential type, then by what `denial_reasons` says; the last is [`OTHER`].
     denied: ByReason,
     would_denied: ByReason,
     reported: OnceLock<IntCounter>,
     duration: OnceLock<Histogram>,
+}
+
+/// The words of a closed set, each with its place. There are a hundred, and a refusal asks for one.
+pub(super) type Places = HashMap<&'static str, usize, FixedState>;
+
+pub(super) fn places(words: &[&'static str]) -> Places {
+    let mut places = Places::default();
+    for word in words {
+        let next = places.len();
+        places.entry(*word).or_insert(next);
+    }
+    places
 }
 
 type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
@@ -107,7 +121,7 @@ type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
 impl RouteMetrics {
     pub(super) fn new(
         route: &str,
-        denial_reasons: &Arc<[&'static str]>,
+        denial_reasons: &Arc<Places>,
         requests: &IntCounterVec,
         decisions: &IntCounterVec,
         reported: &IntCounterVec,
@@ -181,7 +195,7 @@ impl RouteMetrics {
     }
 
     fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
-        let known = self.denial_reasons.iter().position(|known| *known == reason);
+        let known = self.denial_reasons.get(reason).copied();
         let place = known.unwrap_or(self.denial_reasons.len());
         counters[credential as usize][place]
             .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
