@@ -23,11 +23,13 @@ use std::time::Duration;
 
 pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fact> {
     let mut facts = Vec::new();
-    let parsed = match ParsedToken::parse(token) {
+    let jws = Jws::parse(token).map_err(TokenError::from);
+    let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
+    let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return vec![unread(&error, route)],
     };
-    let typ = Jws::parse(token).ok().and_then(|jws| jws.header().typ.clone());
+    let typ = jws.as_ref().ok().and_then(|jws| jws.header().typ.clone());
     let trusted = route
         .issuers
         .iter()

@@ -2,13 +2,12 @@
 //! believed before [`Jws::verify`].
 
 use crate::jose::base64url;
-use crate::jose::json;
+use crate::jose::json::Json;
 use crate::jose::json::JsonError;
+use crate::jose::json::Members;
 use crate::jose::jwk::BadSignature;
 use crate::jose::jwk::VerifyingKey;
 use crate::model::algorithm::Algorithm;
-use serde_json::Map;
-use serde_json::Value;
 
 /// A compact JWS, decoded but not verified.
 pub struct Jws<'a> {
@@ -64,7 +63,7 @@ impl<'a> Jws<'a> {
         }
         let (signing_input, header, payload, signature) = split(text)?;
         let header = base64url::decode(header).map_err(|_| JwsError::Base64("header"))?;
-        let header = Header::parse(&json::object(&header).map_err(JwsError::Header)?)?;
+        let header = Header::parse(&Members::parse(&header).map_err(JwsError::Header)?)?;
         Ok(Self {
             signing_input,
             header,
@@ -108,14 +107,14 @@ fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
 }
 
 impl Header {
-    fn parse(members: &Map<String, Value>) -> Result<Self, JwsError> {
+    fn parse(members: &Members<'_>) -> Result<Self, JwsError> {
         // We understand no extension, and whoever does not understand one must refuse (RFC 7515 section 4.1.11); an empty
         // list is forbidden there too. `b64` without `crit` would make the payload mean two things (RFC 7797 section 6).
-        if members.contains_key("crit") || members.contains_key("b64") {
+        if members.get("crit").is_some() || members.get("b64").is_some() {
             return Err(JwsError::Critical);
         }
         let algorithm = match members.get("alg") {
-            Some(Value::String(name)) => name.parse().map_err(|_| JwsError::Algorithm)?,
+            Some(Json::Text(name)) => name.parse().map_err(|_| JwsError::Algorithm)?,
             _ => return Err(JwsError::Algorithm),
         };
         if optional_text(members, "cty")?.is_some_and(|cty| cty.eq_ignore_ascii_case("JWT")) {
@@ -129,10 +128,10 @@ impl Header {
     }
 }
 
-fn optional_text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, JwsError> {
+fn optional_text<'a>(members: &'a Members<'_>, name: &'static str) -> Result<Option<&'a str>, JwsError> {
     match members.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Json::Text(text)) => Ok(Some(text)),
         Some(_) => Err(JwsError::HeaderMember(name)),
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use proptest::prelude::*;
+use serde_json::Value;
 use serde_json::json;
 
 fn b64(text: &str) -> String {

@@ -266,12 +266,16 @@ fn scope_value(scopes: &ScopeSet) -> Option<HeaderValue> {
 /// `text` as a header value that no reader can split or decode differently: visible ASCII and single inner spaces stay,
 /// every other byte, `%` and `,` among them, is percent-encoded (RFC 3986 section 2.1). S083.
 pub fn header_value(text: &str) -> HeaderValue {
+    // Nearly every name is made of bytes that stay.
+    if text.bytes().fold(true, |all, byte| all & stays(byte)) {
+        return HeaderValue::from_str(text).expect("visible ASCII");
+    }
     let mut value = String::with_capacity(text.len());
     let last = text.len().saturating_sub(1);
     let mut before = b' ';
     for (index, byte) in text.bytes().enumerate() {
         let inner_space = byte == b' ' && before != b' ' && index != last;
-        if inner_space || (byte.is_ascii_graphic() && byte != b'%' && byte != b',') {
+        if inner_space || stays(byte) {
             value.push(char::from(byte));
         } else {
             value.push('%');
@@ -282,6 +286,10 @@ pub fn header_value(text: &str) -> HeaderValue {
         before = byte;
     }
     HeaderValue::from_str(&value).expect("only visible ASCII and inner spaces were kept")
+}
+
+fn stays(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'%') & (byte != b',')
 }
 
 /// A hash of `parts`, told apart from every other sequence of parts. Different in every process.

@@ -23,6 +23,7 @@ pub use identity::header_value;
 pub use picked::ClaimPicks;
 pub use picked::PickedClaims;
 
+use crate::jose::jws::Jws;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
@@ -242,9 +243,10 @@ pub fn named_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option
     {
         return Some(own.name());
     }
-    let issuer = match ParsedToken::parse(token) {
-        Ok(parsed) => issuer_named(&parsed, route)?,
-        Err(_) => asked_issuer(route)?.0,
+    let jws = Jws::parse(token).ok();
+    let issuer = match jws.as_ref().and_then(|jws| ParsedToken::read(jws).ok()) {
+        Some(parsed) => issuer_named(&parsed, route)?,
+        None => asked_issuer(route)?.0,
     };
     Some(issuer.name())
 }
@@ -279,7 +281,9 @@ fn bearer(
     {
         return for_audience(known?, issuer, route);
     }
-    match (ParsedToken::parse(token), asked) {
+    let jws = Jws::parse(token).map_err(TokenError::from);
+    let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
+    match (parsed, asked) {
         (Ok(parsed), _) => of_named_issuer(token, &parsed, route, live, now),
         // No JWT that we read; the one issuer that can be asked says whose it is.
         (Err(_), Some((issuer, introspection))) => match known(token, issuer, introspection, answered, now) {

@@ -7,7 +7,7 @@ pub use claims::Claims;
 pub use error::TokenError;
 
 use crate::config;
-use crate::jose::json;
+use crate::jose::json::Members;
 use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::Jwks;
 use crate::jose::jwks::NoKey;
@@ -47,9 +47,8 @@ enum Audience {
 
 /// A token taken apart; nothing it says is proved.
 pub struct ParsedToken<'a> {
-    jws: Jws<'a>,
-    claims: Claims,
-    issuer: String,
+    jws: &'a Jws<'a>,
+    claims: Claims<'a>,
 }
 
 impl TokenRules {
@@ -85,7 +84,7 @@ impl TokenRules {
     ///
     /// # Errors
     /// The first check to fail.
-    pub fn check_answer(&self, claims: &Claims, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
+    pub fn check_answer(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
         if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
             return Err(TokenError::Issuer);
         }
@@ -97,7 +96,7 @@ impl TokenRules {
     }
 
     /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`, where there is one.
-    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
+    fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
         let expires_at = claims.time("exp")?;
         let not_before = claims.time("nbf")?;
         let issued_at = claims.time("iat")?;
@@ -122,7 +121,7 @@ impl TokenRules {
         Ok(expires_at)
     }
 
-    fn check_required(&self, claims: &Claims) -> Result<(), TokenError> {
+    fn check_required(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
         for (name, allowed) in &self.required_claims {
             claims.check_required(name, allowed)?;
         }
@@ -133,7 +132,7 @@ impl TokenRules {
     fn identity(
         &self,
         credential_type: CredentialType,
-        claims: &Claims,
+        claims: &Claims<'_>,
         expires_at: Timestamp,
     ) -> Result<TokenIdentity, TokenError> {
         let audiences = claims.audiences()?;
@@ -157,20 +156,19 @@ impl TokenRules {
 }
 
 impl<'a> ParsedToken<'a> {
-    /// Takes `token` apart: bounded, strict, without any key.
+    /// Reads what `jws`, a token taken apart, claims: strict, without any key.
     ///
     /// # Errors
-    /// What is wrong with its form, or that it does not name its issuer by one string.
-    pub fn parse(token: &'a str) -> Result<Self, TokenError> {
-        let jws = Jws::parse(token)?;
-        let claims = Claims::new(json::object(jws.payload()).map_err(TokenError::Payload)?);
-        let issuer = claims.text("iss")?.ok_or(TokenError::ClaimMissing("iss"))?.to_owned();
-        Ok(Self { jws, claims, issuer })
+    /// A payload that is not one JSON object, or does not name its issuer by one string.
+    pub fn read(jws: &'a Jws<'a>) -> Result<Self, TokenError> {
+        let claims = Claims::new(Members::parse(jws.payload()).map_err(TokenError::Payload)?);
+        claims.text("iss")?.ok_or(TokenError::ClaimMissing("iss"))?;
+        Ok(Self { jws, claims })
     }
 
     /// `iss`, unverified: chooses whose keys are asked, nothing else.
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        self.claims.text("iss").ok().flatten().unwrap_or_default()
     }
 
     /// `kid`, unverified.
@@ -191,7 +189,7 @@ impl<'a> ParsedToken<'a> {
     /// # Errors
     /// The first check to fail. [`TokenError::UnknownKey`] alone may be cured by fetching the issuer's keys.
     pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
-        if self.issuer != rules.issuer.as_str() {
+        if self.issuer() != rules.issuer.as_str() {
             return Err(TokenError::Issuer);
         }
         if !rules.algorithms.contains(&self.algorithm()) {
@@ -219,21 +217,17 @@ impl<'a> ParsedToken<'a> {
 
     /// `typ` is compared without regard to case (RFC 7515 section 4.1.9).
     fn check_type(&self, rules: &TokenRules) -> Result<AccessType, TokenError> {
-        let typ = self
-            .jws
-            .header()
-            .typ
-            .as_deref()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let written = self.jws.header().typ.as_deref();
+        let typ = written.unwrap_or_default();
         // A written empty `typ` is not an absent one.
-        let written_empty = typ.is_empty() && self.jws.header().typ.is_some();
-        if written_empty || !rules.types.contains(&typ) {
+        let written_empty = typ.is_empty() && written.is_some();
+        let is = |known: &str| typ.eq_ignore_ascii_case(known);
+        if written_empty || !rules.types.iter().any(|known| is(known)) {
             return Err(TokenError::Type);
         }
-        match typ.as_str() {
-            "at+jwt" | "application/at+jwt" => Ok(AccessType::Said),
-            _ => Ok(AccessType::Unsaid),
+        match is("at+jwt") || is("application/at+jwt") {
+            true => Ok(AccessType::Said),
+            false => Ok(AccessType::Unsaid),
         }
     }
 

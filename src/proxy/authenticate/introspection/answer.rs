@@ -1,14 +1,14 @@
 //! What does an introspection answer say (RFC 7662 section 2.2)? Whose the token is, that it is not good, or nothing.
 
-use crate::jose::json;
+use crate::jose::json::Json;
 use crate::jose::json::JsonError;
+use crate::jose::json::Members;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::proxy::authenticate::Identity;
 use crate::proxy::authenticate::token::Claims;
 use crate::proxy::authenticate::token::TokenError;
 use crate::proxy::authenticate::token::TokenRules;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// A longer answer is not read: what a token says fits in some kilobytes.
@@ -78,10 +78,10 @@ pub enum AnswerError {
 /// # Errors
 /// An answer that is none.
 pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Verdict, AnswerError> {
-    let members = json::object(body).map_err(AnswerError::Json)?;
+    let members = Members::parse(body).map_err(AnswerError::Json)?;
     match members.get("active") {
-        Some(Value::Bool(true)) => {}
-        Some(Value::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
+        Some(Json::Bool(true)) => {}
+        Some(Json::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
         Some(_) | None => return Err(AnswerError::NoActive),
     }
     Ok(match good(&Claims::new(members), issuer, rules, now) {
@@ -90,7 +90,7 @@ pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> R
     })
 }
 
-fn good(claims: &Claims, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Good, NotGood> {
+fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Good, NotGood> {
     // Bound to a key (DPoP, RFC 9449) or for another use: whoever merely bears it must not pass.
     if let Some(kind) = claims.text("token_type").map_err(NotGood::Token)?
         && !kind.eq_ignore_ascii_case("bearer")

@@ -1,34 +1,34 @@
 //! What does a token claim (RFC 7519 section 4)? Each claim in the one type it may have; another type refuses the token.
 
+use crate::jose::json::Json;
+use crate::jose::json::Members;
 use crate::model::clock::Timestamp;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use crate::proxy::authenticate::ClaimPicks;
 use crate::proxy::authenticate::PickedClaims;
 use crate::proxy::authenticate::token::TokenError;
-use serde_json::Map;
-use serde_json::Value;
 
 /// The members of a payload.
-pub struct Claims(Map<String, Value>);
+pub struct Claims<'a>(Members<'a>);
 
 /// Longer subjects, client ids, organizations and token ids are refused: they become header values and log fields.
 const NAME_BYTES_MAX: usize = 512;
 
-impl Claims {
-    pub const fn new(members: Map<String, Value>) -> Self {
+impl<'a> Claims<'a> {
+    pub const fn new(members: Members<'a>) -> Self {
         Self(members)
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.get(name).is_some()
     }
 
     /// A claim that is one string. JSON `null` is not an absent claim.
     pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
         match self.0.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Json::Text(text)) => Ok(Some(text)),
             Some(_) => Err(invalid(name)),
         }
     }
@@ -56,7 +56,11 @@ impl Claims {
         let Some(value) = self.0.get(name) else {
             return Ok(None);
         };
-        match value.as_i64().map(u64::try_from) {
+        let secs = match value {
+            Json::Number(number) => number.as_i64().map(u64::try_from),
+            Json::Null | Json::Bool(_) | Json::Text(_) | Json::Array(_) | Json::Object(_) => None,
+        };
+        match secs {
             Some(Ok(secs)) => Ok(Some(Timestamp::from_unix_secs(secs))),
             Some(Err(_)) | None => Err(invalid(name)),
         }
@@ -85,13 +89,13 @@ impl Claims {
             return Ok(ScopeSet::default());
         };
         match value {
-            Value::String(list) => ScopeSet::parse_list(list).map_err(|_| invalid(name)),
-            Value::Array(members) => members
+            Json::Text(list) => ScopeSet::parse_list(list).map_err(|_| invalid(name)),
+            Json::Array(members) => members
                 .iter()
                 .map(|member| member.as_str()?.parse::<Scope>().ok())
                 .collect::<Option<ScopeSet>>()
                 .ok_or_else(|| invalid(name)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(invalid(name)),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => Err(invalid(name)),
         }
     }
 
@@ -115,11 +119,11 @@ impl Claims {
 }
 
 /// The members of a string or of an array of strings.
-fn texts(value: &Value) -> Option<Vec<&str>> {
+fn texts<'j>(value: &'j Json<'_>) -> Option<Vec<&'j str>> {
     match value {
-        Value::String(text) => Some(vec![text]),
-        Value::Array(members) => members.iter().map(Value::as_str).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+        Json::Text(text) => Some(vec![&**text]),
+        Json::Array(members) => members.iter().map(Json::as_str).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => None,
     }
 }
 
