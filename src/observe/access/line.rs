@@ -24,6 +24,23 @@ pub(super) enum Value<'a> {
     Address(IpAddr),
 }
 
+/// The name of a field, with what stands around it.
+#[derive(Clone, Copy)]
+struct Key {
+    json: &'static str,
+    text: &'static str,
+}
+
+/// Put together once, so that it is copied in one piece.
+macro_rules! key {
+    ($name:literal) => {
+        Key {
+            json: concat!(",\"", $name, "\":"),
+            text: concat!(" ", $name, "="),
+        }
+    };
+}
+
 /// The second that was written last, and how: of a thousand records in it, one works the date out.
 #[derive(Debug, Default)]
 pub(super) struct Second {
@@ -37,107 +54,98 @@ pub(super) struct Line<'o> {
     out: &'o mut Vec<u8>,
     format: Format,
     second: &'o mut Second,
-    is_empty: bool,
 }
 
 impl AccessRecord<'_> {
     /// Appends one line, line end included.
     pub(super) fn push_line(&self, out: &mut Vec<u8>, format: Format, second: &mut Second) {
-        let mut line = Line {
-            out,
-            format,
-            second,
-            is_empty: true,
-        };
-        self.each(&mut |name, value| line.put(name, value));
-        line.out.extend_from_slice(match format {
-            Format::Json => b"}\n",
-            Format::Text => b"\n",
-        });
+        let start = out.len();
+        let mut line = Line { out, format, second };
+        self.each(&mut |key, value| line.put(key, value));
+        // What stands before the first field is no comma, and no space.
+        match format {
+            Format::Json => {
+                line.out[start] = b'{';
+                line.out.extend_from_slice(b"}\n");
+            }
+            Format::Text => {
+                line.out.remove(start);
+                line.out.push(b'\n');
+            }
+        }
     }
 
     /// Every field there is, in the order it is written.
-    fn each(&self, put: &mut impl FnMut(&'static str, Value<'_>)) {
+    fn each(&self, put: &mut impl FnMut(Key, Value<'_>)) {
         // The order is the reader's: when and which, from whom, what, what came of it, who it was, where it went.
-        put("time", Value::Time(self.time));
-        put("request_id", Value::Text(self.request_id));
+        put(key!("time"), Value::Time(self.time));
+        put(key!("request_id"), Value::Text(self.request_id));
         if let Some(peer) = self.peer {
-            put("peer", Value::Peer(peer));
+            put(key!("peer"), Value::Peer(peer));
         }
         if let Some(client) = self.client {
-            put("client", Value::Address(client));
+            put(key!("client"), Value::Address(client));
         }
-        for (name, value) in [
-            ("method", self.method),
-            ("host", self.host),
-            ("path", self.path),
-            ("query", self.query),
+        for (key, value) in [
+            (key!("method"), self.method),
+            (key!("host"), self.host),
+            (key!("path"), self.path),
+            (key!("query"), self.query),
         ] {
             if let Some(value) = value {
-                put(name, Value::Text(&redact::credentials(value)));
+                put(key, Value::Text(&redact::credentials(value)));
             }
         }
         if let Some(route) = self.route {
-            put("route", Value::Text(route));
+            put(key!("route"), Value::Text(route));
         }
         if let Some(status) = self.status {
-            put("status", Value::Number(status.into()));
+            put(key!("status"), Value::Number(status.into()));
         }
-        for (name, value) in [
-            ("decision", Some(self.decision.as_str())),
-            ("reason", self.reason),
-            ("rule", self.rule),
-            ("would_deny", self.would_deny),
-            ("would_deny_by", self.would_deny_by),
-            ("credential_type", self.credential_type),
-            ("subject", self.subject),
-            ("client_id", self.client_id),
-            ("organization", self.organization),
-            ("credential_id", self.credential_id),
-            ("subscription", self.subscription),
-            ("plan", self.plan),
-            ("issuer", self.issuer),
-            ("limit", self.limit),
-            ("upstream", self.upstream),
+        for (key, value) in [
+            (key!("decision"), Some(self.decision.as_str())),
+            (key!("reason"), self.reason),
+            (key!("rule"), self.rule),
+            (key!("would_deny"), self.would_deny),
+            (key!("would_deny_by"), self.would_deny_by),
+            (key!("credential_type"), self.credential_type),
+            (key!("subject"), self.subject),
+            (key!("client_id"), self.client_id),
+            (key!("organization"), self.organization),
+            (key!("credential_id"), self.credential_id),
+            (key!("subscription"), self.subscription),
+            (key!("plan"), self.plan),
+            (key!("issuer"), self.issuer),
+            (key!("limit"), self.limit),
+            (key!("upstream"), self.upstream),
         ] {
             if let Some(value) = value {
-                put(name, Value::Text(value));
+                put(key, Value::Text(value));
             }
         }
         if let Some(endpoint) = self.endpoint {
-            put("endpoint", Value::Peer(endpoint));
+            put(key!("endpoint"), Value::Peer(endpoint));
         }
-        put("bytes_in", Value::Number(self.bytes_in));
-        put("bytes_out", Value::Number(self.bytes_out));
-        put("duration_ms", Value::Millis(self.duration));
+        put(key!("bytes_in"), Value::Number(self.bytes_in));
+        put(key!("bytes_out"), Value::Number(self.bytes_out));
+        put(key!("duration_ms"), Value::Millis(self.duration));
         if let Some(duration) = self.upstream_duration {
-            put("upstream_ms", Value::Millis(duration));
+            put(key!("upstream_ms"), Value::Millis(duration));
         }
         if let Some(trace_id) = self.trace_id {
-            put("trace_id", Value::Text(trace_id));
+            put(key!("trace_id"), Value::Text(trace_id));
         }
         if let Some(user_agent) = self.user_agent {
-            put("user_agent", Value::Text(&redact::credentials(user_agent)));
+            put(key!("user_agent"), Value::Text(&redact::credentials(user_agent)));
         }
     }
 }
 
 impl Line<'_> {
-    fn put(&mut self, name: &'static str, value: Value<'_>) {
-        let is_first = std::mem::take(&mut self.is_empty);
+    fn put(&mut self, key: Key, value: Value<'_>) {
         match self.format {
-            Format::Json => {
-                self.out.extend_from_slice(if is_first { b"{\"" } else { b",\"" });
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.extend_from_slice(b"\":");
-            }
-            Format::Text => {
-                if !is_first {
-                    self.out.push(b' ');
-                }
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.push(b'=');
-            }
+            Format::Json => self.out.extend_from_slice(key.json.as_bytes()),
+            Format::Text => self.out.extend_from_slice(key.text.as_bytes()),
         }
         match (value, self.format) {
             (Value::Text(text), Format::Json) => push_json_text(self.out, text),
