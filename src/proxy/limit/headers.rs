@@ -14,7 +14,6 @@ use crate::proxy::limit::Admission;
 use crate::proxy::limit::LimitFacts;
 use crate::proxy::limit::Spent;
 use crate::proxy::limit::quota::CompiledQuota;
-use bytes::Bytes;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
@@ -55,30 +54,37 @@ pub fn of_refusal(spent: &Spent, families: RateLimitHeaders) -> impl Iterator<It
 }
 
 fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let standard = families
-        .standard
-        .then(|| [(RATELIMIT_POLICY, facts.policy.clone()), (RATELIMIT, state(facts))]);
-    let legacy = families.legacy.then(|| {
-        [
-            (X_RATELIMIT_LIMIT, HeaderValue::from(facts.policy_requests)),
-            (X_RATELIMIT_REMAINING, HeaderValue::from(facts.remaining)),
-            (X_RATELIMIT_RESET, HeaderValue::from(facts.reset_secs)),
-        ]
-    });
-    standard.into_iter().flatten().chain(legacy.into_iter().flatten())
+    // One after the other: through arrays of them, each pair was moved five times.
+    (0..5).filter_map(move |place| match place {
+        0 if families.standard => Some((RATELIMIT_POLICY, facts.policy.clone())),
+        1 if families.standard => Some((RATELIMIT, state(facts))),
+        2 if families.legacy => Some((X_RATELIMIT_LIMIT, HeaderValue::from(facts.policy_requests))),
+        3 if families.legacy => Some((X_RATELIMIT_REMAINING, HeaderValue::from(facts.remaining))),
+        4 if families.legacy => Some((X_RATELIMIT_RESET, HeaderValue::from(facts.reset_secs))),
+        _ => None,
+    })
 }
 
+/// Every answer of a limited route has it, so it is put together without the heap and without `format!`.
 fn state(facts: &LimitFacts) -> HeaderValue {
-    // Every answer of a limited route has one: put together by hand it takes a fourth of what `format!` takes.
-    let name = facts.limit.as_str();
-    let mut text = Vec::with_capacity(name.len() + 40);
-    text.push(b'"');
-    text.extend_from_slice(name.as_bytes());
-    text.extend_from_slice(b"\";r=");
-    text.extend_from_slice(itoa::Buffer::new().format(facts.remaining).as_bytes());
-    text.extend_from_slice(b";t=");
-    text.extend_from_slice(itoa::Buffer::new().format(facts.reset_secs).as_bytes());
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("a name and numbers are visible ASCII")
+    // A name has at most 64 characters and a number 20.
+    const BYTES_MAX: usize = 128;
+    let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let pieces = [
+        "\"",
+        facts.limit.as_str(),
+        "\";r=",
+        remaining.format(facts.remaining),
+        ";t=",
+        reset.format(facts.reset_secs),
+    ];
+    let mut text = [0; BYTES_MAX];
+    let mut length = 0;
+    for piece in pieces {
+        text[length..length + piece.len()].copy_from_slice(piece.as_bytes());
+        length += piece.len();
+    }
+    HeaderValue::from_bytes(&text[..length]).expect("a name and numbers are visible ASCII")
 }
 
 #[cfg(test)]
