@@ -14,6 +14,10 @@ use http::request::Parts;
 use std::hint::black_box;
 use std::time::Duration;
 
+/// As in the binary: a token seen first asks for memory forty times.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Under `cargo test --benches` every bench runs once, and set-up is kept small.
 fn quick() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
