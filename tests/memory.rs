@@ -1,5 +1,5 @@
-//! How many bytes can strangers, or tokens of odd shapes, make the gate keep? A program of its own, because counting takes
-//! the place of the allocator.
+//! How many bytes can strangers, or tokens of odd shapes, make the gate keep, and how many do a million keys take? A program
+//! of its own, because counting takes the place of the allocator.
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
@@ -7,11 +7,26 @@ mod fixture;
 use fixture::Ask;
 use fixture::Fixture;
 use fixture::request;
+use keygate::control::clients::Clients;
+use keygate::control::enforce;
+use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Tick;
+use keygate::model::clock::Timestamp;
+use keygate::model::directory::Directory;
+use keygate::model::directory::KeyOrigin;
+use keygate::model::plan::CredentialKinds;
+use keygate::model::plan::Plan;
 use keygate::model::plan::Quota;
 use keygate::proxy::limit::keyed::BUCKETS_MAX;
 use keygate::proxy::limit::keyed::Buckets;
 use keygate::proxy::limit::quota::CompiledQuota;
+use keygate::store::Contents;
+use keygate::store::Revision;
+use keygate::store::Versioned;
+use keygate::store::record::ApiKeyRecord;
+use keygate::store::record::NewApiKey;
+use keygate::store::record::SubscriptionRecord;
 use serde_json::Value;
 use serde_json::json;
 use std::num::NonZeroU32;
@@ -129,4 +144,75 @@ fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     assert_eq!((flood.bytes_current, buckets.len()), (0, BUCKETS_MAX));
     // Who was there before has what they had: of 50, one was spent, and the next one leaves 48.
     assert_eq!(buckets.peek(&quota, key(7), now).expect("some are left").remaining, 48);
+}
+
+const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
+/// What a key may take: 96 bytes of its own, and 52 in a table that has just doubled.
+const KEY_BYTES_MAX: u64 = 150;
+fn subscription(number: u64) -> SubscriptionRecord {
+    let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
+    SubscriptionRecord::new(
+        format!("sub_{number}").parse().unwrap(),
+        "acme".parse().unwrap(),
+        &plan,
+        KeyEnvironment::Live,
+        NOW,
+    )
+}
+
+/// Of ten subscriptions and seven sets of scopes; every other one expires.
+fn key(number: u64) -> ApiKeyRecord {
+    let digest = KeyDigest::sha256(&number.to_string());
+    let asked = NewApiKey {
+        id: digest.to_hex()[..16].parse().unwrap(),
+        digest,
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Live,
+        name: format!("key {number} of a build server"),
+        organization: "acme".parse().unwrap(),
+        subscription: format!("sub_{}", number % 10).parse().unwrap(),
+        scopes: format!("orders:read orders:write tier:{}", number % 7).parse().unwrap(),
+        addresses: Vec::new(),
+        expires_at: number
+            .is_multiple_of(2)
+            .then(|| NOW.saturating_add(Duration::from_secs(86_400))),
+    };
+    ApiKeyRecord::new(asked, NOW).unwrap()
+}
+
+fn first<T>(record: T) -> Versioned<T> {
+    Versioned {
+        record,
+        revision: Revision(1),
+    }
+}
+
+/// A sixteenth of a million fill their tables to the same part as a million do.
+#[test]
+fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
+    const KEYS: u64 = 62_500;
+    let (directory, clients) = (Directory::new(), Clients::default());
+    let load = |part| enforce::load(part, &directory, &clients, NOW);
+    load(Contents {
+        subscriptions: (0..10).map(|number| first(subscription(number))).collect(),
+        ..Contents::default()
+    });
+    let filling = allocation_counter::measure(|| {
+        for number in 0..KEYS {
+            load(Contents {
+                api_keys: vec![first(key(number))],
+                ..Contents::default()
+            });
+        }
+    });
+    let kept = u64::try_from(filling.bytes_current).expect("more was kept than let go");
+    println!("{KEYS} keys: {kept} bytes, {} each", kept / KEYS);
+    assert_eq!(directory.len() as u64, KEYS);
+    assert!(kept <= KEYS * KEY_BYTES_MAX, "{} bytes each", kept / KEYS);
+    // The tables grow a part at a time.
+    assert!(
+        filling.bytes_max <= kept + kept / 50,
+        "{} at most, {kept} kept",
+        filling.bytes_max
+    );
 }

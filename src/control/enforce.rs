@@ -36,7 +36,7 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
     }
     for write in writes {
         match write {
-            Write::ApiKey(written) => directory.put_key(key(&written.record, now), next(written.revision).0),
+            Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), next(written.revision).0),
             Write::Client(written) => {
                 directory.put_client(client(&written.record), next(written.revision).0);
                 clients.put(Versioned {
@@ -51,7 +51,7 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
     }
 }
 
-/// Puts everything in force that the store holds, at start.
+/// Puts in force what the store holds, or a part of it, at start.
 pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: Timestamp) {
     let Contents {
         subscriptions,
@@ -67,7 +67,7 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
         directory.put_subscription(known.record.to_subscription(), known.revision.0);
     }
     for known in api_keys {
-        directory.put_key(key(&known.record, now), known.revision.0);
+        directory.put_key(key(known.record, now), known.revision.0);
     }
     for known in records {
         directory.put_client(client(&known.record), known.revision.0);
@@ -81,7 +81,7 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
 /// A key as the data side reads it. Its name stays in the store, where it takes no memory.
 ///
 /// Once its revocation has come it holds whatever a clock says later; while a grace runs, the instant decides.
-fn key(record: &ApiKeyRecord, now: Timestamp) -> KeyRecord {
+fn key(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = match record.revoked_at {
         Some(at) if at <= now => (KeyState::Revoked, None),
         still_to_come => (KeyState::Active, still_to_come),
@@ -94,11 +94,11 @@ fn key(record: &ApiKeyRecord, now: Timestamp) -> KeyRecord {
         name: Box::default(),
         state,
         expires_at: record.expires_at,
-        scopes: Arc::new(record.scopes.clone()),
+        scopes: Arc::new(record.scopes),
         client: None,
         organization: Some(Arc::clone(record.organization.shared())),
-        addresses: record.addresses.clone().into(),
-        subscription: Some(record.subscription.clone()),
+        addresses: record.addresses.into(),
+        subscription: Some(record.subscription),
         ends_at,
     }
 }
@@ -191,10 +191,7 @@ mod tests {
         ]);
         let id = ID.parse().unwrap();
         let state = || directory.subscription(&"sub_1".parse().unwrap()).unwrap().state;
-        assert_eq!(
-            &**directory.get(&id).unwrap().record().organization.as_ref().unwrap(),
-            "acme"
-        );
+        assert_eq!(directory.get(&id).unwrap().organization().unwrap(), "acme");
         assert_eq!(state(), SubscriptionState::Active);
         apply(&[Write::Subscription(written(
             subscription(SubscriptionState::Cancelled),

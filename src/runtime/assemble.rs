@@ -95,12 +95,7 @@ fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
             counts.expired += 1;
         } else {
             counts.active += 1;
-            counts.expiring_soon += u64::from(
-                entry
-                    .record()
-                    .expires_at
-                    .is_some_and(|at| at <= now.saturating_add(SOON)),
-            );
+            counts.expiring_soon += u64::from(entry.expires_at().is_some_and(|at| at <= now.saturating_add(SOON)));
         }
     });
     counts

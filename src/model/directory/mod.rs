@@ -20,6 +20,7 @@ pub use opaque::OpaqueToken;
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
+use crate::model::directory::key::KeyTerms;
 use crate::model::directory::key::Source;
 use crate::model::directory::revoked::RevokedTokens;
 use crate::model::id::ClientId;
@@ -30,10 +31,11 @@ use dashmap::DashMap;
 use dashmap::DashSet;
 use dashmap::mapref::entry::Entry;
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Keys, clients, subscriptions and tokens, each by its id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
     keys: DashMap<KeyId, Arc<KeyEntry>>,
     /// Every id that was ever revoked here. A backup from before a revocation, put back, must not undo it (S078).
@@ -45,7 +47,14 @@ pub struct Directory {
     revoked_tokens: RevokedTokens,
     /// One of each, so that keys with the same scopes share them.
     scopes: DashSet<Arc<ScopeSet>>,
+    /// One of each, so that keys with the same terms share them.
+    terms: DashSet<Arc<KeyTerms>>,
 }
+
+/// Parts of a map that requests read, each with a lock of its own. Of a million entries four thousand are in one: looking at all of them, or
+/// making room for more, keeps others waiting for less than a millisecond. It would be more than ten in the eight parts
+/// that a machine with two cores has otherwise.
+const PARTS: usize = 256;
 
 /// What was put, and which writing of it.
 #[derive(Debug)]
@@ -54,9 +63,24 @@ struct Versioned<T> {
     revision: u64,
 }
 
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Directory {
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            keys: in_parts(),
+            revoked: DashSet::default(),
+            subscriptions: in_parts(),
+            clients: in_parts(),
+            opaque: in_parts(),
+            revoked_tokens: RevokedTokens::new(in_parts()),
+            scopes: DashSet::default(),
+            terms: DashSet::default(),
+        }
     }
 
     pub fn get(&self, id: &KeyId) -> Option<Arc<KeyEntry>> {
@@ -94,96 +118,102 @@ impl Directory {
     ///
     /// Of two records with the same id the last one counts; a loader refuses such a set before it comes here.
     pub fn replace(&self, records: Vec<KeyRecord>) -> usize {
-        let ids: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
-        self.keys
-            .retain(|id, entry| entry.source() != Source::File || ids.contains(id));
-        drop(ids);
-        // Revocations first: they are why anybody hurries.
-        let (revoked, rest): (Vec<_>, Vec<_>) = records
-            .into_iter()
-            .partition(|record| record.state == KeyState::Revoked);
-        for record in revoked {
-            self.revoke(record.id);
-            self.put_of_file(record);
+        // At the start there are none, and a set of a million ids for nothing.
+        if !self.keys.is_empty() {
+            let ids: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
+            self.keys
+                .retain(|id, entry| entry.source() != Source::File || ids.contains(id));
         }
+        // Revocations first: they are why anybody hurries.
+        let revoked = |record: &&KeyRecord| record.state == KeyState::Revoked;
+        records.iter().filter(revoked).for_each(|record| self.revoke(record.id));
         let mut held = 0;
-        for record in rest {
-            held += usize::from(self.revoked.contains(&record.id));
-            self.put_of_file(record);
+        for record in records {
+            held += usize::from(record.state != KeyState::Revoked && self.revoked.contains(&record.id));
+            self.put(record, Source::File);
         }
         self.keys.shrink_to_fit();
         held
     }
 
     /// Puts a key of the store in force, unless a later writing of it is there already. One that was revoked once stays so.
-    pub fn put_key(&self, mut record: KeyRecord, revision: u64) {
+    pub fn put_key(&self, record: KeyRecord, revision: u64) {
         if record.state == KeyState::Revoked {
             self.revoked.insert(record.id);
         }
-        record.scopes = self.shared_scopes(record.scopes);
-        // The subscription's own texts, which all of its keys share.
-        let known = record.subscription.as_ref().and_then(|id| self.subscription(id));
-        if let Some(known) = known {
-            record.subscription = Some(known.id.clone());
-            record.organization = match record.organization {
-                Some(own) if *own == *known.organization.as_str() => Some(Arc::clone(known.organization.shared())),
-                own => own,
-            };
-        }
-        self.put(record, Source::Store(revision));
+        self.put(
+            record,
+            Source::Store(NonZeroU64::new(revision).unwrap_or(NonZeroU64::MIN)),
+        );
     }
 
     /// From now on the key is revoked, wherever it comes from, and whatever is loaded or restored later.
     pub fn revoke(&self, id: KeyId) {
         self.revoked.insert(id);
         if let Some(mut entry) = self.keys.get_mut(&id)
-            && entry.record().state != KeyState::Revoked
+            && entry.state() != KeyState::Revoked
         {
-            let revoked = KeyRecord {
-                state: KeyState::Revoked,
-                ..entry.record().clone()
-            };
-            let changed = KeyEntry::new(revoked, entry.source(), Some(&entry));
-            *entry = Arc::new(changed);
+            let revoked = entry.to_revoked();
+            *entry = Arc::new(revoked);
         }
     }
 
-    fn put_of_file(&self, record: KeyRecord) {
-        self.put(record, Source::File);
-    }
-
-    fn put(&self, mut record: KeyRecord, source: Source) {
-        match self.keys.entry(record.id) {
+    fn put(&self, record: KeyRecord, source: Source) {
+        let id = record.id;
+        let mut entry = self.entry(&record, source);
+        match self.keys.entry(id) {
             Entry::Occupied(mut known) => {
                 let before = known.get();
                 if !source.replaces(before.source()) {
                     return;
                 }
                 // Looked at while the entry is held: a revocation that comes now waits, and finds the new entry.
-                if self.revoked.contains(&record.id) {
-                    record.state = KeyState::Revoked;
+                if self.revoked.contains(&id) {
+                    entry.revoke();
                 }
-                if before.record() == &record && before.source() == source {
+                if entry.agrees_with(before) {
                     return;
                 }
-                let entry = Arc::new(KeyEntry::new(record, source, Some(before)));
-                known.insert(entry);
+                entry.succeed(before);
+                known.insert(Arc::new(entry));
             }
             Entry::Vacant(vacant) => {
-                if self.revoked.contains(&record.id) {
-                    record.state = KeyState::Revoked;
+                if self.revoked.contains(&id) {
+                    entry.revoke();
                 }
-                vacant.insert(Arc::new(KeyEntry::new(record, source, None)));
+                vacant.insert(Arc::new(entry));
             }
         }
     }
 
-    fn shared_scopes(&self, scopes: Arc<ScopeSet>) -> Arc<ScopeSet> {
-        if let Some(known) = self.scopes.get(&scopes) {
-            return Arc::clone(&known);
+    /// What there will be of `record`; what it has in common with others is kept once.
+    fn entry(&self, record: &KeyRecord, source: Source) -> KeyEntry {
+        let terms = KeyTerms {
+            scopes: Arc::clone(&record.scopes),
+            client: record.client.clone(),
+            organization: record.organization.clone(),
+            addresses: record.addresses.clone(),
+            subscription: record.subscription.clone(),
+        };
+        let terms = match self.terms.get(&terms) {
+            Some(known) => Arc::clone(&known),
+            None => kept_once(&self.terms, Arc::new(self.with_shared_texts(terms))),
+        };
+        KeyEntry::new(record, terms, source)
+    }
+
+    /// The same terms in texts that others have already: the scopes of other terms, and the subscription's own.
+    fn with_shared_texts(&self, mut terms: KeyTerms) -> KeyTerms {
+        terms.scopes = kept_once(&self.scopes, terms.scopes);
+        let known = terms.subscription.as_ref().and_then(|id| self.subscription(id));
+        if let Some(known) = known {
+            terms.subscription = Some(known.id.clone());
+            terms.organization = match terms.organization {
+                Some(own) if *own == *known.organization.as_str() => Some(Arc::clone(known.organization.shared())),
+                own => own,
+            };
         }
-        self.scopes.insert(Arc::clone(&scopes));
-        scopes
+        terms
     }
 
     pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
@@ -259,8 +289,24 @@ impl Directory {
     pub fn sweep(&self, now: Timestamp) {
         self.opaque.retain(|_, token| now < token.expires_at);
         self.revoked_tokens.sweep(now);
+        // Terms first: they hold scopes.
+        self.terms.retain(|terms| Arc::strong_count(terms) > 1);
         self.scopes.retain(|scopes| Arc::strong_count(scopes) > 1);
     }
+}
+
+/// The one of `all` that is like `value`, which is from now on the one where there was none.
+fn kept_once<T: Eq + std::hash::Hash>(all: &DashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(known) = all.get(&value) {
+        return Arc::clone(&known);
+    }
+    // Of two that come at once each may stay with what it brought: then they take more room, and mean the same.
+    all.insert(Arc::clone(&value));
+    value
+}
+
+fn in_parts<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
+    DashMap::with_shard_amount(PARTS)
 }
 
 /// In the order in which the store wrote them, whatever the order in which they come.
@@ -323,12 +369,12 @@ mod tests {
         assert!(entry.is_expired(at(50)));
 
         // Neither does loading it again, changed or not; a new expiry does. Counting does not expire a key.
-        let other = KeyEntry::new(expiring.clone(), Source::File, None);
+        let other = directory.entry(&expiring, Source::File);
         assert!(other.reads_as_expired(at(100)) && !other.is_expired(at(50)));
         directory.replace(vec![expiring.clone()]);
         assert!(get(&directory, A).unwrap().is_expired(at(50)));
         let renamed = KeyRecord {
-            name: "renamed".into(),
+            client: Some("renamed".into()),
             ..expiring.clone()
         };
         directory.replace(vec![renamed]);
@@ -350,12 +396,12 @@ mod tests {
         };
         assert_eq!(directory.replace(vec![revoked, record(B)]), 0);
         assert_eq!(directory.replace(vec![record(A), record(B)]), 1);
-        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
-        assert_eq!(get(&directory, B).unwrap().record().state, KeyState::Active);
+        assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
+        assert_eq!(get(&directory, B).unwrap().state(), KeyState::Active);
         // Neither does leaving it out for a while.
         directory.replace(vec![record(B)]);
         directory.replace(vec![record(A)]);
-        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+        assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
     }
 
     #[test]
@@ -379,7 +425,7 @@ mod tests {
             ..record(A)
         };
         directory.replace(vec![revoked]);
-        assert_eq!(get(&directory, A).unwrap().record().state, KeyState::Revoked);
+        assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
     }
 
     #[test]
@@ -403,7 +449,7 @@ mod tests {
 
     fn of_store(id: &str, name: &str) -> KeyRecord {
         KeyRecord {
-            name: name.into(),
+            client: Some(name.into()),
             subscription: Some("sub_1".parse().unwrap()),
             ..record(id)
         }
@@ -415,9 +461,9 @@ mod tests {
         directory.put_key(of_store(A, "second"), 2);
         directory.put_key(of_store(A, "first"), 1);
         directory.put_key(of_store(A, "second again"), 2);
-        assert_eq!(&*get(&directory, A).unwrap().record().name, "second");
+        assert_eq!(get(&directory, A).unwrap().client(), Some("second"));
         directory.put_key(of_store(A, "third"), 3);
-        assert_eq!(&*get(&directory, A).unwrap().record().name, "third");
+        assert_eq!(get(&directory, A).unwrap().client(), Some("third"));
 
         let subscription = |state| Subscription {
             id: "sub_1".parse().unwrap(),
@@ -456,14 +502,14 @@ mod tests {
         directory.replace(Vec::new());
         assert!(get(&directory, A).is_some() && get(&directory, B).is_none());
         directory.replace(vec![record(A)]);
-        assert_eq!(&*get(&directory, A).unwrap().record().name, "stored");
+        assert_eq!(get(&directory, A).unwrap().client(), Some("stored"));
         directory.replace(Vec::new());
         assert!(get(&directory, A).is_some(), "it was never the file's");
         // The other way round the stored one takes the place of the file's.
         directory.replace(vec![record(B)]);
         directory.put_key(of_store(B, "stored too"), 1);
         directory.replace(Vec::new());
-        assert_eq!(&*get(&directory, B).unwrap().record().name, "stored too");
+        assert_eq!(get(&directory, B).unwrap().client(), Some("stored too"));
     }
 
     #[test]
@@ -473,7 +519,7 @@ mod tests {
             state: KeyState::Revoked,
             ..record
         };
-        let state = |id| get(&directory, id).unwrap().record().state;
+        let state = |id| get(&directory, id).unwrap().state();
         // In the file, of a stored key.
         directory.put_key(of_store(A, "ci"), 1);
         directory.replace(vec![revoked(record(A))]);
@@ -506,7 +552,7 @@ mod tests {
         // Another writing that leaves the end where it is does not either.
         directory.put_key(
             KeyRecord {
-                name: "renamed".into(),
+                client: Some("renamed".into()),
                 ..graced
             },
             2,
@@ -547,9 +593,17 @@ mod tests {
             );
         }
         let (one, other) = (get(&directory, A).unwrap(), get(&directory, B).unwrap());
-        assert!(Arc::ptr_eq(&one.record().scopes, &other.record().scopes));
+        assert!(Arc::ptr_eq(one.scopes(), other.scopes()));
+        assert_eq!((directory.terms.len(), directory.scopes.len()), (1, 1));
         directory.sweep(at(1));
-        assert!(directory.scopes.contains(&one.record().scopes), "still in use");
+        assert!(directory.scopes.contains(one.scopes()), "still in use");
+        drop((one, other));
+        for id in [A, B] {
+            directory.put_key(of_store(id, "without scopes"), 2);
+        }
+        directory.sweep(at(1));
+        assert_eq!((directory.terms.len(), directory.scopes.len()), (1, 1));
+        assert!(get(&directory, A).unwrap().scopes().is_empty());
     }
 
     #[test]

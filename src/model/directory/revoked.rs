@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Revoked tokens, by `jti`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::model::directory) struct RevokedTokens {
     until: DashMap<Box<str>, Timestamp>,
     /// As many as there are, or more: most of the time there are none, and then nothing has to be hashed.
@@ -18,6 +18,13 @@ pub(in crate::model::directory) struct RevokedTokens {
 const MARGIN: Duration = Duration::from_secs(3_600);
 
 impl RevokedTokens {
+    pub(in crate::model::directory) fn new(until: DashMap<Box<str>, Timestamp>) -> Self {
+        Self {
+            until,
+            count: AtomicUsize::new(0),
+        }
+    }
+
     pub(in crate::model::directory) fn insert(&self, jti: &str, until: Timestamp) {
         // Counted first: whoever looks then finds the count or the token.
         self.count.fetch_add(1, Ordering::SeqCst);

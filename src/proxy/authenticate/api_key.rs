@@ -111,8 +111,8 @@ impl ApiKeyAuthenticator {
         let entry = self
             .directory
             .get(&claim.id)
-            .filter(|entry| entry.record().origin == claim.origin);
-        let expected = entry.as_ref().map_or(KeyDigest::DUMMY, |entry| entry.record().digest);
+            .filter(|entry| entry.origin() == claim.origin);
+        let expected = entry.as_ref().map_or(KeyDigest::DUMMY, |entry| entry.digest());
         let proved = expected == claim.digest;
         let entry = match entry {
             Some(entry) if proved => entry,
@@ -129,7 +129,7 @@ impl ApiKeyAuthenticator {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
         entry.note_use(now);
-        let holding = Holding::of_key(entry.record());
+        let holding = Holding::of_key(&entry);
         Ok((self.identity(claim.id, entry), holding))
     }
 
@@ -160,13 +160,12 @@ impl ApiKeyAuthenticator {
         {
             return remembered.identity;
         }
-        let record = entry.record();
         let identity = Arc::new(Identity::of_api_key(ApiKeyIdentity {
             key_id: id.to_string(),
-            client_id: record.client.as_deref().map(str::to_owned),
-            organization: record.organization.as_deref().map(str::to_owned),
-            scopes: ScopeSet::clone(&record.scopes),
-            expires_at: record.expires_at,
+            client_id: entry.client().map(str::to_owned),
+            organization: entry.organization().map(str::to_owned),
+            scopes: ScopeSet::clone(entry.scopes()),
+            expires_at: entry.expires_at(),
         }));
         self.remembered.insert(
             id,

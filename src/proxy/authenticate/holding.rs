@@ -2,7 +2,7 @@
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::directory::ClientEntry;
-use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyEntry;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
 
@@ -16,10 +16,10 @@ pub struct Holding {
 }
 
 impl Holding {
-    pub(super) fn of_key(key: &KeyRecord) -> Option<Self> {
+    pub(super) fn of_key(key: &KeyEntry) -> Option<Self> {
         Some(Self {
-            subscription: key.subscription.clone()?,
-            environment: key.environment,
+            subscription: key.subscription()?.clone(),
+            environment: key.environment(),
             kind: CredentialKind::ApiKey,
         })
     }

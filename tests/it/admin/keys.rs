@@ -71,7 +71,7 @@ fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
     }
     // In force on the data side when it was answered.
     let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
-    assert_eq!(entry.record().scopes.to_string(), "a b");
+    assert_eq!(entry.scopes().to_string(), "a b");
 }
 
 #[test]
