@@ -3,9 +3,12 @@
 //! `cargo bench --bench store`, or `cargo bench --bench store -- full` with 100 000 keys created one by one and a million
 //! read. The database is below `target`, on whatever disk that is on: that disk is most of what is measured.
 
+use keygate::control::clients::Clients;
+use keygate::control::enforce;
 use keygate::model::api_key::KeyDigest;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Timestamp;
+use keygate::model::directory::Directory;
 use keygate::model::directory::KeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
@@ -150,23 +153,23 @@ async fn read(path: &Path, count: u64) {
     let started = Instant::now();
     let store = SqliteStore::open(path).await.expect("the store opens");
     row("opened", 1, started.elapsed());
-    let started = Instant::now();
-    let mut contents = store.contents().await.expect("the store is read");
-    row(
-        "keys read, `contents()`",
-        contents.api_keys.len() as u64,
-        started.elapsed(),
-    );
-    let after = resident();
     let log = RevocationLog::open(&path.with_extension("revocations"), NOW).expect("the log opens");
+    let (directory, clients) = (Directory::new(), Clients::default());
     let started = Instant::now();
-    log.hold(&store, &mut contents, NOW)
-        .await
-        .expect("the log is held against the store");
-    row("keys held against the log of revocations", count, started.elapsed());
+    let mut holding = log.holding(NOW);
+    let read = store
+        .read(&mut |mut part| {
+            holding.hold(&mut part);
+            enforce::load(part, &directory, &clients, NOW);
+        })
+        .await;
+    read.expect("the store is read");
+    holding.settle(&store).await.expect("the log agrees");
+    row("keys read and put in force", directory.len() as u64, started.elapsed());
+    let after = resident();
     println!();
     println!(
-        "database {} MB, contents in memory {} MB",
+        "database {} MB, the keys in memory {} MB",
         bytes / 1_000_000,
         after.saturating_sub(before) / 1_000
     );

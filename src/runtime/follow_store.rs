@@ -63,15 +63,26 @@ pub async fn open(
     let now = clock.now().wall;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store.path).await?);
     let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS), now)?;
-    let mut contents = store.contents().await?;
-    revocations.hold(&*store, &mut contents, now).await?;
+    // Put in force as it is read, and nothing listens yet: should any of it fail, the gate does not start.
+    let clients = Clients::default();
+    let (mut keys, mut held) = (0, 0);
+    let mut holding = revocations.holding(now);
+    store
+        .read(&mut |mut part| {
+            holding.hold(&mut part);
+            keys += part.api_keys.len();
+            held += part.clients.len();
+            enforce::load(part, directory, &clients, now);
+        })
+        .await?;
+    let (_, forgotten) = holding.settle(&*store).await?;
+    for token in forgotten {
+        directory.revoke_token(&token.id, token.expires_at);
+    }
     let signing_keys = match &settings.token_endpoint {
         Some(endpoint) => SigningKeys::open(&settings.store, endpoint, now)?,
         None => SigningKeys::default(),
     };
-    let (keys, held) = (contents.api_keys.len(), contents.clients.len());
-    let clients = Clients::default();
-    enforce::load(contents, directory, &clients, now);
     let control = Arc::new(Control {
         store,
         directory: Arc::clone(directory),

@@ -13,6 +13,7 @@ use crate::store::AssertionMark;
 use crate::store::AuditFilter;
 use crate::store::Batch;
 use crate::store::ChainState;
+use crate::store::Contents;
 use crate::store::Filter;
 use crate::store::IDEMPOTENT_ANSWERS_KEPT;
 use crate::store::IdempotentAnswer;
@@ -37,6 +38,7 @@ use crate::store::record::client::ClientSecret;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use async_trait::async_trait;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -582,6 +584,80 @@ pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend
     assert_eq!(listed[0].record.last_used_at, Some(later(60)));
 }
 
+pub(crate) async fn whatever_records_hold_the_parts_of_a_store_are_all_of_it(backend: &dyn Backend) {
+    let store = backend.open().await;
+    with_organizations(&*store).await;
+    // More than one part of each, and texts that a reader of many at a time might stumble over.
+    let names = [
+        "",
+        " ",
+        "a b 12 {}",
+        "{\"id\":\"x\"}",
+        "\n\0\r",
+        "Schl\u{fc}ssel \u{1f511}",
+        "'; --",
+    ];
+    let named = |number: u32| names[number as usize % names.len()].to_owned();
+    let numbers = 1..=2_500;
+    let written: Vec<ApiKeyRecord> = numbers
+        .map(|number| ApiKeyRecord {
+            name: named(number),
+            last_used_at: (number % 3 == 0).then(|| later(60)),
+            ..key(number, "acme")
+        })
+        .collect();
+    let mut writes: Vec<Write> = written
+        .iter()
+        .map(|key| Write::ApiKey(Versioned::new(key.clone())))
+        .collect();
+    writes.extend((0..1_100).map(|number| Write::RevokedToken(revoked(&number.to_string(), later(60)))));
+    writes.push(Write::Client(Versioned::new(client("client_1", "other"))));
+    store.commit(batch(writes)).await.unwrap();
+    let used: Vec<_> = written
+        .iter()
+        .filter_map(|key| Some((key.id, key.last_used_at?)))
+        .collect();
+    store.keys_used(&used).await.unwrap();
+    let again = Versioned {
+        record: written[9].clone(),
+        revision: Revision(1),
+    };
+    store.commit(batch(vec![Write::ApiKey(again)])).await.unwrap();
+
+    let mut kinds = Vec::new();
+    let mut read = Contents::default();
+    let mut take = |part: Contents| {
+        let counts = [
+            part.revoked_tokens.len(),
+            part.subscriptions.len(),
+            part.api_keys.len(),
+            part.clients.len(),
+        ];
+        kinds.extend(
+            counts
+                .iter()
+                .zip(0..)
+                .filter(|(count, _)| **count > 0)
+                .map(|(_, kind)| kind),
+        );
+        read.extend(part);
+    };
+    store.read(&mut take).await.unwrap();
+    assert!(
+        kinds.is_sorted(),
+        "what ends something, then what is above, then what is under it: {kinds:?}"
+    );
+    let expected = written.into_iter().zip(1..).map(|(record, place)| Versioned {
+        record,
+        revision: Revision(if place == 10 { 2 } else { 1 }),
+    });
+    read.api_keys.sort_by_key(|key| key.record.id);
+    assert_eq!(read.api_keys, expected.collect::<Vec<_>>());
+    let tokens: HashSet<&str> = read.revoked_tokens.iter().map(|token| token.id.as_str()).collect();
+    assert_eq!((tokens.len(), read.revoked_tokens.len()), (1_100, 1_100));
+    assert_eq!((read.subscriptions.len(), read.clients.len()), (2, 1));
+}
+
 pub(crate) async fn events_are_a_chain_in_the_order_of_their_writing(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
@@ -790,6 +866,7 @@ macro_rules! battery {
             an_answer_is_kept_under_its_key_and_not_replaced
             tokens_that_are_over_are_forgotten_and_others_are_not
             when_a_key_was_last_used_only_moves_on
+            whatever_records_hold_the_parts_of_a_store_are_all_of_it
             events_are_a_chain_in_the_order_of_their_writing
             events_are_found_by_what_is_asked_for
             a_store_with_nothing_in_it_has_a_whole_chain

@@ -352,19 +352,20 @@ impl Store for MemoryStore {
         Ok(broken.unwrap_or_else(|| check.finish(&state.head())))
     }
 
-    async fn contents(&self) -> Result<Contents, StoreError> {
-        let state = self.state();
+    async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError> {
+        let state = self.state().clone();
         let revoked = state.revoked_tokens.iter().map(|(id, expires_at)| RevokedTokenRecord {
             id: id.clone(),
             expires_at: *expires_at,
         });
-        Ok(Contents {
-            subscriptions: state.subscriptions.values().cloned().collect(),
-            api_keys: state.api_keys.values().cloned().collect(),
-            clients: state.clients.values().cloned().collect(),
-            opaque_tokens: state.opaque_tokens.values().cloned().collect(),
+        take(Contents {
             revoked_tokens: revoked.collect(),
-        })
+            subscriptions: state.subscriptions.into_values().collect(),
+            api_keys: state.api_keys.into_values().collect(),
+            clients: state.clients.into_values().collect(),
+            opaque_tokens: state.opaque_tokens.into_values().collect(),
+        });
+        Ok(())
     }
 
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -168,7 +168,7 @@ pub enum ChainState {
     },
 }
 
-/// Everything that the data side reads.
+/// What the data side reads: all of it, or a part.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub subscriptions: Vec<Versioned<SubscriptionRecord>>,
@@ -176,6 +176,16 @@ pub struct Contents {
     pub clients: Vec<Versioned<ClientRecord>>,
     pub opaque_tokens: Vec<OpaqueTokenRecord>,
     pub revoked_tokens: Vec<RevokedTokenRecord>,
+}
+
+impl Contents {
+    fn extend(&mut self, part: Self) {
+        self.subscriptions.extend(part.subscriptions);
+        self.api_keys.extend(part.api_keys);
+        self.clients.extend(part.clients);
+        self.opaque_tokens.extend(part.opaque_tokens);
+        self.revoked_tokens.extend(part.revoked_tokens);
+    }
 }
 
 /// Why the store did not do it.
@@ -228,8 +238,17 @@ pub trait Store: Send + Sync {
     /// Reads the whole chain and says whether any event of it was changed or removed.
     async fn verify_audit(&self) -> Result<ChainState, StoreError>;
 
-    /// Everything at one instant.
-    async fn contents(&self) -> Result<Contents, StoreError>;
+    /// Everything at one instant, a part after another, so that a million keys never stand in memory twice. `take` is given
+    /// what ends something first, then subscriptions before what is under them. What it was given counts for nothing until
+    /// this has returned well.
+    async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError>;
+
+    /// The same at once, for a store that is known to be small.
+    async fn contents(&self) -> Result<Contents, StoreError> {
+        let mut all = Contents::default();
+        self.read(&mut |part| all.extend(part)).await?;
+        Ok(all)
+    }
 
     /// Notes when keys were last used. Late and in one go, because it is worth little.
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;

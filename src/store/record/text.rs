@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serializer;
+use serde::de::Visitor;
+use std::fmt;
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 /// For `#[serde(with = "crate::store::record::text")]`.
@@ -21,12 +24,36 @@ where
     T: FromStr<Err: Display>,
     D: Deserializer<'de>,
 {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-    text.parse().map_err(serde::de::Error::custom)
+    deserializer.deserialize_str(Reader(PhantomData))
+}
+
+/// Parses the text where it stands: of a million records the texts are not copied first.
+struct Reader<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// The same within an option or a list.
+struct Parsed<T>(T);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer).map(Self)
+    }
 }
 
 /// The same for an optional value.
 pub mod optional {
+    use crate::store::record::text::Parsed;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serialize;
@@ -47,14 +74,13 @@ pub mod optional {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(serde::de::Error::custom))
-            .transpose()
+        Ok(Option::<Parsed<T>>::deserialize(deserializer)?.map(|Parsed(value)| value))
     }
 }
 
 /// The same for a list.
 pub mod list {
+    use crate::store::record::text::Parsed;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serializer;
@@ -74,9 +100,8 @@ pub mod list {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let parsed = texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom));
-        parsed.collect()
+        let parsed = Vec::<Parsed<T>>::deserialize(deserializer)?;
+        Ok(parsed.into_iter().map(|Parsed(value)| value).collect())
     }
 }
 
@@ -125,9 +150,11 @@ pub mod optional_millis {
 /// A digest, as hexadecimal digits.
 pub mod digest {
     use crate::model::api_key::KeyDigest;
-    use serde::Deserialize;
+    use crate::model::api_key::KeyDigestError;
+    use crate::store::record::text;
     use serde::Deserializer;
     use serde::Serializer;
+    use std::str::FromStr;
 
     /// # Errors
     /// Those of the serializer.
@@ -138,7 +165,16 @@ pub mod digest {
     /// # Errors
     /// Anything but 64 hexadecimal digits.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        KeyDigest::from_hex(&text).map_err(serde::de::Error::custom)
+        text::deserialize(deserializer).map(|Hex(digest)| digest)
+    }
+
+    struct Hex(KeyDigest);
+
+    impl FromStr for Hex {
+        type Err = KeyDigestError;
+
+        fn from_str(text: &str) -> Result<Self, KeyDigestError> {
+            KeyDigest::from_hex(text).map(Self)
+        }
     }
 }

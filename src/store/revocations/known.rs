@@ -145,8 +145,8 @@ impl Known {
             .collect()
     }
 
-    /// Changes in `contents` what was revoked and is not so there, as if each change were written already, and returns
-    /// the writes that make it so.
+    /// Changes in `contents`, which may be a part, what was revoked and is not so there, as if each change were written
+    /// already, and returns the writes that make it so.
     pub(crate) fn hold(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
         for subscription in &mut contents.subscriptions {
@@ -168,17 +168,22 @@ impl Known {
                 writes.extend(replace(client, record).map(Write::Client));
             }
         }
-        let revoked: HashSet<&str> = contents.revoked_tokens.iter().map(|token| token.id.as_str()).collect();
-        let forgotten = self.tokens.iter().filter(|(id, _)| !revoked.contains(id.as_str()));
-        let forgotten: Vec<RevokedTokenRecord> = forgotten
+        writes
+    }
+
+    pub(crate) fn is_token_known(&self, id: &str) -> bool {
+        self.tokens.contains_key(id)
+    }
+
+    /// Tokens that were revoked and are not in `stored`.
+    pub(crate) fn tokens_beside(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
+        let forgotten = self.tokens.iter().filter(|(id, _)| !stored.contains(*id));
+        forgotten
             .map(|(id, until)| RevokedTokenRecord {
                 id: id.clone(),
                 expires_at: *until,
             })
-            .collect();
-        writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
-        contents.revoked_tokens.extend(forgotten);
-        writes
+            .collect()
     }
 
     fn hold_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {

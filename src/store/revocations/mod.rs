@@ -13,9 +13,11 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Write;
 use crate::store::record::NewAuditEvent;
+use crate::store::record::RevokedTokenRecord;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
 use crate::store::revocations::known::Known;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -62,47 +64,15 @@ impl RevocationLog {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
 
-    /// Makes `contents`, which `store` holds, agree with the log: what was revoked is revoked again, in the store as well,
-    /// because the next change of a record begins with what stands there. What the log does not know yet it learns. When a
-    /// store has forgotten something, that is one audit event: it was put back from a backup, or somebody worked on it.
-    ///
-    /// # Errors
-    /// Those of the store, and a log that cannot be written.
-    pub async fn hold(&self, store: &dyn Store, contents: &mut Contents, now: Timestamp) -> Result<Held, StoreError> {
-        let writes = self.known().hold(contents, now);
-        let held = Held {
-            records: writes.len(),
-            events_missing: self.events_missing(store).await?,
-        };
-        if held != Held::default() {
-            let event = NewAuditEvent {
-                at: now,
-                actor: "gate".to_owned(),
-                from: None,
-                action: "store.restored",
-                target: "store".to_owned(),
-                organization: None,
-                details: serde_json::json!({
-                    "revoked_again": held.records,
-                    "events_missing": held.events_missing,
-                }),
-            };
-            let batch = Batch {
-                writes,
-                event: Some(event),
-                ..Batch::default()
-            };
-            store.commit(batch).await?;
-            tracing::warn!(
-                revoked_again = held.records,
-                events_missing = held.events_missing,
-                "Store is older than its log of revocations"
-            );
+    /// Begins to hold the log against a store.
+    pub fn holding(&self, now: Timestamp) -> Holding<'_> {
+        Holding {
+            log: self,
+            now,
+            writes: Vec::new(),
+            unknown: Vec::new(),
+            tokens: HashSet::new(),
         }
-        let unknown = self.known().unknown_of(contents, now);
-        self.append(unknown).await?;
-        self.anchor(store).await?;
-        Ok(held)
     }
 
     /// Notes where the audit chain ends now. Whoever removes its last events and mends the store's own memory of them
@@ -212,6 +182,79 @@ impl RevocationLog {
     fn known(&self) -> MutexGuard<'_, Known> {
         // Entries are added one after another, each whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The log, being held against what a store says, a part after another.
+#[derive(Debug)]
+pub struct Holding<'a> {
+    log: &'a RevocationLog,
+    now: Timestamp,
+    /// What is revoked again.
+    writes: Vec<Write>,
+    /// What the log does not know yet.
+    unknown: Vec<Entry>,
+    /// Revoked tokens that the log and the store know.
+    tokens: HashSet<String>,
+}
+
+impl Holding<'_> {
+    /// Makes `part`, which the store holds, agree with the log: what was revoked is revoked again, as if that were written
+    /// already.
+    pub fn hold(&mut self, part: &mut Contents) {
+        let known = self.log.known();
+        self.writes.extend(known.hold(part, self.now));
+        self.unknown.extend(known.unknown_of(part, self.now));
+        let tokens = part
+            .revoked_tokens
+            .iter()
+            .filter(|token| known.is_token_known(&token.id));
+        self.tokens.extend(tokens.map(|token| token.id.clone()));
+    }
+
+    /// Once every part was held: writes to the store what is revoked again, because the next change of a record begins with
+    /// what stands there, and to the log what it did not know. When a store has forgotten something, that is one audit
+    /// event: it was put back from a backup, or somebody worked on it.
+    ///
+    /// Returns what the store had forgotten, and of it the tokens, which were in no part.
+    ///
+    /// # Errors
+    /// Those of the store, and a log that cannot be written.
+    pub async fn settle(mut self, store: &dyn Store) -> Result<(Held, Vec<RevokedTokenRecord>), StoreError> {
+        let forgotten = self.log.known().tokens_beside(&self.tokens);
+        self.writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
+        let held = Held {
+            records: self.writes.len(),
+            events_missing: self.log.events_missing(store).await?,
+        };
+        if held != Held::default() {
+            let event = NewAuditEvent {
+                at: self.now,
+                actor: "gate".to_owned(),
+                from: None,
+                action: "store.restored",
+                target: "store".to_owned(),
+                organization: None,
+                details: serde_json::json!({
+                    "revoked_again": held.records,
+                    "events_missing": held.events_missing,
+                }),
+            };
+            let batch = Batch {
+                writes: self.writes,
+                event: Some(event),
+                ..Batch::default()
+            };
+            store.commit(batch).await?;
+            tracing::warn!(
+                revoked_again = held.records,
+                events_missing = held.events_missing,
+                "Store is older than its log of revocations"
+            );
+        }
+        self.log.append(self.unknown).await?;
+        self.log.anchor(store).await?;
+        Ok((held, forgotten))
     }
 }
 

@@ -5,6 +5,7 @@ mod rows;
 mod batch;
 mod writer;
 mod read;
+mod all;
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -144,9 +145,9 @@ impl Store for SqliteStore {
         read::verify_audit(&self.files, &mut snapshot).await
     }
 
-    async fn contents(&self) -> Result<Contents, StoreError> {
+    async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError> {
         let mut snapshot = self.snapshot().await?;
-        read::contents(&self.files, &mut snapshot).await
+        all::read(&self.files, &mut snapshot, take).await
     }
 
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

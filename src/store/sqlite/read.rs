@@ -1,17 +1,15 @@
-//! What is in the store? One record, a page of them, the audit chain, or all at one instant.
+//! What is in the store? One record, a page of them, or the audit chain.
 
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
-use crate::store::Contents;
 use crate::store::Filter;
 use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::StoreError;
 use crate::store::Versioned;
 use crate::store::record::AuditEvent;
-use crate::store::record::RevokedTokenRecord;
 use crate::store::record::audit::ChainCheck;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::open::Files;
@@ -183,46 +181,4 @@ pub(crate) async fn verify_audit(files: &Files, reader: &mut SqliteConnection) -
         }
     }
     Ok(check.finish(&head))
-}
-
-pub(crate) async fn contents(files: &Files, reader: &mut SqliteConnection) -> Result<Contents, StoreError> {
-    Ok(Contents {
-        subscriptions: all(files, reader).await?,
-        api_keys: all(files, reader).await?,
-        clients: all(files, reader).await?,
-        opaque_tokens: each(files, reader, "SELECT document FROM opaque_token", |row| {
-            rows::document("an opaque token", row.try_get(0).unwrap_or_default())
-        })
-        .await?,
-        revoked_tokens: each(files, reader, "SELECT id, expires_at FROM revoked_token", |row| {
-            let unreadable = |error: sqlx::Error| StoreError::Unreadable {
-                what: "a revoked token".to_owned(),
-                problem: error.to_string(),
-            };
-            Ok(RevokedTokenRecord {
-                id: row.try_get(0).map_err(unreadable)?,
-                expires_at: rows::instant(row.try_get(1).map_err(unreadable)?),
-            })
-        })
-        .await?,
-    })
-}
-
-async fn all<T: Document>(files: &Files, reader: &mut SqliteConnection) -> Result<Vec<Versioned<T>>, StoreError> {
-    each(files, reader, T::SELECT, rows::versioned).await
-}
-
-/// What `read` makes of each row, one after another: the rows themselves never stand in memory together.
-async fn each<T>(
-    files: &Files,
-    reader: &mut SqliteConnection,
-    sql: &'static str,
-    read: impl Fn(&SqliteRow) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    let mut found = sqlx::query(sql).fetch(reader);
-    let mut all = Vec::new();
-    while let Some(row) = found.try_next().await.map_err(|error| files.failed(&error))? {
-        all.push(read(&row)?);
-    }
-    Ok(all)
 }

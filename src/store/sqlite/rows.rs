@@ -13,12 +13,28 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+/// `SELECT`s a part of a table: the number of the last row in it, how many there are, and their records one after another,
+/// each as [`part`] reads it.
+macro_rules! select_part {
+    ($table:literal, $last_used:literal) => {
+        concat!(
+            "SELECT max(number), count(*), group_concat(record, '') FROM (SELECT rowid AS number, id || ' ' || revision || ' ' || ",
+            $last_used,
+            " || ' ' || octet_length(document) || ' ' || document AS record FROM ",
+            $table,
+            " WHERE rowid > $1 ORDER BY rowid LIMIT $2)"
+        )
+    };
+}
+
 /// A kind of record with revisions.
-pub(crate) trait Document: Serialize + DeserializeOwned {
+pub(crate) trait Document: Serialize + DeserializeOwned + Send + 'static {
     /// For errors.
     const KIND: &'static str;
     /// `SELECT id, revision, document, last_used_at` of all of them, to be continued with `WHERE`.
     const SELECT: &'static str;
+    /// Those behind the row `$1`, `$2` at most.
+    const PART: &'static str;
     /// The column that says under which subscription it is.
     const SUBSCRIPTION: &'static str = "subscription";
 
@@ -32,17 +48,20 @@ pub(crate) trait Document: Serialize + DeserializeOwned {
 impl Document for OrganizationRecord {
     const KIND: &'static str = "organization";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM organization";
+    const PART: &'static str = select_part!("organization", "''");
 }
 
 impl Document for SubscriptionRecord {
     const KIND: &'static str = "subscription";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM subscription";
+    const PART: &'static str = select_part!("subscription", "''");
     const SUBSCRIPTION: &'static str = "id";
 }
 
 impl Document for ApiKeyRecord {
     const KIND: &'static str = "API key";
     const SELECT: &'static str = "SELECT id, revision, document, last_used_at FROM api_key";
+    const PART: &'static str = select_part!("api_key", "ifnull(last_used_at, '')");
 
     fn with_last_used(self, last_used_at: Option<Timestamp>) -> Self {
         Self { last_used_at, ..self }
@@ -52,6 +71,7 @@ impl Document for ApiKeyRecord {
 impl Document for ClientRecord {
     const KIND: &'static str = "client";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM client";
+    const PART: &'static str = select_part!("client", "''");
 }
 
 /// The record of a row that `T::SELECT` gave.
@@ -59,22 +79,81 @@ impl Document for ClientRecord {
 /// # Errors
 /// A document that is not a `T`.
 pub(crate) fn versioned<T: Document>(row: &SqliteRow) -> Result<Versioned<T>, StoreError> {
-    let unreadable = |problem: String| {
-        let id: String = row.try_get(0).unwrap_or_default();
-        StoreError::Unreadable {
-            what: format!("{} {id}", T::KIND),
-            problem,
-        }
-    };
-    let column = |error: sqlx::Error| unreadable(error.to_string());
-    let revision: i64 = row.try_get(1).map_err(column)?;
-    let document: &str = row.try_get(2).map_err(column)?;
-    let last_used_at: Option<i64> = row.try_get(3).map_err(column)?;
-    let record: T = serde_json::from_str(document).map_err(|error| unreadable(error.to_string()))?;
-    Ok(Versioned {
-        record: record.with_last_used(last_used_at.map(instant)),
-        revision: Revision(revision.unsigned_abs()),
+    let id: &str = row.try_get(0).unwrap_or_default();
+    let column = |error: sqlx::Error| unreadable::<T>(id, error.to_string());
+    record(Columns {
+        id,
+        revision: row.try_get(1).map_err(column)?,
+        document: row.try_get(2).map_err(column)?,
+        last_used_at: row.try_get(3).map_err(column)?,
     })
+}
+
+/// The records of a part that `T::PART` gave: each as its id, revision and last use, how many bytes its document has, and
+/// the document, with a space behind each of the first four.
+///
+/// # Errors
+/// A document that is not a `T`, or a record that is not among them: none is passed over.
+pub(crate) fn part<T: Document>(row: &SqliteRow) -> Result<Vec<Versioned<T>>, StoreError> {
+    let column = |error: sqlx::Error| unreadable::<T>("in one of its rows", error.to_string());
+    let count: i64 = row.try_get(1).map_err(column)?;
+    let mut text: &str = row.try_get(2).map_err(column)?;
+    let mut records = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+    while !text.is_empty() {
+        let Some((row, rest)) = first_row(text) else {
+            let id = text.split(' ').next().unwrap_or_default();
+            return Err(unreadable::<T>(id, "its row is broken".to_owned()));
+        };
+        records.push(record(row)?);
+        text = rest;
+    }
+    if i64::try_from(records.len()) != Ok(count) {
+        let problem = format!("{} of {count} rows can be read", records.len());
+        return Err(unreadable::<T>("in one of its rows", problem));
+    }
+    Ok(records)
+}
+
+/// What a row says.
+struct Columns<'a> {
+    id: &'a str,
+    revision: i64,
+    last_used_at: Option<i64>,
+    document: &'a str,
+}
+
+/// The first row of a part, and the rest of it.
+fn first_row(text: &str) -> Option<(Columns<'_>, &str)> {
+    let (id, text) = text.split_once(' ')?;
+    let (revision, text) = text.split_once(' ')?;
+    let (last_used_at, text) = text.split_once(' ')?;
+    let (length, text) = text.split_once(' ')?;
+    let (document, rest) = text.split_at_checked(length.parse().ok()?)?;
+    let columns = Columns {
+        id,
+        revision: revision.parse().ok()?,
+        last_used_at: match last_used_at {
+            "" => None,
+            at => Some(at.parse().ok()?),
+        },
+        document,
+    };
+    Some((columns, rest))
+}
+
+fn record<T: Document>(row: Columns<'_>) -> Result<Versioned<T>, StoreError> {
+    let record: T = serde_json::from_str(row.document).map_err(|error| unreadable::<T>(row.id, error.to_string()))?;
+    Ok(Versioned {
+        record: record.with_last_used(row.last_used_at.map(instant)),
+        revision: Revision(row.revision.unsigned_abs()),
+    })
+}
+
+fn unreadable<T: Document>(id: &str, problem: String) -> StoreError {
+    StoreError::Unreadable {
+        what: format!("{} {id}", T::KIND),
+        problem,
+    }
 }
 
 /// The document of a row that has nothing else to it.

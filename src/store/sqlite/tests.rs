@@ -345,6 +345,34 @@ async fn a_damaged_database_is_refused() {
 }
 
 #[tokio::test]
+async fn keys_are_read_a_thousand_at_a_time_however_many_there_are() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    let keys = (1..=3_001).map(|number| Write::ApiKey(Versioned::new(key(number, "acme"))));
+    store.commit(batch(keys.collect())).await.unwrap();
+    let mut parts = Vec::new();
+    store.read(&mut |part| parts.push(part.api_keys.len())).await.unwrap();
+    assert!(parts.iter().all(|keys| *keys <= 1_000), "{parts:?}");
+    assert_eq!(parts.iter().sum::<usize>(), 3_001);
+}
+
+#[tokio::test]
+async fn no_record_is_passed_over_where_a_column_says_nothing() {
+    let files = InFile::new();
+    let store = files.store().await;
+    with_organizations(&store).await;
+    let client = Write::Client(Versioned::new(client("client_1", "acme")));
+    store.commit(batch(vec![client])).await.unwrap();
+    // As nobody makes it who does not change the tables first: a view without the constraints.
+    files
+        .sql("ALTER TABLE client RENAME TO old; CREATE VIEW client AS SELECT rowid, id, revision, document FROM old UNION ALL SELECT 9, NULL, 1, '{}'")
+        .await;
+    let read = store.contents().await.map(drop);
+    assert!(matches!(read, Err(StoreError::Unreadable { .. })), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_says_which() {
     let files = InFile::new();
     let store = files.store().await;

@@ -132,8 +132,8 @@ impl Store for Meddled {
         self.inner.verify_audit().await
     }
 
-    async fn contents(&self) -> Result<Contents, StoreError> {
-        self.inner.contents().await
+    async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError> {
+        self.inner.read(take).await
     }
 
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
