@@ -35,7 +35,6 @@ use crate::model::scope::ScopeSet;
 use crate::store::keys_file::yaml::Entry;
 use crate::store::keys_file::yaml::Field;
 use crate::store::keys_file::yaml::Value;
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -112,32 +111,29 @@ pub fn read(path: &Path, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFil
 /// # Errors
 /// Every mistake, sorted by line. Two entries with one id or one digest are a mistake (S075).
 pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<KeysFileProblem>> {
-    let (document, problems) = yaml::read(text);
     let mut compiler = Compiler {
         scheme,
-        problems,
+        problems: Vec::new(),
         scopes: HashSet::new(),
         texts: HashSet::new(),
     };
-    let mut records = Vec::with_capacity(document.entries.len());
-    let mut ids = HashMap::new();
-    let mut digests = HashMap::new();
-    for entry in &document.entries {
-        let Some(record) = compiler.record(entry) else {
-            continue;
-        };
-        if let Some(first) = digests.insert(record.digest.to_hex(), entry.line) {
-            compiler.problem(entry.line, format!("the same digest stands on line {first}"));
-        } else if let Some(first) = ids.insert(record.id, entry.line) {
-            compiler.problem(entry.line, format!("the id {} stands on line {first} too", record.id));
+    let (mut records, mut lines) = (Vec::new(), Vec::new());
+    let (read, mut problems) = yaml::each(text, &mut |entry| {
+        if let Some(record) = compiler.record(&entry) {
+            records.push(record);
+            lines.push(entry.line);
         }
-        records.push(record);
+    });
+    // What was understood of a text that is no YAML may be wrong as well.
+    if read.is_ok() {
+        compiler.find_doubles(&records, &lines);
+        problems.append(&mut compiler.problems);
     }
-    if compiler.problems.is_empty() {
+    if problems.is_empty() {
         Ok(records)
     } else {
-        compiler.problems.sort_by_key(|problem| problem.line);
-        Err(compiler.problems)
+        problems.sort_by_key(|problem| problem.line);
+        Err(problems)
     }
 }
 
@@ -173,6 +169,35 @@ impl Compiler {
             line,
             message: message.into(),
         });
+    }
+
+    /// Finds digests and ids that stand twice. Sorts places, because a million entries in two maps would take a hundred
+    /// megabytes for a while.
+    fn find_doubles(&mut self, records: &[KeyRecord], lines: &[usize]) {
+        let mut places: Vec<usize> = (0..records.len()).collect();
+        let mut reported = HashSet::new();
+        places.sort_unstable_by_key(|place| (records[*place].digest.as_bytes(), *place));
+        for pair in places.windows(2) {
+            let [first, second] = [pair[0], pair[1]];
+            if records[first].digest == records[second].digest {
+                self.problem(
+                    lines[second],
+                    format!("the same digest stands on line {}", lines[first]),
+                );
+                reported.insert(second);
+            }
+        }
+        places.sort_unstable_by_key(|place| (records[*place].id, *place));
+        for pair in places.windows(2) {
+            let [first, second] = [pair[0], pair[1]];
+            let id = records[second].id;
+            if records[first].id == id && !reported.contains(&second) {
+                self.problem(
+                    lines[second],
+                    format!("the id {id} stands on line {} too", lines[first]),
+                );
+            }
+        }
     }
 
     /// The key that `entry` describes; `None` once a problem was found in it.

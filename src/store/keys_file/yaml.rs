@@ -59,29 +59,44 @@ impl Entry {
     }
 }
 
-/// Reads as much as can be read. Anchors, aliases and tags are refused: nobody needs them here, and an entry that looks
-/// different from what it is would be the last thing to want in a list of keys.
+/// Reads as much as can be read, all of it at once.
 pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
+    let mut entries = Vec::new();
+    match each(text, &mut |entry| entries.push(entry)) {
+        (Ok(list), problems) => (Document { list, entries }, problems),
+        (Err(NotYaml), problems) => (Document::default(), problems),
+    }
+}
+
+/// There is no telling what the text holds.
+pub(super) struct NotYaml;
+
+/// Reads as much as can be read, an entry after another: of a million entries the fields are never in memory together.
+/// Anchors, aliases and tags are refused: nobody needs them here, and an entry that looks different from what it is would
+/// be the last thing to want in a list of keys.
+pub(super) fn each(
+    text: &str,
+    take: &mut dyn FnMut(Entry),
+) -> (Result<Option<ListStart>, NotYaml>, Vec<KeysFileProblem>) {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         problems: Vec::new(),
+        take,
     };
-    let document = match reader.document() {
-        Ok(document) => document,
-        Err(error) => {
-            reader.problem(error.marker().line(), format!("not YAML: {}", error.info()));
-            Document::default()
-        }
-    };
-    (document, reader.problems)
+    let list = reader.document().map_err(|error| {
+        reader.problem(error.marker().line(), format!("not YAML: {}", error.info()));
+        NotYaml
+    });
+    (list, reader.problems)
 }
 
-struct Reader<'a> {
+struct Reader<'a, 't> {
     parser: Parser<'a, StrInput<'a>>,
     problems: Vec<KeysFileProblem>,
+    take: &'t mut dyn FnMut(Entry),
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn problem(&mut self, line: usize, message: impl Into<String>) {
         self.problems.push(KeysFileProblem {
             line,
@@ -106,8 +121,8 @@ impl<'a> Reader<'a> {
         Ok((event, span))
     }
 
-    fn document(&mut self) -> Result<Document, ScanError> {
-        let mut document = Document::default();
+    fn document(&mut self) -> Result<Option<ListStart>, ScanError> {
+        let mut list = None;
         loop {
             let (event, span) = self.next()?;
             match event {
@@ -115,11 +130,11 @@ impl<'a> Reader<'a> {
                 Event::MappingStart(..) => break,
                 Event::StreamEnd => {
                     self.problem(1, "the file is empty; a file without keys is written `keys: []`");
-                    return Ok(document);
+                    return Ok(list);
                 }
                 _ => {
                     self.problem(span.start.line(), "the file must start with `keys:`");
-                    return Ok(document);
+                    return Ok(list);
                 }
             }
         }
@@ -128,7 +143,7 @@ impl<'a> Reader<'a> {
             let line = span.start.line();
             match event {
                 Event::MappingEnd => break,
-                Event::Scalar(name, ..) if name == "keys" && document.list.is_none() => self.list(&mut document)?,
+                Event::Scalar(name, ..) if name == "keys" && list.is_none() => list = self.list()?,
                 Event::Scalar(name, ..) if name == "keys" => {
                     self.problem(line, "`keys` stands twice");
                     self.skip_value()?;
@@ -144,44 +159,44 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if document.list.is_none() && self.problems.is_empty() {
+        if list.is_none() && self.problems.is_empty() {
             self.problem(1, "`keys` is missing; a file without keys is written `keys: []`");
         }
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::StreamEnd => return Ok(document),
+                Event::StreamEnd => return Ok(list),
                 Event::DocumentEnd => {}
                 _ => {
                     self.problem(span.start.line(), "a second document begins here; the file has one");
-                    return Ok(document);
+                    return Ok(list);
                 }
             }
         }
     }
 
-    fn list(&mut self, document: &mut Document) -> Result<(), ScanError> {
+    fn list(&mut self) -> Result<Option<ListStart>, ScanError> {
         let (event, start) = self.next()?;
         if !matches!(event, Event::SequenceStart(..)) {
             self.problem(
                 start.start.line(),
                 "`keys` must be a list; a file without keys is written `keys: []`",
             );
-            return self.skip_rest_of(&event);
+            self.skip_rest_of(&event)?;
+            return Ok(None);
         }
         loop {
             let (event, span) = self.next()?;
             match event {
                 Event::SequenceEnd => {
-                    document.list = Some(ListStart {
+                    return Ok(Some(ListStart {
                         index: start.start.index(),
                         column: start.start.col(),
-                    });
-                    return Ok(());
+                    }));
                 }
                 Event::MappingStart(..) => {
                     let entry = self.entry(span)?;
-                    document.entries.push(entry);
+                    (self.take)(entry);
                 }
                 other => {
                     self.problem(
