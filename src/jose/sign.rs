@@ -1,7 +1,7 @@
 //! How are tokens signed? Those that clients get, those that vouch to upstreams, and those of tests.
 //!
-//! `jsonwebtoken` signs. It does not verify here: it would parse the key again for every token, and its checks of claims
-//! pass what is absent (see `token.rs`).
+//! With keys that are parsed once. A library for whole tokens parses the key again for each, and an RSA key's parts are
+//! checked against each other every time: that is more than signing.
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
@@ -12,13 +12,14 @@ use crate::model::secret::Secret;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::encoding::Pkcs8V1Der;
 use aws_lc_rs::encoding::PublicKeyX509Der;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair;
+use aws_lc_rs::signature::RsaEncoding;
 use aws_lc_rs::signature::RsaKeyPair;
-use jsonwebtoken::EncodingKey;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
@@ -34,7 +35,6 @@ pub fn token_id() -> String {
 pub struct SigningKey {
     algorithm: Algorithm,
     pair: Pair,
-    signer: EncodingKey,
     public: PublicKey,
     public_der: Vec<u8>,
     kid: String,
@@ -74,17 +74,6 @@ impl Pair {
             Self::Ed25519(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
         };
         Ok(Secret::new(text))
-    }
-
-    /// The same key, as `jsonwebtoken` takes it.
-    fn signer(&self, algorithm: Algorithm) -> Result<EncodingKey, SignError> {
-        let pem = self.to_pkcs8_pem()?;
-        let read = match self {
-            Self::Rsa(_) => EncodingKey::from_rsa_pem,
-            Self::Ec(_) => EncodingKey::from_ec_pem,
-            Self::Ed25519(_) => EncodingKey::from_ed_pem,
-        };
-        read(pem.expose().as_bytes()).map_err(|_| SignError::Key(algorithm))
     }
 }
 
@@ -146,7 +135,6 @@ impl SigningKey {
         let (PublicDer::Spki(public_der) | PublicDer::Pkcs1(public_der)) = spki;
         Ok(Self {
             algorithm,
-            signer: pair.signer(algorithm)?,
             pair,
             public,
             public_der,
@@ -210,22 +198,33 @@ impl SigningKey {
 
     /// The third part of a compact JWS, encoded.
     fn signature(&self, message: &str) -> Result<String, SignError> {
-        let algorithm = jwt_algorithm(self.algorithm);
-        jsonwebtoken::crypto::sign(message.as_bytes(), &self.signer, algorithm).map_err(|_| SignError::Library)
+        let message = message.as_bytes();
+        // The library has randomness of its own, which it takes instead of what it is given.
+        let random = SystemRandom::new();
+        let signature = match &self.pair {
+            Pair::Rsa(pair) => {
+                let encoding = rsa_encoding(self.algorithm).ok_or(SignError::Key(self.algorithm))?;
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(encoding, &random, message, &mut signature)?;
+                base64url::encode(&signature)
+            }
+            Pair::Ec(pair) => base64url::encode(pair.sign(&random, message)?.as_ref()),
+            Pair::Ed25519(pair) => base64url::encode(pair.sign(message).as_ref()),
+        };
+        Ok(signature)
     }
 }
 
-const fn jwt_algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+/// RFC 7518 sections 3.3 and 3.5; of PSS the salt is as long as the hash.
+fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
     match algorithm {
-        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-        Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
-        Algorithm::Rs512 => jsonwebtoken::Algorithm::RS512,
-        Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
-        Algorithm::Ps384 => jsonwebtoken::Algorithm::PS384,
-        Algorithm::Ps512 => jsonwebtoken::Algorithm::PS512,
-        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-        Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
-        Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_SHA256),
+        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_SHA384),
+        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_SHA512),
+        Algorithm::Ps256 => Some(&signature::RSA_PSS_SHA256),
+        Algorithm::Ps384 => Some(&signature::RSA_PSS_SHA384),
+        Algorithm::Ps512 => Some(&signature::RSA_PSS_SHA512),
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => None,
     }
 }
 
