@@ -357,7 +357,7 @@ fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
             "{word}: {detail}"
         );
         binary.wait_for_output("Configuration refused; the one before goes on serving");
-        assert!(binary.output().contains(word), "{word}");
+        binary.wait_for_output(word);
         assert_eq!(get(binary.data(), "/a", &[]).status, 200, "{word}");
         // Refused once, not again at every look.
         assert_eq!(binary.metric(REFUSED), refused + 1.0, "{word}");
