@@ -23,11 +23,11 @@ use std::time::Instant;
 /// Between two counts. Work of other threads in the background, some 35 000 instructions a second in Keygate, is part of
 /// the count: under 0.2 % of it at the pace that valgrind allows.
 const REQUESTS: usize = 2_048;
-/// Before the first: connections open, caches and lists reach the size they keep, and tokens that are to be remembered are.
+/// Before the first: connections open, caches and lists reach the size they keep, and all that comes in turn was there once.
 const WARM_UP: usize = 1_024;
 const SIZE: Size = Size {
     keys: 10_000,
-    tokens: 1_000,
+    in_turn: 1_000,
     new_tokens: WARM_UP + REQUESTS,
 };
 /// How long valgrind may take to write a count down.
@@ -73,10 +73,9 @@ pub fn measure(asked: &str) {
     table.print();
     println!(
         "\nUser-space instructions per request of the whole proxy process, over {REQUESTS} requests on {CONNECTIONS} \
-         connections, counted by valgrind; {} keys and {} tokens where they come in turn; ratio to the first row.\n\
+         connections, counted by valgrind; {} different ones where keys, tokens or routes come in turn; ratio to the first row.\n\
          What they were spent on: callgrind_annotate on the files in {}",
-        SIZE.keys,
-        SIZE.tokens,
+        SIZE.in_turn,
         folder.display()
     );
 }

@@ -90,11 +90,11 @@ impl Process {
         }
     }
 
-    /// Starts `command`, which says nothing, and waits until it listens at `address`.
-    pub fn start_at(command: &mut Command, address: SocketAddr) -> Self {
+    /// Starts `command`, which says nothing, and waits until it listens at all `addresses`. The first is its own.
+    pub fn start_at(command: &mut Command, addresses: &[SocketAddr]) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while let Some(address) = addresses.iter().find(|address| TcpStream::connect(address).is_err()) {
             let ended = child.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "{command:?} ended: {ended:?}");
             assert!(begun.elapsed() < PATIENCE, "{command:?} does not listen at {address}");
@@ -102,7 +102,7 @@ impl Process {
         }
         Self {
             child,
-            address,
+            address: addresses[0],
             reloads: Arc::default(),
         }
     }

@@ -30,7 +30,7 @@ pub fn measure() {
     let load = Load::start();
     let material = Material::new(Size {
         keys: 100,
-        tokens: 1,
+        in_turn: 1,
         new_tokens: 0,
     });
     let trusted = material.trusted(load.upstream());

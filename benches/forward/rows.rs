@@ -25,8 +25,8 @@ pub struct Row {
 #[derive(Clone, Copy)]
 pub struct Size {
     pub keys: usize,
-    /// Tokens that come in turn.
-    pub tokens: usize,
+    /// Keys, tokens and routes that come in turn.
+    pub in_turn: usize,
     /// Tokens for each row in which every one is new.
     pub new_tokens: usize,
 }
@@ -35,13 +35,13 @@ impl Size {
     /// Without tokens that are new.
     pub const FULL: Self = Self {
         keys: 10_000,
-        tokens: 10_000,
+        in_turn: 10_000,
         new_tokens: 0,
     };
     /// To see it run.
     pub const SMALL: Self = Self {
         keys: 50,
-        tokens: 20,
+        in_turn: 20,
         new_tokens: 400,
     };
 }
@@ -50,6 +50,7 @@ impl Size {
 pub struct Material {
     pub issuer: Issuer,
     pub keys: Vec<String>,
+    in_turn: usize,
     tokens: Vec<String>,
     new_rs256: Vec<String>,
     new_es256: Vec<String>,
@@ -59,10 +60,11 @@ pub struct Material {
 impl Material {
     pub fn new(size: Size) -> Self {
         let issuer = Issuer::new();
-        let new = size.tokens..size.tokens + size.new_tokens;
+        let new = size.in_turn..size.in_turn + size.new_tokens;
         Self {
             keys: credentials::api_keys(size.keys),
-            tokens: credentials::tokens(&issuer.rs256, 0..size.tokens),
+            in_turn: size.in_turn,
+            tokens: credentials::tokens(&issuer.rs256, 0..size.in_turn),
             new_rs256: credentials::tokens(&issuer.rs256, new.clone()),
             new_es256: credentials::tokens(&issuer.es256, new.clone()),
             new_eddsa: credentials::tokens(&issuer.eddsa, new),
@@ -132,14 +134,10 @@ impl Material {
                 "keygate: RS256 token, many in turn",
                 self.tokens_in_turn(),
             ),
-            row(
-                Proxy::Keygate10,
-                "keygate: API key, 10 routes in turn",
-                self.routes_in_turn(10),
-            ),
+            row(Proxy::Keygate10, "keygate: API key, 10 routes", self.routes_in_turn(10)),
             row(
                 Proxy::Keygate10000,
-                "keygate: API key, 10 000 routes in turn",
+                "keygate: API key, 10 000 routes",
                 self.routes_in_turn(10_000),
             ),
             row(
@@ -252,11 +250,13 @@ impl Material {
     }
 
     fn keys_in_turn(&self) -> Exchange {
-        Exchange::in_turn(self.keys.iter().map(|key| (ORDERS, x_api_key(key))), 200)
+        let keys = self.keys.iter().take(self.in_turn);
+        Exchange::in_turn(keys.map(|key| (ORDERS, x_api_key(key))), 200)
     }
 
     fn routes_in_turn(&self, routes: usize) -> Exchange {
-        let requests = (0..routes).map(|route| (gate::path(route), x_api_key(&self.keys[0])));
+        let some = (0..routes).step_by(routes.div_ceil(self.in_turn));
+        let requests = some.map(|route| (gate::path(route), x_api_key(&self.keys[0])));
         Exchange::in_turn(requests, 200)
     }
 

@@ -25,7 +25,7 @@ pub fn measure() {
     let load = Load::start();
     let material = Material::new(Size {
         keys: KEYS,
-        tokens: 1,
+        in_turn: 1,
         new_tokens: 0,
     });
     let trusted = material.trusted(load.upstream());

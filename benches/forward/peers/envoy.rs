@@ -43,7 +43,7 @@ pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<Envoy, String> {
         .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
         .stdin(Stdio::null());
     Ok(Envoy {
-        process: Process::start_at(&mut command, addresses[0]),
+        process: Process::start_at(&mut command, &addresses),
         addresses,
         _folder: folder,
     })

@@ -46,7 +46,7 @@ pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<HaProxy, String> {
         .stdin(Stdio::null())
         .stdout(records);
     Ok(HaProxy {
-        process: Process::start_at(&mut command, addresses[0]),
+        process: Process::start_at(&mut command, &addresses),
         addresses,
         _folder: folder,
     })

@@ -30,7 +30,7 @@ pub fn start(under: &Under, upstream: SocketAddr) -> Result<Nginx, String> {
         .arg(&file)
         .stdin(Stdio::null());
     Ok(Nginx {
-        process: Process::start_at(&mut command, address),
+        process: Process::start_at(&mut command, &[address]),
         _folder: folder,
     })
 }
