@@ -172,7 +172,7 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
     limits
 }
 
-/// pingora's own bounds: past them it would answer by itself, with 400 and no word of why.
+/// Bounds of what reads a head behind the checks (`proxy/http1/request.rs`): past them it is refused without a word of why.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
 const HEADER_COUNT_MAX: usize = 256;
 

@@ -252,7 +252,7 @@ const fn grpc_status(status: u16) -> u16 {
     }
 }
 
-/// The answer as it goes out where pingora is not there to write it.
+/// The answer as it goes out where no request was read.
 pub fn to_http1_bytes(answer: &Answer) -> Vec<u8> {
     let reason = answer.status.canonical_reason().unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", answer.status.as_u16()).into_bytes();

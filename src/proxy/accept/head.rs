@@ -336,7 +336,7 @@ impl<'r> Fields<'r> {
         let text = std::str::from_utf8(value).map_err(|_| HeadError::HostInvalid)?;
         let host = Authority::parse(text).ok_or(HeadError::HostInvalid)?;
         match line.authority {
-            // Identical, in case as well (RFC 9112 section 3.2): pingora refuses anything else in its own words.
+            // Identical, in case as well (RFC 9112 section 3.2).
             Some(authority) if authority != host => Err(HeadError::HostMismatch),
             _ => Ok(()),
         }
