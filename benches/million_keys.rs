@@ -83,9 +83,9 @@ fn main() {
     let empty = folder.join("empty");
     fs::create_dir_all(&empty).expect("a folder can be made");
     println!("\nempty store");
-    Gate::start(&empty, "store: { path: keygate.db }").memory();
+    Gate::start(&empty, STORE).memory();
     println!("\nin the store");
-    let gate = Gate::start(&store, "store: { path: keygate.db }");
+    let gate = Gate::start(&store, STORE);
     gate.memory();
     gate.changes(size.changes);
     gate.scrapes();
@@ -99,6 +99,10 @@ fn main() {
     println!("\nin the keys file");
     Gate::start(&file, "api_keys: { file: keys.yaml }").memory();
 }
+
+const STORE: &str = "store: { path: keygate.db }
+plans:
+  gold: { credentials: api_key, keys_max: unlimited }";
 
 /// A running gate. Killed when dropped.
 struct Gate {
@@ -289,8 +293,6 @@ listeners: [{{ address: '127.0.0.1:0' }}]
 admin: {{ address: '127.0.0.1:0', token: 0123456789abcdef0123456789abcdef }}
 failed_authentication: off
 {keys}
-plans:
-  gold: {{ credentials: api_key, keys_max: unlimited }}
 upstreams:
   orders: {{ endpoints: ['127.0.0.1:1'] }}
 routes:
