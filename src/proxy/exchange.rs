@@ -192,7 +192,6 @@ impl<'c> Exchange<'c> {
             },
             stopping: self.stopping,
             stream_end: &stream_end,
-            clock: &*self.gate.clock,
         };
         let mut attempts = 0;
         // The connection on which the request was lost.

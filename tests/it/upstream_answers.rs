@@ -30,6 +30,17 @@ fn answers(upstream: &FakeUpstream, bytes: &str) {
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 
+/// Waits for a whole head.
+#[track_caller]
+fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1);
+        head.push(byte[0]);
+    }
+}
+
 #[test]
 fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
     let upstream = FakeUpstream::start();
@@ -243,12 +254,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
         .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .unwrap();
     let (mut upstream, _) = listener.accept().unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(upstream.read(&mut byte).unwrap(), 1);
-        head.push(byte[0]);
-    }
+    read_head(&mut upstream);
     upstream
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .unwrap();
@@ -323,12 +329,7 @@ fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     let mut client = RawClient::connect(binary.data());
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     let (mut stream, _) = listener.accept().unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(stream.read(&mut byte).unwrap(), 1);
-        head.push(byte[0]);
-    }
+    read_head(&mut stream);
     stream
         .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
         .unwrap();

@@ -3,8 +3,6 @@
 //! One state machine, polled by the task of the client's connection: no task, channel or lock of its own per request. A
 //! small request and its answer are four system calls: the head is read, written, the answer read, and written.
 
-use crate::model::clock::Clock;
-use crate::model::clock::Now;
 use crate::proxy::accept::head;
 use crate::proxy::denial::Denial;
 use crate::proxy::downstream::Downstream;
@@ -64,7 +62,6 @@ pub struct Asked<'r> {
     pub stopping: &'r watch::Receiver<bool>,
     /// When the answer must end if it is a stream.
     pub stream_end: &'r (dyn Fn() -> Option<StreamEnd> + Sync),
-    pub clock: &'r dyn Clock,
 }
 
 /// What is known of an exchange, however far it came.
@@ -72,8 +69,8 @@ pub struct Asked<'r> {
 pub struct Progress {
     /// Of the final answer; 0 while there is none.
     pub status: u16,
-    /// When its head was there.
-    pub answered: Option<Now>,
+    /// Whether a head has come, be it an interim one.
+    pub answered: bool,
     /// Content of the bodies.
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -388,7 +385,7 @@ impl<'r> Relay<'r> {
     fn broken_off(&self) -> Failed {
         let nothing_came = matches!(self.down, Down::Head { .. }) && self.wire.read.is_empty();
         // An interim answer is one: it was at work.
-        match nothing_came && self.progress.answered.is_none() && self.replayable {
+        match nothing_came && !self.progress.answered && self.replayable {
             true => Failed::Unanswered,
             false => Denial::UpstreamFailed.into(),
         }
@@ -456,8 +453,7 @@ impl<'r> Relay<'r> {
         let mut fields = NO_FIELDS;
         let head = Head::parse(&self.wire.read[..end], &mut fields, self.asked.method);
         let head = head.map_err(|_| Denial::UpstreamFailed)?;
-        let now = self.asked.clock.now();
-        self.progress.answered.get_or_insert(now);
+        self.progress.answered = true;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Nobody asked, or it switched while the request was not over.
             if !self.asked.websocket || !head.switches_to_websocket() || self.up != Up::Sent {
