@@ -3,12 +3,12 @@
 use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;
+use keygate::gate::authenticate::bucket_key;
+use keygate::limit::keyed::BUCKETS_MAX;
+use keygate::limit::keyed::Buckets;
+use keygate::limit::quota::CompiledQuota;
 use keygate::model::clock::Tick;
 use keygate::model::plan::Quota;
-use keygate::proxy::authenticate::bucket_key;
-use keygate::proxy::limit::keyed::BUCKETS_MAX;
-use keygate::proxy::limit::keyed::Buckets;
-use keygate::proxy::limit::quota::CompiledQuota;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -5,9 +5,9 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use http::Method;
 use keygate::config::PathPattern;
-use keygate::proxy::accept::Matcher;
-use keygate::proxy::accept::matcher::Lookup;
-use keygate::proxy::accept::matcher::Pattern;
+use keygate::gate::accept::Matcher;
+use keygate::gate::accept::matcher::Lookup;
+use keygate::gate::accept::matcher::Pattern;
 use std::hint::black_box;
 
 /// Callers at a time; what they ask for stays in the processor's cache, the rest of a large table does not.

@@ -13,6 +13,7 @@ use http::Method;
 use http::StatusCode;
 use http::request::Parts;
 use keygate::config::RateLimitHeaders;
+use keygate::gate::admit;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jws::Jws;
 use keygate::model::algorithm::Algorithm;
@@ -22,9 +23,8 @@ use keygate::observe::access::AccessRecord;
 use keygate::observe::access::Decision;
 use keygate::observe::log::Format;
 use keygate::observe::metrics::CredentialLabel;
-use keygate::proxy::accept::HeadLimits;
-use keygate::proxy::accept::head;
-use keygate::proxy::limit;
+use keygate::proxy::http1::head;
+use keygate::proxy::http1::head::HeadLimits;
 use keygate::runtime::assemble;
 use serde_json::json;
 use std::hint::black_box;
@@ -330,7 +330,7 @@ fn limit_headers() -> Box<dyn FnMut()> {
     };
     let mut headers = HeaderMap::with_capacity(8);
     Box::new(move || {
-        for (name, value) in limit::headers::of_admission(black_box(&admission), families) {
+        for (name, value) in admit::headers::of_admission(black_box(&admission), families) {
             headers.insert(name, value);
         }
     })

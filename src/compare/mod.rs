@@ -20,7 +20,7 @@ use crate::compare::finding::Findings;
 use crate::config::Config;
 use crate::config::Origins;
 use crate::config::Route;
-use crate::proxy::accept::matcher::MatcherError;
+use crate::gate::accept::matcher::MatcherError;
 use std::path::Path;
 
 /// One configuration and where its parts stand.

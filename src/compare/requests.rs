@@ -9,11 +9,11 @@
 use crate::config::PathPattern;
 use crate::config::Route;
 use crate::config::route::HostPattern;
-use crate::proxy::accept::Lookup;
-use crate::proxy::accept::Matcher;
-use crate::proxy::accept::hygiene::REGISTERED_METHODS;
-use crate::proxy::accept::matcher::MatcherError;
-use crate::proxy::accept::matcher::Pattern;
+use crate::gate::accept::Lookup;
+use crate::gate::accept::Matcher;
+use crate::gate::accept::hygiene::REGISTERED_METHODS;
+use crate::gate::accept::matcher::MatcherError;
+use crate::gate::accept::matcher::Pattern;
 use http::Method;
 use std::collections::BTreeSet;
 use std::collections::HashMap;

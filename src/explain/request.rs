@@ -7,7 +7,7 @@ use crate::config::route::HostPattern;
 use crate::explain::Asked;
 use crate::explain::ExplainError;
 use crate::explain::What;
-use crate::proxy::accept::HeadLimits;
+use crate::proxy::http1::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;

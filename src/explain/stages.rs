@@ -17,25 +17,25 @@ use crate::explain::told::Told;
 use crate::explain::told::Upstream;
 use crate::explain::told::WouldDeny;
 use crate::explain::told::shown;
+use crate::gate::accept::Inbound;
+use crate::gate::answer::refusal;
+use crate::gate::answer::refusal::Asked;
+use crate::gate::authenticate::Need;
+use crate::gate::decide::Permit;
+use crate::gate::decide::Stage;
+use crate::gate::decide::Stop;
+use crate::gate::decide::Trail;
+use crate::gate::denial::Denial;
+use crate::gate::intake;
+use crate::gate::intake::Credential;
+use crate::gate::snapshot::Route;
+use crate::gate::snapshot::Snapshot;
 use crate::model::api_key;
 use crate::model::clock::Now;
 use crate::model::scope::Scope;
 use crate::observe::log::ErrorChain;
-use crate::proxy::accept::Inbound;
-use crate::proxy::authenticate::Need;
-use crate::proxy::decide::Permit;
-use crate::proxy::decide::Stage;
-use crate::proxy::decide::Stop;
-use crate::proxy::decide::Trail;
-use crate::proxy::denial::Denial;
 use crate::proxy::forward::headers::IDENTITY_TOKEN;
 use crate::proxy::forward::preview;
-use crate::proxy::intake;
-use crate::proxy::intake::Credential;
-use crate::proxy::respond;
-use crate::proxy::respond::Asked;
-use crate::proxy::snapshot::Route;
-use crate::proxy::snapshot::Snapshot;
 use http::HeaderName;
 use http::Method;
 use http::header;
@@ -167,7 +167,7 @@ fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explana
     if matches!(denial, Denial::KeysUnavailable) {
         return needs_keys(decided, told);
     }
-    let answer = respond::answer(
+    let answer = refusal::answer(
         denial,
         &Asked {
             route: decided.trail.route.as_deref(),
@@ -218,7 +218,7 @@ fn words(denial: &Denial) -> String {
             "a route with another protection matches a path that upstreams read alike (case, slashes, escapes)"
                 .to_owned()
         }
-        other => respond::row(other.reason()).detail.to_owned(),
+        other => refusal::row(other.reason()).detail.to_owned(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! How is the admin API asked? Over its listener, over the socket beside a store, or in this process; one request at a
 //! time, bounded in time and size.
 
+use crate::fetch::client::FetchError;
+use crate::fetch::client::Target;
+use crate::fetch::client::bounded_body;
+use crate::fetch::client::client;
+use crate::fetch::client::request_error;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
-use crate::proxy::fetch::client::FetchError;
-use crate::proxy::fetch::client::Target;
-use crate::proxy::fetch::client::bounded_body;
-use crate::proxy::fetch::client::client;
-use crate::proxy::fetch::client::request_error;
 use axum::Router;
 use axum::body::Body;
 use http::HeaderValue;

@@ -1,14 +1,14 @@
 //! Which state do the metrics read when somebody scrapes them?
 
+use crate::gate::Gate;
+use crate::gate::answer::refusal::ROWS;
+use crate::gate::authenticate::jwks_cache::Origin;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::metrics::ApiKeyCounts;
 use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
-use crate::proxy::authenticate::jwks_cache::Origin;
-use crate::proxy::gate::Gate;
-use crate::proxy::respond::ROWS;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use crate::control::token::Caller;
 use crate::control::token::Outcome;
-use crate::proxy::answer::control::ControlAnswer;
-use crate::proxy::answer::control::ControlError;
-use crate::proxy::answer::control::ControlPlane;
-use crate::proxy::answer::control::ControlRequest;
+use crate::gate::answer::control::ControlAnswer;
+use crate::gate::answer::control::ControlError;
+use crate::gate::answer::control::ControlPlane;
+use crate::gate::answer::control::ControlRequest;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;

@@ -2,13 +2,13 @@
 
 use crate::config::Config;
 use crate::config::KeySource;
+use crate::fetch::kept::KeptError;
+use crate::fetch::kept::KeptKeys;
+use crate::gate::authenticate::issuer::IssuerState;
+use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
 use crate::observe::log::ErrorChain;
 use crate::observe::metrics::Metrics;
-use crate::proxy::authenticate::issuer::IssuerState;
-use crate::proxy::fetch::kept::KeptError;
-use crate::proxy::fetch::kept::KeptKeys;
-use crate::proxy::snapshot::Snapshot;
 use std::sync::Arc;
 
 /// The folder that a configuration names, where it can be used. Without one the gate serves all the same: what is kept

@@ -1,10 +1,10 @@
 //! The private key that identity tokens are signed with: is it there, whole, and nobody else's to read?
 
 use crate::config::IdentityToken;
+use crate::gate::identity_token::published::KeyOrigin;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::model::secret::Secret;
-use crate::proxy::identity_token::published::KeyOrigin;
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::OpenOptions;

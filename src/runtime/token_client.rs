@@ -1,6 +1,11 @@
 //! How does a client get a token, have it looked at, and give it back? As any OAuth client does: by the issuer's metadata
 //! (RFC 8414), with a secret or a key of its own.
 
+use crate::fetch::client::FetchError;
+use crate::fetch::client::Target;
+use crate::fetch::client::bounded_body;
+use crate::fetch::client::client;
+use crate::fetch::client::request_error;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::sign::token_id;
@@ -9,11 +14,6 @@ use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
-use crate::proxy::fetch::client::FetchError;
-use crate::proxy::fetch::client::Target;
-use crate::proxy::fetch::client::bounded_body;
-use crate::proxy::fetch::client::client;
-use crate::proxy::fetch::client::request_error;
 use http::header;
 use serde_json::Value;
 use serde_json::json;

@@ -4,7 +4,7 @@
 //! file systems tell nobody; a fingerprint sees all of these, and costs one system call a look.
 
 use crate::config::Includes;
-use crate::proxy::fetch::file::Fingerprint;
+use crate::fetch::file::Fingerprint;
 use std::path::Path;
 use std::path::PathBuf;
 

@@ -4,11 +4,11 @@
 //! and its connections to upstreams wake the thread that waits for them. All of them accept from the same sockets, so that
 //! whoever is free takes the next connection.
 
+use crate::gate::Gate;
 use crate::observe::trace;
-use crate::proxy::connection::Open;
-use crate::proxy::connection::Worker;
-use crate::proxy::forward::pool::Pool;
-use crate::proxy::gate::Gate;
+use crate::proxy::http1::connection::Open;
+use crate::proxy::http1::connection::Worker;
+use crate::proxy::http1::pool::Pool;
 use pingora::connectors::TransportConnector;
 use pingora::listeners::L4BufferSettings;
 use pingora::listeners::ListenerConfig;

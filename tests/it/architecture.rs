@@ -7,23 +7,37 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
     ("observe", &["model"]),
     ("store", &["model"]),
-    // Never `proxy`: what it shows of the data side, `runtime` hands it.
+    ("limit", &["model"]),
+    // Memory that a snapshot refers to, as it does to `limit`'s: which endpoint is next.
+    ("upstream", &["model", "config"]),
+    // Never `gate` or `proxy`: what it shows of the data side, `runtime` hands it.
     ("control", &["model", "jose", "config", "store", "observe"]),
-    ("proxy", &["model", "jose", "config", "observe"]),
-    // `proxy` for the gate's own way of choosing a route.
-    ("compare", &["model", "config", "proxy"]),
+    // Decides, and knows nobody who carries.
+    ("gate", &["model", "jose", "config", "observe", "limit", "upstream"]),
+    // Meets a need and decides nothing.
+    ("fetch", &["model", "jose", "config", "observe", "gate", "upstream"]),
+    ("proxy", &["model", "config", "observe", "gate"]),
+    // `gate` for the gate's own way of choosing a route.
+    ("compare", &["model", "config", "gate"]),
     (
         "runtime",
-        &["model", "jose", "config", "store", "observe", "proxy", "control"],
+        &[
+            "model", "jose", "config", "store", "observe", "gate", "fetch", "proxy", "control",
+        ],
     ),
     // Decides as the gate does, on what `runtime` loads as `run` does.
-    ("explain", &["model", "jose", "config", "observe", "proxy", "runtime"]),
+    (
+        "explain",
+        &[
+            "model", "jose", "config", "observe", "gate", "fetch", "proxy", "runtime",
+        ],
+    ),
     // `store` writes the keys file while nothing runs, `control` names the first administrator, `observe` sets up the log.
     (
         "cli",
@@ -34,37 +48,26 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
 ];
 
-/// What is inside `proxy`, in the order of a request's way, and what of it each may name: what comes before it, but for
+/// What is inside `gate`, in the order of a request's way, and what of it each may name: what comes before it, but for
 /// the exceptions that say why.
-const STAGES: [(&str, &[&str]); 22] = [
+const STAGES: [(&str, &[&str]); 11] = [
     ("accept", &[]),
     ("intake", &["accept"]),
     // Reads the route's issuers and audiences, and the tokens and keys that outlive the snapshot: `snapshot` and `live`
     // are the memory that a decision is made from.
     ("authenticate", &["intake", "snapshot", "live"]),
     ("authorize", &["authenticate"]),
-    ("limit", &["authenticate"]),
-    // What a request asks, and what the configuration says to it.
-    ("answer", &["accept"]),
+    ("admit", &["authenticate"]),
+    // What a request asks, and what the configuration says to it; and the refusal table.
+    ("answer", &["accept", "denial", "snapshot"]),
     (
         "denial",
-        &["accept", "intake", "authenticate", "authorize", "limit", "answer"],
+        &["accept", "intake", "authenticate", "authorize", "admit", "answer"],
     ),
-    ("upstream", &[]),
     // Of who was proved, what an upstream is told.
     ("identity_token", &["authenticate"]),
     // `decide` for the probe of its stages, which a test puts in; `answer` for who answers on the control side's paths.
-    (
-        "live",
-        &[
-            "authenticate",
-            "limit",
-            "answer",
-            "upstream",
-            "identity_token",
-            "decide",
-        ],
-    ),
+    ("live", &["authenticate", "answer", "identity_token", "decide"]),
     (
         "snapshot",
         &[
@@ -72,9 +75,8 @@ const STAGES: [(&str, &[&str]); 22] = [
             "intake",
             "authenticate",
             "authorize",
-            "limit",
+            "admit",
             "answer",
-            "upstream",
             "identity_token",
             "live",
         ],
@@ -86,104 +88,28 @@ const STAGES: [(&str, &[&str]); 22] = [
             "intake",
             "authenticate",
             "authorize",
-            "limit",
+            "admit",
             "answer",
             "denial",
             "live",
             "snapshot",
         ],
     ),
-    // Meets a need and decides nothing.
-    ("fetch", &["authenticate", "upstream"]),
-    // Bytes to heads and bodies and back.
-    ("http1", &[]),
-    ("downstream", &["http1"]),
-    // Everything a request is decided with.
-    ("gate", &["live", "snapshot"]),
-    // Takes a permit; of the principal in it, the headers. `answer` for what pages of other origins may read, and what it
-    // takes to sign who called: without that, nothing is forwarded. `accept` for targets and previews.
-    (
-        "forward",
-        &[
-            "accept",
-            "authenticate",
-            "answer",
-            "decide",
-            "denial",
-            "live",
-            "snapshot",
-            // The bytes on both sides of an exchange, and what it is recorded in.
-            "downstream",
-            "http1",
-            "gate",
-        ],
-    ),
-    // `accept` for the methods of a 405's `Allow`.
-    ("respond", &["accept", "denial", "snapshot"]),
-    // The shell around the stages: these four are one thing in four files.
-    (
-        "connection",
-        &[
-            "accept",
-            "downstream",
-            "context",
-            "denial",
-            "exchange",
-            "forward",
-            "gate",
-            "http1",
-            "respond",
-            "snapshot",
-        ],
-    ),
-    (
-        "context",
-        &["accept", "decide", "denial", "forward", "gate", "snapshot"],
-    ),
-    (
-        "exchange",
-        &[
-            "accept",
-            "answer",
-            "downstream",
-            "context",
-            "decide",
-            "denial",
-            "forward",
-            "gate",
-            "http1",
-            "limit",
-            "respond",
-            "snapshot",
-        ],
-    ),
-    (
-        "record",
-        &[
-            "authenticate",
-            "context",
-            "denial",
-            "intake",
-            "limit",
-            "respond",
-            "gate",
-        ],
-    ),
+];
+
+/// What is inside `proxy`, and what of it each may name.
+const CARRIERS: [(&str, &[&str]); 4] = [
+    ("peer", &[]),
+    ("forward", &[]),
+    ("exchange", &["http1"]),
+    ("http1", &["peer", "forward", "exchange"]),
 ];
 
 /// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
 /// empty text is everywhere.
 const HOMES: &[(&str, &[&str])] = &[
-    (
-        "pingora",
-        &[
-            "proxy/downstream.rs",
-            "proxy/connection.rs",
-            "proxy/forward/",
-            "runtime/workers.rs",
-        ],
-    ),
-    ("async_trait", &["proxy/connection.rs", "store/"]),
+    ("pingora", &["proxy/http1/", "proxy/peer.rs", "runtime/workers.rs"]),
+    ("async_trait", &["proxy/http1/connection.rs", "store/"]),
     ("sqlx", &["store/sqlite/"]),
     ("futures_util", &["store/sqlite/"]),
     // Where something waits; `jwks_cache` for a fetch, `introspection` for an issuer's answer.
@@ -192,15 +118,11 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "runtime/",
             "store/",
-            "proxy/fetch/",
-            "proxy/connection.rs",
-            "proxy/downstream.rs",
-            "proxy/exchange.rs",
-            "proxy/exchange/",
-            "proxy/forward/",
-            "proxy/http1/buffer.rs",
-            "proxy/authenticate/jwks_cache.rs",
-            "proxy/authenticate/introspection.rs",
+            "fetch/",
+            "proxy/http1/",
+            "proxy/forward/stream_end.rs",
+            "gate/authenticate/jwks_cache.rs",
+            "gate/authenticate/introspection.rs",
             // Tells whoever follows that the key set has changed.
             "control/signing_keys/",
             // A pair is made on a thread of its own: an RSA key takes a tenth of a second.
@@ -219,44 +141,42 @@ const HOMES: &[(&str, &[&str])] = &[
             "model/api_key.rs",
             "model/secret.rs",
             "observe/trace.rs",
-            "proxy/authenticate/identity.rs",
-            "proxy/authenticate/jwks_cache.rs",
-            "proxy/authenticate/introspection.rs",
-            "proxy/fetch/",
+            "gate/authenticate/identity.rs",
+            "gate/authenticate/jwks_cache.rs",
+            "gate/authenticate/introspection.rs",
+            "fetch/",
             // Encrypts the files of signing keys.
             "control/signing_keys/wrap.rs",
         ],
     ),
-    ("pem", &["jose/pem_file.rs", "proxy/fetch/client.rs"]),
+    ("pem", &["jose/pem_file.rs", "fetch/client.rs"]),
     // The other alphabet is that of `Authorization: Basic`.
     ("base64", &["jose/base64url.rs", "control/token/client_auth.rs"]),
-    ("rustls", &["proxy/fetch/"]),
-    ("rustls_native_certs", &["proxy/fetch/"]),
-    ("reqwest", &["proxy/fetch/"]),
-    ("governor", &["proxy/limit/"]),
-    (
-        "dashmap",
-        &["model/directory/", "control/clients.rs", "proxy/limit/keyed/"],
-    ),
+    ("rustls", &["fetch/"]),
+    ("rustls_native_certs", &["fetch/"]),
+    ("reqwest", &["fetch/"]),
+    ("governor", &["limit/"]),
+    ("dashmap", &["model/directory/", "control/clients.rs", "limit/keyed/"]),
     (
         "quick_cache",
         &[
-            "proxy/authenticate/",
-            "proxy/identity_token/",
+            "gate/authenticate/",
+            "gate/identity_token/",
             "control/token/",
             "runtime/client_jwks.rs",
         ],
     ),
-    ("siphasher", &["observe/trace.rs", "proxy/authenticate/identity.rs"]),
+    ("siphasher", &["observe/trace.rs", "gate/authenticate/identity.rs"]),
     // Tables of the configuration, and of credentials that were proved.
-    ("foldhash", &["proxy/", "observe/metrics/"]),
-    ("memchr", &["proxy/accept/head.rs"]),
-    ("itoa", &["proxy/", "observe/access/"]),
+    ("foldhash", &["gate/", "observe/metrics/"]),
+    ("memchr", &["proxy/http1/head.rs"]),
+    ("itoa", &["gate/", "observe/access/"]),
     ("crc32fast", &["model/api_key.rs"]),
     (
         "arc_swap",
         &[
-            "proxy/",
+            "gate/",
+            "upstream/",
             "control/state.rs",
             "control/signing_keys/",
             "runtime/follow_store.rs",
@@ -282,7 +202,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("parking_lot", &["runtime/workers.rs"]),
     // What a head holds that was checked, or that an upstream sent.
-    ("httparse", &["proxy/http1/", "proxy/forward/answered.rs"]),
+    ("httparse", &["proxy/http1/"]),
     // `control` answers with it; who listens is `runtime`'s to say.
     ("axum", &["runtime/", "control/"]),
     // Calls a router in this process.
@@ -303,7 +223,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "model/issuer.rs",
             "config/",
-            "proxy/fetch/",
+            "fetch/",
             "cli/gate.rs",
             "runtime/token_client.rs",
             "control/registry/jwks_url.rs",
@@ -316,12 +236,13 @@ const HOMES: &[(&str, &[&str])] = &[
             "config/",
             "store/",
             "compare/",
-            "proxy/",
+            "gate/",
+            "fetch/address.rs",
             "control/",
             "cli/keys/",
         ],
     ),
-    ("bytes", &["proxy/", "control/signing_keys/"]),
+    ("bytes", &["gate/", "proxy/", "control/signing_keys/"]),
     // Vocabulary.
     ("http", &[""]),
     ("serde", &[""]),
@@ -334,14 +255,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // tokio's own clock, for its timers.
     (
         "Instant::now",
-        &[
-            "model/clock.rs",
-            "proxy/connection.rs",
-            "proxy/downstream.rs",
-            "proxy/exchange.rs",
-            "proxy/exchange/",
-            "proxy/forward/",
-        ],
+        &["model/clock.rs", "proxy/http1/", "proxy/forward/stream_end.rs"],
     ),
     ("std::process::exit", &[]),
 ];
@@ -580,13 +494,13 @@ fn names(code: &str, path: &str) -> bool {
     })
 }
 
-/// The first module of each `crate::` path, and the second where the first is `proxy`.
+/// The first module of each `crate::` path, and the second where the first has a table of its own.
 fn modules_named(code: &str) -> BTreeSet<String> {
     let words = paths_from(code, "crate").into_iter().map(|path| {
         let mut words = path.split("::");
         let first = words.next().unwrap_or_default();
         match first {
-            "proxy" => format!("proxy/{}", words.next().unwrap_or_default()),
+            "gate" | "proxy" => format!("{first}/{}", words.next().unwrap_or_default()),
             _ => first.to_owned(),
         }
     });
@@ -634,15 +548,21 @@ fn named_by_module(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
     named
 }
 
-fn named_by_stage(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
+/// What the modules inside `folder` name of each other.
+fn named_inside<'s>(folder: &str, sources: &'s [Source]) -> BTreeMap<&'s str, BTreeSet<String>> {
     let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for source in sources.iter().filter(|source| source.path.starts_with("proxy/")) {
+    for source in sources
+        .iter()
+        .filter(|source| module_of(&source.path, 0) == Some(folder))
+    {
         let Some(stage) = module_of(&source.path, 1).filter(|stage| *stage != "mod") else {
             continue;
         };
         let others = modules_named(&source.code).into_iter().filter_map(|name| {
-            let inner = name.strip_prefix("proxy/")?;
-            (inner != stage).then(|| inner.to_owned())
+            let (top, inner) = name.split_once('/')?;
+            // `crate::gate::Gate` is what the folder itself gives.
+            let is_module = inner.starts_with(char::is_lowercase);
+            (top == folder && is_module && inner != stage).then(|| inner.to_owned())
         });
         named.entry(stage).or_default().extend(others);
     }
@@ -673,7 +593,8 @@ fn modules_name_what_the_table_says() {
 
 #[test]
 fn stages_name_what_the_table_says() {
-    check_table(&STAGES, &named_by_stage(&sources()));
+    check_table(&STAGES, &named_inside("gate", &sources()));
+    check_table(&CARRIERS, &named_inside("proxy", &sources()));
 }
 
 #[test]
@@ -682,13 +603,14 @@ fn a_stage_before_decide_names_only_stages_before_it() {
     let place = |name: &str| order.iter().position(|stage| *stage == name).expect("a stage");
     let backwards: Vec<(&str, &str)> = STAGES
         .iter()
-        .take_while(|(stage, _)| *stage != "connection")
         .flat_map(|(stage, names)| names.iter().map(move |name| (*stage, *name)))
         .filter(|(stage, name)| place(name) > place(stage))
         .collect();
     let known = [
         ("authenticate", "snapshot"),
         ("authenticate", "live"),
+        ("answer", "denial"),
+        ("answer", "snapshot"),
         ("live", "decide"),
     ];
     assert_eq!(backwards, known);
@@ -793,8 +715,8 @@ fn the_sources_are_found_and_tests_are_left_out() {
     let sources = sources();
     let has = |path: &str| sources.iter().any(|source| source.path == path);
     assert!(sources.len() > 90, "{}", sources.len());
-    assert!(has("main.rs") && has("proxy/decide.rs") && has("proxy/accept/head.rs"));
-    assert!(!has("proxy/accept/head/tests.rs") && !has("proxy/fetch/fake_issuer.rs"));
+    assert!(has("main.rs") && has("gate/decide.rs") && has("proxy/http1/head.rs"));
+    assert!(!has("proxy/http1/head/tests.rs") && !has("fetch/fake_issuer.rs"));
     for source in &sources {
         assert!(!source.code.contains("#[test]"), "{}", source.path);
     }
@@ -804,13 +726,13 @@ fn the_sources_are_found_and_tests_are_left_out() {
 fn comments_texts_and_tests_name_nothing() {
     let code = |text: &str| without_tests(&without_comments_and_texts(text));
     for text in [
-        "// crate::proxy::decide",
-        "/* crate::proxy::decide /* nested */ crate::proxy::decide */",
-        "let a = \"crate::proxy::decide \\\" crate::proxy::decide\";",
-        "let a = r#\"crate::proxy::decide \" crate::proxy::decide\"#;",
-        "let a = br\"crate::proxy::decide\";",
-        "#[cfg(test)]\nuse crate::proxy::decide;",
-        "#[cfg(test)]\nmod tests { fn a() { crate::proxy::decide::decide(); } }",
+        "// crate::gate::decide",
+        "/* crate::gate::decide /* nested */ crate::gate::decide */",
+        "let a = \"crate::gate::decide \\\" crate::gate::decide\";",
+        "let a = r#\"crate::gate::decide \" crate::gate::decide\"#;",
+        "let a = br\"crate::gate::decide\";",
+        "#[cfg(test)]\nuse crate::gate::decide;",
+        "#[cfg(test)]\nmod tests { fn a() { crate::gate::decide::decide(); } }",
     ] {
         assert_eq!(modules_named(&code(text)), BTreeSet::new(), "{text}");
         let after = format!("{text}\nuse crate::model::clock::Now;");
@@ -845,24 +767,27 @@ fn planted_violations_of_the_tables_are_caught() {
         code: without_tests(&without_comments_and_texts(code)),
     };
     let named = |code: &str| {
-        let sources = [planted("proxy/intake/mod.rs", code)];
-        named_by_stage(&sources)["intake"].iter().cloned().collect::<Vec<_>>()
+        let sources = [planted("gate/intake/mod.rs", code)];
+        named_inside("gate", &sources)["intake"]
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
     };
-    assert_eq!(named("use crate::proxy::limit::Admission;"), ["limit"]);
-    assert_eq!(named("fn a() { crate::proxy::limit::spend(1) }"), ["limit"]);
-    assert_eq!(named("let a = \"http://x\"; crate::proxy::limit::spend()"), ["limit"]);
-    assert_eq!(named("use crate::proxy::intake::Credential;"), [""; 0]);
+    assert_eq!(named("use crate::gate::admit::Admission;"), ["admit"]);
+    assert_eq!(named("fn a() { crate::gate::admit::spend(1) }"), ["admit"]);
+    assert_eq!(named("let a = \"http://x\"; crate::gate::admit::spend()"), ["admit"]);
+    assert_eq!(named("use crate::gate::intake::Credential;"), [""; 0]);
     assert_eq!(
-        named("use mycrate::proxy::limit::A; fn f() { a::crate::proxy::limit::b() }"),
+        named("use mycrate::gate::admit::A; fn f() { a::crate::gate::admit::b() }"),
         [""; 0]
     );
 
     let sources = [
-        planted("model/clock.rs", "use crate::proxy::decide::Permit;"),
+        planted("model/clock.rs", "use crate::gate::decide::Permit;"),
         planted("main.rs", "keygate::runtime::serve()"),
     ];
     let named = named_by_module(&sources);
-    assert_eq!(named["model"], BTreeSet::from(["proxy".to_owned()]));
+    assert_eq!(named["model"], BTreeSet::from(["gate".to_owned()]));
     assert_eq!(named["main"], BTreeSet::from(["runtime".to_owned()]));
 
     let names = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
@@ -878,16 +803,12 @@ fn planted_strays_are_caught() {
         let expected: Vec<String> = expected.iter().map(|name| format!("{path} names {name}")).collect();
         assert_eq!(strays(path, &without_comments_and_texts(code)), expected, "{code}");
     }
-    check("proxy/decide.rs", "use pingora::proxy::Session;", &["pingora"]);
-    check("proxy/connection.rs", "use pingora::proxy::Session;", &[]);
+    check("gate/decide.rs", "use pingora::proxy::Session;", &["pingora"]);
+    check("proxy/http1/connection.rs", "use pingora::proxy::Session;", &[]);
+    check("proxy/peer.rs.d/a.rs", "use pingora::proxy::Session;", &["pingora"]);
+    check("gate/decide.rs", "use pingora;", &["pingora"]);
     check(
-        "proxy/connection.rs.d/a.rs",
-        "use pingora::proxy::Session;",
-        &["pingora"],
-    );
-    check("proxy/decide.rs", "use pingora;", &["pingora"]);
-    check(
-        "proxy/decide.rs",
+        "gate/decide.rs",
         "crate::pingora::f(); pingora_like::f(); not_pingora::f()",
         &[],
     );
@@ -899,12 +820,12 @@ fn planted_strays_are_caught() {
     check("model/api_key.rs", "use aws_lc_rs::hmac;", &[]);
     check("model/names.rs", "use aws_lc_rs::hmac;", &["aws_lc_rs"]);
     check(
-        "proxy/decide.rs",
+        "gate/decide.rs",
         "let now = std::time::SystemTime::now();",
         &["SystemTime::now"],
     );
-    check("proxy/decide.rs", "let now = SystemTime::now();", &["SystemTime::now"]);
-    check("proxy/decide.rs", "let name = std::env::var(a);", &["std::env"]);
+    check("gate/decide.rs", "let now = SystemTime::now();", &["SystemTime::now"]);
+    check("gate/decide.rs", "let name = std::env::var(a);", &["std::env"]);
     check("runtime/serve.rs", "std::process::exit(1)", &["std::process::exit"]);
     check("observe/access.rs", "#[tokio::main] fn a() {}", &["tokio"]);
 }

@@ -2,7 +2,7 @@
 
 use keygate::cli::introduction;
 use keygate::config;
-use keygate::proxy::respond::ROWS;
+use keygate::gate::answer::refusal::ROWS;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

@@ -3,14 +3,14 @@
 //! One pass over the client's fields, each written or left out, and then ours: nothing a client writes can remove what is
 //! added here, because `Connection` is read before and only drops fields of the client's own.
 
+use crate::gate::accept::syntax;
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::identity::header_value;
+use crate::gate::decide::Permit;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::observe::trace::TraceOrigin;
-use crate::proxy::authenticate::Identity;
-use crate::proxy::authenticate::identity::header_value;
-use crate::proxy::decide::Permit;
-use crate::proxy::http1::response::options;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -99,7 +99,7 @@ pub struct Sent<'r> {
 pub fn asks_for_websocket(request: &Parts) -> bool {
     let names = |name: &HeaderName, wanted: &[u8]| {
         let mut values = request.headers.get_all(name).iter();
-        values.any(|value| options(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(wanted)))
+        values.any(|value| syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(wanted)))
     };
     let mut upgrades = request.headers.get_all(header::UPGRADE).iter();
     let Some(upgrade) = upgrades.next() else {
@@ -190,8 +190,9 @@ fn is_dropped(name: &HeaderName, sent: &Sent<'_>) -> bool {
 fn is_nominated(name: &HeaderName, request: &HeaderMap) -> bool {
     let mut values = request.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
-        && values
-            .any(|value| options(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())))
+        && values.any(|value| {
+            syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+        })
 }
 
 /// Whether a client may not say it: who it is, where it comes from, and which other request this is.

@@ -1,11 +1,11 @@
 //! What would reach the upstream, without an upstream? For explaining a decision.
 
-use crate::proxy::accept::Inbound;
-use crate::proxy::accept::client;
-use crate::proxy::decide::Permit;
+use crate::gate::accept::Inbound;
+use crate::gate::accept::client;
+use crate::gate::decide::Permit;
+use crate::gate::snapshot::Snapshot;
 use crate::proxy::forward::headers;
 use crate::proxy::forward::target;
-use crate::proxy::snapshot::Snapshot;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::request::Parts;

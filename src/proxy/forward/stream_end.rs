@@ -1,9 +1,9 @@
 //! When must a stream end that goes on for as long as somebody listens (S038)?
 
+use crate::gate::Gate;
+use crate::gate::authenticate::Principal;
+use crate::gate::decide;
 use crate::model::clock::Timestamp;
-use crate::proxy::authenticate::Principal;
-use crate::proxy::decide;
-use crate::proxy::gate::Gate;
 use std::sync::Arc;
 use tokio::time::Instant;
 

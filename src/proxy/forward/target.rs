@@ -1,7 +1,7 @@
 //! Which target reaches the upstream?
 
-use crate::proxy::accept::Inbound;
-use crate::proxy::decide::Permit;
+use crate::gate::accept::Inbound;
+use crate::gate::decide::Permit;
 
 /// The target that goes to the upstream, where it differs from the one that came: the path that was matched, without
 /// the prefix that the route strips, and the query as it is. `as_sent`: what came is in origin form and normal form.

@@ -1,10 +1,10 @@
 //! What does the upstream get, signed, about who called? Takes a `Permit`.
 
+use crate::gate::decide::Permit;
+use crate::gate::denial::Denial;
+use crate::gate::live::Live;
+use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Timestamp;
-use crate::proxy::decide::Permit;
-use crate::proxy::denial::Denial;
-use crate::proxy::live::Live;
-use crate::proxy::snapshot::Snapshot;
 use http::HeaderValue;
 
 /// The identity token for what is permitted; `None` where the route wants none.

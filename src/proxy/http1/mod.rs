@@ -1,8 +1,15 @@
-//! HTTP/1.1 messages as bytes (RFC 9112): where a body ends, and what stands in a head.
+//! HTTP/1.1: messages as bytes (RFC 9112), and the connections that carry them.
 
-pub mod body;
-pub mod buffer;
-pub mod chunks;
-pub mod date;
+pub mod head;
 pub mod request;
 pub mod response;
+pub mod body;
+pub mod chunks;
+pub mod buffer;
+pub mod date;
+pub mod answered;
+pub mod pool;
+pub mod downstream;
+pub mod relay;
+pub mod exchange;
+pub mod connection;

@@ -1,5 +1,6 @@
 //! What does the head of an upstream's response say, and where does its body end (RFC 9112 section 6.3)?
 
+use crate::gate::accept::syntax;
 use crate::proxy::http1::body::Framing;
 use http::Method;
 use http::StatusCode;
@@ -96,7 +97,7 @@ impl Said {
         match field.name.len() {
             14 if is("content-length") => {
                 // Repeated and the same is one length (RFC 9110 section 8.6), and it is written once.
-                let length = length(field.value).ok_or(BrokenResponse)?;
+                let length = syntax::length(field.value).ok_or(BrokenResponse)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
                     return Err(BrokenResponse);
                 }
@@ -108,7 +109,7 @@ impl Said {
                 self.chunked = true;
             }
             10 if is("connection") => {
-                for option in options(field.value) {
+                for option in syntax::members(field.value) {
                     if option.eq_ignore_ascii_case(b"close") {
                         self.close = true;
                     } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -139,19 +140,6 @@ impl Said {
 /// Whether responses with this status end with their head (RFC 9112 section 6.3).
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// `1*DIGIT` that fits (RFC 9112 section 6.2).
-fn length(value: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(value).ok()?;
-    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    only_digits.then(|| digits.parse().ok())?
-}
-
-/// The members of a list of tokens.
-pub fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    members.filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use keygate::gate::answer::refusal::ROWS;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::Digester;
 use keygate::model::api_key::KeyEnvironment;
-use keygate::proxy::respond::ROWS;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use std::sync::mpsc;
 
 const GOLDEN: &str = "tests/data/refusals.txt";
 
-/// Rows that no request over HTTP/1.1 can cause here, and why. Their text is in the golden file beside `respond.rs`.
+/// Rows that no request over HTTP/1.1 can cause here, and why. Their text is in the golden file beside `refusal.rs`.
 const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),

@@ -1,9 +1,9 @@
 //! A configuration is compiled or refused with places, never both.
 
 use keygate::config;
+use keygate::gate::live::Live;
+use keygate::gate::snapshot::Snapshot;
 use keygate::model::clock::Timestamp;
-use keygate::proxy::live::Live;
-use keygate::proxy::snapshot::Snapshot;
 use keygate::runtime::assemble;
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -5,11 +5,11 @@ use http::HeaderValue;
 use http::Method;
 use http::Uri;
 use http::Version;
-use keygate::proxy::accept::HeadLimits;
-use keygate::proxy::accept::Inbound;
-use keygate::proxy::accept::Rules;
-use keygate::proxy::accept::head;
-use keygate::proxy::accept::head::Body;
+use keygate::gate::accept::Inbound;
+use keygate::gate::accept::Rules;
+use keygate::proxy::http1::head;
+use keygate::proxy::http1::head::Body;
+use keygate::proxy::http1::head::HeadLimits;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 

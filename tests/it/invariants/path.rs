@@ -2,11 +2,11 @@
 
 use http::Method;
 use keygate::config;
-use keygate::proxy::accept::Lookup;
-use keygate::proxy::accept::Matcher;
-use keygate::proxy::accept::matcher::Pattern;
-use keygate::proxy::accept::normalize;
-use keygate::proxy::accept::normalize::NormalPath;
+use keygate::gate::accept::Lookup;
+use keygate::gate::accept::Matcher;
+use keygate::gate::accept::matcher::Pattern;
+use keygate::gate::accept::normalize;
+use keygate::gate::accept::normalize::NormalPath;
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::LazyLock;

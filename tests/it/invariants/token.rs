@@ -3,11 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keygate::config;
+use keygate::gate::authenticate::token::ParsedToken;
+use keygate::gate::authenticate::token::TokenRules;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jws::Jws;
 use keygate::model::clock::Timestamp;
-use keygate::proxy::authenticate::token::ParsedToken;
-use keygate::proxy::authenticate::token::TokenRules;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;

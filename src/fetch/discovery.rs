@@ -1,0 +1,240 @@
+//! Where does an issuer say that its keys are? Its metadata (RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4),
+//! believed only when it is about this issuer.
+
+use crate::config::discovery::Discovery;
+use crate::config::issuer::Dial;
+use crate::fetch::client::FetchError;
+use crate::fetch::client::Target;
+use crate::fetch::client::check_url;
+use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::fetch;
+use crate::jose::json;
+use crate::jose::json::JsonError;
+use crate::model::issuer::IssuerUrl;
+use serde_json::Value;
+use std::error::Error;
+use std::fmt;
+use url::Url;
+
+/// A longer `jwks_uri` is no address but an attempt at something.
+const URI_BYTES_MAX: usize = 2048;
+/// Of a stranger's text in an error.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// Why one document says nothing that we believe.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("{0}")]
+    Fetch(#[source] FetchError),
+    #[error("{0}")]
+    Json(#[source] JsonError),
+    #[error("it has no `issuer`")]
+    NoIssuer,
+    #[error("it is about the issuer `{found}`, not about the configured one (compared byte by byte)")]
+    OtherIssuer { found: String },
+    #[error("it has no `jwks_uri`")]
+    NoJwksUri,
+    #[error("its `jwks_uri` is {0}")]
+    BadJwksUri(&'static str),
+    #[error("its `jwks_uri` cannot be fetched from: {0}")]
+    ForbiddenJwksUri(#[source] FetchError),
+}
+
+/// What each document lacked, in the order in which they were asked.
+#[derive(Debug)]
+pub struct DiscoveryError(Vec<(String, DocumentError)>);
+
+impl DiscoveryError {
+    /// Whether some document came, and was not to be believed.
+    pub fn is_about_a_document(&self) -> bool {
+        self.0
+            .iter()
+            .any(|(_, error)| !matches!(error, DocumentError::Fetch(_)))
+    }
+}
+
+impl fmt::Display for DiscoveryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (path, error)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(out, "{separator}{path}: {error}")?;
+            // What the client library says is one level down.
+            let mut cause = match error {
+                DocumentError::Fetch(inner) | DocumentError::ForbiddenJwksUri(inner) => inner.source(),
+                _ => None,
+            };
+            while let Some(inner) = cause {
+                write!(out, ": {inner}")?;
+                cause = inner.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for DiscoveryError {}
+
+/// Where the issuer's key set is, as its first good document says. `first` is which one is asked first, and afterwards
+/// which one was good.
+///
+/// # Errors
+/// No document is good; what each of them lacked.
+pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Result<Url, DiscoveryError> {
+    let count = discovery.documents.len();
+    let mut lacking = Vec::new();
+    for index in (0..count).map(|offset| (*first + offset) % count) {
+        let Some(url) = discovery.documents.get(index) else {
+            continue;
+        };
+        match read(url, &discovery.issuer, dial).await {
+            Ok(jwks_uri) => {
+                *first = index;
+                return Ok(jwks_uri);
+            }
+            Err(error) => lacking.push((url.path().to_owned(), error)),
+        }
+    }
+    Err(DiscoveryError(lacking))
+}
+
+async fn read(url: &Url, issuer: &IssuerUrl, dial: &Dial) -> Result<Url, DocumentError> {
+    let fetched = fetch(url, dial, Wanted::Metadata).await.map_err(DocumentError::Fetch)?;
+    let jwks_uri = jwks_uri(&fetched.body, issuer)?;
+    // Checked here as well, so that the error says who sent us there.
+    check_url(Target::new(&jwks_uri, dial)).map_err(DocumentError::ForbiddenJwksUri)?;
+    Ok(jwks_uri)
+}
+
+/// The `jwks_uri` of a metadata document of `issuer`. Where it leads is not checked here.
+///
+/// # Errors
+/// Not JSON of unique members, another issuer's (RFC 8414 section 3.3 asks for the identical text), no address in it.
+pub fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, DocumentError> {
+    let members = json::object(document).map_err(DocumentError::Json)?;
+    match members.get("issuer") {
+        Some(Value::String(found)) if found == issuer.as_str() => {}
+        Some(Value::String(found)) => {
+            return Err(DocumentError::OtherIssuer {
+                found: found.chars().take(SHOWN_CHARS_MAX).collect(),
+            });
+        }
+        Some(_) | None => return Err(DocumentError::NoIssuer),
+    }
+    let Some(Value::String(text)) = members.get("jwks_uri") else {
+        return Err(DocumentError::NoJwksUri);
+    };
+    if text.len() > URI_BYTES_MAX {
+        return Err(DocumentError::BadJwksUri("longer than 2048 bytes"));
+    }
+    // The parser would drop line ends and take `\\` for `/`: what was written is not what would be asked.
+    if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F || byte == b'\\') {
+        return Err(DocumentError::BadJwksUri("no URL: it has characters that no URL has"));
+    }
+    let url = Url::parse(text).map_err(|_| DocumentError::BadJwksUri("no absolute URL"))?;
+    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+        return Err(DocumentError::BadJwksUri("no http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(DocumentError::BadJwksUri("a URL with a user in it"));
+    }
+    if url.fragment().is_some() {
+        return Err(DocumentError::BadJwksUri("a URL with a fragment (`#`)"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ISSUER: &str = "https://issuer.example/x";
+
+    fn read(document: &str) -> Result<Url, DocumentError> {
+        jwks_uri(document.as_bytes(), &ISSUER.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn refused(document: &str, why: &str) {
+        let error = read(document).expect_err(document).to_string();
+        assert!(error.contains(why), "{document}: {error}");
+    }
+
+    #[test]
+    fn a_document_is_believed_about_the_issuer_it_names_byte_by_byte() {
+        let of = |issuer: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://keys.example/jwks"}}"#);
+        assert_eq!(read(&of(ISSUER)).unwrap().as_str(), "https://keys.example/jwks");
+        for other in [
+            "https://issuer.example/x/",
+            "https://issuer.example/X",
+            "https://ISSUER.example/x",
+            "https://issuer.example:443/x",
+            "http://issuer.example/x",
+            "https://issuer.example/%78",
+            "https://issuer.example/",
+            "https://evil.example/#https://issuer.example/x",
+            "",
+        ] {
+            refused(&of(other), "it is about the issuer");
+        }
+        // Escapes are the same text.
+        assert!(read(&of(r"https:\/\/issuer.example\/\u0078")).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_metadata_is_refused() {
+        refused("", "not JSON");
+        refused("<html>", "not JSON");
+        refused("[]", "not a JSON object");
+        refused("{}", "no `issuer`");
+        refused(r#"{"issuer":["https://issuer.example/x"]}"#, "no `issuer`");
+        let twice =
+            format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"https://a.example/","jwks_uri":"https://b.example/"}}"#);
+        refused(&twice, "twice");
+        let twice =
+            format!(r#"{{"issuer":"https://evil.example","issuer":"{ISSUER}","jwks_uri":"https://a.example/"}}"#);
+        refused(&twice, "twice");
+        refused(&format!(r#"{{"issuer":"{ISSUER}"}}"#), "no `jwks_uri`");
+        refused(&format!(r#"{{"issuer":"{ISSUER}","jwks_uri":null}}"#), "no `jwks_uri`");
+    }
+
+    #[test]
+    fn a_jwks_uri_is_a_plain_web_address() {
+        for (uri, why) in [
+            ("", "no absolute URL"),
+            ("/jwks", "no absolute URL"),
+            ("//a.example/jwks", "no absolute URL"),
+            ("file:///etc/passwd", "no http"),
+            ("data:application/json,{}", "no http"),
+            ("ftp://a.example/", "no http"),
+            ("https://u:p@a.example/", "a user"),
+            ("https://a.example/#x", "a fragment"),
+            ("https://a.example/ ", "no URL has"),
+            ("https:\\\\\\\\a.example/", "no URL has"),
+            ("https://a.example/\\n", "no URL has"),
+        ] {
+            refused(&format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"{uri}"}}"#), why);
+        }
+        let long = |bytes: usize| {
+            let path = "a".repeat(bytes - "https://a.example/".len());
+            format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"https://a.example/{path}"}}"#)
+        };
+        assert!(read(&long(2048)).is_ok());
+        refused(&long(2049), "longer than");
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes: Vec<u8>) {
+            let _ = jwks_uri(&bytes, &ISSUER.parse().unwrap());
+        }
+
+        #[test]
+        fn what_is_believed_is_fetchable_text(uri in "(https?|ftp)?:?/{0,3}[a-z@:#?./%-]{0,30}") {
+            let document = serde_json::json!({ "issuer": ISSUER, "jwks_uri": uri }).to_string();
+            if let Ok(url) = jwks_uri(document.as_bytes(), &ISSUER.parse().unwrap()) {
+                prop_assert!(url.has_host() && url.fragment().is_none() && url.username().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! What goes to an introspection endpoint (RFC 7662 section 2.1), and what comes back? One bounded POST.
+
+use crate::config::Introspection;
+use crate::config::introspection::ClientAuthentication;
+use crate::config::introspection::ClientKey;
+use crate::fetch::client::FetchError;
+use crate::fetch::client::Target;
+use crate::fetch::client::bounded_body;
+use crate::fetch::client::check_head;
+use crate::fetch::client::check_url;
+use crate::fetch::client::client;
+use crate::fetch::client::request_error;
+use crate::fetch::introspect::Showed;
+use crate::gate::authenticate::introspection::ANSWER_BYTES_MAX;
+use crate::gate::authenticate::introspection::AnswerError;
+use crate::jose::sign::SignError;
+use crate::jose::sign::SigningKey;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::issuer::IssuerUrl;
+use crate::model::secret::Secret;
+use http::StatusCode;
+use http::header::ACCEPT;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use url::form_urlencoded;
+
+/// RFC 7523 section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// How long an assertion about who Keygate is can be used; it is sent at once.
+const ASSERTION_SECS: u64 = 60;
+
+/// Why a call brought no answer that says anything. For operators; the client is told that the gateway cannot tell.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("the call failed")]
+    Fetch(#[source] FetchError),
+    #[error(
+        "status {status}: the issuer does not accept who Keygate says it is; see `client_id` and what stands beside it"
+    )]
+    NotAuthenticated { status: StatusCode },
+    #[error("the assertion about who Keygate is cannot be made")]
+    Assertion(#[source] SignError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error("the call was stopped")]
+    Stopped,
+}
+
+impl CallError {
+    /// Whether it shows that the endpoint does not work. A refusal of this one token's text, or an answer that is only too
+    /// long, does not: otherwise one client with an odd token could have everybody else kept out.
+    pub fn showed(&self) -> Showed {
+        match self {
+            Self::Fetch(FetchError::TooLong { .. }) => Showed::Works,
+            Self::Fetch(FetchError::Status { status }) if about_the_token(*status) => Showed::Works,
+            Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Answer(_) | Self::Stopped => {
+                Showed::Fails
+            }
+        }
+    }
+
+    /// Whether something was answered, though nothing of use.
+    pub fn was_answered(&self) -> bool {
+        match self {
+            Self::Fetch(error) => matches!(
+                error,
+                FetchError::Status { .. }
+                    | FetchError::Redirected { .. }
+                    | FetchError::Encoded
+                    | FetchError::TooLong { .. }
+            ),
+            Self::NotAuthenticated { .. } | Self::Answer(_) => true,
+            Self::Assertion(_) | Self::Stopped => false,
+        }
+    }
+}
+
+fn about_the_token(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+    )
+}
+
+impl<'a> From<&'a Introspection> for Target<'a> {
+    fn from(settings: &'a Introspection) -> Self {
+        Self {
+            url: &settings.url,
+            allow_http: settings.allow_http,
+            allow_private_addresses: settings.allow_private_addresses,
+            ca_file: settings.ca_file.as_deref(),
+            proxy: settings.proxy.as_ref(),
+        }
+    }
+}
+
+/// What the calls to one endpoint share, connections above all.
+pub struct Endpoint {
+    settings: Arc<Introspection>,
+    identification: Arc<Identification>,
+    client: OnceCell<reqwest::Client>,
+}
+
+impl Endpoint {
+    /// Nothing is opened before the first call.
+    pub fn new(settings: Arc<Introspection>, identification: Arc<Identification>) -> Self {
+        Self {
+            settings,
+            identification,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Asks about `token` and gives the body of the answer, at most [`ANSWER_BYTES_MAX`] bytes. The whole of it, name
+    /// look-up and body included, takes at most the configured `timeout`.
+    ///
+    /// # Errors
+    /// Whatever keeps the answer from being a 200 of that size.
+    pub async fn ask(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
+        let timeout = self.settings.timeout;
+        let bounded = tokio::time::timeout(timeout, self.post(token, now)).await;
+        bounded.unwrap_or(Err(CallError::Fetch(FetchError::TimedOut { timeout })))
+    }
+
+    async fn post(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
+        let target = Target::from(&*self.settings);
+        check_url(target).map_err(CallError::Fetch)?;
+        let making = || client(target, self.settings.concurrency);
+        let client = self.client.get_or_try_init(making).await.map_err(CallError::Fetch)?;
+        let mut request = client
+            .post(self.settings.url.clone())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Identification::Secret { id, secret } = &*self.identification {
+            request = request.basic_auth(id, Some(secret.expose()));
+        }
+        let form = self.form(token, now).map_err(CallError::Assertion)?;
+        let answered = request.body(form).send().await;
+        let response = answered.map_err(|error| CallError::Fetch(request_error(error)))?;
+        let status = response.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(CallError::NotAuthenticated { status });
+        }
+        check_head(status, response.headers(), target.url).map_err(CallError::Fetch)?;
+        bounded_body(response, ANSWER_BYTES_MAX).await.map_err(CallError::Fetch)
+    }
+
+    fn form(&self, token: &str, now: Timestamp) -> Result<String, SignError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        // Encoded, whatever is in it is one value of one parameter (S062).
+        form.append_pair("token", token);
+        form.append_pair("token_type_hint", "access_token");
+        if let Identification::Key(signer) = &*self.identification {
+            form.append_pair("client_id", &signer.client_id);
+            form.append_pair("client_assertion_type", ASSERTION_TYPE);
+            form.append_pair("client_assertion", &signer.assertion(now)?);
+        }
+        Ok(form.finish())
+    }
+}
+
+/// How Keygate says who it is.
+pub enum Identification {
+    /// Both form-encoded, as RFC 6749 section 2.3.1 wants them before they are put into `Basic`.
+    Secret {
+        id: String,
+        secret: Secret<String>,
+    },
+    Key(Box<Signer>),
+}
+
+impl Identification {
+    /// # Errors
+    /// A private key that is none, or not for the algorithm that is configured.
+    pub fn new(settings: &Introspection, issuer: &IssuerUrl) -> Result<Self, SignerError> {
+        let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
+        match &settings.authentication {
+            ClientAuthentication::Secret(secret) => Ok(Self::Secret {
+                id: encoded(settings.client_id.as_bytes()),
+                secret: Secret::new(encoded(secret.expose())),
+            }),
+            ClientAuthentication::PrivateKey(key) => {
+                Signer::new(&settings.client_id, key, issuer).map(|signer| Self::Key(Box::new(signer)))
+            }
+        }
+    }
+}
+
+/// Why a private key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("introspection.private_key_jwt: {}", file.display())]
+pub struct SignerError {
+    file: PathBuf,
+    #[source]
+    source: SignError,
+}
+
+/// Makes assertions about who Keygate is (RFC 7523 section 3).
+pub struct Signer {
+    client_id: String,
+    audience: String,
+    kid: String,
+    key: SigningKey,
+}
+
+impl Signer {
+    fn new(client_id: &str, key: &ClientKey, issuer: &IssuerUrl) -> Result<Self, SignerError> {
+        let failed = |source| SignerError {
+            file: key.file.clone(),
+            source,
+        };
+        let text = std::str::from_utf8(key.pem.expose()).map_err(|_| failed(SignError::Pem("not PEM")))?;
+        let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, text);
+        let signing = match key.algorithm {
+            Some(algorithm) => read(algorithm),
+            // What the key is for is in the key; of RSA, the algorithm that every server takes.
+            None => read(Algorithm::Rs256)
+                .or_else(|_| read(Algorithm::Es256))
+                .or_else(|_| read(Algorithm::Es384))
+                .or_else(|_| read(Algorithm::EdDsa)),
+        };
+        let signing = signing.map_err(failed)?;
+        Ok(Self {
+            client_id: client_id.to_owned(),
+            audience: key.audience.clone().unwrap_or_else(|| issuer.as_str().to_owned()),
+            kid: key.kid.clone().unwrap_or_else(|| signing.kid().to_owned()),
+            key: signing,
+        })
+    }
+
+    fn assertion(&self, now: Timestamp) -> Result<String, SignError> {
+        let mut jti = [0; 16];
+        aws_lc_rs::rand::fill(&mut jti)?;
+        let now = now.as_unix_secs();
+        let header = json!({ "alg": self.key.algorithm().as_str(), "kid": self.kid, "typ": "JWT" });
+        let claims = json!({
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": self.audience,
+            "jti": format!("{:032x}", u128::from_be_bytes(jti)),
+            "iat": now,
+            "exp": now + ASSERTION_SECS,
+        });
+        self.key.sign_text(&header.to_string(), &claims.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::introspection::Breaker;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn settings(authentication: ClientAuthentication) -> Introspection {
+        Introspection {
+            url: "https://idp.example/i".parse().unwrap(),
+            client_id: "key gate:1".to_owned(),
+            authentication,
+            allow_http: false,
+            allow_private_addresses: false,
+            ca_file: None,
+            proxy: None,
+            cache_ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(5),
+            cache_bytes_max: 1 << 20,
+            timeout: Duration::from_secs(3),
+            concurrency: 4,
+            breaker: Breaker {
+                failures: 5,
+                open_for: Duration::from_secs(5),
+            },
+        }
+    }
+
+    fn by_secret() -> Introspection {
+        settings(ClientAuthentication::Secret(Secret::new(b"p@ss:w%rd+ /&=".to_vec())))
+    }
+
+    fn identification(settings: &Introspection) -> Result<Identification, SignerError> {
+        Identification::new(settings, &"https://idp.example".parse().unwrap())
+    }
+
+    fn form_of(token: &str) -> Vec<(String, String)> {
+        let settings = by_secret();
+        let identification = Arc::new(identification(&settings).unwrap());
+        let form = Endpoint::new(Arc::new(settings), identification)
+            .form(token, Timestamp::default())
+            .unwrap();
+        assert!(form.bytes().all(|byte| byte.is_ascii_graphic()), "{form:?}");
+        form_urlencoded::parse(form.as_bytes()).into_owned().collect()
+    }
+
+    fn expected(token: &str) -> Vec<(String, String)> {
+        [("token", token), ("token_type_hint", "access_token")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+    }
+
+    #[test]
+    fn s062_a_token_stays_one_parameter() {
+        for token in ["a&token=b", "a%26b", "a\r\nx: y", "a b", "a+b=c;d", "\0", "é", ""] {
+            assert_eq!(form_of(token), expected(token), "{token:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_token_it_comes_out_as_it_went_in(token in ".*") {
+            prop_assert_eq!(form_of(&token), expected(&token));
+        }
+    }
+
+    /// RFC 6749 section 2.3.1: a colon in the id would end it, a `%` be read as the start of an escape.
+    #[test]
+    fn id_and_secret_are_form_encoded_before_they_are_put_into_basic() {
+        let Ok(Identification::Secret { id, secret }) = identification(&by_secret()) else {
+            panic!("it is a secret");
+        };
+        assert_eq!(id, "key+gate%3A1");
+        assert_eq!(secret.expose(), "p%40ss%3Aw%25rd%2B+%2F%26%3D");
+    }
+
+    fn by_key(pem: &str, algorithm: Option<Algorithm>) -> Introspection {
+        settings(ClientAuthentication::PrivateKey(Box::new(ClientKey {
+            file: "client.pem".into(),
+            pem: Secret::new(pem.as_bytes().to_vec()),
+            kid: None,
+            algorithm,
+            audience: None,
+        })))
+    }
+
+    #[test]
+    fn what_a_key_is_for_is_read_from_the_key() {
+        for (pem, algorithm) in [
+            (
+                include_str!("../../../tests/data/jose/rsa2048.private.pem"),
+                Algorithm::Rs256,
+            ),
+            (
+                include_str!("../../../tests/data/jose/p256.private.pem"),
+                Algorithm::Es256,
+            ),
+            (
+                include_str!("../../../tests/data/jose/p384.private.pem"),
+                Algorithm::Es384,
+            ),
+            (
+                include_str!("../../../tests/data/jose/ed25519.private.pem"),
+                Algorithm::EdDsa,
+            ),
+        ] {
+            let Ok(Identification::Key(signer)) = identification(&by_key(pem, None)) else {
+                panic!("{algorithm}: it is a key");
+            };
+            assert_eq!(signer.key.algorithm(), algorithm);
+            assert_eq!(signer.kid, signer.key.kid());
+            assert_eq!(signer.audience, "https://idp.example");
+        }
+        let rsa = include_str!("../../../tests/data/jose/rsa2048.private.pem");
+        assert!(identification(&by_key(rsa, Some(Algorithm::Ps256))).is_ok());
+        assert!(identification(&by_key(rsa, Some(Algorithm::Es256))).is_err());
+        for bad in [
+            include_str!("../../../tests/data/jose/p256.public.pem"),
+            include_str!("../../../tests/data/jose/p256.sec1.private.pem"),
+            include_str!("../../../tests/data/jose/p256.certificate.pem"),
+            "",
+        ] {
+            assert!(identification(&by_key(bad, None)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_assertion_holds_for_a_minute_and_is_never_the_same() {
+        let pem = include_str!("../../../tests/data/jose/p256.private.pem");
+        let Ok(Identification::Key(signer)) = identification(&by_key(pem, None)) else {
+            panic!("it is a key");
+        };
+        let now = Timestamp::from_unix_secs(1_800_000_000);
+        let (one, other) = (signer.assertion(now).unwrap(), signer.assertion(now).unwrap());
+        assert_ne!(one.split('.').nth(1), other.split('.').nth(1));
+    }
+
+    #[test]
+    fn what_one_token_can_cause_says_nothing_of_the_endpoint() {
+        let status = |code: u16| {
+            let status = StatusCode::from_u16(code).unwrap();
+            CallError::Fetch(FetchError::Status { status })
+        };
+        for code in [400, 413, 422] {
+            assert_eq!(status(code).showed(), Showed::Works, "{code}");
+        }
+        for code in [404, 429, 500, 502, 503] {
+            assert_eq!(status(code).showed(), Showed::Fails, "{code}");
+        }
+        let too_long = CallError::Fetch(FetchError::TooLong { bytes_max: 1 });
+        assert_eq!(too_long.showed(), Showed::Works);
+        let status = StatusCode::UNAUTHORIZED;
+        assert_eq!(CallError::NotAuthenticated { status }.showed(), Showed::Fails);
+        assert_eq!(CallError::Answer(AnswerError::NoActive).showed(), Showed::Fails);
+    }
+}

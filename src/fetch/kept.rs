@@ -1,0 +1,363 @@
+//! What does the gate still know of an issuer after a restart? The last good set, in a file of its own, for as long as
+//! it would have served without the restart.
+
+use crate::config::issuer::Issuer;
+use crate::config::issuer::KeySource;
+use crate::config::issuer::KeysAt;
+use crate::config::issuer::RemoteKeys;
+use crate::gate::authenticate::jwks_cache::KeySet;
+use crate::jose::jwks::Jwks;
+use crate::jose::jwks::JwksError;
+use crate::model::clock::Now;
+use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::observe::metrics::StateMetrics;
+use aws_lc_rs::digest;
+use serde::Deserialize;
+use serde::Serialize;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::Permissions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Of one file. A set is at most 256 KiB, and writing it as JSON text at most doubles it.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A confirmation alone is written this many times during `max_stale`, hourly by default: a restart makes a set look at
+/// most that much older than it is, and never younger.
+const WRITES_PER_MAX_STALE: u32 = 24;
+const VERSION: u32 = 1;
+
+/// A folder of `state_dir` that belongs to us alone. Whoever can write in it can say whose tokens are good.
+#[derive(Debug)]
+pub struct KeptKeys {
+    folder: PathBuf,
+    /// Who we are, as the file system says.
+    owner: u32,
+}
+
+/// Why a folder cannot be used, or what is in a file cannot.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    #[error("{} cannot be used", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a regular file of ours that nobody else may touch (mode 0600)", path.display())]
+    NotOurs { path: PathBuf },
+    #[error("{} is longer than {FILE_BYTES_MAX} bytes", path.display())]
+    TooLong { path: PathBuf },
+    #[error("{} was not written by this version, or not to its end", path.display())]
+    Format {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{} has the version {found}, and this program reads {VERSION}", path.display())]
+    Version { path: PathBuf, found: u32 },
+    #[error("{} is damaged: its set is not the one that was written", path.display())]
+    Damaged { path: PathBuf },
+    #[error("{} is about another source: the issuer's configuration has changed", path.display())]
+    OtherSource { path: PathBuf },
+    #[error("{} was confirmed in the future, by the clock of this machine", path.display())]
+    Future { path: PathBuf },
+    #[error("{} was confirmed {} s ago, longer than `max_stale`", path.display(), age.as_secs())]
+    TooOld { path: PathBuf, age: Duration },
+    #[error("{} holds no usable key set", path.display())]
+    Keys {
+        path: PathBuf,
+        #[source]
+        source: JwksError,
+    },
+}
+
+/// A set that may be used, and how old it is.
+#[derive(Debug)]
+pub struct Kept {
+    pub text: Vec<u8>,
+    pub jwks: Jwks,
+    pub confirmed: Timestamp,
+    pub age: Duration,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    version: u32,
+    /// Which configuration the set was fetched under; see [`source_of`].
+    source: String,
+    /// When the set was last confirmed, by the wall clock: a monotonic one does not outlive its process.
+    confirmed_unix_millis: u64,
+    /// SHA-256 of the time and the set, in hexadecimal: a disk that forgets a bit makes neither younger keys nor others.
+    sha256: String,
+    /// The document as the issuer published it.
+    set: String,
+}
+
+impl KeptKeys {
+    /// The folder `issuers` in `state_dir`; both are made where they are missing, for us alone.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, made private, or written in.
+    pub fn open(state_dir: &Path) -> Result<Self, KeptError> {
+        let folder = state_dir.join("issuers");
+        let failed = |source| KeptError::Folder {
+            path: folder.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(failed)?;
+        // It may have been there before, with more open doors.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed)?;
+        // Says who we are, and that we may write, before it matters.
+        let probe = folder.join(format!(".probe.{}", std::process::id()));
+        let file = create(&probe).map_err(failed)?;
+        let owner = file.metadata().map_err(failed)?.uid();
+        std::fs::remove_file(&probe).map_err(failed)?;
+        Ok(Self { folder, owner })
+    }
+
+    /// The same folder, to read what is in it: nothing is made, and nothing changed. `None` when it is not there. What is
+    /// read belongs to the folder's owner, who may be another than this process.
+    pub fn look(state_dir: &Path) -> Option<Self> {
+        let folder = state_dir.join("issuers");
+        let owner = std::fs::metadata(&folder).ok()?.uid();
+        Some(Self { folder, owner })
+    }
+
+    /// The set that was kept of `issuer`; `None` when none was.
+    ///
+    /// # Errors
+    /// Whatever makes it unfit: nothing of it is then used.
+    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+        let KeySource::Remote(remote) = &issuer.keys else {
+            return Ok(None);
+        };
+        let path = self.path(&issuer.name);
+        let Some(bytes) = self.read(&path)? else {
+            return Ok(None);
+        };
+        let content: Content = match serde_json::from_slice(&bytes) {
+            Ok(content) => content,
+            Err(source) => return Err(KeptError::Format { path, source }),
+        };
+        if content.version != VERSION {
+            return Err(KeptError::Version {
+                path,
+                found: content.version,
+            });
+        }
+        if content.source != source_of(issuer, remote) {
+            return Err(KeptError::OtherSource { path });
+        }
+        if content.sha256 != sha256(content.confirmed_unix_millis, &content.set) {
+            return Err(KeptError::Damaged { path });
+        }
+        let confirmed = Timestamp::from_unix_millis(content.confirmed_unix_millis);
+        if confirmed > now {
+            return Err(KeptError::Future { path });
+        }
+        let age = now.saturating_since(confirmed);
+        if age > remote.max_stale {
+            return Err(KeptError::TooOld { path, age });
+        }
+        let text = content.set.into_bytes();
+        match Jwks::parse(&text) {
+            Ok(jwks) => Ok(Some(Kept {
+                text,
+                jwks,
+                confirmed,
+                age,
+            })),
+            Err(source) => Err(KeptError::Keys { path, source }),
+        }
+    }
+
+    /// Keeps `set` of an issuer, whole or not at all.
+    fn save(&self, name: &Name, source: String, set: &[u8], confirmed: Timestamp) -> io::Result<()> {
+        let set = std::str::from_utf8(set).map_err(io::Error::other)?;
+        let content = Content {
+            version: VERSION,
+            source,
+            confirmed_unix_millis: confirmed.as_unix_millis(),
+            sha256: sha256(confirmed.as_unix_millis(), set),
+            set: set.to_owned(),
+        };
+        let bytes = serde_json::to_vec(&content)?;
+        // By its process, so that two gates that share a folder do not write into one another's files.
+        let staged = self.folder.join(format!(".{name}.{}.new", std::process::id()));
+        let mut file = create(&staged)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&staged, self.path(name))?;
+        // The name is in the folder's own data.
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn path(&self, name: &Name) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, KeptError> {
+        let unreadable = |source| KeptError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        // Not through a symbolic link, and not a named pipe, whose opening would wait for a writer.
+        let seen = match std::fs::symlink_metadata(path) {
+            Ok(seen) => seen,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let ours = seen.is_file() && seen.uid() == self.owner && seen.mode() & 0o077 == 0;
+        if !ours {
+            return Err(KeptError::NotOurs { path: path.to_owned() });
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let opened = file.metadata().map_err(unreadable)?;
+        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+            return Err(KeptError::NotOurs { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let mut bounded = file.take(FILE_BYTES_MAX + 1);
+        bounded.read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(KeptError::TooLong { path: path.to_owned() });
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// An empty file that only we may read.
+fn create(path: &Path) -> io::Result<File> {
+    // What a process of the same number left half written.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Everything that decides which keys are believed: who the issuer is, where its keys are, and who may have answered.
+/// Keys that were fetched while plain HTTP was allowed must not outlive its prohibition.
+fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
+    let at = match &remote.at {
+        KeysAt::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
+        KeysAt::Discovery(discovery) => {
+            let documents: Vec<&str> = discovery.documents.iter().map(url::Url::as_str).collect();
+            serde_json::json!({ "discovery": documents })
+        }
+    };
+    serde_json::json!({
+        "issuer": issuer.issuer.as_str(),
+        "at": at,
+        "allow_http": remote.dial.allow_http,
+        "allow_private_addresses": remote.dial.allow_private_addresses,
+        "ca_file": remote.dial.ca_file,
+        "proxy": remote.dial.proxy.as_ref().map(url::Url::as_str),
+    })
+    .to_string()
+}
+
+fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&confirmed_unix_millis.to_be_bytes());
+    context.update(set.as_bytes());
+    context
+        .finish()
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Writes what one issuer's fetcher brings, off its way: a disk that hangs delays no fetch.
+#[derive(Debug)]
+pub struct Keeper {
+    kept: Arc<KeptKeys>,
+    source: String,
+    every: Duration,
+    metrics: StateMetrics,
+    /// Generation and time of what was written last.
+    written: Option<(u64, Tick)>,
+    writing: Option<(u64, Tick, JoinHandle<bool>)>,
+}
+
+impl Keeper {
+    /// `None` for an issuer whose keys are files already.
+    pub fn new(kept: &Arc<KeptKeys>, issuer: &Issuer, metrics: StateMetrics) -> Option<Self> {
+        let KeySource::Remote(remote) = &issuer.keys else {
+            return None;
+        };
+        Some(Self {
+            kept: Arc::clone(kept),
+            source: source_of(issuer, remote),
+            every: remote.max_stale / WRITES_PER_MAX_STALE,
+            metrics,
+            written: None,
+            writing: None,
+        })
+    }
+
+    /// Writes `set`, whose text is `text`, when its content has changed, or was confirmed long enough after the last
+    /// writing.
+    pub(in crate::fetch) async fn keep(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
+        if let Some((generation, at, task)) = self.writing.take() {
+            if !task.is_finished() {
+                self.writing = Some((generation, at, task));
+                return;
+            }
+            if task.await.unwrap_or(false) {
+                self.written = Some((generation, at));
+            }
+        }
+        let due = self
+            .written
+            .is_none_or(|(generation, at)| generation != set.generation || now.tick.saturating_since(at) >= self.every);
+        if !due {
+            return;
+        }
+        let (kept, metrics, source) = (Arc::clone(&self.kept), self.metrics.clone(), self.source.clone());
+        let (name, text, confirmed) = (name.clone(), text.to_vec(), set.confirmed);
+        let task = tokio::task::spawn_blocking(move || match kept.save(&name, source, &text, confirmed) {
+            Ok(()) => true,
+            Err(error) => {
+                metrics.write_failed();
+                tracing::warn!(
+                    issuer = name.as_str(),
+                    folder = %kept.folder.display(),
+                    %error,
+                    "Issuer keys cannot be kept on disk; a restart while the issuer is down would be without them"
+                );
+                false
+            }
+        });
+        self.writing = Some((set.generation, now.tick, task));
+    }
+}
+
+#[cfg(test)]
+mod tests;

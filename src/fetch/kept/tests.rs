@@ -1,0 +1,323 @@
+//! Whatever lies in the folder: what is fit is used, nothing else is, and nothing panics.
+
+use super::*;
+use crate::fetch::fake_issuer::ec_jwk;
+use crate::fetch::fake_issuer::jwks_url;
+use crate::fetch::fake_issuer::rsa_jwk;
+use crate::fetch::fake_issuer::set_of;
+use crate::fetch::tests::issuer;
+use crate::gate::authenticate::jwks_cache::IssuerKeys;
+use proptest::prelude::*;
+use std::os::unix::fs::symlink;
+
+const CONFIRMED: Timestamp = Timestamp::from_unix_secs(1_000_000);
+
+struct Fixture {
+    state_dir: tempfile::TempDir,
+    kept: KeptKeys,
+    issuer: Issuer,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let state_dir = tempfile::tempdir().unwrap();
+        Self {
+            kept: KeptKeys::open(state_dir.path()).unwrap(),
+            state_dir,
+            issuer: issuer(KeySource::Remote(Box::new(jwks_url("https://issuer.example/jwks")))),
+        }
+    }
+
+    fn saved() -> Self {
+        let fixture = Self::new();
+        fixture.save(CONFIRMED);
+        fixture
+    }
+
+    fn remote(&mut self) -> &mut RemoteKeys {
+        match &mut self.issuer.keys {
+            KeySource::Remote(remote) => remote,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn save(&self, confirmed: Timestamp) {
+        let KeySource::Remote(remote) = &self.issuer.keys else {
+            panic!("it is fetched");
+        };
+        let source = source_of(&self.issuer, remote);
+        let set = set_of(&[rsa_jwk()]);
+        self.kept
+            .save(&self.issuer.name, source, set.as_bytes(), confirmed)
+            .unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.kept.path(&self.issuer.name)
+    }
+
+    fn load_at(&self, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+        self.kept.load(&self.issuer, now)
+    }
+
+    fn load(&self) -> Result<Option<Kept>, KeptError> {
+        self.load_at(CONFIRMED)
+    }
+
+    #[track_caller]
+    fn check_refused(&self, matches: fn(&KeptError) -> bool) {
+        let error = self.load().expect_err("it is not used");
+        assert!(matches(&error), "{error:?}");
+    }
+
+    /// Replaces what `from` is in the file; it stays ours.
+    fn change(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path()).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.path(), text.replacen(from, to, 1)).unwrap();
+    }
+}
+
+#[test]
+fn what_was_saved_is_loaded_with_its_age() {
+    let fixture = Fixture::saved();
+    let later = CONFIRMED.saturating_add(Duration::from_secs(90));
+    let kept = fixture.load_at(later).unwrap().unwrap();
+    assert_eq!(kept.text, set_of(&[rsa_jwk()]).into_bytes());
+    assert_eq!(
+        (kept.jwks.len(), kept.confirmed, kept.age),
+        (1, CONFIRMED, Duration::from_secs(90))
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&fixture.path()), 0o600);
+    assert_eq!(mode(fixture.path().parent().unwrap()), 0o700);
+    // Nothing else is left in the folder.
+    assert_eq!(std::fs::read_dir(fixture.path().parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_set_is_used_up_to_max_stale_and_never_from_the_future() {
+    let fixture = Fixture::saved();
+    let at = |age: Duration| CONFIRMED.saturating_add(age);
+    let max_stale = Duration::from_secs(24 * 3600);
+    let tick = Duration::from_millis(1);
+    assert!(fixture.load_at(at(max_stale)).unwrap().is_some());
+    assert!(matches!(
+        fixture.load_at(at(max_stale + tick)),
+        Err(KeptError::TooOld { .. })
+    ));
+    assert!(matches!(
+        fixture.load_at(CONFIRMED.saturating_sub(tick)),
+        Err(KeptError::Future { .. })
+    ));
+}
+
+#[test]
+fn nothing_kept_is_no_mistake_and_files_are_not_kept() {
+    let fixture = Fixture::new();
+    assert!(fixture.load().unwrap().is_none());
+    let pem = issuer(KeySource::Pem(vec![PathBuf::from("a.pem")]));
+    assert!(fixture.kept.load(&pem, CONFIRMED).unwrap().is_none());
+}
+
+#[test]
+fn keys_of_another_source_prove_nothing() {
+    let changes: [fn(&mut Fixture); 6] = [
+        |fixture| fixture.issuer.issuer = "https://issuer.example/".parse().unwrap(),
+        |fixture| fixture.remote().at = KeysAt::JwksUrl("https://issuer.example/jwks2".parse().unwrap()),
+        |fixture| fixture.remote().dial.allow_http = false,
+        |fixture| fixture.remote().dial.allow_private_addresses = false,
+        |fixture| fixture.remote().dial.ca_file = Some(PathBuf::from("ca.pem")),
+        |fixture| fixture.remote().dial.proxy = Some("http://proxy.example".parse().unwrap()),
+    ];
+    for change in changes {
+        let mut fixture = Fixture::saved();
+        change(&mut fixture);
+        fixture.check_refused(|error| matches!(error, KeptError::OtherSource { .. }));
+    }
+    // When it is fetched, and how long it serves, is another matter.
+    let mut fixture = Fixture::saved();
+    fixture.remote().cooldown = Duration::from_secs(1);
+    fixture.remote().dial.timeout = Duration::from_secs(1);
+    assert!(fixture.load().unwrap().is_some());
+}
+
+#[test]
+fn a_file_that_others_may_touch_is_not_ours() {
+    let not_ours = |error: &KeptError| matches!(error, KeptError::NotOurs { .. });
+    for mode in [0o644, 0o660, 0o602, 0o601] {
+        let fixture = Fixture::saved();
+        std::fs::set_permissions(fixture.path(), Permissions::from_mode(mode)).unwrap();
+        fixture.check_refused(not_ours);
+    }
+    let fixture = Fixture::saved();
+    let elsewhere = fixture.state_dir.path().join("elsewhere.json");
+    std::fs::rename(fixture.path(), &elsewhere).unwrap();
+    symlink(&elsewhere, fixture.path()).unwrap();
+    fixture.check_refused(not_ours);
+    std::fs::remove_file(fixture.path()).unwrap();
+    std::fs::create_dir(fixture.path()).unwrap();
+    fixture.check_refused(not_ours);
+    let mut fixture = Fixture::saved();
+    fixture.kept.owner = fixture.kept.owner.wrapping_add(1);
+    fixture.check_refused(not_ours);
+}
+
+#[test]
+fn a_folder_with_open_doors_is_closed() {
+    let fixture = Fixture::saved();
+    let folder = fixture.state_dir.path().join("issuers");
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+    KeptKeys::open(fixture.state_dir.path()).unwrap();
+    assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+    let file = fixture.state_dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(KeptKeys::open(&file), Err(KeptError::Folder { .. })));
+}
+
+#[test]
+fn what_was_tampered_with_is_not_used() {
+    let fixture = Fixture::saved();
+    fixture.change("0vx7agoebGcQ", "1vx7agoebGcQ");
+    fixture.check_refused(|error| matches!(error, KeptError::Damaged { .. }));
+
+    let fixture = Fixture::saved();
+    fixture.change("\"version\":1", "\"version\":2");
+    fixture.check_refused(|error| matches!(error, KeptError::Version { found: 2, .. }));
+
+    for (from, to) in [
+        ("\"version\":1", "\"version\":1,\"version\":1"),
+        ("\"version\":1", "\"version\":1,\"more\":1"),
+        ("\"version\":1", "\"version\":\"1\""),
+        ("\"confirmed_unix_millis\":1", "\"confirmed_unix_millis\":-1"),
+        (
+            "\"confirmed_unix_millis\":1",
+            "\"confirmed_unix_millis\":99999999999999999999",
+        ),
+    ] {
+        let fixture = Fixture::saved();
+        fixture.change(from, to);
+        fixture.check_refused(|error| matches!(error, KeptError::Format { .. }));
+    }
+
+    let fixture = Fixture::saved();
+    std::fs::write(fixture.path(), vec![b' '; 1024 * 1024 + 1]).unwrap();
+    fixture.check_refused(|error| matches!(error, KeptError::TooLong { .. }));
+}
+
+#[test]
+fn a_set_that_would_be_refused_from_its_issuer_is_refused_from_disk() {
+    let fixture = Fixture::new();
+    let KeySource::Remote(remote) = &fixture.issuer.keys else {
+        panic!("it is fetched");
+    };
+    for set in [
+        "{}".to_owned(),
+        set_of(&[]),
+        set_of(&[ec_jwk().replace("\"kty\"", "\"d\":\"AAAA\",\"kty\"")]),
+    ] {
+        let source = source_of(&fixture.issuer, remote);
+        fixture
+            .kept
+            .save(&fixture.issuer.name, source, set.as_bytes(), CONFIRMED)
+            .unwrap();
+        fixture.check_refused(|error| matches!(error, KeptError::Keys { .. }));
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_is_not_used() {
+    let fixture = Fixture::saved();
+    let whole = std::fs::read(fixture.path()).unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(fixture.path(), &whole[..length]).unwrap();
+        fixture.check_refused(|error| matches!(error, KeptError::Format { .. }));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_loading_panic(bytes: Vec<u8>) {
+        let fixture = Fixture::saved();
+        std::fs::write(fixture.path(), bytes).unwrap();
+        prop_assert!(fixture.load().is_err());
+    }
+
+    #[test]
+    fn no_flipped_byte_gives_another_set(place in 0_usize..1000, bits in 1_u8..) {
+        let fixture = Fixture::saved();
+        let mut bytes = std::fs::read(fixture.path()).unwrap();
+        let place = place % bytes.len();
+        bytes[place] ^= bits;
+        std::fs::write(fixture.path(), bytes).unwrap();
+        let later = CONFIRMED.saturating_add(Duration::from_secs(3600));
+        if let Ok(Some(kept)) = fixture.load_at(later) {
+            prop_assert_eq!((kept.text, kept.confirmed), (set_of(&[rsa_jwk()]).into_bytes(), CONFIRMED));
+        }
+    }
+}
+
+/// What `keys` has now, after a fetch at `secs` that brought `set`.
+fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
+    let now = Now {
+        wall: Timestamp::from_unix_secs(1_000_000 + secs),
+        tick: Tick::ZERO.saturating_add(Duration::from_secs(secs)),
+    };
+    let attempt = keys.start_attempt(now);
+    let success = attempt.succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
+    (success.keys, now)
+}
+
+#[tokio::test]
+async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_stale() {
+    let fixture = Fixture::new();
+    let metrics = crate::fetch::tests::metrics().state();
+    let keys = IssuerKeys::new(&fixture.issuer.keys);
+    let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
+    let mut keeper = Keeper::new(&kept, &fixture.issuer, metrics).unwrap();
+    let (one, two) = (set_of(&[rsa_jwk()]), set_of(&[ec_jwk()]));
+    let hour = 3600;
+    let mut writes = Vec::new();
+    for (secs, set) in [
+        (0, &one),
+        (60, &one),
+        (hour - 1, &one),
+        (hour, &one),
+        (hour + 60, &two),
+        (2 * hour, &two),
+        (2 * hour + 60, &two),
+    ] {
+        let (in_place, now) = fetched(&keys, set, secs);
+        keeper.keep(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        if let Some((_, _, task)) = &mut keeper.writing {
+            assert!(task.await.unwrap());
+            keeper.written = keeper.writing.take().map(|(generation, at, _)| (generation, at));
+            writes.push(secs);
+            let loaded = fixture.load_at(now.wall).unwrap().unwrap();
+            assert_eq!((loaded.text, loaded.confirmed), (set.clone().into_bytes(), now.wall));
+        }
+    }
+    assert_eq!(writes, [0, hour, hour + 60, 2 * hour + 60]);
+}
+
+#[tokio::test]
+async fn a_writing_that_fails_is_counted_and_tried_again() {
+    let fixture = Fixture::new();
+    let all = crate::fetch::tests::metrics();
+    let keys = IssuerKeys::new(&fixture.issuer.keys);
+    let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
+    let mut keeper = Keeper::new(&kept, &fixture.issuer, all.state()).unwrap();
+    let set = set_of(&[rsa_jwk()]);
+    std::fs::remove_dir(fixture.state_dir.path().join("issuers")).unwrap();
+    for secs in 0..2 {
+        let (in_place, now) = fetched(&keys, &set, secs);
+        keeper.keep(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        let (generation, at, task) = keeper.writing.take().expect("it is tried");
+        assert!(!task.await.unwrap());
+        keeper.writing = Some((generation, at, tokio::spawn(async { false })));
+        while !keeper.writing.as_ref().unwrap().2.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(all.text().contains("keygate_state_write_failures_total 2"));
+}

@@ -1,0 +1,30 @@
+//! Which addresses do the endpoints' names have? Asked in the background, so that no request waits for DNS.
+
+use crate::upstream::EndpointState;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long an answer is used. The system resolver does not tell us the record's own lifetime.
+pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Longer than this for one name, and its last addresses go on being used.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Resolves one endpoint and replaces its addresses. A failed look-up changes nothing.
+pub async fn resolve(endpoint: &EndpointState) {
+    let target = (endpoint.host(), endpoint.port());
+    match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(target)).await {
+        Ok(Ok(found)) => {
+            let mut addresses: Vec<SocketAddr> = found.collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            if !addresses.is_empty() {
+                endpoint.replace(addresses);
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(host = endpoint.host(), error = %error, "Endpoint name does not resolve");
+        }
+        Err(_) => tracing::warn!(host = endpoint.host(), "Endpoint name took too long to resolve"),
+    }
+}

@@ -1,0 +1,74 @@
+//! Why does a head never become a request?
+
+/// Why a head is refused. Every one of them ends the connection, because where the next request starts is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    #[error("head is too long")]
+    HeadTooLong,
+    #[error("too many header fields")]
+    TooManyFields,
+    #[error("target is too long")]
+    TargetTooLong,
+    #[error("line does not end in CRLF, or the head holds a bare CR or LF")]
+    LineEnding,
+    #[error("malformed request line")]
+    RequestLine,
+    #[error("version is neither HTTP/1.1 nor HTTP/1.0")]
+    Version,
+    #[error("method CONNECT")]
+    Connect,
+    #[error("target is neither a path nor an absolute http URL")]
+    Target,
+    #[error("header field name is not a token right before its colon")]
+    FieldName,
+    #[error("header field line is folded")]
+    ObsFold,
+    #[error("control byte in a header field value")]
+    FieldValue,
+    #[error("no host")]
+    HostMissing,
+    #[error("more than one host")]
+    HostRepeated,
+    #[error("host is not `host[:port]`")]
+    HostInvalid,
+    #[error("authority of the target is not the host")]
+    HostMismatch,
+    #[error("content-length is repeated or not a number")]
+    ContentLength,
+    #[error("transfer-encoding is not exactly `chunked`, once, in HTTP/1.1")]
+    TransferEncoding,
+    #[error("content-length beside transfer-encoding")]
+    LengthAndEncoding,
+    #[error("upgrade with a body or in HTTP/1.0")]
+    Upgrade,
+    #[error("unknown expectation")]
+    Expectation,
+}
+
+impl HeadError {
+    /// Label value of a denial; a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::HeadTooLong => "head_too_long",
+            Self::TooManyFields => "header_count",
+            Self::TargetTooLong => "target_too_long",
+            Self::LineEnding => "line_ending",
+            Self::RequestLine => "request_line",
+            Self::Version => "http_version",
+            Self::Connect => "method_refused",
+            Self::Target => "target",
+            Self::FieldName => "header_name",
+            Self::ObsFold => "header_folded",
+            Self::FieldValue => "header_value",
+            Self::HostMissing => "host_missing",
+            Self::HostRepeated => "host_repeated",
+            Self::HostInvalid => "host_invalid",
+            Self::HostMismatch => "host_mismatch",
+            Self::ContentLength => "content_length",
+            Self::TransferEncoding => "transfer_encoding",
+            Self::LengthAndEncoding => "length_and_encoding",
+            Self::Upgrade => "upgrade",
+            Self::Expectation => "expectation",
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Could two parsers read this request's method and header fields differently (RFC 9110 section 5.3, RFC 9112 section 6.3)?
+
+use crate::gate::accept::error::AcceptError;
+use crate::gate::accept::fields::Fields;
+use crate::gate::accept::fields::Single;
+use crate::gate::accept::normalize::Oddities;
+use crate::gate::accept::normalize::PathError;
+use crate::gate::accept::syntax;
+use http::HeaderMap;
+use http::HeaderName;
+use http::Method;
+use http::header::CONNECTION;
+use http::header::CONTENT_LENGTH;
+
+/// Names under this prefix are Keygate's own: who the caller is.
+pub const IDENTITY_HEADER_PREFIX: &str = "x-keygate-";
+
+/// Names that somebody decides by: who calls, for whom, from where, and where the body ends.
+const PROTECTED: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "host",
+    "forwarded",
+    "x-real-ip",
+    "content-length",
+    "transfer-encoding",
+];
+const PROTECTED_PREFIXES: [&str; 2] = [IDENTITY_HEADER_PREFIX, "x-forwarded-"];
+
+/// What accepting depends on beside the request, compiled once per configuration.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    api_key_header: HeaderName,
+    /// The same with `-` for `_`.
+    api_key_folded: Box<str>,
+    /// Upstreams are told who calls in these too.
+    claim_headers: Vec<HeaderName>,
+    /// Beyond the registered ones, listed by some route.
+    methods: Vec<Method>,
+}
+
+impl Rules {
+    /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
+    pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
+        Self {
+            api_key_folded: api_key_header.as_str().replace('_', "-").into(),
+            api_key_header,
+            claim_headers: Vec::new(),
+            methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
+        }
+    }
+
+    pub(super) fn is_api_key_header(&self, name: &HeaderName) -> bool {
+        // Comparing custom names costs a call; nearly all of them differ in length.
+        name.as_str().len() == self.api_key_folded.len() && *name == self.api_key_header
+    }
+
+    /// Whether `name`, in lower case and not the API key header's, becomes a protected name when `-` and `_` are one.
+    pub(super) fn is_alias(&self, name: &str) -> bool {
+        match name.as_bytes().contains(&b'_') {
+            true => is_protected(name, self),
+            false => name == &*self.api_key_folded,
+        }
+    }
+
+    /// With headers that upstreams are told claims in, protected like Keygate's own.
+    #[must_use]
+    pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
+        self.claim_headers.extend(names.into_iter().cloned());
+        self
+    }
+}
+
+/// The methods that stand for "every method" in a route: RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
+/// TRACE, which are never served: one makes a tunnel, the other echoes credentials.
+pub(crate) const REGISTERED_METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::PATCH,
+];
+
+pub(crate) fn is_registered(method: &Method) -> bool {
+    REGISTERED_METHODS.contains(method)
+}
+
+/// Refuses methods and fields before any matching, and gives the fields that later stages read.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Result<Fields<'r>, AcceptError> {
+    // S099: an upstream may take `get` for GET, or act on a method that no route had in mind.
+    if method == Method::TRACE || method == Method::CONNECT {
+        return Err(AcceptError::MethodRefused);
+    }
+    if !is_registered(method) && !rules.methods.contains(method) {
+        return Err(AcceptError::MethodUnknown);
+    }
+    let fields = Fields::of(headers, rules);
+    check_framing(&fields)?;
+    // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable.
+    if fields.has_alias {
+        return Err(AcceptError::HeaderAlias);
+    }
+    if fields.has_connection {
+        check_connection(headers, rules)?;
+    }
+    Ok(fields)
+}
+
+/// S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
+fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
+    for value in headers.get_all(CONNECTION) {
+        let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
+        let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
+        // `x forwarded-for` is no option at all (RFC 9110 section 7.6.1): a lenient reader could take it for two.
+        let is_none = |option: &str| !option.is_empty() && !syntax::is_token(option.as_bytes());
+        if options.any(|option| is_none(option) || is_protected(option, rules)) {
+            return Err(AcceptError::ConnectionNomination);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what the path has and the matched route does not allow. Where no route matched, pass
+/// `Oddities::default()`: such a path is refused for what it is (400) before it is not found (404).
+///
+/// # Errors
+/// `EncodedSlash` or `EmptySegment`.
+pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
+    if found.encoded_slash && !allows.encoded_slash {
+        return Err(AcceptError::Path(PathError::EncodedSlash));
+    }
+    if found.empty_segment && !allows.empty_segment {
+        return Err(AcceptError::Path(PathError::EmptySegment));
+    }
+    Ok(())
+}
+
+/// `Content-Length`, where there is one; the framing was checked before.
+pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// S101 once more, for those who call us without `head::check`.
+fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
+    let well_framed = match (fields.content_length, fields.transfer_encoding) {
+        (Single::Absent, Single::Absent) => true,
+        (Single::One(length), Single::Absent) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Single::Absent, Single::One(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Single::One(_) | Single::Repeated, _) | (_, Single::Repeated) => false,
+    };
+    match well_framed {
+        true => Ok(()),
+        false => Err(AcceptError::Framing),
+    }
+}
+
+fn is_protected(name: &str, rules: &Rules) -> bool {
+    let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
+    PROTECTED.iter().any(|protected| folds_to(name, protected))
+        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
+        || folds_to(name, rules.api_key_header.as_str())
+        || rules.claim_headers.iter().any(|header| folds_to(name, header.as_str()))
+}
+
+/// Equal but for case and for `_` in place of `-`.
+fn folds_to(name: &str, other: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn rules() -> Rules {
+        Rules::new(
+            HeaderName::from_static("x-api-key"),
+            [Method::GET, Method::from_bytes(b"PURGE").unwrap()],
+        )
+    }
+
+    #[track_caller]
+    fn check_method(method: &str, expected: Result<(), AcceptError>) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(
+            check(&method, &HeaderMap::new(), &rules()).map(drop),
+            expected,
+            "{method:?}"
+        );
+    }
+
+    #[track_caller]
+    fn check_headers(rules: &Rules, fields: &[(&str, &str)], expected: Result<(), AcceptError>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        assert_eq!(check(&Method::GET, &headers, rules).map(drop), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn s099_methods_are_registered_or_listed() {
+        for good in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"] {
+            check_method(good, Ok(()));
+        }
+        for bad in ["get", "Get", "purge", "PROPFIND", "GETX", "G", "PRI"] {
+            check_method(bad, Err(AcceptError::MethodUnknown));
+        }
+        check_method("TRACE", Err(AcceptError::MethodRefused));
+        check_method("CONNECT", Err(AcceptError::MethodRefused));
+        let listed = Rules::new(HeaderName::from_static("x-api-key"), [Method::TRACE]);
+        assert_eq!(
+            check(&Method::TRACE, &HeaderMap::new(), &listed).map(drop),
+            Err(AcceptError::MethodRefused)
+        );
+    }
+
+    #[test]
+    fn s007_s080_underscores_do_not_alias_protected_names() {
+        for bad in [
+            "X_Api_Key",
+            "x-api_key",
+            "x_api-key",
+            "X_Keygate_Subject",
+            "x-keygate_subject",
+            "x_keygate-anything",
+            "x_forwarded_for",
+            "X-Forwarded_Proto",
+            "x_real_ip",
+            "proxy_authorization",
+            "content_length",
+            "transfer_encoding",
+        ] {
+            check_headers(&rules(), &[(bad, "1")], Err(AcceptError::HeaderAlias));
+        }
+        for good in [
+            "x-api-key",
+            "x-keygate-subject",
+            "x-forwarded-for",
+            "x_custom",
+            "api_key",
+            "x-forwarded",
+            "x_keygate",
+        ] {
+            check_headers(&rules(), &[(good, "1")], Ok(()));
+        }
+    }
+
+    #[test]
+    fn s080_a_key_header_with_an_underscore_has_aliases_too() {
+        let rules = Rules::new(HeaderName::from_static("x_api_key"), []);
+        check_headers(&rules, &[("x_api_key", "1")], Ok(()));
+        check_headers(&rules, &[("x-api-key", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(&rules, &[("x-api_key", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(&rules, &[("x_forwarded_for", "1")], Err(AcceptError::HeaderAlias));
+        check_headers(
+            &rules,
+            &[("x-forwarded-for", "1"), ("authorization", "a"), ("host", "a")],
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn s080_s081_headers_of_claims_have_no_aliases_and_are_never_nominated() {
+        let names = [
+            HeaderName::from_static("x-user-email"),
+            HeaderName::from_static("remote-user"),
+        ];
+        let rules = rules().with_claim_headers(&names);
+        for bad in ["x_user_email", "X-User_Email", "Remote_User"] {
+            check_headers(&rules, &[(bad, "1")], Err(AcceptError::HeaderAlias));
+            check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
+        // The name itself is dropped on the way to the upstream, and no mistake.
+        for good in ["x-user-email", "X-User-Email", "x_user", "x_user_emails"] {
+            check_headers(&rules, &[(good, "1")], Ok(()));
+        }
+        for bad in ["x-user-email", "close, Remote-User"] {
+            check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
+    }
+
+    #[test]
+    fn s081_connection_nominates_no_protected_header() {
+        for bad in [
+            "authorization",
+            "X-Api-Key",
+            "close, x-keygate-subject",
+            "x-forwarded-host",
+            "Host",
+            "keep-alive,\tForwarded",
+            "x_keygate_subject",
+            "content-length",
+            "transfer-encoding",
+            "x-real-ip",
+            "caf\u{e9}",
+            "x forwarded",
+            "close, x-hop x-api-key",
+            "close;x-hop",
+            "\"close\"",
+            "close,\tkeep alive",
+        ] {
+            check_headers(&rules(), &[("connection", bad)], Err(AcceptError::ConnectionNomination));
+        }
+        check_headers(
+            &rules(),
+            &[("connection", "close"), ("connection", "x-api-key")],
+            Err(AcceptError::ConnectionNomination),
+        );
+        for good in [
+            "close",
+            "keep-alive, Upgrade, HTTP2-Settings",
+            "TE",
+            "",
+            " , ,",
+            "x-hop",
+        ] {
+            check_headers(&rules(), &[("connection", good)], Ok(()));
+        }
+    }
+
+    #[test]
+    fn s087_override_headers_are_no_business_of_ours() {
+        // They pass as what they are, headers: nothing in accept reads them.
+        check_headers(
+            &rules(),
+            &[("x-original-url", "/admin"), ("x-http-method-override", "DELETE")],
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn s101_framing_fields_agree() {
+        check_headers(&rules(), &[("content-length", "5")], Ok(()));
+        check_headers(&rules(), &[("transfer-encoding", "Chunked")], Ok(()));
+        let bad: [&[(&str, &str)]; 7] = [
+            &[("content-length", "5"), ("content-length", "5")],
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "xchunked")],
+            &[("content-length", "+5")],
+            &[("content-length", "")],
+        ];
+        for fields in bad {
+            check_headers(&rules(), fields, Err(AcceptError::Framing));
+        }
+    }
+
+    #[test]
+    fn oddities_pass_only_where_the_route_allows_them() {
+        let slash = Oddities {
+            encoded_slash: true,
+            empty_segment: false,
+        };
+        let empty = Oddities {
+            encoded_slash: false,
+            empty_segment: true,
+        };
+        let none = Oddities::default();
+        assert_eq!(allowed(none, none), Ok(()));
+        assert_eq!(allowed(slash, slash), Ok(()));
+        assert_eq!(allowed(empty, empty), Ok(()));
+        assert_eq!(allowed(slash, empty), Err(AcceptError::Path(PathError::EncodedSlash)));
+        assert_eq!(allowed(empty, slash), Err(AcceptError::Path(PathError::EmptySegment)));
+        assert_eq!(allowed(slash, none), Err(AcceptError::Path(PathError::EncodedSlash)));
+    }
+}

@@ -1,0 +1,280 @@
+//! What arrived, in the one form that every later stage reads?
+
+use crate::gate::accept::authority::Authority;
+use crate::gate::accept::client;
+use crate::gate::accept::error::AcceptError;
+use crate::gate::accept::fields::Fields;
+use crate::gate::accept::fields::Single;
+use crate::gate::accept::hygiene;
+use crate::gate::accept::hygiene::Rules;
+use crate::gate::accept::normalize;
+use crate::gate::accept::normalize::Oddities;
+use http::HeaderMap;
+use http::Method;
+use http::Version;
+use http::request::Parts;
+use ipnet::IpNet;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+/// A request that has one reading. Borrowed from its parts; allocates only where host or path were not in normal form.
+pub struct Inbound<'r> {
+    method: &'r Method,
+    host: Cow<'r, str>,
+    path: Cow<'r, str>,
+    oddities: Oddities,
+    query: Option<&'r str>,
+    headers: &'r HeaderMap,
+    fields: Fields<'r>,
+    peer: IpAddr,
+    undisputed_ip: Option<IpAddr>,
+}
+
+impl<'r> Inbound<'r> {
+    /// Reads `parts`, which came over a connection from `peer`; `trusted` are the proxies whose word on the client's
+    /// address counts.
+    ///
+    /// # Errors
+    /// The first thing about the request that two parsers could read differently.
+    pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &Rules) -> Result<Self, AcceptError> {
+        let fields = hygiene::check(&parts.method, &parts.headers, rules)?;
+        let host = host(parts, fields.host)?;
+        let path = normalize::path(parts.uri.path()).map_err(AcceptError::Path)?;
+        let query = parts.uri.query();
+        if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(AcceptError::QueryByte);
+        }
+        Ok(Self {
+            method: &parts.method,
+            host,
+            path: path.text,
+            oddities: path.oddities,
+            query,
+            headers: &parts.headers,
+            fields,
+            peer: peer.to_canonical(),
+            undisputed_ip: client::undisputed(&parts.headers, peer, trusted),
+        })
+    }
+
+    pub fn method(&self) -> &'r Method {
+        self.method
+    }
+
+    /// Lower case, without port and trailing dot. Empty for an HTTP/1.0 request that names none.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// In normal form: what is matched and what is forwarded.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether [`Self::path`] differs from what was sent, so that forwarding has to write it.
+    pub fn path_was_rewritten(&self) -> bool {
+        matches!(self.path, Cow::Owned(_))
+    }
+
+    /// What the matched route must allow; see [`hygiene::allowed`].
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    /// After `?`, as sent.
+    pub fn query(&self) -> Option<&'r str> {
+        self.query
+    }
+
+    pub fn headers(&self) -> &'r HeaderMap {
+        self.headers
+    }
+
+    /// Those of [`Self::headers`] that are read again and again.
+    pub fn fields(&self) -> &Fields<'r> {
+        &self.fields
+    }
+
+    /// Who holds the other end of the connection.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Whom the request is from; the peer, unless that is a trusted proxy which names another.
+    pub fn client_ip(&self) -> IpAddr {
+        self.undisputed_ip.unwrap_or(self.peer)
+    }
+
+    /// The same, or `None` where what came along leaves it open; for those who let somebody in by the address.
+    pub fn undisputed_ip(&self) -> Option<IpAddr> {
+        self.undisputed_ip
+    }
+}
+
+/// Leaves out the headers and the query, which may hold credentials.
+impl fmt::Debug for Inbound<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = out.debug_struct("Inbound");
+        fields
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("path", &self.path);
+        fields
+            .field("peer", &self.peer)
+            .field("client_ip", &self.client_ip())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one host that `Host`, `:authority` and an absolute-form target agree on (S093).
+fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
+    let field = match field {
+        Single::Absent => None,
+        Single::One(value) => Some(value),
+        Single::Repeated => return Err(AcceptError::HostRepeated),
+    };
+    let parse = |text| Authority::parse(text).ok_or(AcceptError::HostInvalid);
+    let from_field = field
+        .map(|value| parse(value.to_str().map_err(|_| AcceptError::HostInvalid)?))
+        .transpose()?;
+    let from_target = parts
+        .uri
+        .authority()
+        .map(|authority| parse(authority.as_str()))
+        .transpose()?;
+    match (from_target, from_field) {
+        (Some(target), Some(field)) if !target.is_same(&field) => Err(AcceptError::HostMismatch),
+        // RFC 9112 section 3.2: an HTTP/1.1 request has a Host field even where the target names the host.
+        (Some(_), None) if parts.version == Version::HTTP_11 => Err(AcceptError::HostMissing),
+        (Some(host), _) | (None, Some(host)) => Ok(host.normal_host()),
+        (None, None) if parts.version == Version::HTTP_10 => Ok(Cow::Borrowed("")),
+        (None, None) => Err(AcceptError::HostMissing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::accept::normalize::PathError;
+    use http::HeaderName;
+    use http::Request;
+
+    fn parts(target: &str, version: Version, fields: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri(target).version(version);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn inbound(parts: &Parts) -> Result<Inbound<'_>, AcceptError> {
+        let rules = Rules::new(HeaderName::from_static("x-api-key"), []);
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        Inbound::new(parts, "::ffff:10.0.0.1".parse().unwrap(), &trusted, &rules)
+    }
+
+    #[track_caller]
+    fn check_host(target: &str, version: Version, fields: &[(&str, &str)], expected: Result<&str, AcceptError>) {
+        let parts = parts(target, version, fields);
+        let found = inbound(&parts).map(|inbound| inbound.host().to_owned());
+        assert_eq!(
+            found.as_deref().map_err(|error| *error),
+            expected,
+            "{target:?} {fields:?}"
+        );
+    }
+
+    #[test]
+    fn a_request_is_read_into_normal_form() {
+        let fields = [("host", "API.Example.com:8080"), ("x-forwarded-for", "1.1.1.1")];
+        let parts = parts("/%7Ea/b?x=%2e", Version::HTTP_11, &fields);
+        let inbound = inbound(&parts).unwrap();
+        assert_eq!(inbound.method(), Method::GET);
+        assert_eq!(inbound.host(), "api.example.com");
+        assert_eq!(inbound.path(), "/~a/b");
+        assert!(inbound.path_was_rewritten());
+        assert_eq!(inbound.query(), Some("x=%2e"));
+        assert_eq!(inbound.oddities(), Oddities::default());
+        assert_eq!(inbound.peer(), "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(inbound.client_ip(), "1.1.1.1".parse::<IpAddr>().unwrap());
+        assert_eq!(inbound.headers().len(), 2);
+    }
+
+    #[test]
+    fn a_request_in_normal_form_is_borrowed() {
+        let parts = parts("/a/b?c", Version::HTTP_11, &[("host", "a.example")]);
+        let inbound = inbound(&parts).unwrap();
+        assert!(matches!(inbound.host, Cow::Borrowed(_)) && matches!(inbound.path, Cow::Borrowed(_)));
+        assert!(!inbound.path_was_rewritten());
+    }
+
+    #[test]
+    fn s093_there_is_one_host() {
+        let (old, one, two) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        check_host("/", one, &[("host", "A.b.")], Ok("a.b"));
+        check_host("/", one, &[], Err(AcceptError::HostMissing));
+        check_host("/", old, &[], Ok(""));
+        check_host("http://a/", one, &[], Err(AcceptError::HostMissing));
+        check_host(
+            "/",
+            one,
+            &[("host", "a"), ("host", "a")],
+            Err(AcceptError::HostRepeated),
+        );
+        check_host("/", one, &[("host", "")], Err(AcceptError::HostInvalid));
+        check_host("/", one, &[("host", "u@a")], Err(AcceptError::HostInvalid));
+        check_host("http://a/", one, &[("host", "A")], Ok("a"));
+        check_host("http://a/", one, &[("host", "b")], Err(AcceptError::HostMismatch));
+        check_host("http://u@a/", one, &[("host", "a")], Err(AcceptError::HostInvalid));
+        check_host("https://a/", two, &[], Ok("a"));
+        check_host("https://a/", two, &[("host", "b")], Err(AcceptError::HostMismatch));
+        check_host("/", two, &[], Err(AcceptError::HostMissing));
+    }
+
+    #[test]
+    fn s089_s090_s098_refusals_of_the_path_and_the_fields_come_through() {
+        let refusal = |target: &str, fields: &[(&str, &str)]| {
+            let mut all = vec![("host", "a")];
+            all.extend_from_slice(fields);
+            inbound(&parts(target, Version::HTTP_11, &all)).unwrap_err()
+        };
+        assert_eq!(refusal("/a/../b", &[]), AcceptError::Path(PathError::DotSegment));
+        assert_eq!(refusal("/%00", &[]), AcceptError::Path(PathError::Control));
+        assert_eq!(refusal("*", &[]), AcceptError::Path(PathError::NoLeadingSlash));
+        assert_eq!(refusal("/", &[("x_api_key", "k")]), AcceptError::HeaderAlias);
+        assert_eq!(
+            refusal("/", &[("connection", "host")]),
+            AcceptError::ConnectionNomination
+        );
+        assert_eq!(refusal("/?a=\u{e9}", &[]), AcceptError::QueryByte);
+    }
+
+    #[test]
+    fn s143_an_inbound_prints_no_credential() {
+        let fields = [("host", "a"), ("authorization", "Bearer s3cret")];
+        let parts = parts("/?key=s3cret", Version::HTTP_11, &fields);
+        let printed = format!("{:?}", inbound(&parts).unwrap());
+        assert!(!printed.contains("s3cret"), "{printed}");
+    }
+
+    #[test]
+    fn s092_an_encoded_question_mark_stays_in_the_path() {
+        let parts = parts("/a%3fb?c", Version::HTTP_11, &[("host", "a")]);
+        let inbound = inbound(&parts).unwrap();
+        assert_eq!((inbound.path(), inbound.query()), ("/a%3Fb", Some("c")));
+    }
+
+    #[test]
+    fn s087_the_path_is_the_targets_whatever_headers_say() {
+        let fields = [
+            ("host", "a"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("x-http-method-override", "PUT"),
+        ];
+        let parts = parts("/public", Version::HTTP_11, &fields);
+        let inbound = inbound(&parts).unwrap();
+        assert_eq!((inbound.path(), inbound.method()), ("/public", &Method::GET));
+    }
+}

@@ -1,0 +1,22 @@
+//! What arrived, made unambiguous, and which route it is for.
+
+pub mod syntax;
+pub mod head_error;
+pub mod authority;
+pub mod client;
+pub mod normalize;
+pub mod hygiene;
+pub mod fields;
+pub mod inbound;
+pub mod matcher;
+pub mod error;
+
+pub use error::AcceptError;
+pub use fields::Fields;
+pub use fields::Single;
+pub use head_error::HeadError;
+pub use hygiene::Rules;
+pub use inbound::Inbound;
+pub use matcher::Lookup;
+pub use matcher::Matcher;
+pub use normalize::Oddities;

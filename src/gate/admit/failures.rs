@@ -1,0 +1,110 @@
+//! Has this address failed to authenticate too often?
+//!
+//! Only asked once authentication has failed, so a good credential from the same address still passes (S117). An address
+//! over its limit gets 429 for every failure alike, so the answer does not tell whether a key exists (S118).
+
+use crate::gate::admit::ip_key;
+use crate::limit::LimitState;
+use crate::limit::quota::CompiledQuota;
+use crate::limit::quota::secs_rounded_up;
+use crate::model::clock::Tick;
+use crate::model::plan::Quota;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Failed authentications per source: an IPv4 address or an IPv6 /64.
+#[derive(Clone, Debug)]
+pub struct FailureLimit {
+    quota: CompiledQuota,
+    state: Arc<LimitState>,
+}
+
+impl FailureLimit {
+    pub fn compile(quota: &Quota, state: &Arc<LimitState>) -> Self {
+        Self {
+            quota: CompiledQuota::compile(quota),
+            state: Arc::clone(state),
+        }
+    }
+
+    /// Counts one failed authentication from `ip`.
+    ///
+    /// # Errors
+    /// The limit was spent already: answer 429, and say to come back after this many whole seconds (at least 1).
+    pub fn record(&self, ip: IpAddr, now: Tick) -> Result<(), Duration> {
+        self.state
+            .buckets
+            .spend(&self.quota, ip_key(ip), now)
+            .map(drop)
+            .map_err(whole_secs)
+    }
+
+    /// How long until the next failure from `ip` is counted again rather than answered with 429; `None` when it is now.
+    /// Counts nothing.
+    pub fn is_spent(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
+        self.state
+            .buckets
+            .peek(&self.quota, ip_key(ip), now)
+            .err()
+            .map(whole_secs)
+    }
+}
+
+fn whole_secs(wait: Duration) -> Duration {
+    Duration::from_secs(secs_rounded_up(wait).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn limit(burst: u32) -> FailureLimit {
+        let quota = Quota {
+            requests: NonZeroU32::new(60).unwrap(),
+            period: Duration::from_secs(60),
+            burst: NonZeroU32::new(burst).unwrap(),
+        };
+        FailureLimit::compile(&quota, &Arc::new(LimitState::new()))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn s117_failures_are_limited_per_source_and_asking_counts_nothing() {
+        let limit = limit(2);
+        let guesser = ip("192.0.2.1");
+        for _ in 0..10 {
+            assert_eq!(limit.is_spent(guesser, Tick::ZERO), None);
+        }
+        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
+        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
+        assert_eq!(limit.record(guesser, Tick::ZERO), Err(Duration::from_secs(1)));
+        assert_eq!(limit.is_spent(guesser, Tick::ZERO), Some(Duration::from_secs(1)));
+        assert_eq!(limit.record(ip("192.0.2.2"), Tick::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn waiting_as_long_as_told_is_enough() {
+        let limit = limit(1);
+        let guesser = ip("192.0.2.1");
+        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
+        let wait = limit.record(guesser, Tick::ZERO).unwrap_err();
+        assert_eq!(limit.record(guesser, Tick::ZERO.saturating_add(wait)), Ok(()));
+    }
+
+    #[test]
+    fn s118_the_answer_depends_on_the_address_alone() {
+        // The signature has no room for the credential: whatever was guessed, the same address gets the same answer.
+        let limit = limit(1);
+        assert_eq!(limit.record(ip("2001:db8::1"), Tick::ZERO), Ok(()));
+        assert_eq!(
+            limit.record(ip("2001:db8::ffff:2"), Tick::ZERO),
+            Err(Duration::from_secs(1))
+        );
+        assert_eq!(limit.record(ip("2001:db8:0:1::1"), Tick::ZERO), Ok(()));
+    }
+}

@@ -1,0 +1,219 @@
+//! What is a client told about its limits?
+//!
+//! A limit is a refilling bucket, not a window, so the numbers are defined to be useful and never to contradict:
+//! - `q` requests per `w` seconds is the rate. `q` is never below what can be saved up (`burst`).
+//! - `r` is how many requests could be made at once, now. With a burst below `q` it never reaches `q`, because what is
+//!   not used within the burst's refill time is lost.
+//! - `t` is the time until at least one more than `r` can be made. With `r=0` it is the same number as `Retry-After`.
+//!
+//! `X-RateLimit-Limit`, `-Remaining` and `-Reset` are `q`, `r` and `t`; the reset is in seconds from now.
+
+use crate::config::RateLimitHeaders;
+use crate::gate::admit::Admission;
+use crate::gate::admit::LimitFacts;
+use crate::gate::admit::Spent;
+use crate::limit::quota::CompiledQuota;
+use crate::model::names::Name;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
+
+/// draft-ietf-httpapi-ratelimit-headers-10 section 3.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// draft-ietf-httpapi-ratelimit-headers-10 section 4.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// `RateLimit-Policy`: the same for every request of a limit, so made once.
+pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
+    // A `Name` has no character that a structured-field string must escape (RFC 9651 section 3.3.3).
+    let text = format!(
+        "\"{name}\";q={};w={}",
+        quota.policy_requests(),
+        quota.policy_window_secs()
+    );
+    HeaderValue::try_from(text).expect("a name and numbers are visible ASCII")
+}
+
+/// Headers of a request that the limits let through. Empty where no limit applies.
+pub fn of_admission(
+    admission: &Admission,
+    families: RateLimitHeaders,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    admission
+        .closest()
+        .into_iter()
+        .flat_map(move |facts| of_facts(facts, families))
+}
+
+/// Headers of a 429: those of the limit that was spent, and `Retry-After` whatever families are on.
+pub fn of_refusal(spent: &Spent, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
+}
+
+fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    // One after the other: through arrays of them, each pair was moved five times.
+    (0..5).filter_map(move |place| match place {
+        0 if families.standard => Some((RATELIMIT_POLICY, facts.policy.clone())),
+        1 if families.standard => Some((RATELIMIT, state(facts))),
+        2 if families.legacy => Some((X_RATELIMIT_LIMIT, HeaderValue::from(facts.policy_requests))),
+        3 if families.legacy => Some((X_RATELIMIT_REMAINING, HeaderValue::from(facts.remaining))),
+        4 if families.legacy => Some((X_RATELIMIT_RESET, HeaderValue::from(facts.reset_secs))),
+        _ => None,
+    })
+}
+
+/// Every answer of a limited route has it, so it is put together without the heap and without `format!`.
+fn state(facts: &LimitFacts) -> HeaderValue {
+    // A name has at most 64 characters and a number 20.
+    const BYTES_MAX: usize = 128;
+    let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let pieces = [
+        "\"",
+        facts.limit.as_str(),
+        "\";r=",
+        remaining.format(facts.remaining),
+        ";t=",
+        reset.format(facts.reset_secs),
+    ];
+    let mut text = [0; BYTES_MAX];
+    let mut length = 0;
+    for piece in pieces {
+        text[length..length + piece.len()].copy_from_slice(piece.as_bytes());
+        length += piece.len();
+    }
+    HeaderValue::from_bytes(&text[..length]).expect("a name and numbers are visible ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limit;
+    use crate::config::LimitBy;
+    use crate::config::Mode;
+    use crate::gate::admit::CompiledLimit;
+    use crate::gate::admit::Subject;
+    use crate::gate::admit::spend;
+    use crate::limit::LimitState;
+    use crate::model::clock::Tick;
+    use crate::model::plan::Quota;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const BOTH: RateLimitHeaders = RateLimitHeaders {
+        standard: true,
+        legacy: true,
+    };
+
+    fn per_ip(requests: u32, period: Duration, burst: u32) -> CompiledLimit {
+        let limit = Limit {
+            name: "per-ip".parse().unwrap(),
+            by: vec![LimitBy::Ip],
+            quota: Quota {
+                requests: NonZeroU32::new(requests).unwrap(),
+                period,
+                burst: NonZeroU32::new(burst).unwrap(),
+            },
+            mode: Mode::Enforce,
+        };
+        CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))
+    }
+
+    fn answer(limit: &CompiledLimit, families: RateLimitHeaders) -> BTreeMap<String, String> {
+        let route = "any".parse().unwrap();
+        let subject = Subject {
+            identity: None,
+            client_ip: [192, 0, 2, 1].into(),
+            route: &route,
+        };
+        let headers: Vec<_> = match spend(std::slice::from_ref(limit), subject, Tick::ZERO) {
+            Ok(admission) => of_admission(&admission, families).collect(),
+            Err(spent) => of_refusal(&spent, families).collect(),
+        };
+        headers
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    /// The name and the two parameters of a field with one item in its list.
+    fn parse(field: &str, parameters: [&str; 2]) -> (String, [i64; 2]) {
+        let list = sfv::Parser::new(field).parse::<sfv::List>().unwrap();
+        let [sfv::ListEntry::Item(item)] = list.as_slice() else {
+            panic!("{field} is not a list of one item");
+        };
+        let number = |key: &str| {
+            let value = item.params.get(key).unwrap_or_else(|| panic!("{field} has no {key}"));
+            i64::from(value.as_integer().unwrap())
+        };
+        (
+            item.bare_item.as_string().unwrap().as_str().to_owned(),
+            parameters.map(number),
+        )
+    }
+
+    #[test]
+    fn an_admission_says_what_is_left() {
+        let headers = answer(&per_ip(500, Duration::from_secs(60), 50), BOTH);
+        assert_eq!(headers["ratelimit-policy"], "\"per-ip\";q=500;w=60");
+        assert_eq!(headers["ratelimit"], "\"per-ip\";r=49;t=1");
+        assert_eq!(headers["x-ratelimit-limit"], "500");
+        assert_eq!(headers["x-ratelimit-remaining"], "49");
+        assert_eq!(headers["x-ratelimit-reset"], "1");
+        assert!(!headers.contains_key("retry-after"));
+    }
+
+    #[test]
+    fn each_family_can_be_switched_off_but_retry_after_stays() {
+        let limit = per_ip(1, Duration::from_secs(60), 1);
+        let none = RateLimitHeaders {
+            standard: false,
+            legacy: false,
+        };
+        assert_eq!(answer(&limit, none).len(), 0);
+        assert_eq!(
+            answer(&limit, none),
+            BTreeMap::from([("retry-after".into(), "60".into())])
+        );
+        let legacy = RateLimitHeaders {
+            standard: false,
+            legacy: true,
+        };
+        assert_eq!(answer(&limit, legacy).len(), 4);
+        let standard = RateLimitHeaders {
+            standard: true,
+            legacy: false,
+        };
+        assert_eq!(answer(&limit, standard).len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn s116_headers_are_structured_fields_that_do_not_contradict(
+            requests in 1_u32..10_000,
+            period_secs in 1_u64..5_000_000,
+            burst in 1_u32..50,
+        ) {
+            let limit = per_ip(requests, Duration::from_secs(period_secs), burst);
+            for left in (0..burst).rev() {
+                let headers = answer(&limit, BOTH);
+                let (name, [q, w]) = parse(&headers["ratelimit-policy"], ["q", "w"]);
+                prop_assert_eq!(&name, "per-ip");
+                prop_assert!(w >= 1);
+                let (name, [r, t]) = parse(&headers["ratelimit"], ["r", "t"]);
+                prop_assert_eq!(&name, "per-ip");
+                prop_assert_eq!(r, i64::from(left));
+                prop_assert!(r <= q && t >= 1);
+            }
+            let headers = answer(&limit, BOTH);
+            let (_, [r, t]) = parse(&headers["ratelimit"], ["r", "t"]);
+            prop_assert_eq!(r, 0);
+            prop_assert_eq!(headers["retry-after"].parse::<i64>().unwrap(), t);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Which paths does the gate answer itself, and with what? They exist when the configuration asks for them, and are
+//! recorded and counted under names of their own.
+
+use crate::config::BuiltInPath;
+use crate::config::built_in::BuiltInRoute;
+use crate::config::built_in::Endpoint;
+use crate::config::built_in::EndpointKind;
+use crate::gate::answer::OwnAnswer;
+use crate::model::names::Name;
+use crate::observe::metrics::AnswerLabel;
+use crate::observe::metrics::RouteMetrics;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The built-in routes of a snapshot.
+#[derive(Debug, Default)]
+pub struct BuiltIns {
+    /// By path; the few of one path are told apart by host. Every request looks here, and none adds to it.
+    by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>, RandomState>,
+    /// Those with a segment that may be anything.
+    by_segment: Vec<(BuiltInPath, Arc<BuiltIn>)>,
+}
+
+/// A path that is the gate's own.
+pub struct BuiltIn {
+    pub name: Name,
+    pub metrics: Arc<RouteMetrics>,
+    /// `None`: whatever host is asked for.
+    host: Option<Box<str>>,
+    answers: Answers,
+}
+
+/// What a path of the gate's own answers with.
+#[derive(Clone)]
+pub enum Answers {
+    Document(Document),
+    /// Whatever the control side says.
+    Control(Endpoint),
+}
+
+/// A public JSON document.
+#[derive(Clone)]
+pub enum Document {
+    /// The same as long as the configuration is.
+    Fixed { json: Bytes, max_age: HeaderValue },
+    /// Replaced while it is served.
+    Changing {
+        json: Arc<ArcSwap<Bytes>>,
+        max_age: HeaderValue,
+    },
+}
+
+/// What a document can be asked with (RFC 9110 section 9.3).
+const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+const POST: [Method; 1] = [Method::POST];
+
+/// A page asks for permission to read what anybody may read: a client in a browser that looks for its issuer.
+pub const ANY: HeaderValue = HeaderValue::from_static("*");
+
+impl BuiltIns {
+    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Answers)>) -> Self {
+        let mut all = Self::default();
+        for (route, metrics, answers) in built_ins {
+            let built_in = Arc::new(BuiltIn {
+                name: route.name,
+                metrics,
+                host: route.host.map(Into::into),
+                answers,
+            });
+            match route.path {
+                BuiltInPath::Exact(path) => all.by_path.entry(path.into()).or_default().push(built_in),
+                path @ BuiltInPath::Segment { .. } => all.by_segment.push((path, built_in)),
+            }
+        }
+        all
+    }
+
+    /// The one for `path` (in normal form) at `host` (lower case, without port). It comes before every route, so that
+    /// neither a catch-all nor a more specific host takes its requests.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<BuiltIn>> {
+        if self.by_path.is_empty() {
+            return None;
+        }
+        let at_path = self.by_path.get(path).into_iter().flatten();
+        let with_segment = self.by_segment.iter().filter(|(own, _)| own.matches(path));
+        at_path
+            .chain(with_segment.map(|(_, built_in)| built_in))
+            .find(|built_in| built_in.host.as_deref().is_none_or(|own| own == host))
+    }
+}
+
+impl BuiltIn {
+    pub const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// What it can be asked with.
+    pub const fn methods(&self) -> &'static [Method] {
+        match &self.answers {
+            Answers::Document(_) => &METHODS,
+            Answers::Control(endpoint) => match endpoint.kind {
+                EndpointKind::Metadata => &METHODS,
+                EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => &POST,
+            },
+        }
+    }
+
+    /// Whether anybody may read it, pages of whatever origin among them.
+    pub const fn is_public(&self) -> bool {
+        match &self.answers {
+            Answers::Document(_) => true,
+            Answers::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
+        }
+    }
+}
+
+impl Document {
+    /// The document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
+    pub fn answer(&self, head: bool) -> OwnAnswer {
+        let (json, max_age) = match self {
+            Self::Fixed { json, max_age } => (json.clone(), max_age),
+            Self::Changing { json, max_age } => (Bytes::clone(&json.load()), max_age),
+        };
+        OwnAnswer {
+            kind: AnswerLabel::Document,
+            status: StatusCode::OK,
+            headers: vec![
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (header::CONTENT_LENGTH, HeaderValue::from(json.len())),
+                (header::CACHE_CONTROL, max_age.clone()),
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
+            ],
+            body: if head { Bytes::new() } else { json },
+        }
+    }
+}
+
+impl BuiltIn {
+    /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
+    pub fn preflight(&self, asked: &http::HeaderMap) -> OwnAnswer {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
+            (
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("GET, HEAD"),
+            ),
+        ];
+        if asked.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ANY));
+        }
+        OwnAnswer {
+            kind: AnswerLabel::Preflight,
+            status: StatusCode::NO_CONTENT,
+            headers,
+            body: Bytes::new(),
+        }
+    }
+}
+
+impl fmt::Debug for BuiltIn {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("BuiltIn")
+            .field("name", &self.name)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! What a client is told when its request is not forwarded: one table from reason to status, problem and challenge.
+//!
+//! The client learns little (that a token expired, not which check of a signature failed); the operator learns exactly,
+//! from the reason. Bodies are problem details (RFC 9457) with `error` and `error_description` beside them for readers
+//! of OAuth errors (RFC 6750 section 3.1).
+
+mod rows;
+
+pub use rows::Challenge;
+pub use rows::ROWS;
+pub use rows::Row;
+pub use rows::row;
+
+use crate::gate::accept::hygiene::REGISTERED_METHODS;
+use crate::gate::denial::Denial;
+use crate::gate::snapshot::Route;
+use crate::model::scope::ScopeSet;
+use bytes::Bytes;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// `type` of a problem is this and the row's slug. A name, not an address: nothing has to be served for it to be stable.
+pub const PROBLEM_PREFIX: &str = "urn:keygate:problem:";
+
+/// Stands in a detail for the name of the header that API keys travel in.
+const HEADER_MARK: &str = "{header}";
+
+/// What a client may do about a refusal that is ours to answer for.
+const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    /// The connection cannot carry another request after this.
+    pub close: bool,
+}
+
+/// What about the request shapes its refusal.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    /// The route that was found, if one was.
+    pub route: Option<&'r Route>,
+    /// The header API keys travel in.
+    pub api_key_header: &'r HeaderName,
+    pub request_id: &'r str,
+    /// The answer's status goes into `grpc-status` as well.
+    pub grpc: bool,
+}
+
+/// The answer to a denied request.
+pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
+    let row = row(denial.reason());
+    let status = StatusCode::from_u16(row.status).expect("the table holds statuses; its test reads every row");
+    let detail = detail(row, asked);
+    let body = Bytes::from(problem(row, &detail, denial, asked));
+    let mut headers = Vec::with_capacity(8);
+    headers.push((
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    ));
+    headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
+    headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    headers.extend(
+        challenges(row, &detail, denial, asked)
+            .into_iter()
+            .flatten()
+            .map(|value| (header::WWW_AUTHENTICATE, value)),
+    );
+    if let Some(after) = retry_after(row, denial) {
+        headers.push((header::RETRY_AFTER, HeaderValue::from(whole_secs(after))));
+    }
+    if let Some(allowed) = allowed(row, denial)
+        && let Ok(value) = HeaderValue::from_str(&allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+    {
+        headers.push((header::ALLOW, value));
+    }
+    if asked.grpc {
+        headers.push((
+            HeaderName::from_static("grpc-status"),
+            HeaderValue::from(grpc_status(row.status)),
+        ));
+        headers.push((
+            HeaderName::from_static("grpc-message"),
+            HeaderValue::from_static(row.title),
+        ));
+    }
+    Answer {
+        status,
+        headers,
+        body,
+        close: row.close,
+    }
+}
+
+/// Problem details (RFC 9457 section 3.1). Everything in it is ours or a word of the configuration, but the request id,
+/// which holds no byte that JSON escapes.
+fn problem(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> String {
+    let mut body = String::with_capacity(512);
+    let mut status = itoa::Buffer::new();
+    push_all(
+        &mut body,
+        [
+            r#"{"type":""#,
+            PROBLEM_PREFIX,
+            row.slug,
+            r#"","title":""#,
+            row.title,
+            r#"","status":"#,
+            status.format(row.status),
+            r#","detail":""#,
+            detail,
+            r#"","request_id":""#,
+            asked.request_id,
+            r#"""#,
+        ],
+    );
+    if let Some(error) = row.error {
+        let pieces = [r#","error":""#, error, r#"","error_description":""#, detail, r#"""#];
+        push_all(&mut body, pieces);
+    }
+    if let Some(needed) = needed(denial, asked) {
+        let scope = serde_json::Value::from(needed.to_string());
+        let _ = write!(body, r#","scope":{scope}"#);
+    }
+    if let Denial::LimitSpent(spent) = denial {
+        push_all(&mut body, [r#","limit":""#, spent.facts().limit.as_str(), r#"""#]);
+    }
+    body.push_str("}\n");
+    body
+}
+
+/// Refusals are what anybody can have made as fast as they can ask: through `write!` their texts took as long as deciding.
+fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
+    for piece in pieces {
+        text.push_str(piece);
+    }
+}
+
+/// The scopes that were missing, where more scopes are all that is missing.
+fn needed(denial: &Denial, asked: &Asked<'_>) -> Option<ScopeSet> {
+    match (denial, asked.route) {
+        (Denial::Forbidden(forbidden), Some(route)) if forbidden.is_about_scope() => {
+            Some(route.requirement.needed(*forbidden))
+        }
+        _ => None,
+    }
+}
+
+/// The row's detail, with the name of the header that API keys travel in.
+fn detail<'r>(row: &'r Row, asked: &Asked<'_>) -> Cow<'r, str> {
+    match row.detail.contains(HEADER_MARK) {
+        true => Cow::Owned(row.detail.replace(HEADER_MARK, asked.api_key_header.as_str())),
+        false => Cow::Borrowed(row.detail),
+    }
+}
+
+/// One challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
+fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [Option<HeaderValue>; 2] {
+    let Some(route) = asked.route else {
+        return [None, None];
+    };
+    let mut parameters = String::new();
+    match row.challenge {
+        Challenge::None => return [None, None],
+        Challenge::Bare => {}
+        Challenge::Error => {
+            let error = row.error.unwrap_or("invalid_request");
+            let pieces = [r#", error=""#, error, r#"", error_description=""#, detail, r#"""#];
+            push_all(&mut parameters, pieces);
+        }
+        Challenge::Scope => {
+            // Scope tokens hold neither quotes nor backslashes (RFC 6749 section 3.3), so they need no escaping.
+            let _ = write!(
+                parameters,
+                r#", error="insufficient_scope", error_description="{}", scope="{}""#,
+                row.detail,
+                needed(denial, asked).unwrap_or_default()
+            );
+        }
+    }
+    let value = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
+    let bearer = || {
+        let mut text = String::with_capacity(320);
+        push_all(&mut text, [r#"Bearer realm="keygate""#, &parameters]);
+        // RFC 9728 section 5.1. A URL holds neither quotes nor backslashes; `ResourceUrl` sees to it.
+        if let Some(url) = &route.resource_metadata {
+            push_all(&mut text, [r#", resource_metadata=""#, url, r#"""#]);
+        }
+        value(text)
+    };
+    let api_key = || {
+        let mut text = String::with_capacity(320);
+        let header = asked.api_key_header.as_str();
+        push_all(
+            &mut text,
+            [r#"ApiKey realm="keygate", header=""#, header, r#"""#, &parameters],
+        );
+        value(text)
+    };
+    [
+        route.accepts_jwt.then(bearer).flatten(),
+        route.accepts_api_key.then(api_key).flatten(),
+    ]
+}
+
+/// A 405 names methods that are served (RFC 9110 section 15.5.6): those of the path, or, for a method that no path has,
+/// those that one can have.
+fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
+    match denial {
+        Denial::MethodNotAllowed(allowed) => Some(allowed),
+        _ => (row.status == 405).then_some(&REGISTERED_METHODS),
+    }
+}
+
+fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {
+    match denial {
+        // `limit::headers` says it, with the rest of what the limit says.
+        Denial::LimitSpent(_) => None,
+        Denial::TooManyFailures { retry_after } => Some(*retry_after),
+        _ => (row.status == 503).then_some(RETRY_AFTER_OURS),
+    }
+}
+
+/// Rounded up and at least one: waiting exactly that long is enough.
+fn whole_secs(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+        .max(1)
+}
+
+/// gRPC's code for an HTTP status (the protocol's http-grpc-status-mapping), `RESOURCE_EXHAUSTED` for 429.
+const fn grpc_status(status: u16) -> u16 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 | 405 => 12,
+        408 | 504 => 4,
+        413 | 429 | 431 => 8,
+        502 | 503 => 14,
+        _ => 2,
+    }
+}
+
+/// The answer as it goes out where no request was read.
+pub fn to_http1_bytes(answer: &Answer) -> Vec<u8> {
+    let reason = answer.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", answer.status.as_u16()).into_bytes();
+    for (name, value) in &answer.headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"connection: close\r\n\r\n");
+    bytes.extend_from_slice(&answer.body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

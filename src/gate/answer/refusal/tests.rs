@@ -1,0 +1,408 @@
+//! Every row as every kind of route says it: `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
+
+use super::*;
+use crate::config;
+use crate::gate::accept::AcceptError;
+use crate::gate::accept::HeadError;
+use crate::gate::accept::normalize::PathError;
+use crate::gate::admit;
+use crate::gate::admit::CompiledLimit;
+use crate::gate::admit::Spent;
+use crate::gate::admit::Subject;
+use crate::gate::answer::CorsError;
+use crate::gate::authenticate::Refusal;
+use crate::gate::authenticate::api_key::ApiKeyError;
+use crate::gate::authenticate::introspection::NotGood;
+use crate::gate::authenticate::introspection::Unavailable;
+use crate::gate::authenticate::own::OwnTokenError;
+use crate::gate::authenticate::token::TokenError;
+use crate::gate::authorize::Forbidden;
+use crate::gate::authorize::SubscriptionError;
+use crate::gate::intake::IntakeError;
+use crate::gate::live::Live;
+use crate::gate::snapshot::Snapshot;
+use crate::jose::json::JsonError;
+use crate::jose::jws::JwsError;
+use crate::limit::LimitState;
+use crate::model::algorithm::Algorithm;
+use crate::model::api_key::KeyId;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::model::clock::Timestamp;
+use crate::model::subscription::Standing;
+use crate::runtime::assemble;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+const GOLDEN: &str = "tests/data/refusal-rows.txt";
+
+/// Each variant once. A variant that is not listed does not compile.
+macro_rules! all {
+    ($of:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
+        #[allow(dead_code)]
+        fn is_listed(value: &$of) {
+            match value { $($pattern => {})+ }
+        }
+        vec![$($value),+]
+    }};
+}
+
+fn heads() -> Vec<HeadError> {
+    use HeadError as E;
+    all!(HeadError:
+        E::HeadTooLong => E::HeadTooLong, E::TooManyFields => E::TooManyFields, E::TargetTooLong => E::TargetTooLong,
+        E::LineEnding => E::LineEnding, E::RequestLine => E::RequestLine, E::Version => E::Version,
+        E::Connect => E::Connect, E::Target => E::Target, E::FieldName => E::FieldName, E::ObsFold => E::ObsFold,
+        E::FieldValue => E::FieldValue, E::HostMissing => E::HostMissing, E::HostRepeated => E::HostRepeated,
+        E::HostInvalid => E::HostInvalid, E::HostMismatch => E::HostMismatch, E::ContentLength => E::ContentLength,
+        E::TransferEncoding => E::TransferEncoding, E::LengthAndEncoding => E::LengthAndEncoding,
+        E::Upgrade => E::Upgrade, E::Expectation => E::Expectation,
+    )
+}
+
+fn paths() -> Vec<PathError> {
+    use PathError as E;
+    all!(PathError:
+        E::NoLeadingSlash => E::NoLeadingSlash, E::InvalidEscape => E::InvalidEscape, E::Control => E::Control,
+        E::NonAscii => E::NonAscii, E::Backslash => E::Backslash, E::Fragment => E::Fragment,
+        E::InvalidUtf8 => E::InvalidUtf8, E::DotSegment => E::DotSegment, E::DoubleEncoding => E::DoubleEncoding,
+        E::EncodedSlash => E::EncodedSlash, E::EmptySegment => E::EmptySegment,
+    )
+}
+
+fn accepts() -> Vec<AcceptError> {
+    use AcceptError as E;
+    let others = all!(AcceptError:
+        E::Path(_) => E::Path(PathError::Control), E::QueryByte => E::QueryByte, E::HostMissing => E::HostMissing,
+        E::HostRepeated => E::HostRepeated, E::HostInvalid => E::HostInvalid, E::HostMismatch => E::HostMismatch,
+        E::MethodRefused => E::MethodRefused, E::MethodUnknown => E::MethodUnknown, E::Framing => E::Framing,
+        E::HeaderAlias => E::HeaderAlias, E::ConnectionNomination => E::ConnectionNomination,
+    );
+    paths().into_iter().map(E::Path).chain(others).collect()
+}
+
+fn intakes() -> Vec<IntakeError> {
+    use IntakeError as E;
+    all!(IntakeError:
+        E::TwoCredentials => E::TwoCredentials, E::AuthorizationRepeated => E::AuthorizationRepeated,
+        E::ApiKeyRepeated => E::ApiKeyRepeated, E::AuthorizationMalformed => E::AuthorizationMalformed,
+        E::ApiKeyMalformed => E::ApiKeyMalformed, E::TooLong => E::TooLong, E::OtherScheme => E::OtherScheme,
+        E::TypeNotAccepted => E::TypeNotAccepted, E::InQuery => E::InQuery,
+    )
+}
+
+fn jwss() -> Vec<JwsError> {
+    use JwsError as E;
+    all!(JwsError:
+        E::TooLong => E::TooLong, E::Parts => E::Parts, E::Encrypted => E::Encrypted, E::Base64(_) => E::Base64("x"),
+        E::Header(_) => E::Header(JsonError::NotAnObject), E::HeaderMember(_) => E::HeaderMember("x"),
+        E::Algorithm => E::Algorithm, E::Critical => E::Critical, E::Nested => E::Nested,
+    )
+}
+
+fn tokens() -> Vec<TokenError> {
+    use TokenError as E;
+    let others = all!(TokenError:
+        E::Jws(_) => E::Jws(JwsError::Parts), E::Payload(_) => E::Payload(JsonError::NotAnObject),
+        E::Issuer => E::Issuer, E::Algorithm(_) => E::Algorithm(Algorithm::Es256), E::Type => E::Type,
+        E::UnknownKey => E::UnknownKey, E::KeyMismatch => E::KeyMismatch, E::AmbiguousKey => E::AmbiguousKey,
+        E::BadSignature => E::BadSignature, E::Expired { .. } => E::Expired { late_secs: 1 },
+        E::NotYetValid => E::NotYetValid, E::IssuedInFuture => E::IssuedInFuture, E::Lifetime => E::Lifetime,
+        E::NotAccessToken(_) => E::NotAccessToken("nonce"), E::ClaimMissing(_) => E::ClaimMissing("exp"),
+        E::ClaimInvalid(_) => E::ClaimInvalid("exp".to_owned()), E::RequiredClaim(_) => E::RequiredClaim("a".to_owned()),
+    );
+    jwss().into_iter().map(E::Jws).chain(others).collect()
+}
+
+fn api_keys() -> Vec<ApiKeyError> {
+    use ApiKeyError as E;
+    let id: KeyId = "0123456789abcdef".parse().unwrap();
+    all!(ApiKeyError:
+        E::Malformed => E::Malformed, E::Checksum => E::Checksum, E::Unknown => E::Unknown,
+        E::WrongSecret => E::WrongSecret, E::Revoked(_) => E::Revoked(id), E::Expired(_) => E::Expired(id),
+        E::WrongAddress(_) => E::WrongAddress(id),
+    )
+}
+
+fn not_goods() -> Vec<NotGood> {
+    use NotGood as E;
+    all!(NotGood:
+        E::Inactive => E::Inactive, E::NotBearer => E::NotBearer, E::Token(_) => E::Token(TokenError::Issuer),
+    )
+}
+
+fn owns() -> Vec<OwnTokenError> {
+    use OwnTokenError as E;
+    all!(OwnTokenError:
+        E::Unknown => E::Unknown, E::Expired => E::Expired, E::UnknownClient => E::UnknownClient,
+        E::Revoked => E::Revoked, E::ClientRevoked => E::ClientRevoked,
+    )
+}
+
+fn standings() -> Vec<SubscriptionError> {
+    use Standing as E;
+    let standings = all!(Standing:
+        // None to refuse for; if it ever were, the answer is that we do not know.
+        E::Good => E::Good, E::Pending => E::Pending, E::ProvisioningFailed => E::ProvisioningFailed,
+        E::Cancelled => E::Cancelled, E::PaymentDue => E::PaymentDue, E::NotReleased => E::NotReleased,
+        E::SandboxOnly => E::SandboxOnly, E::PlanGone => E::PlanGone,
+    );
+    let others = all!(SubscriptionError:
+        SubscriptionError::NotInForce(_) => SubscriptionError::NotInForce(Standing::Cancelled),
+        SubscriptionError::NotInPlan => SubscriptionError::NotInPlan,
+        SubscriptionError::Required => SubscriptionError::Required,
+        SubscriptionError::Unknown => SubscriptionError::Unknown,
+    );
+    standings
+        .into_iter()
+        .map(SubscriptionError::NotInForce)
+        .chain(others)
+        .collect()
+}
+
+fn unavailables() -> Vec<Unavailable> {
+    use Unavailable as E;
+    all!(Unavailable: E::NoAnswer => E::NoAnswer, E::Suspended => E::Suspended, E::Busy => E::Busy)
+}
+
+fn refusals() -> Vec<Refusal> {
+    use Refusal as E;
+    let others = all!(Refusal:
+        E::Token(_) => E::Token(TokenError::Type), E::Asked(_) => E::Asked(NotGood::Inactive),
+        E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown), E::Own(_) => E::Own(OwnTokenError::Unknown),
+        E::UnknownIssuer => E::UnknownIssuer, E::WrongAudience => E::WrongAudience,
+    );
+    let tokens = tokens().into_iter().map(E::Token);
+    tokens
+        .chain(not_goods().into_iter().map(E::Asked))
+        .chain(api_keys().into_iter().map(E::ApiKey))
+        .chain(owns().into_iter().map(E::Own))
+        .chain(others)
+        .collect()
+}
+
+fn spent() -> Spent {
+    let limit = config::Limit {
+        name: "once".parse().unwrap(),
+        by: vec![config::LimitBy::Route],
+        quota: crate::model::plan::Quota {
+            requests: std::num::NonZeroU32::MIN,
+            period: Duration::from_secs(3600),
+            burst: std::num::NonZeroU32::MIN,
+        },
+        mode: config::Mode::Enforce,
+    };
+    let limits = [CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))];
+    let now = SystemClock::new().now().tick;
+    let route = "a".parse().unwrap();
+    let spend = || {
+        let subject = Subject {
+            identity: None,
+            client_ip: [127, 0, 0, 1].into(),
+            route: &route,
+        };
+        admit::spend(&limits, subject, now)
+    };
+    assert!(spend().is_ok());
+    spend().err().unwrap()
+}
+
+/// Every denial there is, with every error of every stage.
+fn denials() -> Vec<Denial> {
+    use Denial as D;
+    let others = all!(Denial:
+        D::Head(_) => D::Head(HeadError::Target), D::HeadTimeout => D::HeadTimeout,
+        D::RefusedByParser => D::RefusedByParser, D::TooManyConnections => D::TooManyConnections,
+        D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::PathNearMiss => D::PathNearMiss,
+        D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
+        D::Cors(_) => D::Cors(CorsError::Origin),
+        D::BodyTooLarge => D::BodyTooLarge, D::BodyTimeout => D::BodyTimeout, D::Pipelined => D::Pipelined,
+        D::CredentialMissing => D::CredentialMissing, D::Intake(_) => D::Intake(IntakeError::InQuery),
+        D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
+        D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
+        D::KeysUnavailable => D::KeysUnavailable,
+        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoAnswer),
+        D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
+        D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
+        D::ControlUnavailable => D::ControlUnavailable,
+        D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
+        D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed,
+        D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
+        D::UpstreamFailed => D::UpstreamFailed, D::ClientGone => D::ClientGone, D::Panicked => D::Panicked,
+    );
+    let heads = heads().into_iter().map(D::Head);
+    let accepts = accepts().into_iter().map(D::Accept);
+    let intakes = intakes().into_iter().map(D::Intake);
+    let cors = all!(CorsError:
+        CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
+    );
+    let refusals = refusals().into_iter().map(D::Authentication);
+    let forbidden = Forbidden::each().into_iter().map(D::Forbidden);
+    heads
+        .chain(accepts)
+        .chain(intakes)
+        .chain(forbidden)
+        .chain(standings().into_iter().map(D::Subscription))
+        .chain(refusals)
+        .chain(cors.into_iter().map(D::Cors))
+        .chain(unavailables().into_iter().map(D::IntrospectionUnavailable))
+        .chain(others)
+        .collect()
+}
+
+fn snapshot() -> Snapshot {
+    let route = |name: &str, accept: &str| {
+        format!("  - {{ name: {name}, match: {{ path: /{name} }}, upstream: echo, {accept} }}\n")
+    };
+    let scopes = "scopes: { all: [\"orders:write\"], any: [a, b] }";
+    let routes = route("public", "public: true")
+        + &route("jwt", &format!("accept: [jwt], {scopes}"))
+        + &route("api-key", &format!("accept: [api_key], {scopes}"))
+        + &route("both", &format!("accept: [jwt, api_key], {scopes}"));
+    let yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\napi_keys: {{ file: keys.yaml }}\nissuers:\n  main: {{ issuer: https://a.test, audiences: any, public_key_files: [dev-issuer.public.pem] }}\nupstreams:\n  echo: {{ builtin: echo }}\nroutes:\n{routes}"
+    );
+    let config = config::parse(&yaml, Path::new("conf/x.yaml"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    let live = Live::new(assemble::metrics(Timestamp::default()), "127.0.0.1:1".parse().unwrap());
+    Snapshot::compile(&config, &live, 1).unwrap()
+}
+
+fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> Asked<'a> {
+    let named = |name| {
+        snapshot
+            .routes
+            .iter()
+            .find(|route| route.name.as_str() == name)
+            .unwrap()
+    };
+    Asked {
+        route: route.map(|name| &**named(name)),
+        api_key_header: &snapshot.api_key_header,
+        request_id: "id",
+        grpc: false,
+    }
+}
+
+/// Status, header fields and body, a line each, but for the lines in `without`.
+fn shown(answer: &Answer, without: &[String]) -> Vec<String> {
+    let headers = answer
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+    let body = std::str::from_utf8(&answer.body).unwrap().trim_end().to_owned();
+    let status = format!(
+        "{}{}",
+        answer.status.as_u16(),
+        if answer.close { ", close" } else { "" }
+    );
+    let lines = [status].into_iter().chain(headers).chain([body]);
+    lines.filter(|line| !without.contains(line)).collect()
+}
+
+#[test]
+fn s142_every_row_reads_as_written_down_on_every_kind_of_route() {
+    let snapshot = snapshot();
+    let denials: BTreeMap<&str, Denial> = denials().into_iter().map(|denial| (denial.reason(), denial)).collect();
+    let mut golden = String::new();
+    for row in ROWS {
+        let denial = &denials[row.reason];
+        let without = shown(&answer(denial, &asked(&snapshot, None)), &[]);
+        let _ = writeln!(golden, "== {}\n{}", row.reason, without.join("\n"));
+        for route in ["public", "jwt", "api-key", "both"] {
+            for line in shown(&answer(denial, &asked(&snapshot, Some(route))), &without) {
+                let _ = writeln!(golden, "-- {route}: {line}");
+            }
+        }
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &golden).unwrap();
+    }
+    let expected = std::fs::read_to_string(GOLDEN).unwrap();
+    for (said, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
+        assert_eq!(said, expected);
+    }
+    assert_eq!(golden.len(), expected.len());
+}
+
+#[test]
+fn s142_every_reason_has_a_row_and_every_row_a_reason() {
+    let reasons: BTreeSet<&str> = denials().iter().map(Denial::reason).collect();
+    let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.reason).collect();
+    assert_eq!(reasons, rows);
+    assert_eq!(rows.len(), ROWS.len(), "a reason has two rows");
+    let tokens: BTreeSet<&str> = tokens().iter().map(TokenError::reason).collect();
+    assert_eq!(tokens, BTreeSet::from(TokenError::REASONS));
+}
+
+/// What `answer` and the challenges rely on: they write the table's words between quotes without escaping them.
+#[test]
+fn rows_hold_statuses_and_words_that_need_no_escaping() {
+    for row in ROWS {
+        assert!((400..600).contains(&row.status), "{}", row.reason);
+        for text in [row.slug, row.title, row.detail, row.error.unwrap_or("x")] {
+            let plain = text
+                .bytes()
+                .all(|byte| (0x20..0x7F).contains(&byte) && byte != b'"' && byte != b'\\');
+            assert!(plain && !text.is_empty(), "{}: {text}", row.reason);
+        }
+        // RFC 6750 section 3.1.
+        let expected = match (row.status, row.error) {
+            (_, None) => true,
+            (400, Some("invalid_request")) | (401, Some("invalid_token")) | (403, Some("insufficient_scope")) => true,
+            (_, Some(_)) => false,
+        };
+        assert!(expected, "{}", row.reason);
+        assert!(row.status != 401 || row.challenge != Challenge::None, "{}", row.reason);
+    }
+    assert_eq!(ROWS.last().map(|row| row.reason), Some("internal_error"));
+    assert_eq!(row("no such reason").status, 500);
+}
+
+/// S077: outside, one bad key is like another.
+#[test]
+fn s077_bad_api_keys_have_one_face() {
+    let snapshot = snapshot();
+    let faces: BTreeSet<Vec<String>> = api_keys()
+        .into_iter()
+        .map(|error| {
+            let denial = Denial::Authentication(Refusal::ApiKey(error));
+            shown(&answer(&denial, &asked(&snapshot, Some("both"))), &[])
+        })
+        .collect();
+    assert_eq!(faces.len(), 1, "{faces:?}");
+}
+
+#[test]
+fn grpc_clients_get_their_status_as_well() {
+    let snapshot = snapshot();
+    for (denial, expected) in [
+        (Denial::CredentialMissing, "16"),
+        (Denial::Forbidden(Forbidden::each()[4]), "7"),
+        (Denial::NoRoute, "12"),
+        (Denial::LimitSpent(spent()), "8"),
+        (Denial::KeysUnavailable, "14"),
+        (Denial::UpstreamTimeout, "4"),
+        (Denial::Panicked, "2"),
+    ] {
+        let mut asked = asked(&snapshot, None);
+        assert!(
+            !answer(&denial, &asked)
+                .headers
+                .iter()
+                .any(|(name, _)| name == "grpc-status")
+        );
+        asked.grpc = true;
+        let answer = answer(&denial, &asked);
+        let status = answer.headers.iter().find(|(name, _)| name == "grpc-status");
+        assert_eq!(status.unwrap().1, expected, "{denial:?}");
+    }
+}
+
+#[test]
+fn a_wait_is_rounded_up_to_whole_seconds_and_never_nothing() {
+    for (millis, secs) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+        assert_eq!(whole_secs(Duration::from_millis(millis)), secs, "{millis} ms");
+    }
+}

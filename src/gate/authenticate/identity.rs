@@ -1,0 +1,345 @@
+//! What is known about a principal, computed once when its credential is verified and shared by every request after.
+
+use crate::gate::authenticate::PickedClaims;
+use crate::model::api_key::KeyId;
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::model::scope::Scope;
+use crate::model::scope::ScopeSet;
+use http::HeaderValue;
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
+use std::hash::Hasher;
+use std::sync::OnceLock;
+
+/// How a principal proved itself. A closed set; the text is a metric label and a header value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CredentialType {
+    #[default]
+    Jwt,
+    /// A bearer token that its issuer was asked about.
+    Opaque,
+    ApiKey,
+}
+
+impl CredentialType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// What a verified token says, or its issuer of it.
+#[derive(Clone, Debug, Default)]
+pub struct TokenIdentity {
+    pub credential_type: CredentialType,
+    pub subject: Option<String>,
+    pub client_id: Option<String>,
+    pub organization: Option<String>,
+    /// `jti`, where there is one.
+    pub token_id: Option<String>,
+    pub scopes: ScopeSet,
+    /// Members of `aud`.
+    pub audiences: Vec<String>,
+    /// What rules ask about and upstreams are told; see [`crate::gate::authenticate::ClaimPicks`].
+    pub claims: PickedClaims,
+    /// `iat`, where there is one.
+    pub issued_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    /// `expires_at` and the issuer's skew: the last instant at which the token counts.
+    pub usable_until: Timestamp,
+}
+
+/// What a verified API key says.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeyIdentity {
+    pub key_id: String,
+    pub client_id: Option<String>,
+    pub organization: Option<String>,
+    pub scopes: ScopeSet,
+    /// `None` for a key that never expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Everything later stages read. Header values and bucket keys are made here, once, so that a remembered credential
+/// costs no allocation.
+#[derive(Debug)]
+pub struct Identity {
+    pub credential_type: CredentialType,
+    pub subject: Option<Box<str>>,
+    pub client_id: Option<Box<str>>,
+    pub organization: Option<Box<str>>,
+    /// `jti` of a token, public id of a key.
+    pub credential_id: Option<Box<str>>,
+    pub issuer: Option<Name>,
+    pub scopes: ScopeSet,
+    pub audiences: Box<[Box<str>]>,
+    /// Of a token that says so.
+    pub issued_at: Option<Timestamp>,
+    /// The credential's own expiry; `None` for a key that never expires.
+    pub expires_at: Option<Timestamp>,
+    /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
+    pub usable_until: Option<Timestamp>,
+    /// What rules ask about and upstreams are told; an API key has no claims.
+    pub claims: PickedClaims,
+    /// What reaches the upstream.
+    pub headers: IdentityHeaders,
+    pub buckets: BucketKeys,
+}
+
+/// Values of the `x-keygate-*` headers; what is not known is not sent.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityHeaders {
+    pub subject: Option<HeaderValue>,
+    pub client_id: Option<HeaderValue>,
+    pub organization: Option<HeaderValue>,
+    pub scope: Option<HeaderValue>,
+    pub credential_id: Option<HeaderValue>,
+    pub issuer: Option<HeaderValue>,
+}
+
+impl IdentityHeaders {
+    fn bytes(&self) -> usize {
+        let Self {
+            subject,
+            client_id,
+            organization,
+            scope,
+            credential_id,
+            issuer,
+        } = self;
+        let values = [subject, client_id, organization, scope, credential_id, issuer];
+        // A value's second owner makes it allocate once more, for their count.
+        let value = |value: &HeaderValue| heap_bytes(value.len()) + heap_bytes(size_of::<[usize; 3]>());
+        values.into_iter().flatten().map(value).sum()
+    }
+}
+
+/// What an allocation of `bytes` takes: allocators round up by an eighth, and the smallest is 16.
+pub(super) const fn heap_bytes(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        _ => bytes + bytes / 8 + 16,
+    }
+}
+
+/// 128-bit keyed hashes of what limits count by. Keyed per process, so that nobody outside can choose identities that
+/// share a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketKeys {
+    pub credential: u128,
+    pub client: u128,
+    pub subject: u128,
+    pub organization: u128,
+}
+
+impl Identity {
+    pub fn of_token(issuer: Name, token: TokenIdentity) -> Self {
+        // A client that asks for token after token must not get bucket after bucket, so a token counts as its client.
+        let owner = token
+            .client_id
+            .as_deref()
+            .or(token.subject.as_deref())
+            .unwrap_or_default();
+        let realm = issuer.as_str();
+        let buckets = BucketKeys {
+            credential: bucket_key(&["token", realm, owner]),
+            client: bucket_key(&["client", realm, token.client_id.as_deref().unwrap_or(owner)]),
+            subject: bucket_key(&["subject", realm, token.subject.as_deref().unwrap_or(owner)]),
+            organization: bucket_key(&["organization", realm, token.organization.as_deref().unwrap_or(owner)]),
+        };
+        let headers = IdentityHeaders {
+            subject: token.subject.as_deref().map(header_value),
+            client_id: token.client_id.as_deref().map(header_value),
+            organization: token.organization.as_deref().map(header_value),
+            scope: scope_value(&token.scopes),
+            credential_id: token.token_id.as_deref().map(header_value),
+            issuer: Some(header_value(realm)),
+        };
+        Self {
+            credential_type: token.credential_type,
+            subject: token.subject.map(Into::into),
+            client_id: token.client_id.map(Into::into),
+            organization: token.organization.map(Into::into),
+            credential_id: token.token_id.map(Into::into),
+            issuer: Some(issuer),
+            scopes: token.scopes,
+            audiences: token.audiences.into_iter().map(Into::into).collect(),
+            issued_at: token.issued_at,
+            expires_at: Some(token.expires_at),
+            usable_until: Some(token.usable_until),
+            claims: token.claims,
+            headers,
+            buckets,
+        }
+    }
+
+    /// Bytes of memory it takes, each allocation with what the allocator adds; rather more than less. A field that is
+    /// added here has to be weighed here: remembered tokens are bounded by it.
+    pub fn bytes(&self) -> usize {
+        let Self {
+            credential_type: _,
+            subject,
+            client_id,
+            organization,
+            credential_id,
+            // Shared with the configuration.
+            issuer: _,
+            scopes,
+            audiences,
+            issued_at: _,
+            expires_at: _,
+            usable_until: _,
+            claims,
+            headers,
+            buckets: _,
+        } = self;
+        let names = [subject, client_id, organization, credential_id].into_iter().flatten();
+        let names: usize = names.map(|name| heap_bytes(name.len())).sum();
+        let scopes: usize = scopes
+            .iter()
+            .map(|scope| size_of::<Scope>() + heap_bytes(scope.as_str().len()))
+            .sum();
+        let audiences: usize = audiences
+            .iter()
+            .map(|audience| size_of::<Box<str>>() + heap_bytes(audience.len()))
+            .sum();
+        heap_bytes(size_of::<Self>())
+            + names
+            + heap_bytes(scopes)
+            + heap_bytes(audiences)
+            + heap_bytes(claims.bytes())
+            + headers.bytes()
+    }
+
+    /// The key that proved it; `None` for a token.
+    pub fn api_key_id(&self) -> Option<KeyId> {
+        match self.credential_type {
+            CredentialType::ApiKey => self.credential_id.as_deref()?.parse().ok(),
+            CredentialType::Jwt | CredentialType::Opaque => None,
+        }
+    }
+
+    pub fn of_api_key(key: ApiKeyIdentity) -> Self {
+        let owner = key.key_id.as_str();
+        let client = key.client_id.as_deref();
+        let buckets = BucketKeys {
+            credential: bucket_key(&["api_key", owner]),
+            client: bucket_key(&["api_key_client", client.unwrap_or(owner)]),
+            subject: bucket_key(&["api_key_subject", client.unwrap_or(owner)]),
+            organization: bucket_key(&["api_key_organization", key.organization.as_deref().unwrap_or(owner)]),
+        };
+        let headers = IdentityHeaders {
+            subject: Some(header_value(client.unwrap_or(owner))),
+            client_id: client.map(header_value),
+            organization: key.organization.as_deref().map(header_value),
+            scope: scope_value(&key.scopes),
+            credential_id: Some(header_value(owner)),
+            issuer: None,
+        };
+        Self {
+            credential_type: CredentialType::ApiKey,
+            subject: Some(client.unwrap_or(owner).into()),
+            client_id: client.map(Into::into),
+            organization: key.organization.map(Into::into),
+            credential_id: Some(key.key_id.into()),
+            issuer: None,
+            scopes: key.scopes,
+            audiences: Box::default(),
+            issued_at: None,
+            expires_at: key.expires_at,
+            usable_until: key.expires_at,
+            claims: PickedClaims::default(),
+            headers,
+            buckets,
+        }
+    }
+}
+
+fn scope_value(scopes: &ScopeSet) -> Option<HeaderValue> {
+    (!scopes.is_empty()).then(|| header_value(&scopes.to_string()))
+}
+
+/// `text` as a header value that no reader can split or decode differently: visible ASCII and single inner spaces stay,
+/// every other byte, `%` and `,` among them, is percent-encoded (RFC 3986 section 2.1). S083.
+pub fn header_value(text: &str) -> HeaderValue {
+    // Nearly every name is made of bytes that stay.
+    if text.bytes().fold(true, |all, byte| all & stays(byte)) {
+        return HeaderValue::from_str(text).expect("visible ASCII");
+    }
+    let mut value = String::with_capacity(text.len());
+    let last = text.len().saturating_sub(1);
+    let mut before = b' ';
+    for (index, byte) in text.bytes().enumerate() {
+        let inner_space = byte == b' ' && before != b' ' && index != last;
+        if inner_space || stays(byte) {
+            value.push(char::from(byte));
+        } else {
+            value.push('%');
+            for nibble in [byte >> 4, byte & 0x0F] {
+                value.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+            }
+        }
+        before = byte;
+    }
+    HeaderValue::from_str(&value).expect("only visible ASCII and inner spaces were kept")
+}
+
+fn stays(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'%') & (byte != b',')
+}
+
+/// A hash of `parts`, told apart from every other sequence of parts. Different in every process.
+pub fn bucket_key(parts: &[&str]) -> u128 {
+    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+        key
+    });
+    let mut hasher = SipHasher13::new_with_key(key);
+    for part in parts {
+        hasher.write_usize(part.len());
+        hasher.write(part.as_bytes());
+    }
+    hasher.finish128().as_u128()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn s083_a_claim_cannot_split_a_header() {
+        let check = |text: &str, expected: &str| assert_eq!(header_value(text), expected, "{text:?}");
+        check("alice", "alice");
+        check("a b", "a b");
+        check(" a", "%20a");
+        check("a ", "a%20");
+        check("a  b", "a %20b");
+        check("a\r\nx-admin: 1", "a%0D%0Ax-admin: 1");
+        check("a,b", "a%2Cb");
+        check("100%", "100%25");
+        check("\0", "%00");
+        check("🦀", "%F0%9F%A6%80");
+    }
+
+    #[test]
+    fn bucket_keys_tell_parts_apart() {
+        assert_ne!(bucket_key(&["ab", "c"]), bucket_key(&["a", "bc"]));
+        assert_ne!(bucket_key(&["ab"]), bucket_key(&["ab", ""]));
+        assert_eq!(bucket_key(&["ab", "c"]), bucket_key(&["ab", "c"]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_becomes_one_header_value(text in ".*") {
+            let value = header_value(&text);
+            prop_assert!(value.to_str().unwrap().bytes().all(|byte| (0x20..0x7F).contains(&byte) && byte != b','));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What is known of tokens that only their issuer can read (RFC 7662), and who asks about the others?
+//!
+//! Answers are remembered under the issuer's configuration that they were judged by: a changed one makes a new
+//! [`Introspection`] that knows nothing. What is not known is asked by one task per issuer, which `fetch` runs.
+
+mod answer;
+
+pub use answer::ANSWER_BYTES_MAX;
+pub use answer::AnswerError;
+pub use answer::Good;
+pub use answer::NotGood;
+pub use answer::Verdict;
+pub use answer::read;
+
+use crate::config;
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::verified::TokenText;
+use crate::model::clock::Now;
+use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use crate::observe::metrics::IntrospectionMetrics;
+use aws_lc_rs::digest;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Why there is no verdict. Answered with 503: nothing is known against the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the introspection endpoint gave no answer that can be used")]
+    NoAnswer,
+    #[error("the introspection endpoint failed too often, and is left alone for a while")]
+    Suspended,
+    #[error("too many questions wait for the introspection endpoint")]
+    Busy,
+}
+
+impl Unavailable {
+    /// The word for it in metrics, records and the refusal table; a closed set.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "introspection_unavailable",
+            Self::Suspended => "introspection_suspended",
+            Self::Busy => "introspection_busy",
+        }
+    }
+}
+
+/// Whose a token is, or why it does not count; or that nobody can tell.
+pub type Answer = Result<Result<Arc<Identity>, NotGood>, Unavailable>;
+
+/// What one issuer was asked for this very request: it counts even where there was no room to remember it.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Unique id of the state of the issuer that was asked.
+    pub issuer: u64,
+    pub answer: Answer,
+}
+
+/// A question on its way to the issuer. Its asker may be gone: then `reply` is closed.
+pub struct Question {
+    pub token: Secret<String>,
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// Questions that may wait for the task that asks; it takes them at once, unless it is gone or hopelessly late.
+const QUESTIONS_MAX: usize = 4096;
+
+/// One issuer that is asked, under one configuration.
+pub struct Introspection {
+    memory: Arc<Memory>,
+    questions: mpsc::Sender<Question>,
+    /// Taken by the task that asks.
+    inbox: Mutex<Option<mpsc::Receiver<Question>>>,
+    timeout: Duration,
+}
+
+impl Introspection {
+    pub fn new(settings: &config::Introspection, metrics: IntrospectionMetrics) -> Self {
+        let (questions, inbox) = mpsc::channel(QUESTIONS_MAX);
+        Self {
+            memory: Arc::new(Memory::new(settings, metrics)),
+            questions,
+            inbox: Mutex::new(Some(inbox)),
+            timeout: settings.timeout,
+        }
+    }
+
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// For the task that asks, which there is one of: the questions. They end when the last request that could ask is gone,
+    /// so the task outlives a reload for as long as requests of before are under way.
+    pub fn take_inbox(&self) -> Option<mpsc::Receiver<Question>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Asks the issuer about `token`, together with everyone who asks about the same one. Takes at most the issuer's
+    /// `timeout`. Dropped before the question was sent, it is not sent; dropped later, the answer is still remembered.
+    ///
+    /// # Errors
+    /// No answer in time, or none that says anything.
+    pub async fn ask(&self, token: Secret<String>) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        match self.questions.try_send(Question { token, reply }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(Unavailable::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::NoAnswer),
+        }
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The time is over, or the call came to nothing in a way of its own.
+            Ok(Err(_)) | Err(_) => Err(Unavailable::NoAnswer),
+        }
+    }
+}
+
+/// Answers of one issuer. Good ones and the others have rooms of their own, so that a flood of invented tokens leaves the
+/// good ones where they are (S061).
+pub struct Memory {
+    good: Cache<TokenText, RememberedGood, GoodWeight, RandomState>,
+    /// By SHA-256 of the token, so that long junk takes no more room than short.
+    refused: Cache<[u8; 32], RememberedRefusal, RefusalWeight, RandomState>,
+    cache_ttl: Duration,
+    negative_ttl: Duration,
+    pub metrics: IntrospectionMetrics,
+}
+
+#[derive(Clone)]
+struct RememberedGood {
+    identity: Arc<Identity>,
+    ends: Timestamp,
+    until: Tick,
+    weight: u64,
+}
+
+impl RememberedGood {
+    /// `ends` is looked at on each hit, not only when the answer came (S060).
+    fn holds(&self, now: Now) -> bool {
+        now.tick < self.until && now.wall < self.ends
+    }
+}
+
+#[derive(Clone)]
+struct RememberedRefusal {
+    refused: NotGood,
+    until: Tick,
+}
+
+impl Memory {
+    fn new(settings: &config::Introspection, metrics: IntrospectionMetrics) -> Self {
+        let bytes_max = settings.cache_bytes_max;
+        let (for_refused, for_good) = (bytes_max / 4, bytes_max - bytes_max / 4);
+        let items = |bytes: u64, usual: u64| usize::try_from(bytes / usual).unwrap_or(usize::MAX).max(1);
+        Self {
+            good: Cache::with(
+                items(for_good, GOOD_WEIGHT + 1024),
+                for_good,
+                GoodWeight,
+                RandomState::new(),
+                DefaultLifecycle::default(),
+            ),
+            refused: Cache::with(
+                items(for_refused, REFUSAL_WEIGHT),
+                for_refused,
+                RefusalWeight,
+                RandomState::new(),
+                DefaultLifecycle::default(),
+            ),
+            cache_ttl: settings.cache_ttl,
+            negative_ttl: settings.negative_ttl,
+            metrics,
+        }
+    }
+
+    /// What is remembered of `token` and still holds at `now`.
+    pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, NotGood>> {
+        if let Some(remembered) = self.good.get(token) {
+            if remembered.holds(now) {
+                return Some(Ok(remembered.identity));
+            }
+            self.good.remove_if(token, |entry| !entry.holds(now));
+        }
+        let key = sha256(token);
+        let remembered = self.refused.get(&key)?;
+        if now.tick < remembered.until {
+            return Some(Err(remembered.refused));
+        }
+        self.refused.remove_if(&key, |entry| now.tick >= entry.until);
+        None
+    }
+
+    /// Remembers what was said of `token` in an answer of `answer_bytes`, for as long as the configuration allows from
+    /// `asked` on, when the question was sent: what the issuer learned since is not in its answer.
+    pub fn remember(&self, token: &str, verdict: &Verdict, answer_bytes: usize, asked: Now) {
+        let key = sha256(token);
+        match verdict {
+            Verdict::Good(good) => {
+                self.refused.remove(&key);
+                let remembered = RememberedGood {
+                    identity: Arc::clone(&good.identity),
+                    ends: good.ends,
+                    until: asked.tick.saturating_add(self.cache_ttl),
+                    // What was read of the answer stands twice, as texts and as header values.
+                    weight: GOOD_WEIGHT + (token.len() + 2 * answer_bytes) as u64,
+                };
+                self.good.insert(TokenText::new(token), remembered);
+            }
+            Verdict::Refused(refused) => {
+                // Revoked since it was good.
+                self.good.remove(token);
+                let remembered = RememberedRefusal {
+                    refused: refused.clone(),
+                    until: asked.tick.saturating_add(self.negative_ttl),
+                };
+                self.refused.insert(key, remembered);
+            }
+        }
+    }
+
+    /// Remembered answers: that tokens are good, and the others.
+    pub fn entries(&self) -> (usize, usize) {
+        (self.good.len(), self.refused.len())
+    }
+
+    /// Estimated bytes in use, in the same order.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.good.weight(), self.refused.weight())
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Introspection")
+            .field("entries", &self.memory.entries())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The entry in the table, the `Identity` with its allocations' overhead.
+const GOOD_WEIGHT: u64 = 1024;
+const REFUSAL_WEIGHT: u64 = 160;
+
+#[derive(Clone)]
+struct GoodWeight;
+
+impl Weighter<TokenText, RememberedGood> for GoodWeight {
+    fn weight(&self, _: &TokenText, remembered: &RememberedGood) -> u64 {
+        remembered.weight
+    }
+}
+
+#[derive(Clone)]
+struct RefusalWeight;
+
+impl Weighter<[u8; 32], RememberedRefusal> for RefusalWeight {
+    fn weight(&self, _: &[u8; 32], _: &RememberedRefusal) -> u64 {
+        REFUSAL_WEIGHT
+    }
+}
+
+fn sha256(token: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests;

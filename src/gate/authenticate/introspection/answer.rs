@@ -1,0 +1,112 @@
+//! What does an introspection answer say (RFC 7662 section 2.2)? Whose the token is, that it is not good, or nothing.
+
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::token::Claims;
+use crate::gate::authenticate::token::TokenError;
+use crate::gate::authenticate::token::TokenRules;
+use crate::jose::json::Json;
+use crate::jose::json::JsonError;
+use crate::jose::json::Members;
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use std::sync::Arc;
+
+/// A longer answer is not read: what a token says fits in some kilobytes.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// What an issuer said of a token, after its rules were applied to it.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    Good(Good),
+    Refused(NotGood),
+}
+
+/// Whose an active token is.
+#[derive(Clone, Debug)]
+pub struct Good {
+    pub identity: Arc<Identity>,
+    /// `exp`; [`Timestamp::MAX`] where the answer has none. The answer is not believed from then on.
+    pub ends: Timestamp,
+}
+
+impl Verdict {
+    /// What of it counts for a request.
+    pub fn judged(self) -> Result<Arc<Identity>, NotGood> {
+        match self {
+            Self::Good(good) => Ok(good.identity),
+            Self::Refused(refused) => Err(refused),
+        }
+    }
+}
+
+/// Why a token that was asked about does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotGood {
+    #[error("its issuer says that it is not active")]
+    Inactive,
+    #[error("its issuer says that it is of another type than Bearer")]
+    NotBearer,
+    #[error(transparent)]
+    Token(TokenError),
+}
+
+impl NotGood {
+    /// The word for it in metrics, records and the refusal table; a closed set.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Inactive => "token_inactive",
+            Self::NotBearer => "token_not_bearer",
+            Self::Token(error) => error.reason(),
+        }
+    }
+}
+
+/// Why an answer says nothing: Keygate cannot tell, and the token is neither good nor bad (S056).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    #[error("the answer is not an introspection response")]
+    Json(#[source] JsonError),
+    #[error("`active` is not there, or neither true nor false")]
+    NoActive,
+}
+
+/// Reads the body of an answer. Of `active` only the boolean counts (RFC 7662 section 2.2); what the answer says beside
+/// it meets the issuer's rules as the claims of a JWT do: `iss`, where it has one, times, required claims, scopes.
+///
+/// Whether `aud` holds what the route asks for is for the caller to check, on every request.
+///
+/// # Errors
+/// An answer that is none.
+pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Verdict, AnswerError> {
+    let members = Members::parse(body).map_err(AnswerError::Json)?;
+    match members.get("active") {
+        Some(Json::Bool(true)) => {}
+        Some(Json::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
+        Some(_) | None => return Err(AnswerError::NoActive),
+    }
+    Ok(match good(&Claims::new(members), issuer, rules, now) {
+        Ok(good) => Verdict::Good(good),
+        Err(refused) => Verdict::Refused(refused),
+    })
+}
+
+fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Good, NotGood> {
+    // Bound to a key (DPoP, RFC 9449) or for another use: whoever merely bears it must not pass.
+    if let Some(kind) = claims.text("token_type").map_err(NotGood::Token)?
+        && !kind.eq_ignore_ascii_case("bearer")
+    {
+        return Err(NotGood::NotBearer);
+    }
+    // Some servers also answer about refresh and ID tokens, and say so here.
+    if let Some(purpose) = claims.text("token_use").map_err(NotGood::Token)?
+        && purpose != "access_token"
+        && purpose != "access"
+    {
+        return Err(NotGood::Token(TokenError::NotAccessToken("token_use")));
+    }
+    let (identity, ends) = rules.check_answer(claims, now).map_err(NotGood::Token)?;
+    Ok(Good {
+        identity: Arc::new(Identity::of_token(issuer.clone(), identity)),
+        ends,
+    })
+}

@@ -1,0 +1,253 @@
+//! Whose token is it? Issuer, key, signature, then claims (RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4).
+
+mod claims;
+mod error;
+
+pub use claims::Claims;
+pub use error::TokenError;
+
+use crate::config;
+use crate::gate::authenticate::ClaimPicks;
+use crate::gate::authenticate::CredentialType;
+use crate::gate::authenticate::TokenIdentity;
+use crate::jose::json::Members;
+use crate::jose::jwk::VerifyingKey;
+use crate::jose::jwks::Jwks;
+use crate::jose::jwks::NoKey;
+use crate::jose::jws::Jws;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::issuer::IssuerUrl;
+use std::time::Duration;
+
+/// What an issuer's tokens must be, compiled from its configuration.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    issuer: IssuerUrl,
+    algorithms: Box<[Algorithm]>,
+    /// Lower case; the empty text stands for an absent `typ`.
+    types: Box<[String]>,
+    audience: Audience,
+    clock_skew: Duration,
+    max_lifetime: Duration,
+    required_claims: Box<[(String, Vec<String>)]>,
+    scope_claims: Box<[String]>,
+    client_id_claims: Box<[String]>,
+    organization_claim: String,
+    picks: ClaimPicks,
+}
+
+/// Whether a token must say whom it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    Required,
+    /// The visible waiver `audiences: any`.
+    Waived,
+}
+
+/// A token taken apart; nothing it says is proved.
+pub struct ParsedToken<'a> {
+    jws: &'a Jws<'a>,
+    claims: Claims<'a>,
+}
+
+impl TokenRules {
+    pub fn compile(issuer: &config::Issuer) -> Self {
+        let audience = match issuer.audiences {
+            Some(_) => Audience::Required,
+            None => Audience::Waived,
+        };
+        Self {
+            issuer: issuer.issuer.clone(),
+            algorithms: issuer.algorithms.clone().into(),
+            types: issuer.types.iter().map(|typ| typ.to_ascii_lowercase()).collect(),
+            audience,
+            clock_skew: issuer.clock_skew,
+            max_lifetime: issuer.max_lifetime,
+            required_claims: issuer.required_claims.clone().into(),
+            scope_claims: issuer.scope_claims.clone().into(),
+            client_id_claims: issuer.client_id_claims.clone().into(),
+            organization_claim: issuer.organization_claim.clone(),
+            picks: ClaimPicks::compile(issuer),
+        }
+    }
+
+    /// The last instant at which a token that expires at `expires_at` is accepted: `exp` and the issuer's skew, to the
+    /// millisecond. A remembered token is refused after it, like a fresh one (S037).
+    pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
+        expires_at.saturating_add(self.clock_skew)
+    }
+
+    /// Checks what the issuer itself says of a token (RFC 7662 section 2.2) by the rules that its claims would be checked
+    /// by, and gives its `exp` beside it. `iss` and `exp` may be absent: whom we asked we know, and that the token is active
+    /// the issuer has said. Without `exp`, [`Timestamp::MAX`] stands for it, and streams last `max_lifetime` at most.
+    ///
+    /// # Errors
+    /// The first check to fail.
+    pub fn check_answer(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
+        if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
+            return Err(TokenError::Issuer);
+        }
+        let exp = self.check_times(claims, now)?;
+        self.check_required(claims)?;
+        let expires_at = exp.unwrap_or_else(|| now.saturating_add(self.max_lifetime));
+        let identity = self.identity(CredentialType::Opaque, claims, expires_at)?;
+        Ok((identity, exp.unwrap_or(Timestamp::MAX)))
+    }
+
+    /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`, where there is one.
+    fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
+        let expires_at = claims.time("exp")?;
+        let not_before = claims.time("nbf")?;
+        let issued_at = claims.time("iat")?;
+        if let Some(expires_at) = expires_at
+            && now > self.usable_until(expires_at)
+        {
+            let late_secs = now.saturating_since(expires_at).as_secs();
+            return Err(TokenError::Expired { late_secs });
+        }
+        let horizon = now.saturating_add(self.clock_skew);
+        if not_before.is_some_and(|not_before| not_before > horizon) {
+            return Err(TokenError::NotYetValid);
+        }
+        if issued_at.is_some_and(|issued_at| issued_at > horizon) {
+            return Err(TokenError::IssuedInFuture);
+        }
+        // Without `iat` the token may have been issued just now, by a clock ahead of ours by the skew.
+        let issued_at = issued_at.unwrap_or(horizon);
+        if expires_at.is_some_and(|expires_at| expires_at.saturating_since(issued_at) > self.max_lifetime) {
+            return Err(TokenError::Lifetime);
+        }
+        Ok(expires_at)
+    }
+
+    fn check_required(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
+        for (name, allowed) in &self.required_claims {
+            claims.check_required(name, allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Who a token is for, by its claims or its issuer's word: the one way from either to an identity.
+    fn identity(
+        &self,
+        credential_type: CredentialType,
+        claims: &Claims<'_>,
+        expires_at: Timestamp,
+    ) -> Result<TokenIdentity, TokenError> {
+        let audiences = claims.audiences()?;
+        if audiences.is_empty() && self.audience == Audience::Required {
+            return Err(TokenError::ClaimMissing("aud"));
+        }
+        Ok(TokenIdentity {
+            credential_type,
+            subject: claims.name("sub")?,
+            client_id: claims.first_name(&self.client_id_claims)?,
+            organization: claims.name(&self.organization_claim)?,
+            token_id: claims.name("jti")?,
+            scopes: claims.scopes(&self.scope_claims)?,
+            audiences,
+            claims: claims.picked(&self.picks)?,
+            issued_at: claims.time("iat")?,
+            expires_at,
+            usable_until: self.usable_until(expires_at),
+        })
+    }
+}
+
+impl<'a> ParsedToken<'a> {
+    /// Reads what `jws`, a token taken apart, claims: strict, without any key.
+    ///
+    /// # Errors
+    /// A payload that is not one JSON object, or does not name its issuer by one string.
+    pub fn read(jws: &'a Jws<'a>) -> Result<Self, TokenError> {
+        let claims = Claims::new(Members::parse(jws.payload()).map_err(TokenError::Payload)?);
+        claims.text("iss")?.ok_or(TokenError::ClaimMissing("iss"))?;
+        Ok(Self { jws, claims })
+    }
+
+    /// `iss`, unverified: chooses whose keys are asked, nothing else.
+    pub fn issuer(&self) -> &str {
+        self.claims.text("iss").ok().flatten().unwrap_or_default()
+    }
+
+    /// `kid`, unverified.
+    pub fn kid(&self) -> Option<&str> {
+        self.jws.header().kid.as_deref()
+    }
+
+    /// `alg`, unverified.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.jws.header().algorithm
+    }
+
+    /// Checks the token against `rules` and `jwks`: header, issuer, key, signature, then claims. `exp` and `nbf` are
+    /// compared with `now`, the issuer's skew on either side.
+    ///
+    /// Whether `audiences` holds what the route asks for is for the caller to check, on every request.
+    ///
+    /// # Errors
+    /// The first check to fail. [`TokenError::UnknownKey`] alone may be cured by fetching the issuer's keys.
+    pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
+        if self.issuer() != rules.issuer.as_str() {
+            return Err(TokenError::Issuer);
+        }
+        if !rules.algorithms.contains(&self.algorithm()) {
+            return Err(TokenError::Algorithm(self.algorithm()));
+        }
+        let access_type = self.check_type(rules)?;
+        self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
+        // From here on the issuer speaks.
+        let expires_at = rules.check_times(&self.claims, now)?;
+        let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
+        if access_type == AccessType::Unsaid {
+            self.refuse_id_token()?;
+        }
+        rules.check_required(&self.claims)?;
+        rules.identity(CredentialType::Jwt, &self.claims, expires_at)
+    }
+
+    fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
+        jwks.find(self.kid(), self.algorithm()).map_err(|none| match none {
+            NoKey::UnknownKid => TokenError::UnknownKey,
+            NoKey::NoneFits => TokenError::KeyMismatch,
+            NoKey::Ambiguous => TokenError::AmbiguousKey,
+        })
+    }
+
+    /// `typ` is compared without regard to case (RFC 7515 section 4.1.9).
+    fn check_type(&self, rules: &TokenRules) -> Result<AccessType, TokenError> {
+        let written = self.jws.header().typ.as_deref();
+        let typ = written.unwrap_or_default();
+        // A written empty `typ` is not an absent one.
+        let written_empty = typ.is_empty() && written.is_some();
+        let is = |known: &str| typ.eq_ignore_ascii_case(known);
+        if written_empty || !rules.types.iter().any(|known| is(known)) {
+            return Err(TokenError::Type);
+        }
+        match is("at+jwt") || is("application/at+jwt") {
+            true => Ok(AccessType::Said),
+            false => Ok(AccessType::Unsaid),
+        }
+    }
+
+    /// A token whose `typ` does not say that it is an access token must not carry what only ID tokens have (OpenID
+    /// Connect Core section 2, RFC 8725 section 3.12).
+    fn refuse_id_token(&self) -> Result<(), TokenError> {
+        let marks = ["nonce", "at_hash", "c_hash"];
+        match marks.into_iter().find(|name| self.claims.has(name)) {
+            Some(mark) => Err(TokenError::NotAccessToken(mark)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether `typ` says that this is an access token (RFC 9068 section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccessType {
+    Said,
+    Unsaid,
+}
+
+#[cfg(test)]
+mod tests;

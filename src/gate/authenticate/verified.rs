@@ -1,0 +1,287 @@
+//! Which tokens were verified already? Remembered by their whole text, bounded in memory, never past their time.
+
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::identity::heap_bytes;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use foldhash::fast::RandomState;
+use quick_cache::Equivalent;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// What verifying a token gave, and what must still hold for it to count.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub identity: Arc<Identity>,
+    /// Unique id of the state of the issuer that vouches; the caller compares it with the one the route accepts.
+    pub issuer: u64,
+    /// Generation of the key set that verified the token; the caller compares it with the present one.
+    pub generation: u64,
+    /// `exp` and the issuer's skew: the last instant at which the token counts.
+    pub usable_until: Timestamp,
+}
+
+/// The tokens, each under its whole text: no two tokens are ever taken for one another.
+pub struct VerifiedTokens {
+    cache: Cache<SignedText, Weighed, TokenWeight, RandomState>,
+}
+
+impl VerifiedTokens {
+    /// Room for about 15 000 tokens of usual length.
+    pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+    /// An empty memory of at most `bytes_max` bytes, and 5 % of that for empty tables; `tests/memory.rs` counts them.
+    pub fn new(bytes_max: u64) -> Self {
+        let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
+        let cache = Cache::with(
+            items,
+            bytes_max,
+            TokenWeight,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        );
+        Self { cache }
+    }
+
+    /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
+    pub fn get(&self, token: &str, now: Timestamp) -> Option<Remembered> {
+        let presented = Presented(token);
+        let Weighed { remembered, .. } = self.cache.get(&presented)?;
+        if now > remembered.usable_until {
+            self.cache
+                .remove_if(&presented, |entry| now > entry.remembered.usable_until);
+            return None;
+        }
+        Some(remembered)
+    }
+
+    /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
+    pub fn remember(&self, token: &str, remembered: Remembered) {
+        let entry = Weighed::new(token, remembered);
+        self.cache.insert(SignedText(TokenText::new(token)), entry);
+    }
+
+    pub fn forget(&self, token: &str) {
+        self.cache.remove(&Presented(token));
+    }
+
+    /// Tokens remembered.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// Estimated bytes in use.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+}
+
+/// Tokens are credentials: their number is all there is to print.
+impl fmt::Debug for VerifiedTokens {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("VerifiedTokens")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The text of a token, wiped when it is forgotten. Hashes and compares like the `str` it holds.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::gate::authenticate) struct TokenText(Secret<String>);
+
+impl TokenText {
+    pub(in crate::gate::authenticate) fn new(token: &str) -> Self {
+        Self(Secret::new(token.to_owned()))
+    }
+}
+
+impl Borrow<str> for TokenText {
+    fn borrow(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl Hash for TokenText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.expose().as_str().hash(state);
+    }
+}
+
+/// The text of a token whose signature holds, found by the end of it: of what was signed, nobody but its issuer chooses how
+/// the signature ends, so nobody can fill the table with tokens that collide. The whole text is compared. To hash all of a
+/// token as well takes three times as long as the rest of the look-up.
+#[derive(Clone, PartialEq, Eq)]
+struct SignedText(TokenText);
+
+/// A token as it comes, to be looked for.
+struct Presented<'a>(&'a str);
+
+/// 192 bits of the signature.
+const HASHED_BYTES: usize = 32;
+
+fn hash_end<H: Hasher>(token: &str, state: &mut H) {
+    let bytes = token.as_bytes();
+    state.write(&bytes[bytes.len().saturating_sub(HASHED_BYTES)..]);
+}
+
+impl Hash for SignedText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_end(self.0.borrow(), state);
+    }
+}
+
+impl Hash for Presented<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_end(self.0, state);
+    }
+}
+
+impl Equivalent<SignedText> for Presented<'_> {
+    fn equivalent(&self, known: &SignedText) -> bool {
+        let known: &str = known.0.borrow();
+        self.0 == known
+    }
+}
+
+/// An entry, weighed once: the cache asks again whenever it makes room.
+#[derive(Clone)]
+struct Weighed {
+    remembered: Remembered,
+    weight: u64,
+}
+
+impl Weighed {
+    fn new(token: &str, remembered: Remembered) -> Self {
+        let bytes = TABLE_BYTES + heap_bytes(token.len()) + remembered.identity.bytes();
+        Self {
+            remembered,
+            weight: bytes as u64,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct TokenWeight;
+
+/// The entry in the cache's tables, which grow in steps.
+const TABLE_BYTES: usize = 2 * size_of::<(SignedText, Weighed)>() + 64;
+
+/// Of a token of usual length; for the first size of the tables.
+const USUAL_WEIGHT: u64 = 3 * 1024;
+
+impl Weighter<SignedText, Weighed> for TokenWeight {
+    fn weight(&self, _: &SignedText, entry: &Weighed) -> u64 {
+        entry.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::authenticate::TokenIdentity;
+    use crate::model::names::Name;
+    use std::time::Duration;
+
+    fn remembered(usable_until: Timestamp) -> Remembered {
+        let issuer: Name = "idp".parse().unwrap();
+        Remembered {
+            identity: Arc::new(Identity::of_token(issuer, TokenIdentity::default())),
+            issuer: 1,
+            generation: 7,
+            usable_until,
+        }
+    }
+
+    const END: Timestamp = Timestamp::from_unix_secs(1_000);
+
+    #[test]
+    fn s037_a_remembered_token_ends_when_a_fresh_one_does() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        assert!(tokens.get("a.b.c", END).is_some());
+        assert!(
+            tokens
+                .get("a.b.c", END.saturating_add(Duration::from_secs(1)))
+                .is_none()
+        );
+        assert!(tokens.get("a.b.c", END).is_none(), "forgotten, not only hidden");
+        assert!(tokens.is_empty());
+    }
+
+    #[test]
+    fn only_the_whole_text_is_the_token() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        for other in ["", "a.b", "a.b.", "a.b.cc", "a.b.C", " a.b.c"] {
+            assert!(tokens.get(other, END).is_none(), "{other:?}");
+        }
+        let found = tokens.get("a.b.c", END).unwrap();
+        assert_eq!((found.issuer, found.generation), (1, 7));
+    }
+
+    #[test]
+    fn tokens_that_end_alike_are_told_apart() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        let signature = "s".repeat(2 * HASHED_BYTES);
+        let (one, other) = (format!("one.{signature}"), format!("two.{signature}"));
+        tokens.remember(&one, remembered(END));
+        assert!(tokens.get(&other, END).is_none());
+        tokens.forget(&other);
+        assert!(tokens.get(&one, END).is_some());
+        tokens.remember(
+            &other,
+            Remembered {
+                issuer: 2,
+                ..remembered(END)
+            },
+        );
+        let issuer = |token: &str| tokens.get(token, END).unwrap().issuer;
+        assert_eq!((tokens.len(), issuer(&one), issuer(&other)), (2, 1, 2));
+    }
+
+    #[test]
+    fn a_token_that_is_forgotten_is_gone_and_a_newer_entry_replaces_an_older() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("a.b.c", remembered(END));
+        tokens.remember(
+            "a.b.c",
+            Remembered {
+                generation: 8,
+                ..remembered(END)
+            },
+        );
+        assert_eq!(tokens.len(), 1);
+        assert_eq!(tokens.get("a.b.c", END).unwrap().generation, 8);
+        tokens.forget("a.b.c");
+        assert!(tokens.get("a.b.c", END).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_however_many_tokens_come() {
+        let bytes_max = 1024 * 1024;
+        let tokens = VerifiedTokens::new(bytes_max);
+        for index in 0..5_000 {
+            // Signatures differ; see `SignedText`.
+            tokens.remember(&format!("{}.{index}", "x".repeat(1_000)), remembered(END));
+        }
+        assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
+        assert!(tokens.len() < 1_000 && !tokens.is_empty(), "{}", tokens.len());
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
+        tokens.remember("eyJ.secret.sig", remembered(END));
+        assert_eq!(format!("{tokens:?}"), "VerifiedTokens { len: 1, .. }");
+    }
+}

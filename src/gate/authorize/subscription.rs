@@ -1,0 +1,185 @@
+//! Is the subscription in force that a credential is under, and does its plan allow such credentials?
+
+use crate::gate::authenticate::Holding;
+use crate::model::directory::Directory;
+use crate::model::names::Name;
+use crate::model::plan::Plan;
+use crate::model::subscription::Standing;
+use crate::model::subscription::Subscription;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The plans of a configuration, by name.
+pub type Plans = BTreeMap<Name, Plan>;
+
+/// Why a credential that was proved does not count now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionError {
+    /// Never [`Standing::Good`].
+    NotInForce(Standing),
+    /// The plan gives credentials of other kinds.
+    NotInPlan,
+    /// The route asks for a subscription under one of certain plans.
+    Required,
+    /// The credential names a subscription that nobody knows here: ours to answer for.
+    Unknown,
+}
+
+impl SubscriptionError {
+    /// Every word that [`Self::reason`] can give.
+    pub const REASONS: [&'static str; 10] = [
+        "subscription_pending",
+        "subscription_provisioning_failed",
+        "subscription_cancelled",
+        "payment_due",
+        "plan_not_released",
+        "sandbox_only",
+        "plan_gone",
+        "credential_not_in_plan",
+        "subscription_required",
+        "subscription_unknown",
+    ];
+
+    /// Label value of a denial; a closed set.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotInForce(standing) => match standing.reason() {
+                Some(reason) => reason,
+                // A standing that is good is none to refuse for.
+                None => "subscription_unknown",
+            },
+            Self::NotInPlan => "credential_not_in_plan",
+            Self::Required => "subscription_required",
+            Self::Unknown => "subscription_unknown",
+        }
+    }
+}
+
+/// The subscription of a credential, where it is in force. Allocates nothing.
+///
+/// # Errors
+/// First whether it is in force, then whether the plan has such credentials (S073, S074): whoever holds a genuine one may
+/// know how their own subscription stands.
+pub fn in_force(
+    holding: &Holding,
+    plans: &Plans,
+    directory: &Directory,
+) -> Result<Arc<Subscription>, SubscriptionError> {
+    let subscription = directory.subscription(&holding.subscription);
+    let subscription = subscription.ok_or(SubscriptionError::Unknown)?;
+    let plan = plans.get(&subscription.plan);
+    match subscription.standing(plan, holding.environment) {
+        Standing::Good => {}
+        standing @ (Standing::Pending
+        | Standing::ProvisioningFailed
+        | Standing::Cancelled
+        | Standing::PaymentDue
+        | Standing::NotReleased
+        | Standing::SandboxOnly
+        | Standing::PlanGone) => return Err(SubscriptionError::NotInForce(standing)),
+    }
+    let plan = plan.ok_or(SubscriptionError::NotInForce(Standing::PlanGone))?;
+    match plan.credentials.contains(holding.kind) {
+        true => Ok(subscription),
+        false => Err(SubscriptionError::NotInPlan),
+    }
+}
+
+/// Whether a route that asks for one of `wanted` lets this subscription through, or the lack of one.
+///
+/// # Errors
+/// It does not.
+pub fn is_one_of(wanted: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
+    let has = in_force.is_some_and(|in_force| wanted.contains(&in_force.plan));
+    match wanted.is_empty() || has {
+        true => Ok(()),
+        false => Err(SubscriptionError::Required),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::api_key::KeyEnvironment;
+    use crate::model::id::SubscriptionId;
+    use crate::model::plan::CredentialKind;
+    use crate::model::plan::CredentialKinds;
+    use crate::model::subscription::SubscriptionState;
+
+    fn id() -> SubscriptionId {
+        "sub_1".parse().unwrap()
+    }
+
+    fn holding(kind: CredentialKind) -> Holding {
+        Holding {
+            subscription: id(),
+            environment: KeyEnvironment::Live,
+            kind,
+        }
+    }
+
+    fn plans() -> Plans {
+        let gold: Name = "gold".parse().unwrap();
+        let keys_only = CredentialKinds {
+            api_key: true,
+            client_secret: false,
+            private_key_jwt: false,
+        };
+        Plans::from([(gold.clone(), Plan::open(gold, keys_only))])
+    }
+
+    fn directory(state: SubscriptionState) -> Directory {
+        let directory = Directory::new();
+        let subscription = Subscription {
+            id: id(),
+            organization: "acme".parse().unwrap(),
+            plan: "gold".parse().unwrap(),
+            environment: KeyEnvironment::Live,
+            state,
+            paid: false,
+        };
+        directory.put_subscription(subscription, 1);
+        directory
+    }
+
+    #[test]
+    fn s074_a_genuine_credential_of_a_kind_that_the_plan_does_not_have_is_no_credential() {
+        let directory = directory(SubscriptionState::Active);
+        let of = |kind| in_force(&holding(kind), &plans(), &directory).map(|found| found.id.clone());
+        assert_eq!(of(CredentialKind::ApiKey), Ok(id()));
+        assert_eq!(of(CredentialKind::ClientSecret), Err(SubscriptionError::NotInPlan));
+        assert_eq!(of(CredentialKind::PrivateKeyJwt), Err(SubscriptionError::NotInPlan));
+    }
+
+    #[test]
+    fn s073_the_subscription_is_looked_at_before_the_kind() {
+        for (state, standing) in [
+            (SubscriptionState::Pending, Standing::Pending),
+            (SubscriptionState::ProvisioningFailed, Standing::ProvisioningFailed),
+            (SubscriptionState::Cancelled, Standing::Cancelled),
+        ] {
+            let found = in_force(&holding(CredentialKind::ClientSecret), &plans(), &directory(state));
+            assert_eq!(found, Err(SubscriptionError::NotInForce(standing)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_ours_to_answer_for_and_a_plan_that_is_gone_is_said() {
+        let nobody = in_force(&holding(CredentialKind::ApiKey), &plans(), &Directory::new());
+        assert_eq!(nobody, Err(SubscriptionError::Unknown));
+        let directory = directory(SubscriptionState::Active);
+        let gone = in_force(&holding(CredentialKind::ApiKey), &Plans::new(), &directory);
+        assert_eq!(gone, Err(SubscriptionError::NotInForce(Standing::PlanGone)));
+    }
+
+    #[test]
+    fn s152_no_subscription_at_all_is_none_of_those_that_a_route_asks_for() {
+        let gold: Vec<Name> = vec!["gold".parse().unwrap()];
+        let silver: Vec<Name> = vec!["silver".parse().unwrap()];
+        let found = directory(SubscriptionState::Active).subscription(&id()).unwrap();
+        assert_eq!(is_one_of(&gold, Some(&found)), Ok(()));
+        assert_eq!(is_one_of(&silver, Some(&found)), Err(SubscriptionError::Required));
+        assert_eq!(is_one_of(&gold, None), Err(SubscriptionError::Required));
+        assert_eq!(is_one_of(&[], None), Ok(()));
+    }
+}

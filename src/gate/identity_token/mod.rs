@@ -1,0 +1,154 @@
+//! What is an upstream told, signed, about who called? Tokens are made when a principal is first sent to an audience, and
+//! remembered until half their time is over.
+
+pub mod published;
+pub mod signer;
+
+pub use published::Published;
+pub use signer::Signer;
+
+use crate::gate::authenticate::Identity;
+use crate::gate::identity_token::signer::Signed;
+use crate::jose::sign::SignError;
+use crate::model::clock::Timestamp;
+use crate::observe::metrics::Metrics;
+use http::HeaderValue;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use quick_cache::sync::DefaultLifecycle;
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+/// The tokens that were made and the keys that verify them; outlives a reload.
+pub struct IdentityTokens {
+    pub published: Published,
+    cache: Cache<Key, Remembered, Weight, RandomState>,
+    metrics: Arc<Metrics>,
+}
+
+/// For whom a token was made, and for which upstream. The address is that of an [`Identity`] which the entry holds, so
+/// that it is nobody else's as long as the entry is there.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    identity: usize,
+    audience: Arc<str>,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    identity: Arc<Identity>,
+    /// Unique id of what signed it; after a reload another may.
+    signer: u64,
+    value: HeaderValue,
+    signed: Signed,
+}
+
+impl IdentityTokens {
+    /// Room for about 8 000 tokens of usual length.
+    pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+    /// Remembers tokens in at most about `bytes_max` bytes.
+    pub fn new(metrics: Arc<Metrics>, bytes_max: u64) -> Self {
+        let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
+        Self {
+            published: Published::default(),
+            cache: Cache::with(
+                items,
+                bytes_max,
+                Weight,
+                RandomState::new(),
+                DefaultLifecycle::default(),
+            ),
+            metrics,
+        }
+    }
+
+    /// A token for `audience` that says who `identity` is, as a header value that is never printed.
+    ///
+    /// At least half of the signer's time is left of it, unless the credential ends before: a token never outlives what
+    /// it vouches for. A remembered one costs no signature and no allocation.
+    ///
+    /// # Errors
+    /// The cryptographic library cannot sign. The request must then not be forwarded: its upstream would take it for
+    /// one that nobody vouches for.
+    pub fn token(
+        &self,
+        signer: &Signer,
+        identity: &Arc<Identity>,
+        audience: &Arc<str>,
+        now: Timestamp,
+    ) -> Result<HeaderValue, SignError> {
+        let key = Key {
+            identity: Arc::as_ptr(identity).addr(),
+            audience: Arc::clone(audience),
+        };
+        if let Some(remembered) = self.cache.get(&key)
+            && Arc::ptr_eq(&remembered.identity, identity)
+            && remembered.signer == signer.uid()
+            && remembered.signed.may_be_sent_at(now)
+        {
+            return Ok(remembered.value);
+        }
+        let signed = signer.lifetime(identity, now);
+        let token = signer.sign(identity, audience, &signed)?;
+        let mut value = HeaderValue::from_str(&token).map_err(|_| SignError::Library)?;
+        value.set_sensitive(true);
+        self.metrics.identity_tokens_signed.inc();
+        let remembered = Remembered {
+            identity: Arc::clone(identity),
+            signer: signer.uid(),
+            value: value.clone(),
+            signed,
+        };
+        self.cache.insert(key, remembered);
+        Ok(value)
+    }
+
+    /// Forgets tokens that are over, and the principals they were made for; and keys whose last token is.
+    pub fn sweep(&self, now: Timestamp) {
+        self.cache.retain(|_, remembered| !remembered.signed.is_over_at(now));
+        self.published.sweep(now);
+    }
+
+    /// Tokens remembered.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
+    /// Estimated bytes in use.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+}
+
+/// Says how many there are: each is as good as a credential at its upstream.
+impl fmt::Debug for IdentityTokens {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("IdentityTokens")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Estimates what an entry costs.
+#[derive(Clone)]
+struct Weight;
+
+/// The entry in the table, and an `Identity` that may be held by nobody else any more.
+const FIXED_WEIGHT: u64 = 3 * 1024;
+const USUAL_WEIGHT: u64 = 1024 + FIXED_WEIGHT;
+
+impl Weighter<Key, Remembered> for Weight {
+    fn weight(&self, key: &Key, remembered: &Remembered) -> u64 {
+        // Claims stand in the token and, as texts and header values, in the identity.
+        FIXED_WEIGHT + key.audience.len() as u64 + 2 * (remembered.value.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

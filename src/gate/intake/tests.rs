@@ -1,0 +1,330 @@
+//! The table of which requests carry one credential (S001 to S012).
+
+use super::*;
+use crate::gate::accept::Rules;
+use crate::gate::answer::refusal;
+use http::HeaderName;
+use http::Request;
+use http::request::Parts;
+use proptest::prelude::*;
+
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+fn rules(accepted: &[Accept]) -> IntakeRules {
+    IntakeRules {
+        openness: Openness::Protected(accepted.to_vec()),
+        credential_bytes_max: 64,
+        query_credentials: QueryCredentials::Reject,
+        two_credentials: TwoCredentials::Refuse,
+    }
+}
+
+fn both() -> IntakeRules {
+    rules(&[Accept::Jwt, Accept::ApiKey])
+}
+
+fn public() -> IntakeRules {
+    IntakeRules {
+        openness: Openness::Public,
+        ..both()
+    }
+}
+
+fn parts(target: &str, fields: &[(&str, &[u8])]) -> Parts {
+    let mut request = Request::builder().uri(target).header("host", "a");
+    for (name, value) in fields {
+        request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+#[track_caller]
+fn check_at(
+    target: &str,
+    rules: &IntakeRules,
+    fields: &[(&str, &[u8])],
+    expected: Result<Option<Credential<'_>>, IntakeError>,
+) {
+    let parts = parts(target, fields);
+    let accept_rules = Rules::new(KEY, []);
+    let inbound = Inbound::new(&parts, "127.0.0.1".parse().unwrap(), &[], &accept_rules).unwrap();
+    let found = credential(&inbound, rules);
+    // Not assert_eq: `Debug` of two different tokens is the same on purpose.
+    assert!(found == expected, "{target} {fields:?}: {found:?}");
+}
+
+#[track_caller]
+fn check(fields: &[(&str, &[u8])], expected: Result<Option<Credential<'_>>, IntakeError>) {
+    check_at("/", &both(), fields, expected);
+}
+
+#[track_caller]
+fn check_authorization(value: &[u8], expected: Result<&str, IntakeError>) {
+    check(
+        &[("authorization", value)],
+        expected.map(|token| Some(Credential::Bearer(token))),
+    );
+}
+
+#[track_caller]
+fn check_key(value: &[u8], expected: Result<&str, IntakeError>) {
+    check(
+        &[("x-api-key", value)],
+        expected.map(|key| Some(Credential::ApiKey(key))),
+    );
+}
+
+#[test]
+fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() {
+    let report = IntakeRules {
+        two_credentials: TwoCredentials::Report,
+        ..both()
+    };
+    let check = |fields: &[(&str, &[u8])], expected| check_at("/", &report, fields, expected);
+    let token = ("authorization", &b"Bearer a.b.c"[..]);
+    let key = ("x-api-key", &b"k"[..]);
+    check(&[token, key], Ok(Some(Credential::Bearer("a.b.c"))));
+    check(&[token], Ok(Some(Credential::Bearer("a.b.c"))));
+    check(&[key], Ok(Some(Credential::ApiKey("k"))));
+    check(&[], Ok(None));
+    for authorization in [
+        &b""[..],
+        b"Bearer",
+        b"Bearer a b",
+        b"Basic dTpw",
+        b"Bearer a, Bearer b",
+        b"\xff",
+    ] {
+        check(
+            &[("authorization", authorization), key],
+            Err(IntakeError::TwoCredentials),
+        );
+    }
+    for bad in [&b""[..], b"a b", b"k,k", b"\xff", &[b'k'; 65]] {
+        check(&[token, ("x-api-key", bad)], Err(IntakeError::TwoCredentials));
+    }
+    check(&[token, key, key], Err(IntakeError::ApiKeyRepeated));
+    check(&[token, token, key], Err(IntakeError::AuthorizationRepeated));
+    check_at("/?api_key=k", &report, &[token, key], Err(IntakeError::InQuery));
+    let keys_only = IntakeRules {
+        openness: Openness::Protected(vec![Accept::ApiKey]),
+        ..report.clone()
+    };
+    check_at("/", &keys_only, &[token, key], Err(IntakeError::TypeNotAccepted));
+}
+
+#[test]
+fn one_credential_is_found_and_none_is_none() {
+    check(&[], Ok(None));
+    check(&[("accept", b"*/*")], Ok(None));
+    check_authorization(b"Bearer a.b-c_~+/9==", Ok("a.b-c_~+/9=="));
+    check_key(b"kg_live_1_2", Ok("kg_live_1_2"));
+    check_key(
+        b"!\"#$%&'()*+-./:;<=>?@[]^_`{|}~",
+        Ok("!\"#$%&'()*+-./:;<=>?@[]^_`{|}~"),
+    );
+}
+
+#[test]
+fn s001_s002_s003_s004_both_fields_in_any_state_are_two() {
+    let authorizations: [&[u8]; 7] = [
+        b"Bearer tok",
+        b"",
+        b"Bearer",
+        b"Basic YTpi",
+        b"junk junk junk",
+        b"\xff",
+        b"Bearer a, b",
+    ];
+    let keys: [&[u8]; 5] = [b"kg_live_1_2", b"", b"a b", b"a,b", b"\xff"];
+    for authorization in authorizations {
+        for key in keys {
+            let fields = [("authorization", authorization), ("x-api-key", key)];
+            for rules in [both(), public(), rules(&[Accept::Jwt]), rules(&[Accept::ApiKey])] {
+                check_at("/", &rules, &fields, Err(IntakeError::TwoCredentials));
+            }
+            check_at("/?api_key=a", &both(), &fields, Err(IntakeError::TwoCredentials));
+        }
+    }
+}
+
+#[test]
+fn s005_authorization_comes_once() {
+    let valid: &[u8] = b"Bearer tok";
+    for second in [valid, b"Bearer other", b"", b"Basic YTpi"] {
+        check(
+            &[("authorization", valid), ("authorization", second)],
+            Err(IntakeError::AuthorizationRepeated),
+        );
+    }
+    for list in [
+        "Bearer a, Bearer b",
+        "Bearer a,Bearer b",
+        "Basic x, Bearer y",
+        "Bearer a, Basic b",
+        "Digest a=b, Bearer c",
+    ] {
+        check_authorization(list.as_bytes(), Err(IntakeError::AuthorizationRepeated));
+    }
+}
+
+#[test]
+fn s006_an_api_key_comes_once() {
+    check(
+        &[("x-api-key", b"k"), ("x-api-key", b"k")],
+        Err(IntakeError::ApiKeyRepeated),
+    );
+    check(
+        &[("x-api-key", b"k"), ("X-Api-Key", b"")],
+        Err(IntakeError::ApiKeyRepeated),
+    );
+    for list in ["k,k", "k, l", ",", "k,"] {
+        check_key(list.as_bytes(), Err(IntakeError::ApiKeyRepeated));
+    }
+}
+
+#[test]
+fn s008_forbidden_bytes_are_broken_never_absent() {
+    for value in [
+        b"Bearer t\xc3\xa9".as_slice(),
+        b"Bearer \xff",
+        b"\x80",
+        b"Basic \xff",
+        b"Bearer a\tb",
+    ] {
+        check_authorization(value, Err(IntakeError::AuthorizationMalformed));
+    }
+    for value in [b"k\xff".as_slice(), b"\xc3\xa9", b"", b"a b", b"a\tb"] {
+        check_key(value, Err(IntakeError::ApiKeyMalformed));
+    }
+}
+
+#[test]
+fn s009_a_credential_in_the_query_is_refused_and_never_read() {
+    let ignore = IntakeRules {
+        query_credentials: QueryCredentials::Ignore,
+        ..both()
+    };
+    for target in ["/?access_token=a", "/?x=y&API_key=a", "/?%6bey=a"] {
+        check_at(target, &both(), &[], Err(IntakeError::InQuery));
+        check_at(target, &both(), &[("x-api-key", b"k")], Err(IntakeError::InQuery));
+        check_at(target, &public(), &[], Err(IntakeError::InQuery));
+        check_at(target, &ignore, &[], Ok(None));
+    }
+    check_at("/?a=b", &both(), &[], Ok(None));
+    assert_eq!(refusal::row(IntakeError::InQuery.reason()).status, 400);
+}
+
+#[test]
+fn s010_bearer_is_a_scheme_one_space_and_a_token68() {
+    for value in ["bearer tok", "BEARER tok", "bEaReR tok"] {
+        check_authorization(value.as_bytes(), Ok("tok"));
+    }
+    for value in [
+        "Bearer",
+        "Bearer  tok",
+        "Bearer\ttok",
+        "Bearer a b",
+        "xBearer tok",
+        "Bearerx tok",
+        "Bearer:tok",
+        "Bearer,tok",
+        "Bearer =",
+        "Bearer a=b",
+        "Bearer \"tok\"",
+        "Bearer tok;",
+        "Bearer tok%20",
+        "Bearer a,b",
+        "",
+        "=",
+        "\"Bearer\" tok",
+        "Bearer tok\\",
+    ] {
+        check_authorization(value.as_bytes(), Err(IntakeError::AuthorizationMalformed));
+    }
+}
+
+#[test]
+fn s012_other_schemes_are_challenged_and_never_read() {
+    for value in [
+        "Basic YTpi",
+        "basic YTpi",
+        "Basic a:b:c@evil.example",
+        "Basic",
+        "Digest username=\"a\", realm=\"b\"",
+        "DPoP tok",
+        "Negotiate",
+        "kg_live_1_2",
+        "eyJ.eyJ.sig",
+    ] {
+        check_authorization(value.as_bytes(), Err(IntakeError::OtherScheme));
+    }
+    assert_eq!(refusal::row(IntakeError::OtherScheme.reason()).status, 401);
+}
+
+#[test]
+fn s011_a_type_that_the_route_does_not_accept_is_challenged() {
+    let bearer: [(&str, &[u8]); 1] = [("authorization", b"Bearer tok")];
+    let key: [(&str, &[u8]); 1] = [("x-api-key", b"kg")];
+    check_at(
+        "/",
+        &rules(&[Accept::ApiKey]),
+        &bearer,
+        Err(IntakeError::TypeNotAccepted),
+    );
+    check_at("/", &rules(&[Accept::Jwt]), &key, Err(IntakeError::TypeNotAccepted));
+    check_at(
+        "/",
+        &rules(&[Accept::Jwt]),
+        &bearer,
+        Ok(Some(Credential::Bearer("tok"))),
+    );
+    check_at("/", &rules(&[Accept::ApiKey]), &key, Ok(Some(Credential::ApiKey("kg"))));
+    check_at("/", &rules(&[]), &key, Err(IntakeError::TypeNotAccepted));
+    assert_eq!(refusal::row(IntakeError::TypeNotAccepted.reason()).status, 401);
+}
+
+#[test]
+fn s022_credentials_are_bounded() {
+    let longest = "a".repeat(64);
+    check_authorization(format!("Bearer {longest}").as_bytes(), Ok(&longest));
+    check_authorization(format!("Bearer {longest}a").as_bytes(), Err(IntakeError::TooLong));
+    check_authorization(
+        format!("Bearer {}", ".".repeat(10_000)).as_bytes(),
+        Err(IntakeError::TooLong),
+    );
+    check_key(longest.as_bytes(), Ok(&longest));
+    check_key(format!("{longest}a").as_bytes(), Err(IntakeError::TooLong));
+}
+
+#[test]
+fn a_public_route_does_not_look_at_one_credential() {
+    for value in [b"Bearer tok".as_slice(), b"Basic YTpi", b"", b"\xff"] {
+        check_at("/", &public(), &[("authorization", value)], Ok(None));
+        check_at("/", &public(), &[("x-api-key", value)], Ok(None));
+    }
+}
+
+#[test]
+fn s143_no_credential_is_printed() {
+    assert_eq!(format!("{:?}", Credential::Bearer("s3cret")), "Bearer([secret])");
+    assert_eq!(format!("{:?}", Credential::ApiKey("s3cret")), "ApiKey([secret])");
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_for_a_token_is_all_of_the_value(value in "[bB]earer[ \t]{0,2}[a-z,=. ]{0,6}") {
+        let value = HeaderValue::from_str(&value).unwrap();
+        if let Ok(token) = bearer::parse(&value, 64) {
+            prop_assert_eq!(format!("bearer {token}"), value.to_str().unwrap().replacen('B', "b", 1));
+        }
+    }
+
+    #[test]
+    fn intake_never_panics(value in prop::collection::vec(any::<u8>(), 0..40)) {
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
+            let _ = bearer::parse(&value, 64);
+            let _ = api_key::parse(&value, 64);
+        }
+    }
+}

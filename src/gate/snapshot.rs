@@ -1,0 +1,427 @@
+//! A configuration compiled for reading: what a request is decided with, from start to end.
+
+use crate::config;
+use crate::config::Accept;
+use crate::config::Config;
+use crate::config::KeySource;
+use crate::config::Mode;
+use crate::config::built_in::Serves;
+use crate::gate::accept::Matcher;
+use crate::gate::accept::Oddities;
+use crate::gate::accept::Rules;
+use crate::gate::accept::matcher::MatcherError;
+use crate::gate::accept::matcher::Pattern;
+use crate::gate::admit::CompiledLimit;
+use crate::gate::admit::PlanLimits;
+use crate::gate::admit::failures::FailureLimit;
+use crate::gate::answer::BuiltIns;
+use crate::gate::answer::Cors;
+use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::built_in::Document;
+use crate::gate::answer::metadata;
+use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
+use crate::gate::authenticate::issuer::IssuerState;
+use crate::gate::authenticate::own::OpaqueTokens;
+use crate::gate::authorize::Plans;
+use crate::gate::authorize::Requirement;
+use crate::gate::identity_token::Signer;
+use crate::gate::intake::IntakeRules;
+use crate::gate::intake::Openness;
+use crate::gate::intake::QueryCredentials;
+use crate::gate::live::Live;
+use crate::model::api_key::Digester;
+use crate::model::names::Name;
+use crate::model::plan::Plan;
+use crate::observe::metrics::LimitMetrics;
+use crate::observe::metrics::RouteMetrics;
+use crate::observe::metrics::UpstreamMetrics;
+use crate::upstream::Upstream;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// One generation of the configuration. Immutable; requests hold it through an `Arc` until they end.
+pub struct Snapshot {
+    pub generation: u64,
+    pub requests: config::RequestLimits,
+    pub trusted_proxies: Box<[IpNet]>,
+    pub api_key_header: HeaderName,
+    /// What `accept` goes by: methods that some route lists, the header that must not be aliased.
+    pub accept: Rules,
+    /// In which upstreams are told claims, by whatever issuer; each once.
+    pub claim_headers: Box<[HeaderName]>,
+    pub api_keys: ApiKeyAuthenticator,
+    pub failures: Option<FailureLimit>,
+    pub rate_limit_headers: config::RateLimitHeaders,
+    pub access_records: bool,
+    pub routes: Box<[Arc<Route>]>,
+    pub matcher: Matcher<Arc<Route>>,
+    pub issuers: Box<[Arc<IssuerState>]>,
+    pub plans: Plans,
+    /// By the name of the plan.
+    pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
+    pub opaque_tokens: OpaqueTokens,
+    pub token_endpoint: Option<TokenEndpointRules>,
+    /// What the gate answers itself, before any route.
+    pub built_ins: BuiltIns,
+    /// Who signs what upstreams are told; put in when the snapshot is installed.
+    pub signer: Option<Arc<Signer>>,
+}
+
+/// What holds for a request to the token endpoint and its like, before it is read.
+pub struct TokenEndpointRules {
+    pub allow_clear_text: bool,
+    /// Per address.
+    pub limit: CompiledLimit,
+}
+
+/// A route, compiled.
+pub struct Route {
+    pub name: Name,
+    pub public: bool,
+    pub intake: IntakeRules,
+    pub accepts_jwt: bool,
+    pub accepts_api_key: bool,
+    pub issuers: Box<[Arc<IssuerState>]>,
+    /// The one of `issuers` that is the gate itself.
+    pub own_issuer: Option<Arc<IssuerState>>,
+    /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
+    pub issuers_mode: Mode,
+    /// In place of the issuers' audiences.
+    pub audiences: Option<Box<[String]>>,
+    pub requirement: Requirement,
+    /// The credential's subscription must be under one of these. Empty: none is asked for.
+    pub plans: Box<[Name]>,
+    pub limits: Box<[CompiledLimit]>,
+    /// Those that only count.
+    pub shadow_limits: Box<[CompiledLimit]>,
+    pub upstream: Arc<Upstream>,
+    pub strip_prefix: Option<Box<str>>,
+    pub forward_credential: bool,
+    pub allows: Oddities,
+    pub cors: Option<Cors>,
+    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Box<str>>,
+    /// `aud` of the identity tokens that the upstream gets.
+    pub identity_audience: Option<Arc<str>>,
+    pub metrics: Arc<RouteMetrics>,
+    pub upstream_metrics: UpstreamMetrics,
+    /// In the order of `limits`.
+    pub limit_metrics: Box<[LimitMetrics]>,
+    /// In the order of `shadow_limits`.
+    pub shadow_limit_metrics: Box<[LimitMetrics]>,
+}
+
+impl Route {
+    /// Whether `other` protects requests with `method` as `self` does: a request that could be read as either may then go to either (S091).
+    pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
+        let names = |route: &Self| {
+            route
+                .issuers
+                .iter()
+                .map(|issuer| issuer.name().clone())
+                .collect::<Vec<_>>()
+        };
+        // A limit protects too: guesses at `/LOGIN` are guesses at `/login`.
+        let limits = |route: &Self| {
+            route
+                .limits
+                .iter()
+                .map(|limit| limit.name().clone())
+                .collect::<BTreeSet<_>>()
+            // Those in shadow mode refuse nothing, so they protect nothing either.
+        };
+        self.public == other.public
+            && self.accepts_jwt == other.accepts_jwt
+            && self.accepts_api_key == other.accepts_api_key
+            && names(self) == names(other)
+            && self.audiences == other.audiences
+            && self.requirement.asks_like(&other.requirement, method)
+            && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
+            && self.intake.two_credentials == other.intake.two_credentials
+            && limits(self) == limits(other)
+            // Whose pages may read the answer.
+            && self.cors == other.cors
+    }
+}
+
+impl Snapshot {
+    /// Builds the tables. Limits, key sets and endpoints are taken from `live` by name, so they survive.
+    ///
+    /// # Errors
+    /// Two routes that nothing tells apart.
+    pub fn compile(config: &Config, live: &Live, generation: u64) -> Result<Self, MatcherError> {
+        let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
+            .issuers
+            .iter()
+            .map(|(name, issuer)| (name, live.issuer(issuer)))
+            .collect();
+        let upstreams: BTreeMap<&Name, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| (name, Arc::new(live.upstream(upstream))))
+            .collect();
+        let limits: BTreeMap<&Name, CompiledLimit> = config
+            .limits
+            .iter()
+            .map(|(name, limit)| (name, CompiledLimit::compile(limit, &live.limit(name))))
+            .collect();
+        let plan_limits = config
+            .plans
+            .iter()
+            .map(|(name, plan)| (name.clone(), Arc::new(plan_limits(plan, config, &limits, live))))
+            .collect();
+        let routes: Box<[Arc<Route>]> = config
+            .routes
+            .iter()
+            .map(|route| Arc::new(Route::compile(route, config, &issuers, &upstreams, &limits, live)))
+            .collect();
+        let matcher = Matcher::compile(config.routes.iter().zip(&routes).map(|(settings, route)| {
+            let pattern = Pattern {
+                hosts: &settings.hosts,
+                path: &settings.path,
+                methods: &settings.methods,
+            };
+            (pattern, Arc::clone(route))
+        }))?;
+        let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
+        let built_ins = built_ins(config, &routes, live);
+        Ok(Self {
+            generation,
+            requests: config.requests.clone(),
+            trusted_proxies: config.trusted_proxies.clone().into(),
+            api_key_header: config.api_keys.header.clone(),
+            accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned())
+                .with_claim_headers(claim_headers.iter()),
+            claim_headers,
+            api_keys: ApiKeyAuthenticator::new(
+                Arc::clone(&live.directory),
+                Digester::new(config.api_keys.pepper.as_ref()),
+                &config.api_keys.prefix,
+            ),
+            failures: config
+                .failed_authentication
+                .map(|quota| FailureLimit::compile(&quota, &live.failures)),
+            rate_limit_headers: config.rate_limit_headers,
+            access_records: config.observe.access,
+            routes,
+            matcher,
+            issuers: issuers.into_values().collect(),
+            plans: config.plans.clone(),
+            plan_limits,
+            opaque_tokens: OpaqueTokens::new(Arc::clone(&live.directory)),
+            token_endpoint: config
+                .token_endpoint
+                .as_ref()
+                .map(|settings| token_endpoint_rules(settings, live)),
+            built_ins,
+            signer: None,
+        })
+    }
+}
+
+impl Route {
+    fn compile(
+        route: &config::Route,
+        config: &Config,
+        issuers: &BTreeMap<&Name, Arc<IssuerState>>,
+        upstreams: &BTreeMap<&Name, Arc<Upstream>>,
+        limits: &BTreeMap<&Name, CompiledLimit>,
+        live: &Live,
+    ) -> Self {
+        let known = "config::load resolved every name that a route uses";
+        let limits_in = |mode| {
+            let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
+            route.limits.iter().filter(is_in)
+        };
+        let compiled = |mode| {
+            limits_in(mode)
+                .map(|name| limits.get(name).expect(known).clone())
+                .collect()
+        };
+        let counted = |mode| limits_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+        let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
+        let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
+        Self {
+            name: route.name.clone(),
+            public: route.public,
+            accepts_jwt: route.accept.contains(&Accept::Jwt),
+            accepts_api_key: route.accept.contains(&Accept::ApiKey),
+            issuers: route
+                .issuers
+                .iter()
+                .map(|name| Arc::clone(issuers.get(name).expect(known)))
+                .collect(),
+            own_issuer: route
+                .issuers
+                .iter()
+                .find(is_own)
+                .map(|name| Arc::clone(issuers.get(name).expect(known))),
+            issuers_mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
+                Mode::Shadow
+            } else {
+                Mode::Enforce
+            },
+            audiences: route.audiences.clone().map(Into::into),
+            requirement: Requirement::compile(route),
+            plans: route.plans.clone().into(),
+            limits: compiled(Mode::Enforce),
+            shadow_limits: compiled(Mode::Shadow),
+            upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
+            strip_prefix: route.strip_prefix.as_deref().map(Into::into),
+            forward_credential: route.forward_credential,
+            allows: Oddities {
+                encoded_slash: route.allow_encoded_slash,
+                empty_segment: route.allow_empty_segments,
+            },
+            cors: route
+                .cors
+                .as_ref()
+                .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys.header)),
+            resource_metadata: route
+                .resource
+                .as_ref()
+                .map(|name| config.resources.get(name).expect(known).url.metadata_url().into()),
+            identity_audience: route.identity_token.as_deref().map(Into::into),
+            intake: intake_rules(route, config),
+            metrics: live.metrics.route(route.name.as_str()),
+            limit_metrics: counted(Mode::Enforce),
+            shadow_limit_metrics: counted(Mode::Shadow),
+            upstream_metrics: live.metrics.upstream(route.upstream.as_str()),
+        }
+    }
+}
+
+fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
+        }
+    }
+    distinct.into()
+}
+
+fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLimit>, live: &Live) -> PlanLimits {
+    let known = "config::load resolved every name that a plan uses";
+    let names_in = |mode| {
+        let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
+        plan.limits.iter().filter(is_in)
+    };
+    let compiled = |mode| {
+        names_in(mode)
+            .map(|name| limits.get(name).expect(known).clone())
+            .collect()
+    };
+    let counted = |mode| names_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+    PlanLimits {
+        limits: compiled(Mode::Enforce),
+        shadow_limits: compiled(Mode::Shadow),
+        limit_metrics: counted(Mode::Enforce),
+        shadow_limit_metrics: counted(Mode::Shadow),
+    }
+}
+
+/// What the limit of the token endpoint is called where clients and operators see it: no name in the file is like it.
+const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
+
+fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
+    let limit = config::Limit {
+        name: TOKEN_ENDPOINT_LIMIT.parse().expect("it is a name"),
+        by: vec![config::LimitBy::Ip],
+        quota: settings.limit,
+        mode: Mode::Enforce,
+    };
+    TokenEndpointRules {
+        allow_clear_text: settings.allow_clear_text,
+        limit: CompiledLimit::compile(&limit, &live.token_requests),
+    }
+}
+
+/// How long whoever fetched one of the gate's documents need not ask again. A key that is new is asked for by whoever
+/// sees it first, so this is about withdrawn ones and about metadata.
+const DOCUMENT_MAX_AGE_SECS: u64 = 300;
+
+fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
+    let max_age = |secs: u64| {
+        HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
+    };
+    // Whoever holds a key set for as long as it says has a key of ours before it signs (S135).
+    let published_before = config
+        .token_endpoint
+        .as_ref()
+        .map(|settings| settings.publish_before.as_secs());
+    let keys_for = DOCUMENT_MAX_AGE_SECS.min(published_before.unwrap_or(DOCUMENT_MAX_AGE_SECS));
+    let answers = |serves: &Serves| match serves {
+        Serves::Jwks => Answers::Document(Document::Changing {
+            json: live.identity_tokens.published.document(),
+            max_age: max_age(keys_for),
+        }),
+        Serves::Resource(name) => Answers::Document(Document::Fixed {
+            json: metadata_of(name, config, routes),
+            max_age: max_age(DOCUMENT_MAX_AGE_SECS),
+        }),
+        Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
+    };
+    BuiltIns::new(config.built_ins.iter().map(|built_in| {
+        let metrics = live.metrics.route(built_in.name.as_str());
+        (built_in.clone(), metrics, answers(&built_in.serves))
+    }))
+}
+
+fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
+    let resource = config
+        .resources
+        .get(name)
+        .expect("a built-in route is made from a resource");
+    let pairs = config.routes.iter().zip(routes);
+    let own = pairs.filter(|(settings, _)| settings.resource.as_ref() == Some(name));
+    let own: Vec<&Arc<Route>> = own.map(|(_, route)| route).collect();
+    let issuers = own.iter().flat_map(|route| &route.issuers);
+    metadata::document(
+        resource,
+        issuers.map(|issuer| issuer.settings().issuer.as_str()),
+        own.iter()
+            .flat_map(|route| route.requirement.scopes().iter().cloned().collect::<Vec<_>>()),
+    )
+}
+
+fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
+    IntakeRules {
+        openness: if route.public {
+            Openness::Public
+        } else {
+            Openness::Protected(route.accept.clone())
+        },
+        credential_bytes_max: config.requests.credential_bytes_max,
+        query_credentials: if route.reject_query_credentials {
+            QueryCredentials::Reject
+        } else {
+            QueryCredentials::Ignore
+        },
+        two_credentials: route.two_credentials,
+    }
+}
+
+/// The cell the current snapshot is swapped in. Readers finish on the one they took.
+pub struct Current(ArcSwap<Snapshot>);
+
+impl Current {
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,319 @@
+//! How much has each principal used? Buckets of the generic cell rate algorithm, bounded in number.
+//!
+//! A bucket is one number: the [`Tick`] at which it will be full again. `governor` does the arithmetic; this file is
+//! its state store. Every call builds the limiter anew with `now` as its time zero, which costs a few nanoseconds and
+//! makes a decision a function of `now` and the bucket alone: no hidden clock, nothing to reset on reload.
+
+use crate::limit::quota::CompiledQuota;
+use crate::model::clock::Tick;
+use dashmap::DashMap;
+use dashmap::Entry;
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use std::cell::Cell;
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Buckets of one limit at most; 63 MB of resident memory when full (measured).
+pub const BUCKETS_MAX: usize = 1_000_000;
+
+/// Buckets that newcomers share while the map is full.
+const SHARED_BUCKETS: usize = 1024;
+
+/// How often a full map is swept on behalf of a newcomer. A sweep of a million buckets takes about 10 ms.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far ahead of `now` a bucket may be over its quota before it is taken for the debt of a larger, older quota.
+/// Threads read the clock a little apart, and that must not forgive anything.
+const CLOCK_SPREAD_NANOS: u64 = 1_000_000_000;
+
+/// Two halves instead of one `u128`, whose alignment would cost a third more memory.
+type BucketKey = [u64; 2];
+
+/// The state of one limit, written by every thread.
+///
+/// When `entries_max` buckets are in use, recovered ones are forgotten. If none has recovered, a newcomer counts in one
+/// of 1024 shared buckets: memory stays bounded, nobody's bucket is lost (evicting one would give its owner a fresh
+/// burst), and no newcomer is unlimited. What that costs, newcomers sharing a quota, lasts until buckets recover.
+#[derive(Debug)]
+pub struct Buckets {
+    map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<Unhashed>>,
+    len: AtomicUsize,
+    entries_max: usize,
+    shared: Box<[AtomicU64]>,
+    swept_at: AtomicU64,
+}
+
+/// What a bucket has left after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Requests that could be made at once.
+    pub remaining: u32,
+    /// Until one more than `remaining` could be made.
+    pub refill_after: Duration,
+}
+
+/// A spent request that can be given back.
+#[derive(Clone, Copy, Debug)]
+pub struct Spending {
+    pub level: Level,
+    full_at: u64,
+}
+
+impl Buckets {
+    pub fn new(entries_max: usize) -> Self {
+        Self {
+            map: DashMap::default(),
+            len: AtomicUsize::new(0),
+            entries_max,
+            shared: (0..SHARED_BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            swept_at: AtomicU64::new(0),
+        }
+    }
+
+    /// What [`Buckets::spend`] would answer, without spending.
+    ///
+    /// # Errors
+    /// How long to wait when the bucket is empty.
+    pub fn peek(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Level, Duration> {
+        self.measure(quota, key, now, Mode::Peek).map(|spending| spending.level)
+    }
+
+    /// Takes one request out of the bucket.
+    ///
+    /// # Errors
+    /// How long to wait when the bucket is empty: exactly as long is enough, a nanosecond less is not. Nothing is spent.
+    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Spending, Duration> {
+        self.measure(quota, key, now, Mode::Spend)
+    }
+
+    /// Gives a request back, unless the bucket was used since: then it stays spent, because taking it out of a bucket
+    /// that has moved on could let more through than the quota.
+    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: Spending) {
+        self.with_bucket(split(key), |bucket| {
+            let before = spending.full_at.saturating_sub(quota.interval_nanos());
+            // Losing the race is the case described above.
+            let _ = bucket.compare_exchange(spending.full_at, before, Ordering::AcqRel, Ordering::Relaxed);
+        });
+    }
+
+    /// Forgets the buckets that are full again.
+    pub fn sweep(&self, now: Tick) {
+        self.swept_at.store(now.as_nanos(), Ordering::Relaxed);
+        self.map.retain(|_, bucket| {
+            let keep = *bucket.get_mut() > now.as_nanos();
+            if !keep {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+            }
+            keep
+        });
+        // Give memory back after a flood, but do not shrink and grow with the tides.
+        if self.map.capacity() / 4 > self.len() {
+            self.map.shrink_to_fit();
+        }
+    }
+
+    /// Buckets in use.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
+        let view = View {
+            buckets: self,
+            now: now.as_nanos(),
+            full: quota.full_nanos(),
+            mode,
+            full_in: Cell::new(0),
+        };
+        let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
+            RateLimiter::new(quota.governor(), &view, NowIsZero);
+        match limiter.check_key(&split(key)) {
+            Ok(snapshot) => {
+                let full_in = view.full_in.get();
+                let remaining = snapshot.remaining_burst_capacity();
+                let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
+                Ok(Spending {
+                    level: Level {
+                        remaining,
+                        refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
+                    },
+                    full_at: view.now.saturating_add(full_in),
+                })
+            }
+            Err(refusal) => Err(refusal.wait_time_from(Nanos::new(0))),
+        }
+    }
+
+    /// Calls `f` with the bucket of `key` where it has one, else with the shared bucket it would count in.
+    fn with_bucket<T>(&self, key: BucketKey, f: impl FnOnce(&AtomicU64) -> T) -> T {
+        match self.map.get(&key) {
+            Some(bucket) => f(&bucket),
+            None => f(self.shared_bucket(key)),
+        }
+    }
+
+    /// Calls `f` with the bucket of `key`, which is made where there is none and room for it.
+    fn with_own_bucket<T>(&self, key: BucketKey, now: u64, f: impl FnOnce(&AtomicU64) -> T) -> T {
+        if let Some(bucket) = self.map.get(&key) {
+            return f(&bucket);
+        }
+        if self.len() >= self.entries_max {
+            self.sweep_now_and_then(now);
+        }
+        match self.map.entry(key) {
+            Entry::Occupied(entry) => f(entry.get()),
+            Entry::Vacant(entry) => {
+                let shared = self.shared_bucket(key);
+                if self.reserve() {
+                    // Whoever counted in a shared bucket takes its level along, not a fresh burst.
+                    let bucket = entry.insert(AtomicU64::new(shared.load(Ordering::Acquire)));
+                    f(bucket.value())
+                } else {
+                    f(shared)
+                }
+            }
+        }
+    }
+
+    fn reserve(&self) -> bool {
+        self.len
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |len| {
+                (len < self.entries_max).then_some(len + 1)
+            })
+            .is_ok()
+    }
+
+    fn sweep_now_and_then(&self, now: u64) {
+        let last = self.swept_at.load(Ordering::Relaxed);
+        let due = last == 0 || Tick::from_nanos(now).saturating_since(Tick::from_nanos(last)) >= SWEEP_INTERVAL;
+        // One thread sweeps; the others go on with what there is.
+        if due
+            && self
+                .swept_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            self.sweep(Tick::from_nanos(now));
+        }
+    }
+
+    fn shared_bucket(&self, key: BucketKey) -> &AtomicU64 {
+        // The second half of the key; the first chooses the place in the map.
+        &self.shared[(key[1] % SHARED_BUCKETS as u64) as usize]
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Peek,
+    Spend,
+}
+
+/// The buckets as one call sees them: governor is told how long from now a bucket will be full.
+struct View<'a> {
+    buckets: &'a Buckets,
+    now: u64,
+    full: u64,
+    mode: Mode,
+    full_in: Cell<u64>,
+}
+
+impl View<'_> {
+    fn measure_bucket<T, F, E>(&self, bucket: &AtomicU64, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut full_at = bucket.load(Ordering::Acquire);
+        loop {
+            // More debt than this quota can make was left by a larger one before a reload: without this, a client
+            // that had used 1000/h would be locked out for an hour after the limit became 10/s (S115).
+            let most = self.now.saturating_add(self.full);
+            let known = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
+                most
+            } else {
+                full_at
+            };
+            let decision = f(Some(Nanos::new(known.saturating_sub(self.now))));
+            let next = match (&decision, self.mode) {
+                (Ok((_, full_in)), Mode::Spend) => self.now.saturating_add(full_in.as_u64()),
+                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => known,
+            };
+            if next != full_at
+                && let Err(changed) = bucket.compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire)
+            {
+                full_at = changed;
+                continue;
+            }
+            return decision.map(|(outcome, full_in)| {
+                self.full_in.set(full_in.as_u64());
+                outcome
+            });
+        }
+    }
+}
+
+impl StateStore for &View<'_> {
+    type Key = BucketKey;
+
+    fn measure_and_replace<T, F, E>(&self, key: &BucketKey, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        match self.mode {
+            Mode::Peek => self.buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f)),
+            Mode::Spend => self
+                .buckets
+                .with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f)),
+        }
+    }
+}
+
+/// The limiter's clock stands at zero: `View` counts from `now`.
+struct NowIsZero;
+
+impl Clock for NowIsZero {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(0)
+    }
+}
+
+const fn split(key: u128) -> BucketKey {
+    [(key >> 64) as u64, key as u64]
+}
+
+/// Bucket keys are keyed hashes already: their first half is as good a hash as any.
+#[derive(Default)]
+struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // An array of integers hashes as its bytes in one call; the first eight are the first half.
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    // The length prefix says nothing.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests;

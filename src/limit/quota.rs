@@ -1,0 +1,137 @@
+//! What does a configured quota mean to the limiter, and what do its headers say?
+
+use crate::model::plan::Quota;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// A [`Quota`] as the limiter counts it: one request refills every `interval`, at most `burst` are saved up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompiledQuota {
+    interval_nanos: u64,
+    burst: NonZeroU32,
+    policy_requests: u32,
+    policy_window_secs: u64,
+}
+
+/// The longest a bucket may take to refill, about 146 years. Keeps every sum of the limiter inside 64 bits.
+const FULL_NANOS_MAX: u64 = u64::MAX / 4;
+
+impl CompiledQuota {
+    /// The interval is rounded up to whole nanoseconds, so that rounding never lets more through than was configured.
+    /// A burst that would take longer than 146 years to refill is cut to what refills in that time.
+    pub fn compile(quota: &Quota) -> Self {
+        let period_nanos = u64::try_from(quota.period.as_nanos()).unwrap_or(FULL_NANOS_MAX);
+        let interval_nanos = period_nanos
+            .div_ceil(u64::from(quota.requests.get()))
+            .clamp(1, FULL_NANOS_MAX);
+        let burst_max = u32::try_from(FULL_NANOS_MAX / interval_nanos).unwrap_or(u32::MAX);
+        let burst = quota.burst.min(NonZeroU32::new(burst_max).unwrap_or(NonZeroU32::MIN));
+        // A burst above `requests` would make `r` exceed `q`. The same rate is then written over the longer window in
+        // which the whole burst refills.
+        let (policy_requests, window) = if burst <= quota.requests {
+            (quota.requests.get(), quota.period)
+        } else {
+            (
+                burst.get(),
+                Duration::from_nanos(interval_nanos.saturating_mul(u64::from(burst.get()))),
+            )
+        };
+        Self {
+            interval_nanos,
+            burst,
+            policy_requests,
+            policy_window_secs: secs_rounded_up(window).max(1),
+        }
+    }
+
+    /// `q` of `RateLimit-Policy`: requests per window.
+    pub const fn policy_requests(&self) -> u32 {
+        self.policy_requests
+    }
+
+    /// `w` of `RateLimit-Policy`: seconds, at least 1.
+    pub const fn policy_window_secs(&self) -> u64 {
+        self.policy_window_secs
+    }
+
+    pub const fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
+    /// Nanoseconds until one spent request is available again.
+    pub const fn interval_nanos(&self) -> u64 {
+        self.interval_nanos
+    }
+
+    /// Nanoseconds until a wholly spent bucket is full again.
+    pub const fn full_nanos(&self) -> u64 {
+        // Cannot overflow: `compile` bounds the product by `FULL_NANOS_MAX`.
+        self.interval_nanos * self.burst.get() as u64
+    }
+
+    pub(super) fn governor(&self) -> governor::Quota {
+        governor::Quota::with_period(Duration::from_nanos(self.interval_nanos))
+            .expect("an interval is at least 1 ns")
+            .allow_burst(self.burst)
+    }
+}
+
+/// Whole seconds, rounded up: waiting that long is long enough.
+pub(crate) fn secs_rounded_up(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(requests: u32, period: Duration, burst: u32) -> CompiledQuota {
+        CompiledQuota::compile(&Quota {
+            requests: NonZeroU32::new(requests).unwrap(),
+            period,
+            burst: NonZeroU32::new(burst).unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_quota_refills_evenly_over_its_period() {
+        let quota = compile(500, Duration::from_secs(60), 50);
+        assert_eq!(quota.interval_nanos(), 120_000_000);
+        assert_eq!(quota.full_nanos(), 6_000_000_000);
+        assert_eq!((quota.policy_requests(), quota.policy_window_secs()), (500, 60));
+    }
+
+    #[test]
+    fn rounding_never_raises_the_rate() {
+        let quota = compile(7, Duration::from_secs(60), 7);
+        assert!(quota.interval_nanos() * 7 >= 60_000_000_000);
+        assert!((quota.interval_nanos() - 1) * 7 < 60_000_000_000);
+    }
+
+    #[test]
+    fn a_burst_above_the_requests_of_a_period_is_written_as_the_same_rate_over_a_longer_window() {
+        let quota = compile(1, Duration::from_secs(1), 50);
+        assert_eq!((quota.policy_requests(), quota.policy_window_secs()), (50, 50));
+    }
+
+    #[test]
+    fn a_window_is_never_zero_seconds() {
+        assert_eq!(compile(10, Duration::from_millis(100), 10).policy_window_secs(), 1);
+        assert_eq!(compile(10, Duration::ZERO, 10).policy_window_secs(), 1);
+    }
+
+    #[test]
+    fn the_largest_quota_overflows_nothing() {
+        for (requests, period, burst) in [
+            (1, Duration::MAX, u32::MAX),
+            (1, Duration::from_secs(30 * 86_400), u32::MAX),
+            (u32::MAX, Duration::from_nanos(1), u32::MAX),
+        ] {
+            let quota = compile(requests, period, burst);
+            assert!(quota.full_nanos() <= FULL_NANOS_MAX);
+            assert_eq!(quota.governor().burst_size(), quota.burst());
+        }
+    }
+}

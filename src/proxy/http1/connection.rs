@@ -1,0 +1,315 @@
+//! What may a connection cost before and between requests? Bounds that pingora does not have.
+//!
+//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora listens, accepts and dials; the
+//! HTTP/1.1 between is ours, because its proxy costs twice what the rest of a request does (see `benches/README.md`).
+
+use crate::config::RequestLimits;
+use crate::gate::Gate;
+use crate::gate::accept::HeadError;
+use crate::gate::answer::refusal;
+use crate::gate::denial::Denial;
+use crate::gate::snapshot::Snapshot;
+use crate::model::clock::Now;
+use crate::proxy::exchange::Context;
+use crate::proxy::http1::body::Framing;
+use crate::proxy::http1::downstream::Downstream;
+use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::exchange::Exchange;
+use crate::proxy::http1::head;
+use crate::proxy::http1::head::Body;
+use crate::proxy::http1::head::HeadLimits;
+use crate::proxy::http1::pool::Pool;
+use crate::proxy::http1::request;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::request::Parts;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use std::future::Future;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+use tokio::time::timeout;
+
+/// After a refusal that ends the connection, as much is still read, so that the answer is not lost to a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Connections over the bound that may be told so at once, for at most [`LINGER`] each; those over this as well are closed
+/// without a word. Whoever floods the gate must not make it hold more than was configured by being refused.
+const SURPLUS_MAX: usize = 64;
+
+/// Connections that are open now, of all workers.
+#[derive(Clone, Default)]
+pub struct Open {
+    served: Arc<AtomicUsize>,
+    /// Over the bound, and being told so.
+    surplus: Arc<AtomicUsize>,
+}
+
+impl Open {
+    /// Those that are served.
+    pub fn count(&self) -> usize {
+        self.served.load(Ordering::Acquire)
+    }
+}
+
+/// One worker's end of the gate: serves the connections that pingora accepts for it.
+pub struct Worker {
+    gate: Arc<Gate>,
+    pool: Arc<Pool>,
+    open: Open,
+}
+
+/// Counts a connection as open until it is dropped.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// One more, unless `limit` are counted already.
+    fn take(counted: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let one_more = |count: usize| (count < limit).then_some(count + 1);
+        let taken = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.ok().map(|_| Self(Arc::clone(counted)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What is known to follow the request whose head was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Unknown,
+    /// Bytes of another request. Who sends them does not wait for answers: this is the last request here, and its answer
+    /// says so. The client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
+    Pipelined,
+}
+
+impl After {
+    /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
+    fn of(body: Body, rest: usize) -> Self {
+        let body = match body {
+            Body::None => 0,
+            Body::Length(length) => length,
+            Body::Chunked => return Self::Unknown,
+        };
+        match u64::try_from(rest) {
+            Ok(rest) if rest > body => Self::Pipelined,
+            Ok(_) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// How reading a head ended.
+enum Head {
+    Whole(Request),
+    /// The peer left, or nothing came in time, between two requests: nobody is owed an answer.
+    Idle,
+    Refused {
+        denial: Denial,
+        started: Now,
+        /// What came of it.
+        head: Vec<u8>,
+    },
+}
+
+/// A request whose head is one.
+struct Request {
+    parts: Parts,
+    body: Body,
+    after: After,
+    started: Now,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Worker {
+    /// `open` is shared by all workers.
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: Open) -> Self {
+        Self { gate, pool, open }
+    }
+
+    async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
+        let limits = self.gate.snapshot().requests.clone();
+        let mut downstream = Downstream::new(stream, peer);
+        let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
+            return self.refuse_surplus(downstream).await;
+        };
+        let _open = self.gate.live.metrics.connection_opened();
+        let mut watch = shutdown.clone();
+        let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
+        let mut idle_timeout = limits.idle_timeout;
+        let mut served: u32 = 0;
+        loop {
+            downstream.shrink();
+            // Made once for the connection: it is looked at again for each request, and not set up again.
+            let stopping = stopping.as_mut();
+            let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
+                Head::Whole(request) => request,
+                Head::Idle => return,
+                Head::Refused { denial, started, head } => {
+                    return self.refuse(downstream, Some(started), denial, &head).await;
+                }
+            };
+            served += 1;
+            let limits = &request.snapshot.requests;
+            idle_timeout = limits.idle_timeout;
+            let last =
+                request.after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
+            let framing = match request.body {
+                Body::None => Framing::None,
+                Body::Length(length) => Framing::Length(length),
+                Body::Chunked => Framing::Chunked,
+            };
+            let ctx = Context::new(&self.gate, request.snapshot, request.parts, peer, request.started);
+            let exchange = Exchange::new(&self.gate, &self.pool, &mut downstream, framing, last, shutdown, ctx);
+            if !exchange.run().await {
+                return;
+            }
+        }
+    }
+
+    async fn read_head(
+        &self,
+        downstream: &mut Downstream,
+        idle_timeout: Duration,
+        mut stopping: Pin<&mut impl Future>,
+    ) -> Head {
+        let mut idle_until = None;
+        let arrived = poll_fn(|cx| {
+            if !downstream.read.is_empty() {
+                return Poll::Ready(true);
+            }
+            if let Poll::Ready(read) = downstream.read.poll_fill(&mut downstream.stream, cx) {
+                return Poll::Ready(matches!(read, Ok(1..)));
+            }
+            if stopping.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            if idle_until.is_none() {
+                idle_until = Instant::now().checked_add(idle_timeout);
+            }
+            downstream.alarm.poll(cx, idle_until).map(|()| false)
+        });
+        if !arrived.await {
+            return Head::Idle;
+        }
+        let started = self.gate.clock.now();
+        let snapshot = self.gate.snapshot();
+        match self.rest_of_head(downstream, &snapshot.requests).await {
+            Ok(Some((parts, body, after))) => Head::Whole(Request {
+                parts,
+                body,
+                after,
+                started,
+                snapshot,
+            }),
+            // The peer left in the middle of its head: there is nobody to answer.
+            Ok(None) => Head::Idle,
+            Err(denial) => Head::Refused {
+                denial,
+                started,
+                head: downstream.read.to_vec(),
+            },
+        }
+    }
+
+    /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
+    async fn rest_of_head(
+        &self,
+        downstream: &mut Downstream,
+        limits: &RequestLimits,
+    ) -> Result<Option<(Parts, Body, After)>, Denial> {
+        // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
+        // an answer would see a gate that hangs.
+        if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
+            return Err(HeadError::RequestLine.into());
+        }
+        let head_limits = HeadLimits {
+            head_bytes_max: limits.head_bytes_max,
+            header_count_max: limits.header_count_max,
+            target_bytes_max: limits.target_bytes_max,
+        };
+        let mut deadline = None;
+        let mut searched = 0;
+        loop {
+            if let Some(end) = head::find_end(&downstream.read, searched) {
+                let body = head::check(&downstream.read[..end], &head_limits)?;
+                let head = Bytes::copy_from_slice(&downstream.read[..end]);
+                // It passed our checks and still cannot be read: it is recorded as that.
+                let parts = request::parse(&head).map_err(|_| Denial::RefusedByParser)?;
+                downstream.read.take(end);
+                return Ok(Some((parts, body, After::of(body, downstream.read.len()))));
+            }
+            if downstream.read.len() > limits.head_bytes_max {
+                return Err(HeadError::HeadTooLong.into());
+            }
+            searched = downstream.read.len();
+            let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
+            match downstream.fill(until).await {
+                Ok(()) => {}
+                Err(Lost::Gone) => return Ok(None),
+                Err(Lost::Late) => return Err(Denial::HeadTimeout),
+            }
+        }
+    }
+
+    /// A connection over the bound: told so, while there is room for that.
+    async fn refuse_surplus(&self, downstream: Downstream) {
+        match Slot::take(&self.open.surplus, SURPLUS_MAX) {
+            Some(_slot) => self.refuse(downstream, None, Denial::TooManyConnections, &[]).await,
+            None => {
+                self.gate
+                    .record_unseen(downstream.peer, None, &Denial::TooManyConnections, &[]);
+            }
+        }
+    }
+
+    /// Answers a head that never became a request, records it, and closes.
+    async fn refuse(&self, mut downstream: Downstream, started: Option<Now>, denial: Denial, head: &[u8]) {
+        let mut answer = self.gate.record_unseen(downstream.peer, started, &denial, head);
+        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+        if head.starts_with(b"HEAD ") {
+            answer.body = Bytes::new();
+        }
+        downstream.write.put(&refusal::to_http1_bytes(&answer));
+        let writing = async {
+            downstream.flush(LINGER).await?;
+            downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
+            let mut read = 0;
+            while read < LINGER_BYTES_MAX {
+                downstream.read.clear();
+                downstream.fill(None).await?;
+                read += downstream.read.len();
+            }
+            Ok::<(), Lost>(())
+        };
+        // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
+        let _ = timeout(LINGER, writing).await;
+    }
+}
+
+#[async_trait]
+impl ServerApp for Worker {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let peer = stream
+            .get_socket_digest()
+            .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
+            .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+        self.serve(stream, peer, shutdown).await;
+        None
+    }
+}
