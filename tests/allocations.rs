@@ -15,8 +15,8 @@ use keygate::gate::identity_token::Signer;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::clock::Timestamp;
+use keygate::proxy::http1::body::Framing;
 use keygate::proxy::http1::head;
-use keygate::proxy::http1::head::Body;
 use keygate::proxy::http1::head::HeadLimits;
 use keygate::runtime::assemble;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ fn checking_a_head_allocates_nothing() {
     let head = b"POST /v1/orders?a=b HTTP/1.1\r\nhost: API.example:443\r\ncontent-length: 5\r\nx_a: \xE9\r\n\r\n";
     let counted = allocation_counter::measure(|| {
         assert_eq!(head::find_end(head, 0), Some(head.len()));
-        assert_eq!(head::check(head, &limits), Ok(Body::Length(5)));
+        assert_eq!(head::check(head, &limits), Ok(Framing::Length(5)));
     });
     assert_eq!(counted.count_total, 0);
 }

@@ -23,10 +23,11 @@ use crate::fetch::file;
 use crate::fetch::kept::KeptKeys;
 use crate::gate::accept::Inbound;
 use crate::gate::decide;
-use crate::gate::decide::Stage;
-use crate::gate::decide::Trail;
 use crate::gate::live::Live;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::stage::Stage;
+use crate::gate::stop::Stop;
+use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
@@ -177,12 +178,10 @@ fn decide_and_tell(
 ) -> Explanation {
     let mut trail = Trail::default();
     let limits = request::head_limits(&config.requests);
-    let inbound = head::check(&shaped.head, &limits)
-        .map_err(decide::Stop::from)
-        .and_then(|_| {
-            let inbound = Inbound::new(&shaped.parts, asked.from, &snapshot.trusted_proxies, &snapshot.accept)?;
-            Ok(inbound)
-        });
+    let inbound = head::check(&shaped.head, &limits).map_err(Stop::from).and_then(|_| {
+        let inbound = Inbound::new(&shaped.parts, asked.from, &snapshot.trusted_proxies, &snapshot.accept)?;
+        Ok(inbound)
+    });
     let (inbound, verdict) = match inbound {
         Ok(inbound) => {
             let verdict = decide::decide(snapshot, live, &inbound, now, &mut trail);

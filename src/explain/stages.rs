@@ -19,23 +19,23 @@ use crate::explain::told::WouldDeny;
 use crate::explain::told::shown;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal;
-use crate::gate::answer::refusal::Asked;
+use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
 use crate::gate::decide::Permit;
-use crate::gate::decide::Stage;
-use crate::gate::decide::Stop;
-use crate::gate::decide::Trail;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::stage::Stage;
+use crate::gate::stop::Stop;
+use crate::gate::trail::Trail;
 use crate::model::api_key;
 use crate::model::clock::Now;
 use crate::model::scope::Scope;
 use crate::observe::log::ErrorChain;
-use crate::proxy::forward::headers::IDENTITY_TOKEN;
 use crate::proxy::forward::preview;
+use crate::proxy::forward::request_fields::IDENTITY_TOKEN;
 use http::HeaderName;
 use http::Method;
 use http::header;
@@ -119,10 +119,10 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
             upstream: upstream(decided, permit),
             ..told
         },
-        Err(Stop::Answered(own)) => Explanation {
+        Err(Stop::Answered(_, answer)) => Explanation {
             outcome: Outcome::Answered,
-            status: Some(own.status.as_u16()),
-            headers: own
+            status: Some(answer.status.as_u16()),
+            headers: answer
                 .headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
@@ -151,7 +151,7 @@ fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
         .trail
         .route
         .iter()
-        .flat_map(|route| route.issuers.iter())
+        .flat_map(|route| route.trust.issuers.iter())
         .filter(|issuer| issuer.keys().is_some_and(|keys| keys.current(decided.now).is_err()))
         .map(|issuer| format!("--jwks {}=FILE", issuer.name()))
         .collect();
@@ -169,8 +169,8 @@ fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explana
     }
     let answer = refusal::answer(
         denial,
-        &Asked {
-            route: decided.trail.route.as_deref(),
+        &RefusalContext {
+            accepted: decided.trail.route.as_deref().map(Route::accepted),
             api_key_header: &decided.snapshot.api_key_header,
             request_id: "",
             grpc: false,

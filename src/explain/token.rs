@@ -31,11 +31,13 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     };
     let typ = jws.as_ref().ok().and_then(|jws| jws.header().typ.clone());
     let trusted = route
+        .trust
         .issuers
         .iter()
         .find(|issuer| issuer.settings().issuer.as_str() == parsed.issuer());
     let Some(issuer) = trusted else {
         let names: Vec<String> = route
+            .trust
             .issuers
             .iter()
             .map(|issuer| format!("{} ({})", issuer.name(), issuer.settings().issuer.as_str()))
@@ -101,7 +103,12 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
 
 /// A token that is no JWT is for the issuer of the route that is asked about its tokens, where there is one.
 fn unread(error: &TokenError, route: &Route) -> Fact {
-    match route.issuers.iter().find(|issuer| issuer.introspection().is_some()) {
+    match route
+        .trust
+        .issuers
+        .iter()
+        .find(|issuer| issuer.introspection().is_some())
+    {
         Some(issuer) => Fact::note(format!("no JWT, so issuer {} is asked what it is worth", issuer.name())),
         None => Fact::check(false, format!("the token: {}", ErrorChain(error))),
     }
@@ -245,7 +252,7 @@ fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact
 
 fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts: &mut Vec<Fact>) {
     let found = claims.get("aud").map_or_else(|| "missing".to_owned(), json_text);
-    let expected: Option<&[String]> = route.audiences.as_deref().or(settings.audiences.as_deref());
+    let expected: Option<&[String]> = route.trust.audiences.as_deref().or(settings.audiences.as_deref());
     let Some(expected) = expected else {
         facts.push(Fact::note(format!("aud {found}; any will do")));
         return;

@@ -8,6 +8,7 @@ pub mod file;
 pub mod introspect;
 pub mod jwks;
 pub mod kept;
+pub mod meet;
 pub mod on_demand;
 pub mod resolve;
 pub mod schedule;

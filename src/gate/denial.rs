@@ -3,7 +3,6 @@
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
 use crate::gate::admit::Spent;
-use crate::gate::answer::CorsError;
 use crate::gate::authenticate::Lack;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::introspection::Unavailable;
@@ -12,6 +11,28 @@ use crate::gate::authorize::SubscriptionError;
 use crate::gate::intake::IntakeError;
 use http::Method;
 use std::time::Duration;
+
+/// Why a preflight is refused. A browser then does not send the request; what its page sees is a network error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CorsError {
+    #[error("pages of this origin may not call the route")]
+    Origin,
+    #[error("pages may not use the method")]
+    Method,
+    #[error("pages may not set one of the headers")]
+    Header,
+}
+
+impl CorsError {
+    /// Label value of a denial; a closed set.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Origin => "cors_origin",
+            Self::Method => "cors_method",
+            Self::Header => "cors_header",
+        }
+    }
+}
 
 /// Why a request was not forwarded, or not answered by its upstream. What the client is told stands in `answer/refusal/rows.rs`.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::verified::VerifiedTokens;
-use crate::gate::decide::Stage;
 use crate::gate::identity_token::IdentityTokens;
+use crate::gate::stage::Probe;
 use crate::limit::LimitState;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
@@ -26,20 +26,18 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 
-/// Called at the entrance of every stage; a test makes it panic (S146). `None` in the binary.
-pub type Probe = Box<dyn Fn(Stage) + Send + Sync>;
-
 /// State by name. A snapshot takes what it needs when it is compiled; requests never look anything up here.
 pub struct Live {
     pub metrics: Arc<Metrics>,
     pub directory: Arc<Directory>,
-    pub verified: VerifiedTokens,
+    pub verified: Arc<VerifiedTokens>,
     pub identity_tokens: IdentityTokens,
     pub failures: Arc<LimitState>,
     /// What the limit of the token endpoint has counted.
     pub token_requests: Arc<LimitState>,
     /// Who answers on the paths of the control side's; put in before the first request.
     pub control: OnceLock<Arc<dyn ControlPlane>>,
+    /// `None` in the binary.
     pub probe: Option<Probe>,
     /// Where the built-in echo upstream listens.
     pub echo: SocketAddr,
@@ -53,7 +51,7 @@ impl Live {
     pub fn new(metrics: Arc<Metrics>, echo: SocketAddr) -> Self {
         Self {
             directory: Arc::default(),
-            verified: VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX),
+            verified: Arc::new(VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX)),
             identity_tokens: IdentityTokens::new(Arc::clone(&metrics), IdentityTokens::DEFAULT_BYTES_MAX),
             metrics,
             failures: Arc::default(),

@@ -1,15 +1,19 @@
 //! What decides: a request's way, in the order of its stages. Pure: memory in, answer out. `decide.rs` is the file to read first.
 
+pub mod stage;
 pub mod accept;
 pub mod intake;
 pub mod authenticate;
 pub mod authorize;
 pub mod admit;
-pub mod answer;
 pub mod denial;
+pub mod answer;
 pub mod identity_token;
 pub mod live;
 pub mod snapshot;
+pub mod trail;
+pub mod stop;
+pub mod local;
 pub mod decide;
 
 use crate::gate::live::Live;

@@ -19,6 +19,9 @@ use crate::gate::answer::Cors;
 use crate::gate::answer::built_in::Answers;
 use crate::gate::answer::built_in::Document;
 use crate::gate::answer::metadata;
+use crate::gate::answer::refusal::Accepted;
+use crate::gate::authenticate::Authenticator;
+use crate::gate::authenticate::Trust;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::own::OpaqueTokens;
@@ -56,7 +59,7 @@ pub struct Snapshot {
     pub accept: Rules,
     /// In which upstreams are told claims, by whatever issuer; each once.
     pub claim_headers: Box<[HeaderName]>,
-    pub api_keys: ApiKeyAuthenticator,
+    pub authenticator: Authenticator,
     pub failures: Option<FailureLimit>,
     pub rate_limit_headers: config::RateLimitHeaders,
     pub access_records: bool,
@@ -66,7 +69,6 @@ pub struct Snapshot {
     pub plans: Plans,
     /// By the name of the plan.
     pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
-    pub opaque_tokens: OpaqueTokens,
     pub token_endpoint: Option<TokenEndpointRules>,
     /// What the gate answers itself, before any route.
     pub built_ins: BuiltIns,
@@ -88,13 +90,7 @@ pub struct Route {
     pub intake: IntakeRules,
     pub accepts_jwt: bool,
     pub accepts_api_key: bool,
-    pub issuers: Box<[Arc<IssuerState>]>,
-    /// The one of `issuers` that is the gate itself.
-    pub own_issuer: Option<Arc<IssuerState>>,
-    /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
-    pub issuers_mode: Mode,
-    /// In place of the issuers' audiences.
-    pub audiences: Option<Box<[String]>>,
+    pub trust: Trust,
     pub requirement: Requirement,
     /// The credential's subscription must be under one of these. Empty: none is asked for.
     pub plans: Box<[Name]>,
@@ -122,11 +118,8 @@ impl Route {
     /// Whether `other` protects requests with `method` as `self` does: a request that could be read as either may then go to either (S091).
     pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
         let names = |route: &Self| {
-            route
-                .issuers
-                .iter()
-                .map(|issuer| issuer.name().clone())
-                .collect::<Vec<_>>()
+            let issuers = route.trust.issuers.iter();
+            issuers.map(|issuer| issuer.name().clone()).collect::<Vec<_>>()
         };
         // A limit protects too: guesses at `/LOGIN` are guesses at `/login`.
         let limits = |route: &Self| {
@@ -141,13 +134,25 @@ impl Route {
             && self.accepts_jwt == other.accepts_jwt
             && self.accepts_api_key == other.accepts_api_key
             && names(self) == names(other)
-            && self.audiences == other.audiences
+            && self.trust.audiences == other.trust.audiences
             && self.requirement.asks_like(&other.requirement, method)
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
             // Whose pages may read the answer.
             && self.cors == other.cors
+    }
+}
+
+impl Route {
+    /// Returns what the challenges of a refusal name.
+    pub fn accepted(&self) -> Accepted<'_> {
+        Accepted {
+            jwt: self.accepts_jwt,
+            api_key: self.accepts_api_key,
+            requirement: &self.requirement,
+            resource_metadata: self.resource_metadata.as_deref(),
+        }
     }
 }
 
@@ -200,11 +205,17 @@ impl Snapshot {
             accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned())
                 .with_claim_headers(claim_headers.iter()),
             claim_headers,
-            api_keys: ApiKeyAuthenticator::new(
-                Arc::clone(&live.directory),
-                Digester::new(config.api_keys.pepper.as_ref()),
-                &config.api_keys.prefix,
-            ),
+            authenticator: Authenticator {
+                api_keys: ApiKeyAuthenticator::new(
+                    Arc::clone(&live.directory),
+                    Digester::new(config.api_keys.pepper.as_ref()),
+                    &config.api_keys.prefix,
+                ),
+                opaque_tokens: OpaqueTokens::new(Arc::clone(&live.directory)),
+                verified: Arc::clone(&live.verified),
+                directory: Arc::clone(&live.directory),
+                metrics: Arc::clone(&live.metrics),
+            },
             failures: config
                 .failed_authentication
                 .map(|quota| FailureLimit::compile(&quota, &live.failures)),
@@ -215,7 +226,6 @@ impl Snapshot {
             issuers: issuers.into_values().collect(),
             plans: config.plans.clone(),
             plan_limits,
-            opaque_tokens: OpaqueTokens::new(Arc::clone(&live.directory)),
             token_endpoint: config
                 .token_endpoint
                 .as_ref()
@@ -246,6 +256,7 @@ impl Route {
                 .collect()
         };
         let counted = |mode| limits_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+        let state = |name: &Name| Arc::clone(issuers.get(name).expect(known));
         let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
         let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
         Self {
@@ -253,22 +264,16 @@ impl Route {
             public: route.public,
             accepts_jwt: route.accept.contains(&Accept::Jwt),
             accepts_api_key: route.accept.contains(&Accept::ApiKey),
-            issuers: route
-                .issuers
-                .iter()
-                .map(|name| Arc::clone(issuers.get(name).expect(known)))
-                .collect(),
-            own_issuer: route
-                .issuers
-                .iter()
-                .find(is_own)
-                .map(|name| Arc::clone(issuers.get(name).expect(known))),
-            issuers_mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
-                Mode::Shadow
-            } else {
-                Mode::Enforce
+            trust: Trust {
+                issuers: route.issuers.iter().map(state).collect(),
+                own: route.issuers.iter().find(is_own).map(state),
+                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
+                    Mode::Shadow
+                } else {
+                    Mode::Enforce
+                },
+                audiences: route.audiences.clone().map(Into::into),
             },
-            audiences: route.audiences.clone().map(Into::into),
             requirement: Requirement::compile(route),
             plans: route.plans.clone().into(),
             limits: compiled(Mode::Enforce),
@@ -383,7 +388,7 @@ fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
     let pairs = config.routes.iter().zip(routes);
     let own = pairs.filter(|(settings, _)| settings.resource.as_ref() == Some(name));
     let own: Vec<&Arc<Route>> = own.map(|(_, route)| route).collect();
-    let issuers = own.iter().flat_map(|route| &route.issuers);
+    let issuers = own.iter().flat_map(|route| &route.trust.issuers);
     metadata::document(
         resource,
         issuers.map(|issuer| issuer.settings().issuer.as_str()),

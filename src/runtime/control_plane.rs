@@ -2,6 +2,7 @@
 
 use crate::control::token::Caller;
 use crate::control::token::Outcome;
+use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlAnswer;
 use crate::gate::answer::control::ControlError;
 use crate::gate::answer::control::ControlPlane;
@@ -9,7 +10,10 @@ use crate::gate::answer::control::ControlRequest;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
+use http::HeaderName;
+use http::HeaderValue;
 use http::Request;
+use http::header;
 use std::pin::Pin;
 use tokio::runtime::Handle;
 use tower::ServiceExt;
@@ -29,6 +33,14 @@ impl InProcess {
         Self { router, background }
     }
 }
+
+/// Fields of the router's that are about a connection.
+const OF_CONNECTION: [HeaderName; 4] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 impl ControlPlane for InProcess {
     fn answer(
@@ -60,12 +72,20 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlAnswer, 
     let Ok(answer) = router.oneshot(asked).await;
     let (head, body) = answer.into_parts();
     let outcome = head.extensions.get::<Outcome>().cloned().unwrap_or_default();
+    let body = to_bytes(body, ANSWER_BYTES_MAX)
+        .await
+        .map_err(|_| ControlError::Unavailable)?;
+    // Those about the connection are the carrier's to write (RFC 9110 section 7.6.1).
+    let fields = head.headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
+    let mut headers: Vec<_> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+    headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
     Ok(ControlAnswer {
-        status: head.status,
-        headers: head.headers,
-        body: to_bytes(body, ANSWER_BYTES_MAX)
-            .await
-            .map_err(|_| ControlError::Unavailable)?,
+        answer: Answer {
+            status: head.status,
+            headers,
+            body,
+            close: false,
+        },
         reason: outcome.reason,
         client_id: outcome.client_id,
     })
@@ -112,8 +132,8 @@ mod tests {
         let background = tokio::runtime::Runtime::new().unwrap();
         let plane = InProcess::new(router(), background.handle().clone());
         let answer = background.block_on(plane.answer(request("/echo"))).unwrap();
-        assert_eq!(answer.status, StatusCode::CREATED);
-        assert_eq!(answer.body, "192.0.2.1 r1 4");
+        assert_eq!(answer.answer.status, StatusCode::CREATED);
+        assert_eq!(answer.answer.body, "192.0.2.1 r1 4");
         assert_eq!(answer.reason, Some("invalid_client"));
         assert_eq!(answer.client_id.as_deref(), Some("client_1"));
     }

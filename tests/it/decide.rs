@@ -10,11 +10,11 @@ use keygate::config;
 use keygate::gate::accept::Inbound;
 use keygate::gate::answer::refusal::row;
 use keygate::gate::authenticate::token::TokenError;
-use keygate::gate::decide::Stop;
-use keygate::gate::decide::Trail;
 use keygate::gate::decide::decide;
 use keygate::gate::live::Live;
 use keygate::gate::snapshot::Snapshot;
+use keygate::gate::stop::Stop;
+use keygate::gate::trail::Trail;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
@@ -133,7 +133,7 @@ impl Gate {
             Ok(_) => "allowed".to_owned(),
             Err(Stop::Denied(denial)) => denial.reason().to_owned(),
             Err(Stop::Needs(_)) => "needs".to_owned(),
-            Err(Stop::Answered(answer)) => answer.kind.as_str().to_owned(),
+            Err(Stop::Answered(label, _)) => label.as_str().to_owned(),
             Err(Stop::Control(_)) => "control".to_owned(),
         }
     }

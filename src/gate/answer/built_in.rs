@@ -5,9 +5,8 @@ use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
 use crate::config::built_in::Endpoint;
 use crate::config::built_in::EndpointKind;
-use crate::gate::answer::OwnAnswer;
+use crate::gate::answer::Answer;
 use crate::model::names::Name;
-use crate::observe::metrics::AnswerLabel;
 use crate::observe::metrics::RouteMetrics;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -125,13 +124,12 @@ impl BuiltIn {
 
 impl Document {
     /// The document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
-    pub fn answer(&self, head: bool) -> OwnAnswer {
+    pub fn answer(&self, head: bool) -> Answer {
         let (json, max_age) = match self {
             Self::Fixed { json, max_age } => (json.clone(), max_age),
             Self::Changing { json, max_age } => (Bytes::clone(&json.load()), max_age),
         };
-        OwnAnswer {
-            kind: AnswerLabel::Document,
+        Answer {
             status: StatusCode::OK,
             headers: vec![
                 (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -140,13 +138,14 @@ impl Document {
                 (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
             ],
             body: if head { Bytes::new() } else { json },
+            close: false,
         }
     }
 }
 
 impl BuiltIn {
     /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
-    pub fn preflight(&self, asked: &http::HeaderMap) -> OwnAnswer {
+    pub fn preflight(&self, asked: &http::HeaderMap) -> Answer {
         let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
             (
@@ -157,11 +156,11 @@ impl BuiltIn {
         if asked.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ANY));
         }
-        OwnAnswer {
-            kind: AnswerLabel::Preflight,
+        Answer {
             status: StatusCode::NO_CONTENT,
             headers,
             body: Bytes::new(),
+            close: false,
         }
     }
 }

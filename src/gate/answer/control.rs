@@ -5,10 +5,10 @@ use crate::config::built_in::Endpoint;
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
+use crate::gate::answer::Answer;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Method;
-use http::StatusCode;
 use http::Uri;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -28,12 +28,10 @@ pub struct ControlRequest {
     pub request_id: String,
 }
 
-/// A whole answer.
+/// What the control side says.
 #[derive(Debug)]
 pub struct ControlAnswer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+    pub answer: Answer,
     /// Why it is no success, of a closed set; for metrics and the access record.
     pub reason: Option<&'static str>,
     /// The client that proved itself; for the access record.

@@ -8,8 +8,8 @@ use crate::config;
 use crate::config::Accept;
 use crate::config::cors::Origins;
 use crate::gate::accept::Inbound;
-use crate::gate::answer::OwnAnswer;
-use crate::observe::metrics::AnswerLabel;
+use crate::gate::answer::Answer;
+use crate::gate::denial::CorsError;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
@@ -41,28 +41,6 @@ pub struct Cors {
     allow_headers: HeaderValue,
     expose: HeaderValue,
     max_age: HeaderValue,
-}
-
-/// Why a preflight is refused. A browser then does not send the request; what its page sees is a network error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CorsError {
-    #[error("pages of this origin may not call the route")]
-    Origin,
-    #[error("pages may not use the method")]
-    Method,
-    #[error("pages may not set one of the headers")]
-    Header,
-}
-
-impl CorsError {
-    /// Label value of a denial; a closed set.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Origin => "cors_origin",
-            Self::Method => "cors_method",
-            Self::Header => "cors_header",
-        }
-    }
 }
 
 /// A request by which a browser asks whether it may send another one.
@@ -144,7 +122,7 @@ impl Cors {
     ///
     /// # Errors
     /// The origin, method or header that a page may not use. Then nothing at all is said to be allowed.
-    pub fn answer(&self, preflight: &Preflight<'_>, headers: &HeaderMap) -> Result<OwnAnswer, CorsError> {
+    pub fn answer(&self, preflight: &Preflight<'_>, headers: &HeaderMap) -> Result<Answer, CorsError> {
         let origin = self.allowed(preflight.origin).ok_or(CorsError::Origin)?;
         // A browser asks for HEAD as for GET; what is safe-listed (section 2.2.1) it does not even look up.
         let of_get = preflight.method == Method::HEAD && self.methods.contains(&Method::GET);
@@ -177,11 +155,11 @@ impl Cors {
         if self.credentials {
             answered.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
         }
-        Ok(OwnAnswer {
-            kind: AnswerLabel::Preflight,
+        Ok(Answer {
             status: StatusCode::NO_CONTENT,
             headers: answered,
             body: Bytes::new(),
+            close: false,
         })
     }
 

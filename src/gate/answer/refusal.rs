@@ -12,8 +12,9 @@ pub use rows::Row;
 pub use rows::row;
 
 use crate::gate::accept::hygiene::REGISTERED_METHODS;
+use crate::gate::answer::Answer;
+use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;
-use crate::gate::snapshot::Route;
 use crate::model::scope::ScopeSet;
 use bytes::Bytes;
 use http::HeaderName;
@@ -34,21 +35,21 @@ const HEADER_MARK: &str = "{header}";
 /// What a client may do about a refusal that is ours to answer for.
 const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
 
-/// A whole answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Bytes,
-    /// The connection cannot carry another request after this.
-    pub close: bool,
+/// The credentials that a route accepts, as its challenges name them.
+#[derive(Clone, Copy)]
+pub struct Accepted<'r> {
+    pub jwt: bool,
+    pub api_key: bool,
+    pub requirement: &'r Requirement,
+    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    pub resource_metadata: Option<&'r str>,
 }
 
-/// What about the request shapes its refusal.
+/// The facts of a request that shape its refusal.
 #[derive(Clone, Copy)]
-pub struct Asked<'r> {
-    /// The route that was found, if one was.
-    pub route: Option<&'r Route>,
+pub struct RefusalContext<'r> {
+    /// `None` where no route was found.
+    pub accepted: Option<Accepted<'r>>,
     /// The header API keys travel in.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
@@ -57,11 +58,11 @@ pub struct Asked<'r> {
 }
 
 /// The answer to a denied request.
-pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
+pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     let row = row(denial.reason());
     let status = StatusCode::from_u16(row.status).expect("the table holds statuses; its test reads every row");
-    let detail = detail(row, asked);
-    let body = Bytes::from(problem(row, &detail, denial, asked));
+    let detail = detail(row, context);
+    let body = Bytes::from(problem(row, &detail, denial, context));
     let mut headers = Vec::with_capacity(8);
     headers.push((
         header::CONTENT_TYPE,
@@ -70,7 +71,7 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
     headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
     headers.extend(
-        challenges(row, &detail, denial, asked)
+        challenges(row, &detail, denial, context)
             .into_iter()
             .flatten()
             .map(|value| (header::WWW_AUTHENTICATE, value)),
@@ -83,7 +84,7 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
     {
         headers.push((header::ALLOW, value));
     }
-    if asked.grpc {
+    if context.grpc {
         headers.push((
             HeaderName::from_static("grpc-status"),
             HeaderValue::from(grpc_status(row.status)),
@@ -103,7 +104,7 @@ pub fn answer(denial: &Denial, asked: &Asked<'_>) -> Answer {
 
 /// Problem details (RFC 9457 section 3.1). Everything in it is ours or a word of the configuration, but the request id,
 /// which holds no byte that JSON escapes.
-fn problem(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> String {
+fn problem(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> String {
     let mut body = String::with_capacity(512);
     let mut status = itoa::Buffer::new();
     push_all(
@@ -119,7 +120,7 @@ fn problem(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> Strin
             r#","detail":""#,
             detail,
             r#"","request_id":""#,
-            asked.request_id,
+            context.request_id,
             r#"""#,
         ],
     );
@@ -127,7 +128,7 @@ fn problem(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> Strin
         let pieces = [r#","error":""#, error, r#"","error_description":""#, detail, r#"""#];
         push_all(&mut body, pieces);
     }
-    if let Some(needed) = needed(denial, asked) {
+    if let Some(needed) = needed(denial, context) {
         let scope = serde_json::Value::from(needed.to_string());
         let _ = write!(body, r#","scope":{scope}"#);
     }
@@ -146,26 +147,26 @@ fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
 }
 
 /// The scopes that were missing, where more scopes are all that is missing.
-fn needed(denial: &Denial, asked: &Asked<'_>) -> Option<ScopeSet> {
-    match (denial, asked.route) {
-        (Denial::Forbidden(forbidden), Some(route)) if forbidden.is_about_scope() => {
-            Some(route.requirement.needed(*forbidden))
+fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
+    match (denial, context.accepted) {
+        (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
+            Some(accepted.requirement.needed(*forbidden))
         }
         _ => None,
     }
 }
 
 /// The row's detail, with the name of the header that API keys travel in.
-fn detail<'r>(row: &'r Row, asked: &Asked<'_>) -> Cow<'r, str> {
+fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
     match row.detail.contains(HEADER_MARK) {
-        true => Cow::Owned(row.detail.replace(HEADER_MARK, asked.api_key_header.as_str())),
+        true => Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str())),
         false => Cow::Borrowed(row.detail),
     }
 }
 
 /// One challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
-fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [Option<HeaderValue>; 2] {
-    let Some(route) = asked.route else {
+fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> [Option<HeaderValue>; 2] {
+    let Some(accepted) = context.accepted else {
         return [None, None];
     };
     let mut parameters = String::new();
@@ -183,7 +184,7 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [O
                 parameters,
                 r#", error="insufficient_scope", error_description="{}", scope="{}""#,
                 row.detail,
-                needed(denial, asked).unwrap_or_default()
+                needed(denial, context).unwrap_or_default()
             );
         }
     }
@@ -192,14 +193,14 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [O
         let mut text = String::with_capacity(320);
         push_all(&mut text, [r#"Bearer realm="keygate""#, &parameters]);
         // RFC 9728 section 5.1. A URL holds neither quotes nor backslashes; `ResourceUrl` sees to it.
-        if let Some(url) = &route.resource_metadata {
+        if let Some(url) = accepted.resource_metadata {
             push_all(&mut text, [r#", resource_metadata=""#, url, r#"""#]);
         }
         value(text)
     };
     let api_key = || {
         let mut text = String::with_capacity(320);
-        let header = asked.api_key_header.as_str();
+        let header = context.api_key_header.as_str();
         push_all(
             &mut text,
             [r#"ApiKey realm="keygate", header=""#, header, r#"""#, &parameters],
@@ -207,8 +208,8 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, asked: &Asked<'_>) -> [O
         value(text)
     };
     [
-        route.accepts_jwt.then(bearer).flatten(),
-        route.accepts_api_key.then(api_key).flatten(),
+        accepted.jwt.then(bearer).flatten(),
+        accepted.api_key.then(api_key).flatten(),
     ]
 }
 
@@ -250,21 +251,6 @@ const fn grpc_status(status: u16) -> u16 {
         502 | 503 => 14,
         _ => 2,
     }
-}
-
-/// The answer as it goes out where no request was read.
-pub fn to_http1_bytes(answer: &Answer) -> Vec<u8> {
-    let reason = answer.status.canonical_reason().unwrap_or_default();
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", answer.status.as_u16()).into_bytes();
-    for (name, value) in &answer.headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"connection: close\r\n\r\n");
-    bytes.extend_from_slice(&answer.body);
-    bytes
 }
 
 #[cfg(test)]

@@ -7,12 +7,10 @@ use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::TokenIdentity;
 use crate::gate::authenticate::issuer::IssuerState;
-use crate::gate::snapshot::Route;
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::model::directory::OpaqueToken;
-use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::scope::ScopeSet;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -52,17 +50,6 @@ impl OwnTokenError {
             Self::ClientRevoked => "client_tokens_revoked",
         }
     }
-}
-
-/// Whether `token`, unproved, is meant to be an opaque one of ours, on a route that takes our tokens.
-pub(super) fn is_opaque(token: &str, route: &Route) -> bool {
-    route.own_issuer.is_some() && token.starts_with(OPAQUE_PREFIX)
-}
-
-/// Whether we issued what was verified on `route`. No other issuer has our name while there is one of ours.
-pub(super) fn is_own(identity: &Identity, route: &Route) -> bool {
-    let own = route.own_issuer.as_ref().map(|issuer| issuer.name());
-    own.is_some() && identity.issuer.as_ref() == own
 }
 
 /// Whose client got the token, and under which subscription. Allocates nothing.

@@ -1,93 +1,442 @@
-//! What one request carries from its head to its end, and the record it leaves behind.
+//! One request's life, whatever carries it: decided, forwarded or answered, bounded in time, recorded.
+//!
+//! A lane moves the bytes and asks the exchange what to do with them. The record is written when the exchange is dropped,
+//! so that a request that ends in a panic or with its connection leaves one too.
 
+pub mod deadlines;
+mod control;
+mod outcome;
 mod record;
 
+pub use outcome::Interruption;
+pub use outcome::Outcome;
+pub use record::refuse_unread;
+
+use crate::config;
 use crate::gate::Gate;
+use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
+use crate::gate::admit::headers as limit_headers;
+use crate::gate::answer::Answer;
+use crate::gate::answer::control::BODY_BYTES_MAX;
+use crate::gate::answer::control::ControlCall;
+use crate::gate::answer::cors;
+use crate::gate::answer::refusal;
+use crate::gate::answer::refusal::RefusalContext;
+use crate::gate::decide;
 use crate::gate::decide::Permit;
-use crate::gate::decide::Trail;
 use crate::gate::denial::Denial;
+use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::stop::Stop;
+use crate::gate::trail::Trail;
 use crate::model::clock::Now;
-use crate::observe::metrics::AnswerLabel;
 use crate::observe::metrics::Open;
+use crate::observe::panics;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
-use crate::proxy::http1::relay::Progress;
+use crate::proxy::exchange::deadlines::Activity;
+use crate::proxy::exchange::deadlines::Deadlines;
+use crate::proxy::exchange::deadlines::TimeLimits;
+use crate::proxy::forward::media_type;
+use crate::proxy::forward::request_fields;
+use crate::proxy::forward::request_fields::Origin;
+use crate::proxy::forward::request_fields::RequestFields;
+use crate::proxy::forward::request_fields::ReservedNames;
+use crate::proxy::forward::response_fields::ResponseRules;
+use crate::proxy::forward::retry::ConnectAttempts;
+use crate::proxy::forward::stream_end;
+use crate::proxy::forward::target;
+use crate::proxy::forward::vouch;
+use crate::upstream::Upstream;
+use http::HeaderName;
 use http::HeaderValue;
+use http::StatusCode;
+use http::header;
 use http::request::Parts;
+use http::uri::PathAndQuery;
+use std::future::Future;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// One request, from the moment its head was parsed. Writes its access record when it is dropped, so that a request
-/// that ends in a panic or with its connection leaves one too.
-pub struct Context {
-    pub gate: Arc<Gate>,
-    pub started: Now,
-    pub snapshot: Arc<Snapshot>,
+/// The client's connection, as far as its requests are decided and forwarded by it.
+#[derive(Debug)]
+pub struct Connection {
     pub peer: SocketAddr,
-    pub client_ip: IpAddr,
-    pub request: Parts,
-    pub request_id: RequestId,
-    pub trace: TraceContext,
-    pub trail: Trail,
-    pub permit: Option<Permit>,
-    /// What the upstream is told, signed, about who called.
-    pub identity_token: Option<HeaderValue>,
-    /// The path to forward, where it is not the one that came in.
-    pub rewritten: Option<String>,
-    pub denial: Option<Denial>,
-    /// What the gate answered itself, instead of forwarding.
-    pub answered: Option<AnswerLabel>,
-    /// What the control side said, instead of an upstream.
-    pub control: Option<ControlOutcome>,
-    /// Where it was sent last.
-    pub endpoint: Option<SocketAddr>,
-    pub upstream_started: Option<Now>,
-    pub progress: Progress,
-    _in_flight: Open,
+    /// The address, as upstreams are told it.
+    peer_text: HeaderValue,
 }
 
-/// What the record says of an answer of the control side's.
-#[derive(Clone, Debug, Default)]
-pub struct ControlOutcome {
-    /// Why it was no success.
-    pub reason: Option<&'static str>,
-    /// The client that proved itself.
-    pub client_id: Option<String>,
-}
-
-impl Context {
-    /// `request` came from `peer`, and its first byte when it `started`.
-    pub fn new(gate: &Arc<Gate>, snapshot: Arc<Snapshot>, request: Parts, peer: SocketAddr, started: Now) -> Self {
+impl Connection {
+    pub fn new(peer: SocketAddr) -> Self {
+        let text = peer.ip().to_string();
         Self {
-            started,
             peer,
-            client_ip: client::address(&request.headers, peer.ip(), &snapshot.trusted_proxies),
-            request_id: RequestId::of(&request.headers),
-            trace: TraceContext::of(&request.headers),
-            snapshot,
-            request,
-            trail: Trail::default(),
-            permit: None,
-            identity_token: None,
-            rewritten: None,
-            denial: None,
-            answered: None,
-            control: None,
-            endpoint: None,
-            upstream_started: None,
-            progress: Progress::default(),
-            _in_flight: gate.live.metrics.request_started(),
-            gate: Arc::clone(gate),
+            peer_text: HeaderValue::try_from(text).expect("an address is visible ASCII"),
         }
     }
 }
 
-impl Drop for Context {
+/// One request, from the moment its head was read.
+pub struct Exchange {
+    gate: Arc<Gate>,
+    snapshot: Arc<Snapshot>,
+    from: Arc<Connection>,
+    started: Now,
+    client_ip: IpAddr,
+    request: Parts,
+    request_id: RequestId,
+    trace: TraceContext,
+    trail: Trail,
+    permit: Option<Permit>,
+    /// Tells the upstream, signed, who called.
+    identity_token: Option<HeaderValue>,
+    /// The target to forward, where it is not the one that came in.
+    rewritten: Option<String>,
+    websocket: bool,
+    body_bytes_max: u64,
+    attempts: ConnectAttempts,
+    deadlines: Deadlines,
+    outcome: Outcome,
+    /// Where the request was sent last.
+    endpoint: Option<SocketAddr>,
+    upstream_started: Option<Now>,
+    /// Of the final response; 0 while there is none.
+    status: u16,
+    /// Content of the bodies.
+    bytes_in: u64,
+    bytes_out: u64,
+    _in_flight: Open,
+}
+
+/// What becomes of a request that is not refused.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It goes to an upstream; the exchange holds the permit.
+    Forward,
+    /// The gate answers it itself.
+    Answer(Answer),
+    /// The control side answers it, once its body is there.
+    Control(ControlCall),
+}
+
+impl Exchange {
+    /// Begins the exchange of `request`, whose head was read under `snapshot` and whose first byte came when it `started`.
+    pub fn begin(
+        gate: &Arc<Gate>,
+        snapshot: Arc<Snapshot>,
+        request: Parts,
+        from: &Arc<Connection>,
+        started: Now,
+    ) -> Self {
+        let body_bytes_max = snapshot.requests.body_bytes_max;
+        Self {
+            started,
+            client_ip: client::address(&request.headers, from.peer.ip(), &snapshot.trusted_proxies),
+            request_id: RequestId::of(&request.headers),
+            trace: TraceContext::of(&request.headers),
+            trail: Trail::default(),
+            permit: None,
+            identity_token: None,
+            rewritten: None,
+            websocket: false,
+            body_bytes_max,
+            attempts: ConnectAttempts::new(1),
+            deadlines: Deadlines::new(TimeLimits::NONE),
+            outcome: Outcome::Open,
+            endpoint: None,
+            upstream_started: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            _in_flight: gate.live.metrics.request_started(),
+            gate: Arc::clone(gate),
+            from: Arc::clone(from),
+            snapshot,
+            request,
+        }
+    }
+
+    pub const fn request(&self) -> &Parts {
+        &self.request
+    }
+
+    /// Returns the bounds that the configuration puts on every request.
+    pub fn limits(&self) -> &config::RequestLimits {
+        &self.snapshot.requests
+    }
+
+    pub fn request_id(&self) -> &HeaderValue {
+        self.request_id.header_value()
+    }
+
+    /// Returns whether the request asks to switch to WebSocket. Known once it is admitted.
+    pub const fn is_websocket(&self) -> bool {
+        self.websocket
+    }
+
+    pub fn now(&self) -> Now {
+        self.gate.clock.now()
+    }
+
+    /// Decides the request; meets what the decision lacks, once and within bounds, and decides again. `gone` ends when the
+    /// client has left, or sends what it may not.
+    ///
+    /// # Errors
+    /// The request is not to be forwarded; [`Self::refuse`] makes the answer.
+    pub async fn admit(&mut self, gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
+        let need = match self.decide() {
+            Err(Stop::Needs(need)) => need,
+            decided => return self.admitted(decided),
+        };
+        self.trail.issuer_answer = tokio::select! {
+            answered = need.meet() => answered,
+            // Nobody is let through who is no longer there (S108).
+            denial = pin!(gone) => return Err(denial),
+        };
+        let decided = self.decide();
+        self.admitted(decided)
+    }
+
+    fn admitted(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
+        match decided {
+            Ok(permit) => {
+                self.prepare(&permit);
+                self.permit = Some(permit);
+                Ok(Admitted::Forward)
+            }
+            Err(Stop::Denied(denial)) => Err(denial),
+            Err(Stop::Answered(label, answer)) => {
+                self.outcome = Outcome::Answered(label);
+                Ok(Admitted::Answer(answer))
+            }
+            Err(Stop::Control(call)) => {
+                self.body_bytes_max = BODY_BYTES_MAX;
+                Ok(Admitted::Control(call))
+            }
+            // Met already, and still lacking: the gate cannot tell.
+            Err(Stop::Needs(need)) => Err(need.lack().into()),
+        }
+    }
+
+    fn decide(&mut self) -> Result<Permit, Stop> {
+        let now = self.gate.clock.now();
+        let live = &self.gate.live;
+        // A panic in a stage must never let a request through, nor take its answer away (S146).
+        let decided = panics::catch(&live.metrics.panics, || {
+            let snapshot: &Snapshot = &self.snapshot;
+            let peer = self.from.peer.ip();
+            let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
+            let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
+            self.identity_token = vouch::vouch(&permit, snapshot, live, now.wall)?;
+            let origin_form = self.request.uri.authority().is_none();
+            self.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
+            Ok(permit)
+        });
+        decided.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
+    }
+
+    /// Starts the clocks of a request that goes to an upstream.
+    fn prepare(&mut self, permit: &Permit) {
+        let settings = &permit.route().upstream.settings;
+        let requests = &self.snapshot.requests;
+        self.upstream_started = Some(self.gate.clock.now());
+        self.websocket = request_fields::asks_for_websocket(&self.request);
+        self.attempts = ConnectAttempts::new(settings.connect_attempts);
+        self.deadlines = Deadlines::new(TimeLimits {
+            downstream_read: requests.body_read_timeout,
+            downstream_write: requests.idle_timeout,
+            upstream_read: settings.read_timeout,
+            upstream_write: settings.write_timeout,
+            total: Instant::now().checked_add(settings.total_timeout),
+        });
+    }
+
+    /// Returns the upstream that the request is permitted to reach.
+    ///
+    /// # Errors
+    /// It is not permitted.
+    pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
+        let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
+        Ok(Arc::clone(&permit.route().upstream))
+    }
+
+    /// Chooses an endpoint of `upstream`, and returns it with the time that is left to connect to it.
+    ///
+    /// # Errors
+    /// No endpoint is there, or the time is over.
+    pub fn choose(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
+        let total = self.deadlines.total();
+        let left = total.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(Denial::ConnectTimeout);
+        }
+        let chosen = upstream.choose().ok_or(Denial::NoEndpoint)?;
+        self.endpoint = Some(chosen.address);
+        Ok((chosen.address, left))
+    }
+
+    /// Counts a failed connect and returns whether another endpoint may be tried.
+    pub fn may_connect_again(&mut self) -> bool {
+        if let Some(permit) = &self.permit {
+            permit.route().upstream_metrics.connect_failed();
+        }
+        self.attempts.may_try_again()
+    }
+
+    /// Returns the target that goes to the upstream, in origin form.
+    pub fn target(&self) -> &str {
+        match &self.rewritten {
+            Some(target) => target,
+            None => self.request.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        }
+    }
+
+    /// Gives `put` every field of the head that goes to `endpoint`, in order.
+    pub fn outbound(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
+        let Some(permit) = &self.permit else {
+            return;
+        };
+        let request = &self.request.headers;
+        let host = request.get(header::HOST).and_then(|host| host.to_str().ok());
+        let fields = RequestFields {
+            permit,
+            reserved: ReservedNames {
+                api_key_header: &self.snapshot.api_key_header,
+                claim_headers: &self.snapshot.claim_headers,
+            },
+            origin: Origin {
+                peer: &self.from.peer_text,
+                trusted: client::is_trusted(self.from.peer.ip(), &self.snapshot.trusted_proxies),
+                host: host.unwrap_or_default(),
+                request_id: Some(&self.request_id),
+                trace: Some(&self.trace),
+            },
+            identity_token: self.identity_token.as_ref(),
+            websocket: self.websocket,
+            endpoint: Some(endpoint),
+        };
+        fields.write(request, put);
+    }
+
+    /// Returns which fields of the upstream's response reach the client, and which Keygate adds.
+    pub fn response(&self) -> ResponseRules<'_> {
+        let permit = self.permit.as_ref();
+        let cors = permit.and_then(|permit| permit.route().cors.as_ref());
+        let families = self.snapshot.rate_limit_headers;
+        ResponseRules {
+            request_id: self.request_id.header_value(),
+            // In place of the upstream's fields about limits of its own, which would contradict Keygate's.
+            limits: permit
+                .into_iter()
+                .flat_map(|permit| limit_headers::of_admission(permit.admission(), families))
+                .collect(),
+            now: self.upstream_started.unwrap_or(self.started).wall,
+            cors: cors.map(|cors| (cors, &self.request.headers)),
+        }
+    }
+
+    /// Notes the head of the final response. `streams`: it goes on for as long as the client listens, and ends with the
+    /// credential that opened it (S038).
+    pub fn took_response(&mut self, status: StatusCode, streams: bool) {
+        self.status = status.as_u16();
+        if streams {
+            let principal = self.permit.as_ref().and_then(Permit::principal);
+            let end = principal.map(|principal| stream_end::of(principal, &self.gate));
+            self.deadlines.stream(end, Instant::now());
+        }
+    }
+
+    /// Counts content of the request's body.
+    ///
+    /// # Errors
+    /// It is more than the configuration allows: none of it may go on.
+    pub fn took_body(&mut self, bytes: usize) -> Result<(), Denial> {
+        self.bytes_in += bytes as u64;
+        if self.bytes_in > self.body_bytes_max {
+            Err(Denial::BodyTooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts bytes that the client sends after it has switched protocols.
+    pub const fn took_tunnel(&mut self, bytes: usize) {
+        self.bytes_in += bytes as u64;
+    }
+
+    /// Counts content of the response's body.
+    pub const fn gave_body(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// Returns whether content of the request's body has come.
+    pub const fn has_body_begun(&self) -> bool {
+        self.bytes_in > 0
+    }
+
+    /// Returns whether the client has been told a status, be it only a part of the response.
+    pub const fn has_responded(&self) -> bool {
+        self.status != 0
+    }
+
+    /// Returns when the lane has to look again; see [`Deadlines::next`].
+    ///
+    /// # Errors
+    /// A deadline has been reached.
+    pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
+        self.deadlines.next(now, activity)
+    }
+
+    /// Notes why the request failed, and returns the answer to it.
+    pub fn refuse(&mut self, denial: Denial) -> Answer {
+        let request = &self.request.headers;
+        let route = self.trail.route.as_deref();
+        let context = RefusalContext {
+            accepted: route.map(Route::accepted),
+            api_key_header: &self.snapshot.api_key_header,
+            request_id: self.request_id.as_str(),
+            grpc: media_type::is_grpc(request),
+        };
+        let mut answer = refusal::answer(&denial, &context);
+        let families = self.snapshot.rate_limit_headers;
+        match (&denial, &self.permit) {
+            (Denial::LimitSpent(spent), _) => answer.headers.extend(limit_headers::of_refusal(spent, families)),
+            // It was let through and failed further on: it cost the client what any request costs.
+            (_, Some(permit)) => answer
+                .headers
+                .extend(limit_headers::of_admission(permit.admission(), families)),
+            (_, None) => {}
+        }
+        if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
+            // Else a page could not read why it was refused, and what to send instead.
+            answer.headers.extend(cors.of_response(request));
+            answer
+                .headers
+                .extend(cors.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+        }
+        self.outcome = Outcome::Denied(denial);
+        answer
+    }
+
+    /// Notes how the exchange was interrupted, where no answer can be given any more.
+    pub fn interrupt(&mut self, interruption: Interruption) {
+        self.outcome = match interruption {
+            Interruption::Denied(denial) => Outcome::Denied(denial),
+            Interruption::StreamEnded => {
+                tracing::debug!(peer = %self.from.peer, "Stream ended with its credential");
+                Outcome::StreamEnded
+            }
+        };
+    }
+}
+
+impl Drop for Exchange {
     fn drop(&mut self) {
-        let gate = Arc::clone(&self.gate);
-        gate.record(self);
+        record::write(self);
     }
 }

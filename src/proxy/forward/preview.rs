@@ -4,7 +4,10 @@ use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
 use crate::gate::decide::Permit;
 use crate::gate::snapshot::Snapshot;
-use crate::proxy::forward::headers;
+use crate::proxy::forward::request_fields;
+use crate::proxy::forward::request_fields::Origin;
+use crate::proxy::forward::request_fields::RequestFields;
+use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::target;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -20,13 +23,13 @@ pub struct Preview {
 /// what is about the connection. `None` where a value is made of bytes that a header may not hold; none is.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
     let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
-    let sent = headers::Sent {
+    let fields = RequestFields {
         permit,
-        own: headers::Own {
+        reserved: ReservedNames {
             api_key_header: &snapshot.api_key_header,
             claim_headers: &snapshot.claim_headers,
         },
-        origin: headers::Origin {
+        origin: Origin {
             peer: &peer,
             trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
             host: inbound.host(),
@@ -34,18 +37,16 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             trace: None,
         },
         identity_token: None,
-        websocket: headers::asks_for_websocket(parts),
+        websocket: request_fields::asks_for_websocket(parts),
         endpoint: None,
     };
     let mut headers = HeaderMap::new();
     let mut is_whole = true;
-    headers::write(&parts.headers, &sent, |name, value| {
-        match HeaderValue::from_bytes(value) {
-            Ok(value) => {
-                headers.append(name.clone(), value);
-            }
-            Err(_) => is_whole = false,
+    fields.write(&parts.headers, |name, value| match HeaderValue::from_bytes(value) {
+        Ok(value) => {
+            headers.append(name.clone(), value);
         }
+        Err(_) => is_whole = false,
     });
     let target = target::rewritten(permit, inbound, false).unwrap_or_else(|| inbound.path().to_owned());
     is_whole.then_some(Preview { target, headers })

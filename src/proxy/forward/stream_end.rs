@@ -4,6 +4,7 @@ use crate::gate::Gate;
 use crate::gate::authenticate::Principal;
 use crate::gate::decide;
 use crate::model::clock::Timestamp;
+use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -11,9 +12,9 @@ use tokio::time::Instant;
 pub struct StreamEnd {
     /// When its credential expires; `None` for a key that never does.
     pub at: Option<Instant>,
-    /// Whether its credential still counts: revoked, or its subscription over, it ends the stream too. `None` for one that
-    /// nobody can revoke here.
-    pub counts: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Returns whether its credential is still valid: revoked, or its subscription over, it ends the stream too. `None` for a
+    /// credential that cannot be revoked here.
+    pub still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// When a stream must end that `principal` opened.
@@ -24,18 +25,24 @@ pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
     // not keep it from ending.
     let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
     let (held, weak) = (principal.clone(), Arc::downgrade(gate));
-    let still_counts = move || {
+    let is_valid = move || {
         weak.upgrade()
             .is_some_and(|gate| decide::still_counts(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
     };
-    let counts: Option<Box<dyn Fn() -> bool + Send + Sync>> = match revocable {
-        true => Some(Box::new(still_counts)),
-        false => None,
-    };
+    let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
+        if revocable { Some(Box::new(is_valid)) } else { None };
     StreamEnd {
         at: identity
             .usable_until
             .and_then(|until| Instant::now().checked_add(left(until))),
-        counts,
+        still_valid,
+    }
+}
+
+impl fmt::Debug for StreamEnd {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StreamEnd")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }

@@ -6,20 +6,21 @@
 use crate::config::RequestLimits;
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
-use crate::gate::answer::refusal;
 use crate::gate::denial::Denial;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
-use crate::proxy::exchange::Context;
+use crate::proxy::exchange::Connection;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::refuse_unread;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::downstream::Lost;
-use crate::proxy::http1::exchange::Exchange;
 use crate::proxy::http1::head;
-use crate::proxy::http1::head::Body;
 use crate::proxy::http1::head::HeadLimits;
+use crate::proxy::http1::lane::Lane;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::http1::request;
+use crate::proxy::http1::response_head;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
@@ -101,11 +102,11 @@ enum After {
 
 impl After {
     /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
-    fn of(body: Body, rest: usize) -> Self {
-        let body = match body {
-            Body::None => 0,
-            Body::Length(length) => length,
-            Body::Chunked => return Self::Unknown,
+    fn of(framing: Framing, rest: usize) -> Self {
+        let body = match framing {
+            Framing::None => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked | Framing::UntilClose => return Self::Unknown,
         };
         match u64::try_from(rest) {
             Ok(rest) if rest > body => Self::Pipelined,
@@ -130,7 +131,7 @@ enum Head {
 /// A request whose head is one.
 struct Request {
     parts: Parts,
-    body: Body,
+    framing: Framing,
     after: After,
     started: Now,
     snapshot: Arc<Snapshot>,
@@ -144,11 +145,12 @@ impl Worker {
 
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let mut downstream = Downstream::new(stream, peer);
+        let mut downstream = Downstream::new(stream);
         let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
-            return self.refuse_surplus(downstream).await;
+            return self.refuse_surplus(downstream, peer).await;
         };
         let _open = self.gate.live.metrics.connection_opened();
+        let from = Arc::new(Connection::new(peer));
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
         let mut idle_timeout = limits.idle_timeout;
@@ -161,7 +163,7 @@ impl Worker {
                 Head::Whole(request) => request,
                 Head::Idle => return,
                 Head::Refused { denial, started, head } => {
-                    return self.refuse(downstream, Some(started), denial, &head).await;
+                    return self.refuse(downstream, peer, Some(started), denial, &head).await;
                 }
             };
             served += 1;
@@ -169,14 +171,9 @@ impl Worker {
             idle_timeout = limits.idle_timeout;
             let last =
                 request.after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
-            let framing = match request.body {
-                Body::None => Framing::None,
-                Body::Length(length) => Framing::Length(length),
-                Body::Chunked => Framing::Chunked,
-            };
-            let ctx = Context::new(&self.gate, request.snapshot, request.parts, peer, request.started);
-            let exchange = Exchange::new(&self.gate, &self.pool, &mut downstream, framing, last, shutdown, ctx);
-            if !exchange.run().await {
+            let exchange = Exchange::begin(&self.gate, request.snapshot, request.parts, &from, request.started);
+            let lane = Lane::new(exchange, &self.pool, &mut downstream, request.framing, last, shutdown);
+            if !lane.run().await {
                 return;
             }
         }
@@ -210,9 +207,9 @@ impl Worker {
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
         match self.rest_of_head(downstream, &snapshot.requests).await {
-            Ok(Some((parts, body, after))) => Head::Whole(Request {
+            Ok(Some((parts, framing, after))) => Head::Whole(Request {
                 parts,
-                body,
+                framing,
                 after,
                 started,
                 snapshot,
@@ -232,7 +229,7 @@ impl Worker {
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
-    ) -> Result<Option<(Parts, Body, After)>, Denial> {
+    ) -> Result<Option<(Parts, Framing, After)>, Denial> {
         // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
         // an answer would see a gate that hangs.
         if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
@@ -247,12 +244,12 @@ impl Worker {
         let mut searched = 0;
         loop {
             if let Some(end) = head::find_end(&downstream.read, searched) {
-                let body = head::check(&downstream.read[..end], &head_limits)?;
+                let framing = head::check(&downstream.read[..end], &head_limits)?;
                 let head = Bytes::copy_from_slice(&downstream.read[..end]);
                 // It passed our checks and still cannot be read: it is recorded as that.
                 let parts = request::parse(&head).map_err(|_| Denial::RefusedByParser)?;
                 downstream.read.take(end);
-                return Ok(Some((parts, body, After::of(body, downstream.read.len()))));
+                return Ok(Some((parts, framing, After::of(framing, downstream.read.len()))));
             }
             if downstream.read.len() > limits.head_bytes_max {
                 return Err(HeadError::HeadTooLong.into());
@@ -268,24 +265,33 @@ impl Worker {
     }
 
     /// A connection over the bound: told so, while there is room for that.
-    async fn refuse_surplus(&self, downstream: Downstream) {
+    async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
         match Slot::take(&self.open.surplus, SURPLUS_MAX) {
-            Some(_slot) => self.refuse(downstream, None, Denial::TooManyConnections, &[]).await,
+            Some(_slot) => {
+                self.refuse(downstream, peer, None, Denial::TooManyConnections, &[])
+                    .await;
+            }
             None => {
-                self.gate
-                    .record_unseen(downstream.peer, None, &Denial::TooManyConnections, &[]);
+                refuse_unread(&self.gate, peer, None, &Denial::TooManyConnections, &[]);
             }
         }
     }
 
     /// Answers a head that never became a request, records it, and closes.
-    async fn refuse(&self, mut downstream: Downstream, started: Option<Now>, denial: Denial, head: &[u8]) {
-        let mut answer = self.gate.record_unseen(downstream.peer, started, &denial, head);
+    async fn refuse(
+        &self,
+        mut downstream: Downstream,
+        peer: SocketAddr,
+        started: Option<Now>,
+        denial: Denial,
+        head: &[u8],
+    ) {
+        let mut answer = refuse_unread(&self.gate, peer, started, &denial, head);
         // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
         if head.starts_with(b"HEAD ") {
             answer.body = Bytes::new();
         }
-        downstream.write.put(&refusal::to_http1_bytes(&answer));
+        response_head::write_closing(&answer, &mut downstream.write);
         let writing = async {
             downstream.flush(LINGER).await?;
             downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;

@@ -1,11 +1,9 @@
 //! One client's connection: the bytes that came and are not used yet, those that go, and how long either may take.
 
 use crate::proxy::http1::buffer::Buffer;
-use http::HeaderValue;
 use pingora::protocols::Stream;
 use std::future::Future;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
@@ -25,21 +23,15 @@ pub enum Lost {
 /// A connection and its buffers; they live as long as it does, so that a request allocates none.
 pub struct Downstream {
     pub stream: Stream,
-    pub peer: SocketAddr,
-    /// The address as upstreams are told it.
-    pub peer_text: HeaderValue,
     pub read: Buffer,
     pub write: Buffer,
     pub alarm: Alarm,
 }
 
 impl Downstream {
-    pub fn new(stream: Stream, peer: SocketAddr) -> Self {
-        let text = peer.ip().to_string();
+    pub fn new(stream: Stream) -> Self {
         Self {
             stream,
-            peer,
-            peer_text: HeaderValue::try_from(text).expect("an address is visible ASCII"),
             read: Buffer::default(),
             write: Buffer::default(),
             alarm: Alarm::new(),

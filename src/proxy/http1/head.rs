@@ -7,6 +7,7 @@
 use crate::gate::accept::HeadError;
 use crate::gate::accept::authority::Authority;
 use crate::gate::accept::syntax;
+use crate::proxy::http1::body::Framing;
 
 /// Bounds on a head; see `config::RequestLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +15,6 @@ pub struct HeadLimits {
     pub head_bytes_max: usize,
     pub header_count_max: usize,
     pub target_bytes_max: usize,
-}
-
-/// How the body is framed (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    None,
-    /// Bytes; may be 0.
-    Length(u64),
-    Chunked,
 }
 
 /// Where the head ends: the offset after its empty line, once that has arrived. `searched` is the length of `buf` at the
@@ -49,7 +41,7 @@ pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
 ///
 /// # Errors
 /// The first rule that is broken, sizes first.
-pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Body, HeadError> {
+pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
     if head.len() > limits.head_bytes_max {
         return Err(HeadError::HeadTooLong);
     }
@@ -233,19 +225,19 @@ impl<'r> Fields<'r> {
         Ok(())
     }
 
-    fn conclude(self, line: &RequestLine<'_>) -> Result<Body, HeadError> {
+    fn conclude(self, line: &RequestLine<'_>) -> Result<Framing, HeadError> {
         self.check_host(line)?;
         let body = match (self.length, self.chunked) {
             (Some(_), true) => return Err(HeadError::LengthAndEncoding),
             (None, true) if line.version == Version::Http10 => return Err(HeadError::TransferEncoding),
-            (None, true) => Body::Chunked,
-            (Some(length), false) => Body::Length(length),
-            (None, false) => Body::None,
+            (None, true) => Framing::Chunked,
+            (Some(length), false) => Framing::Length(length),
+            (None, false) => Framing::None,
         };
         let is_upgrade = self.upgrade == Some(Upgrade::Other);
         // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), and whether the upstream does is not ours to
         // guess. With a body, bytes could count to the body here and to the new protocol there (CVE-2026-2833).
-        let has_body = !matches!(body, Body::None | Body::Length(0));
+        let has_body = !matches!(body, Framing::None | Framing::Length(0));
         if is_upgrade && (has_body || line.version == Version::Http10) {
             return Err(HeadError::Upgrade);
         }

@@ -70,6 +70,13 @@ impl<'f, 'h> Head<'f, 'h> {
 }
 
 impl Head<'_, '_> {
+    /// Returns the values of `Content-Type`.
+    pub fn content_types(&self) -> impl Iterator<Item = &[u8]> {
+        let is_type =
+            |field: &&httparse::Header<'_>| field.name.len() == 12 && field.name.eq_ignore_ascii_case("content-type");
+        self.fields.iter().filter(is_type).map(|field| field.value)
+    }
+
     /// Whether it switches to the one protocol that is switched to (RFC 6455 section 4.2.2).
     pub fn switches_to_websocket(&self) -> bool {
         let mut upgrades = self

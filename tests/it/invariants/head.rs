@@ -7,8 +7,8 @@ use http::Uri;
 use http::Version;
 use keygate::gate::accept::Inbound;
 use keygate::gate::accept::Rules;
+use keygate::proxy::http1::body::Framing;
 use keygate::proxy::http1::head;
-use keygate::proxy::http1::head::Body;
 use keygate::proxy::http1::head::HeadLimits;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -64,7 +64,7 @@ fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
 }
 
 /// RFC 9112 section 6.3, by what the other parser read.
-fn is_framed_alike(body: Body, request: &httparse::Request<'_, '_>) {
+fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
     let named = |name: &str| -> Vec<&[u8]> {
         let fields = request.headers.iter();
         fields
@@ -76,15 +76,15 @@ fn is_framed_alike(body: Body, request: &httparse::Request<'_, '_>) {
         named("content-length").as_slice(),
         named("transfer-encoding").as_slice(),
     ) {
-        ([], []) => assert_eq!(body, Body::None),
+        ([], []) => assert_eq!(body, Framing::None),
         ([length], []) => {
             let length = std::str::from_utf8(length).expect("digits");
             assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
-            assert_eq!(body, Body::Length(length.parse().expect("a number")));
+            assert_eq!(body, Framing::Length(length.parse().expect("a number")));
         }
         ([], [coding]) => {
             assert!(coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1));
-            assert_eq!(body, Body::Chunked);
+            assert_eq!(body, Framing::Chunked);
         }
         more => panic!("framed twice: {more:?}"),
     }

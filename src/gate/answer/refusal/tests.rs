@@ -9,7 +9,6 @@ use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::admit::Spent;
 use crate::gate::admit::Subject;
-use crate::gate::answer::CorsError;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyError;
 use crate::gate::authenticate::introspection::NotGood;
@@ -18,6 +17,7 @@ use crate::gate::authenticate::own::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authorize::Forbidden;
 use crate::gate::authorize::SubscriptionError;
+use crate::gate::denial::CorsError;
 use crate::gate::intake::IntakeError;
 use crate::gate::live::Live;
 use crate::gate::snapshot::Snapshot;
@@ -269,7 +269,7 @@ fn snapshot() -> Snapshot {
     Snapshot::compile(&config, &live, 1).unwrap()
 }
 
-fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> Asked<'a> {
+fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a> {
     let named = |name| {
         snapshot
             .routes
@@ -277,8 +277,8 @@ fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> Asked<'a> {
             .find(|route| route.name.as_str() == name)
             .unwrap()
     };
-    Asked {
-        route: route.map(|name| &**named(name)),
+    RefusalContext {
+        accepted: route.map(|name| named(name).accepted()),
         api_key_header: &snapshot.api_key_header,
         request_id: "id",
         grpc: false,

@@ -10,13 +10,13 @@ const LIMITS: HeadLimits = HeadLimits {
 };
 
 #[track_caller]
-fn check_head(head: &str, expected: Result<Body, HeadError>) {
+fn check_head(head: &str, expected: Result<Framing, HeadError>) {
     assert_eq!(check(head.as_bytes(), &LIMITS), expected, "{head:?}");
 }
 
 /// A request whose fields, besides Host, are `fields`, each with its CRLF.
 #[track_caller]
-fn check_fields(fields: &str, expected: Result<Body, HeadError>) {
+fn check_fields(fields: &str, expected: Result<Framing, HeadError>) {
     check_head(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), expected);
 }
 
@@ -24,21 +24,21 @@ fn check_fields(fields: &str, expected: Result<Body, HeadError>) {
 fn check_target(target: &str, expected: Result<(), HeadError>) {
     check_head(
         &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
-        expected.map(|()| Body::None),
+        expected.map(|()| Framing::None),
     );
 }
 
 #[test]
 fn a_plain_request_passes() {
-    check_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Body::None));
+    check_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Framing::None));
     check_head(
         "GET / HTTP/1.1\r\nhost:a\r\nx-empty:\r\nx-tab: a\tb\r\n\r\n",
-        Ok(Body::None),
+        Ok(Framing::None),
     );
-    check_head("GET / HTTP/1.0\r\n\r\n", Ok(Body::None));
-    check_head("get / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Body::None));
+    check_head("GET / HTTP/1.0\r\n\r\n", Ok(Framing::None));
+    check_head("get / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Framing::None));
     let with_obs_text = b"GET / HTTP/1.1\r\nHost: a\r\nX-Name: caf\xe9\r\n\r\n";
-    assert_eq!(check(with_obs_text, &LIMITS), Ok(Body::None));
+    assert_eq!(check(with_obs_text, &LIMITS), Ok(Framing::None));
 }
 
 #[test]
@@ -186,14 +186,17 @@ fn s093_exactly_one_host_that_the_target_agrees_with() {
     check_target("http://b/", Err(HeadError::HostMismatch));
     check_target("http://a:80/", Err(HeadError::HostMismatch));
     check_target("http://a.b/", Err(HeadError::HostMismatch));
-    check_head("GET http://a/ HTTP/1.0\r\n\r\n", Ok(Body::None));
+    check_head("GET http://a/ HTTP/1.0\r\n\r\n", Ok(Framing::None));
 }
 
 #[test]
 fn s101_content_length_is_one_number() {
-    check_fields("Content-Length: 0\r\n", Ok(Body::Length(0)));
-    check_fields("content-length:\t5 \r\n", Ok(Body::Length(5)));
-    check_fields("Content-Length: 18446744073709551615\r\n", Ok(Body::Length(u64::MAX)));
+    check_fields("Content-Length: 0\r\n", Ok(Framing::Length(0)));
+    check_fields("content-length:\t5 \r\n", Ok(Framing::Length(5)));
+    check_fields(
+        "Content-Length: 18446744073709551615\r\n",
+        Ok(Framing::Length(u64::MAX)),
+    );
     for bad in [
         "+5",
         "-5",
@@ -222,8 +225,8 @@ fn s101_content_length_is_one_number() {
 
 #[test]
 fn s101_transfer_encoding_is_chunked_alone() {
-    check_fields("Transfer-Encoding: chunked\r\n", Ok(Body::Chunked));
-    check_fields("transfer-encoding: Chunked\r\n", Ok(Body::Chunked));
+    check_fields("Transfer-Encoding: chunked\r\n", Ok(Framing::Chunked));
+    check_fields("transfer-encoding: Chunked\r\n", Ok(Framing::Chunked));
     for bad in [
         "xchunked",
         "chunked, chunked",
@@ -257,15 +260,15 @@ fn s101_transfer_encoding_is_chunked_alone() {
 #[test]
 fn s102_an_upgrade_has_no_body() {
     let websocket = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
-    check_fields(websocket, Ok(Body::None));
-    check_fields(&format!("{websocket}Content-Length: 0\r\n"), Ok(Body::Length(0)));
+    check_fields(websocket, Ok(Framing::None));
+    check_fields(&format!("{websocket}Content-Length: 0\r\n"), Ok(Framing::Length(0)));
     check_fields(&format!("{websocket}Content-Length: 1\r\n"), Err(HeadError::Upgrade));
     check_fields(
         &format!("{websocket}Transfer-Encoding: chunked\r\n"),
         Err(HeadError::Upgrade),
     );
     check_fields("Upgrade: websocket\r\nContent-Length: 1\r\n", Err(HeadError::Upgrade));
-    check_fields("Upgrade: websocket\r\n", Ok(Body::None));
+    check_fields("Upgrade: websocket\r\n", Ok(Framing::None));
     check_fields(
         "Connection: upgrade\r\nUpgrade: h2c, websocket\r\nContent-Length: 1\r\n",
         Err(HeadError::Upgrade),
@@ -275,12 +278,12 @@ fn s102_an_upgrade_has_no_body() {
     check_head("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", Err(HeadError::Upgrade));
     // Java's and curl's offer on every first request; it is stripped, so it is no upgrade.
     let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nContent-Length: 5\r\n";
-    check_fields(h2c, Ok(Body::Length(5)));
+    check_fields(h2c, Ok(Framing::Length(5)));
 }
 
 #[test]
 fn the_only_expectation_is_100_continue() {
-    check_fields("Expect: 100-Continue\r\nContent-Length: 5\r\n", Ok(Body::Length(5)));
+    check_fields("Expect: 100-Continue\r\nContent-Length: 5\r\n", Ok(Framing::Length(5)));
     for bad in [
         "Expect: 200-ok\r\n",
         "Expect:\r\n",
@@ -288,20 +291,20 @@ fn the_only_expectation_is_100_continue() {
     ] {
         check_fields(bad, Err(HeadError::Expectation));
     }
-    check_head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", Ok(Body::None));
+    check_head("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", Ok(Framing::None));
 }
 
 #[test]
 fn s107_heads_are_bounded_in_bytes_fields_and_target() {
     let head = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields));
-    check_head(&head(99), Ok(Body::None));
+    check_head(&head(99), Ok(Framing::None));
     check_head(&head(100), Err(HeadError::TooManyFields));
     check_head(&head(10_000), Err(HeadError::HeadTooLong));
     let padded = |bytes: usize| {
         let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(bytes - frame))
     };
-    check_head(&padded(32 * 1024), Ok(Body::None));
+    check_head(&padded(32 * 1024), Ok(Framing::None));
     check_head(&padded(32 * 1024 + 1), Err(HeadError::HeadTooLong));
     check_target(&format!("/{}", "a".repeat(8 * 1024 - 1)), Ok(()));
     check_target(&format!("/{}", "a".repeat(8 * 1024)), Err(HeadError::TargetTooLong));

@@ -73,18 +73,18 @@ pub struct Origin<'r> {
     pub trace: Option<&'r TraceContext>,
 }
 
-/// Names that the configuration makes Keygate's own.
+/// Names that the configuration reserves for Keygate.
 #[derive(Clone, Copy)]
-pub struct Own<'r> {
+pub struct ReservedNames<'r> {
     pub api_key_header: &'r HeaderName,
     /// A client's copies are dropped on every route, like those of [`IDENTITY_PREFIX`].
     pub claim_headers: &'r [HeaderName],
 }
 
-/// What goes to the upstream beside what the client sent.
-pub struct Sent<'r> {
+/// The fields that go to the upstream beside those that the client sent.
+pub struct RequestFields<'r> {
     pub permit: &'r Permit,
-    pub own: Own<'r>,
+    pub reserved: ReservedNames<'r>,
     pub origin: Origin<'r>,
     /// What the upstream is told, signed, about who called.
     pub identity_token: Option<&'r HeaderValue>,
@@ -112,78 +112,81 @@ pub fn asks_for_websocket(request: &Parts) -> bool {
         && names(&header::CONNECTION, b"upgrade")
 }
 
-/// Gives `put` every field of the head that goes to the upstream, in order, for a request with the fields `request`.
-/// What the upstream's own settings say has the last word. The framing of the body goes along as it came.
-pub fn write(request: &HeaderMap, sent: &Sent<'_>, mut put: impl FnMut(&HeaderName, &[u8])) {
-    let settings = &sent.permit.route().upstream.settings;
-    let is_settled = |name: &HeaderName| {
-        settings.remove_headers.contains(name)
-            || settings.set_headers.iter().any(|(set, _)| set == name)
-            || (settings.host.is_some() && name == header::HOST)
-    };
-    let none_settled = settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
-    let mut unless_settled = |name: &HeaderName, value: &[u8]| {
-        if none_settled || !is_settled(name) {
-            put(name, value);
+impl RequestFields<'_> {
+    /// Gives `put` every field of the head that goes to the upstream, in order, for a request with the fields `request`.
+    /// What the upstream's own settings say has the last word. The framing of the body goes along as it came.
+    pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, &[u8])) {
+        let settings = &self.permit.route().upstream.settings;
+        let is_settled = |name: &HeaderName| {
+            settings.remove_headers.contains(name)
+                || settings.set_headers.iter().any(|(set, _)| set == name)
+                || (settings.host.is_some() && name == header::HOST)
+        };
+        let none_settled =
+            settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
+        let mut unless_settled = |name: &HeaderName, value: &[u8]| {
+            if none_settled || !is_settled(name) {
+                put(name, value);
+            }
+        };
+        let connection = request.contains_key(header::CONNECTION).then_some(request);
+        for (name, value) in request {
+            if !self.drops(name) && !connection.is_some_and(|fields| is_nominated(name, fields)) {
+                unless_settled(name, value.as_bytes());
+            }
         }
-    };
-    let connection = request.contains_key(header::CONNECTION).then_some(request);
-    for (name, value) in request {
-        if !is_dropped(name, sent) && !connection.is_some_and(|fields| is_nominated(name, fields)) {
-            unless_settled(name, value.as_bytes());
+        if let Some(endpoint) = self.endpoint
+            && !request.contains_key(header::HOST)
+        {
+            unless_settled(&header::HOST, endpoint.to_string().as_bytes());
+        }
+        say_origin(request, &self.origin, &mut unless_settled);
+        if let Some(principal) = self.permit.principal() {
+            say_identity(principal.identity(), &mut unless_settled);
+        }
+        if let Some(token) = self.identity_token {
+            unless_settled(&IDENTITY_TOKEN, token.as_bytes());
+        }
+        for (name, value) in &settings.set_headers {
+            put(name, value.as_bytes());
+        }
+        if let Some(host) = &settings.host {
+            put(&header::HOST, host.as_bytes());
+        }
+        if self.websocket {
+            put(&header::CONNECTION, b"Upgrade");
+            put(&header::UPGRADE, b"websocket");
         }
     }
-    if let Some(endpoint) = sent.endpoint
-        && !request.contains_key(header::HOST)
-    {
-        unless_settled(&header::HOST, endpoint.to_string().as_bytes());
-    }
-    say_origin(request, &sent.origin, &mut unless_settled);
-    if let Some(principal) = sent.permit.principal() {
-        say_identity(principal.identity(), &mut unless_settled);
-    }
-    if let Some(token) = sent.identity_token {
-        unless_settled(&IDENTITY_TOKEN, token.as_bytes());
-    }
-    for (name, value) in &settings.set_headers {
-        put(name, value.as_bytes());
-    }
-    if let Some(host) = &settings.host {
-        put(&header::HOST, host.as_bytes());
-    }
-    if sent.websocket {
-        put(&header::CONNECTION, b"Upgrade");
-        put(&header::UPGRADE, b"websocket");
-    }
-}
 
-/// Whether a client's field stays behind: the credential, what is ours to say, and what is about its connection.
-fn is_dropped(name: &HeaderName, sent: &Sent<'_>) -> bool {
-    match *name {
-        header::AUTHORIZATION => return !sent.permit.forwards_authorization(),
-        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
-        // RFC 9110 section 7.6.1. Trailers are dropped, so nobody is told of any.
-        header::CONNECTION
-        | header::TE
-        | header::TRAILER
-        | header::UPGRADE
-        | header::PROXY_AUTHENTICATE
-        | header::PROXY_AUTHORIZATION => return true,
-        _ => {}
+    /// Whether a client's field stays behind: the credential, what is ours to say, and what is about its connection.
+    fn drops(&self, name: &HeaderName) -> bool {
+        match *name {
+            header::AUTHORIZATION => return !self.permit.forwards_authorization(),
+            header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
+            // RFC 9110 section 7.6.1. Trailers are dropped, so nobody is told of any.
+            header::CONNECTION
+            | header::TE
+            | header::TRAILER
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION => return true,
+            _ => {}
+        }
+        if *name == *self.reserved.api_key_header {
+            return !self.permit.forwards_api_key();
+        }
+        let said_by_us = |ours: &HeaderName, said: bool| said && name == ours;
+        is_unbelieved(name.as_str(), self.origin.trusted)
+            || said_by_us(&X_FORWARDED_FOR, true)
+            || said_by_us(&trace::REQUEST_ID, self.origin.request_id.is_some())
+            || said_by_us(&trace::TRACEPARENT, self.origin.trace.is_some())
+            // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
+            || (name.as_str() == TRACESTATE
+                && self.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
+            || [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(&name.as_str())
+            || self.reserved.claim_headers.contains(name)
     }
-    if *name == *sent.own.api_key_header {
-        return !sent.permit.forwards_api_key();
-    }
-    let said_by_us = |ours: &HeaderName, said: bool| said && name == ours;
-    is_unbelieved(name.as_str(), sent.origin.trusted)
-        || said_by_us(&X_FORWARDED_FOR, true)
-        || said_by_us(&trace::REQUEST_ID, sent.origin.request_id.is_some())
-        || said_by_us(&trace::TRACEPARENT, sent.origin.trace.is_some())
-        // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
-        || (name.as_str() == TRACESTATE
-            && sent.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
-        || [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(&name.as_str())
-        || sent.own.claim_headers.contains(name)
 }
 
 /// Whether `Connection` names it: it is for the connection it came on. Without the framing the body would end elsewhere.

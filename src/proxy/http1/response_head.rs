@@ -1,30 +1,19 @@
-//! What of an upstream's answer reaches the client in its head, and how its body is framed for it.
+//! Which bytes tell an HTTP/1.1 client the head of a response, and how is its body framed for it?
 
 use crate::gate::accept::syntax;
-use crate::gate::answer::Cors;
+use crate::gate::answer::Answer;
 use crate::gate::answer::cors;
 use crate::model::clock::Timestamp;
+use crate::proxy::forward::date;
+use crate::proxy::forward::response_fields::ResponseRules;
+use crate::proxy::forward::response_fields::is_hop_by_hop;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::buffer::Buffer;
-use crate::proxy::http1::date;
 use crate::proxy::http1::response::Head;
-use http::HeaderMap;
-use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
 use httparse::Header;
-
-/// What the gate says in every answer of this request's, in place of what the upstream says under these names.
-pub struct Says<'r> {
-    pub request_id: Option<(&'r HeaderName, &'r HeaderValue)>,
-    /// What is left of the limits; empty where none applies.
-    pub limits: Vec<(HeaderName, HeaderValue)>,
-    /// The time, where the upstream does not say it.
-    pub now: Timestamp,
-    /// For pages of other origins, and the fields of the request that asked.
-    pub cors: Option<(&'r Cors, &'r HeaderMap)>,
-}
 
 /// How the client's side goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,42 +23,40 @@ pub struct DownstreamSide {
     pub keep_alive: bool,
 }
 
-/// How a body goes to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reframed {
-    /// As it is: nothing, a known length, or until the connection closes.
-    Plain,
-    Chunked,
-}
-
-/// How a body with `framing` is sent to the client, and whether its connection can go on behind it. HTTP/1.0 knows no chunks
-/// (RFC 9112 section 6.1): there the connection's end is the body's.
-pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Reframed, bool) {
+/// Returns how a body with `framing` goes to the client, and whether its connection can go on behind it. HTTP/1.0 knows no
+/// chunks (RFC 9112 section 6.1): there the connection's end is the body's.
+pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Framing, bool) {
     match framing {
-        Framing::None | Framing::Length(_) => (Reframed::Plain, downstream.keep_alive),
-        Framing::Chunked | Framing::UntilClose if downstream.is_http10 => (Reframed::Plain, false),
-        Framing::Chunked | Framing::UntilClose => (Reframed::Chunked, downstream.keep_alive),
+        Framing::None | Framing::Length(_) => (framing, downstream.keep_alive),
+        Framing::Chunked | Framing::UntilClose if downstream.is_http10 => (Framing::UntilClose, false),
+        Framing::Chunked | Framing::UntilClose => (Framing::Chunked, downstream.keep_alive),
     }
 }
 
-/// Writes an interim answer (RFC 9110 section 15.2), other than 101.
+/// Writes an interim response (RFC 9110 section 15.2), other than 101.
 pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     status_line(head, out);
     for field in head.fields {
         // It has no body, so nothing in it says where one ends.
         let is_framing = is(field, header::CONTENT_LENGTH.as_str()) || is(field, header::TRANSFER_ENCODING.as_str());
-        if !is_framing && !is_hop_by_hop(field) && !is_nominated(field, head) {
+        if !is_framing && !is_hop_by_hop(field.name) && !is_nominated(field, head) {
             put(out, field.name.as_bytes(), field.value);
         }
     }
     out.put(b"\r\n");
 }
 
-/// Writes the head of the final answer.
-pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, downstream: DownstreamSide, out: &mut Buffer) {
+/// Writes the head of the final response, whose body goes to the client with `framing`.
+pub fn write(
+    head: &Head<'_, '_>,
+    rules: &ResponseRules<'_>,
+    framing: Framing,
+    downstream: DownstreamSide,
+    out: &mut Buffer,
+) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let has_body = !matches!(head.framing, Framing::None);
-    let mut length_said = false;
+    let mut has_length = false;
     let mut varies = false;
     let mut is_dated = switches;
     status_line(head, out);
@@ -77,20 +64,20 @@ pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, downstrea
         if is(field, header::CONTENT_LENGTH.as_str()) {
             // Several that say the same are one. 101 and 204 have none (RFC 9110 section 8.6).
             let may_have = !switches && head.status != StatusCode::NO_CONTENT;
-            if may_have && !std::mem::replace(&mut length_said, true) {
+            if may_have && !std::mem::replace(&mut has_length, true) {
                 put(out, field.name.as_bytes(), field.value);
             }
             continue;
         }
         if is(field, header::TRANSFER_ENCODING.as_str()) {
-            // Of an answer to HEAD, or 304: what GET would bring.
+            // Of a response to HEAD, or 304: what GET would bring.
             let may_have = !has_body && !switches && head.status != StatusCode::NO_CONTENT && !downstream.is_http10;
             if may_have {
                 put(out, field.name.as_bytes(), field.value);
             }
             continue;
         }
-        if is_hop_by_hop(field) || is_nominated(field, head) || is_ours(field, says) {
+        if !rules.keeps(field.name) || is_nominated(field, head) {
             continue;
         }
         is_dated |= is(field, header::DATE.as_str());
@@ -99,24 +86,13 @@ pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, downstrea
         }
         put(out, field.name.as_bytes(), field.value);
     }
-    if let Some((cors, request)) = says.cors {
-        for (name, value) in cors.of_response(request) {
-            put(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-        if cors.varies() && !varies {
-            put(out, header::VARY.as_str().as_bytes(), cors::VARY_ORIGIN.as_bytes());
-        }
-    }
-    for (name, value) in &says.limits {
-        put(out, name.as_str().as_bytes(), value.as_bytes());
-    }
-    if let Some((name, value)) = says.request_id {
-        put(out, name.as_str().as_bytes(), value.as_bytes());
-    }
+    rules.added(varies, |name, value| {
+        put(out, name.as_str().as_bytes(), value.as_bytes())
+    });
     if !is_dated {
-        put_date(out, says.now);
+        put_date(out, rules.now);
     }
-    if reframed == Reframed::Chunked {
+    if framing == Framing::Chunked {
         out.put(b"Transfer-Encoding: chunked\r\n");
     }
     if switches {
@@ -128,9 +104,10 @@ pub fn write(head: &Head<'_, '_>, says: &Says<'_>, reframed: Reframed, downstrea
 
 /// The last field of a head, and its end.
 pub const fn connection(keep_alive: bool) -> &'static [u8] {
-    match keep_alive {
-        true => b"Connection: keep-alive\r\n\r\n",
-        false => b"Connection: close\r\n\r\n",
+    if keep_alive {
+        b"Connection: keep-alive\r\n\r\n"
+    } else {
+        b"Connection: close\r\n\r\n"
     }
 }
 
@@ -156,22 +133,22 @@ pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"\r\n");
 }
 
+/// Writes the whole answer to a head that never became a request.
+pub fn write_closing(answer: &Answer, out: &mut Buffer) {
+    put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
+    for (name, value) in &answer.headers {
+        put(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    out.put(b"connection: close\r\n\r\n");
+    out.put(&answer.body);
+}
+
 fn status_line(head: &Head<'_, '_>, out: &mut Buffer) {
     put_status(out, head.status, head.reason);
 }
 
 fn is(field: &Header<'_>, name: &str) -> bool {
     field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name)
-}
-
-/// What the upstream says about its own connection (RFC 9110 section 7.6.1). Ours is ours to speak of.
-fn is_hop_by_hop(field: &Header<'_>) -> bool {
-    match field.name.len() {
-        7 => is(field, "upgrade") || is(field, "trailer"),
-        10 => is(field, "connection") || is(field, "keep-alive"),
-        16 => is(field, "proxy-connection"),
-        _ => false,
-    }
 }
 
 fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
@@ -183,52 +160,50 @@ fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
             .any(|other| syntax::members(other.value).any(|option| option.eq_ignore_ascii_case(field.name.as_bytes())))
 }
 
-/// Whether we say it: two answers in one response would be none, and browsers refuse a repeated
-/// `Access-Control-Allow-Origin`.
-fn is_ours(field: &Header<'_>, says: &Says<'_>) -> bool {
-    says.request_id.is_some_and(|(name, _)| is(field, name.as_str()))
-        || says.limits.iter().any(|(name, _)| is(field, name.as_str()))
-        || (says.cors.is_some() && cors::is_cors_name(field.name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proxy::http1::response::NO_FIELDS;
+    use http::HeaderName;
     use http::Method;
 
     /// What of `head`, the answer to GET, reaches an HTTP/1.1 client that may go on.
-    fn relayed(head: &str, says: &Says<'_>) -> String {
+    fn relayed(head: &str, rules: &ResponseRules<'_>) -> String {
         let mut fields = NO_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
         let downstream = DownstreamSide {
             is_http10: false,
             keep_alive: true,
         };
-        let (reframed, keep_alive) = reframe(head.framing, downstream);
+        let (framing, keep_alive) = reframe(head.framing, downstream);
         let mut out = Buffer::default();
         let downstream = DownstreamSide {
             is_http10: false,
             keep_alive,
         };
-        write(&head, says, reframed, downstream, &mut out);
+        write(&head, rules, framing, downstream, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
-    const NOTHING: Says<'static> = Says {
-        request_id: None,
-        limits: Vec::new(),
-        now: Timestamp::from_unix_secs(784_111_777),
-        cors: None,
-    };
+    /// Rules that add a request id alone.
+    fn rules(request_id: &HeaderValue) -> ResponseRules<'_> {
+        ResponseRules {
+            request_id,
+            limits: Vec::new(),
+            now: Timestamp::from_unix_secs(784_111_777),
+            cors: None,
+        }
+    }
+
+    static ID: HeaderValue = HeaderValue::from_static("ours");
 
     #[test]
     fn what_is_about_the_upstreams_connection_stays_there() {
         let head = "HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: close, X-Hop\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
                     Upgrade: h2\r\nTrailer: a\r\nProxy-Connection: b\r\nDate: x\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\n";
         assert_eq!(
-            relayed(head, &NOTHING),
-            "HTTP/1.1 200 Fine\r\nServer: x\r\nDate: x\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n"
+            relayed(head, &rules(&ID)),
+            "HTTP/1.1 200 Fine\r\nServer: x\r\nDate: x\r\nContent-Length: 2\r\nx-request-id: ours\r\nConnection: keep-alive\r\n\r\n"
         );
     }
 
@@ -236,8 +211,8 @@ mod tests {
     fn what_has_no_body_does_not_say_where_one_ends() {
         let head = "HTTP/1.1 204 No Content\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(
-            relayed(head, &NOTHING),
-            "HTTP/1.1 204 No Content\r\nDate: x\r\nConnection: keep-alive\r\n\r\n"
+            relayed(head, &rules(&ID)),
+            "HTTP/1.1 204 No Content\r\nDate: x\r\nx-request-id: ours\r\nConnection: keep-alive\r\n\r\n"
         );
         let mut fields = NO_FIELDS;
         let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
@@ -250,9 +225,9 @@ mod tests {
     #[test]
     fn a_nominated_length_still_says_where_the_body_ends() {
         let head = "HTTP/1.1 200 OK\r\nConnection: content-length, transfer-encoding\r\nContent-Length: 2\r\n\r\n";
-        assert!(relayed(head, &NOTHING).contains("\r\nContent-Length: 2\r\n"));
+        assert!(relayed(head, &rules(&ID)).contains("\r\nContent-Length: 2\r\n"));
         let head = "HTTP/1.1 200 OK\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert!(relayed(head, &NOTHING).contains("\r\nTransfer-Encoding: chunked\r\n"));
+        assert!(relayed(head, &rules(&ID)).contains("\r\nTransfer-Encoding: chunked\r\n"));
     }
 
     #[test]
@@ -262,31 +237,25 @@ mod tests {
             keep_alive: true,
         };
         for framing in [Framing::Chunked, Framing::UntilClose] {
-            assert_eq!(reframe(framing, now(false)), (Reframed::Chunked, true));
-            assert_eq!(reframe(framing, now(true)), (Reframed::Plain, false));
+            assert_eq!(reframe(framing, now(false)), (Framing::Chunked, true));
+            assert_eq!(reframe(framing, now(true)), (Framing::UntilClose, false));
         }
-        assert_eq!(reframe(Framing::Length(1), now(true)), (Reframed::Plain, true));
+        assert_eq!(reframe(Framing::Length(1), now(true)), (Framing::Length(1), true));
         assert_eq!(
-            relayed("HTTP/1.1 200 OK\r\n\r\n", &NOTHING),
-            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
+            relayed("HTTP/1.1 200 OK\r\n\r\n", &rules(&ID)),
+            "HTTP/1.1 200 OK\r\nx-request-id: ours\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
         );
     }
 
     #[test]
     fn s086_what_we_say_is_said_once() {
-        let (name, value) = (
-            HeaderName::from_static("x-request-id"),
-            HeaderValue::from_static("ours"),
-        );
-        let says = Says {
-            request_id: Some((&name, &value)),
+        let rules = ResponseRules {
             limits: vec![(HeaderName::from_static("ratelimit"), HeaderValue::from_static("ours"))],
-            now: NOTHING.now,
-            cors: None,
+            ..rules(&ID)
         };
         let head = "HTTP/1.1 200 OK\r\nX-Request-ID: theirs\r\nRateLimit: theirs\r\nRATELIMIT: theirs\r\nDate: x\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(
-            relayed(head, &says),
+            relayed(head, &rules),
             "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\nratelimit: ours\r\nx-request-id: ours\r\nConnection: keep-alive\r\n\r\n"
         );
     }

@@ -1,0 +1,208 @@
+//! Whose is a credential? Keys and tokens of Keygate by the directory, other tokens by signature or their issuer's word.
+
+use crate::gate::authenticate::Failure;
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::Lack;
+use crate::gate::authenticate::Need;
+use crate::gate::authenticate::Principal;
+use crate::gate::authenticate::Refusal;
+use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
+use crate::gate::authenticate::introspection::Answered;
+use crate::gate::authenticate::introspection::Introspection;
+use crate::gate::authenticate::issuer::IssuerState;
+use crate::gate::authenticate::issuer::Proof;
+use crate::gate::authenticate::jwks_cache::IssuerKeys;
+use crate::gate::authenticate::jwks_cache::UnknownKid;
+use crate::gate::authenticate::own;
+use crate::gate::authenticate::own::OpaqueTokens;
+use crate::gate::authenticate::token::ParsedToken;
+use crate::gate::authenticate::token::TokenError;
+use crate::gate::authenticate::trust::Trust;
+use crate::gate::authenticate::verified::Remembered;
+use crate::gate::authenticate::verified::VerifiedTokens;
+use crate::gate::intake::Credential;
+use crate::jose::jws::Jws;
+use crate::model::clock::Now;
+use crate::model::directory::Directory;
+use crate::model::secret::Secret;
+use crate::observe::metrics::Metrics;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Everything that credentials are proved by, for all routes of a snapshot.
+pub struct Authenticator {
+    pub api_keys: ApiKeyAuthenticator,
+    pub opaque_tokens: OpaqueTokens,
+    pub verified: Arc<VerifiedTokens>,
+    pub directory: Arc<Directory>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Authenticator {
+    /// Proves whose `credential` is, on a route with `trust`. `client_ip` is `None` where it is in dispute; `answered` is the
+    /// word of an issuer that was asked for this request.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn authenticate(
+        &self,
+        credential: &Credential<'_>,
+        trust: &Trust,
+        client_ip: Option<IpAddr>,
+        answered: Option<&Answered>,
+        now: Now,
+    ) -> Result<Principal, Failure> {
+        let (identity, holding) = match credential {
+            Credential::ApiKey(text) => {
+                let authenticated = self.api_keys.authenticate(text, client_ip, now.wall);
+                authenticated.map_err(|error| Failure::Refused(Refusal::ApiKey(error)))?
+            }
+            Credential::Bearer(token) => {
+                let identity = match trust.own_opaque(token) {
+                    Some(issuer) => {
+                        let found = self.opaque_tokens.authenticate(token, issuer, now.wall);
+                        let identity = found.map_err(|error| Failure::Refused(Refusal::Own(error)))?;
+                        trust.for_audience(identity, issuer)?
+                    }
+                    None => self.bearer(token, trust, answered, now)?,
+                };
+                // Remembered or not: whether the client and the token are still believed is looked up each time.
+                let holding = if trust.is_own(&identity) {
+                    let holding = own::holding(&identity, &self.directory);
+                    Some(holding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
+                } else {
+                    None
+                };
+                (identity, holding)
+            }
+        };
+        Ok(Principal { identity, holding })
+    }
+
+    /// A bearer token: from memory when it was verified before, under the same issuer configuration and the same keys; else
+    /// by its signature or its issuer's word. The route's own rules, the audience among them, are checked every time (S058).
+    fn bearer(
+        &self,
+        token: &str,
+        trust: &Trust,
+        answered: Option<&Answered>,
+        now: Now,
+    ) -> Result<Arc<Identity>, Failure> {
+        // Remembered of an issuer that is not the route's, the token is read again: that issuer's configuration may have
+        // changed since, and only the text says whose token it is now.
+        if let Some(remembered) = self.verified.get(token, now.wall)
+            && let Some(issuer) = trust.issuers.iter().find(|issuer| issuer.uid() == remembered.issuer)
+            && let Some(keys) = issuer.keys()
+        {
+            let generation = keys.current_generation(now);
+            if generation.map_err(|_| Failure::CannotTell(Lack::Keys))? == remembered.generation {
+                self.metrics.token_cache_hits.inc();
+                return trust.for_audience(remembered.identity, issuer);
+            }
+            self.verified.forget(token);
+        }
+        // Before the token is read: what is remembered here was found to be this issuer's when it was first asked about.
+        let asked = trust.asked();
+        if let Some((issuer, introspection)) = asked
+            && !trust.may_be_signed(token, issuer)
+            && let Some(known) = known(token, issuer, introspection, answered, now)
+        {
+            return trust.for_audience(known?, issuer);
+        }
+        let jws = Jws::parse(token).map_err(TokenError::from);
+        let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
+        match (parsed, asked) {
+            (Ok(parsed), _) => self.of_named_issuer(token, &parsed, trust, now),
+            // No JWT that we read; the one issuer that can be asked says whose it is.
+            (Err(_), Some((issuer, introspection))) => match known(token, issuer, introspection, answered, now) {
+                Some(known) => trust.for_audience(known?, issuer),
+                None => Err(needs_answer(token, issuer, introspection)),
+            },
+            (Err(error), None) => {
+                self.metrics.token_cache_misses.inc();
+                Err(Failure::Refused(Refusal::Token(error)))
+            }
+        }
+    }
+
+    /// A JWT goes to the issuer that its `iss` names, and to no other; also where that one is asked about its JWTs.
+    fn of_named_issuer(
+        &self,
+        token: &str,
+        parsed: &ParsedToken<'_>,
+        trust: &Trust,
+        now: Now,
+    ) -> Result<Arc<Identity>, Failure> {
+        let Some(issuer) = trust.named(parsed) else {
+            self.metrics.token_cache_misses.inc();
+            return Err(Failure::Refused(Refusal::UnknownIssuer));
+        };
+        match issuer.proof() {
+            Proof::Introspection(introspection) => Err(needs_answer(token, issuer, introspection)),
+            Proof::Keys(keys) => {
+                self.metrics.token_cache_misses.inc();
+                let remembered = verify(parsed, issuer, keys, now)?;
+                let identity = Arc::clone(&remembered.identity);
+                self.verified.remember(token, remembered);
+                trust.for_audience(identity, issuer)
+            }
+        }
+    }
+}
+
+/// What the issuer said of the token: for this request, or for one before.
+fn known(
+    token: &str,
+    issuer: &IssuerState,
+    introspection: &Introspection,
+    answered: Option<&Answered>,
+    now: Now,
+) -> Option<Result<Arc<Identity>, Failure>> {
+    let refused = |refused| Failure::Refused(Refusal::Asked(refused));
+    if let Some(answered) = answered.filter(|answered| answered.issuer == issuer.uid()) {
+        return Some(match &answered.answer {
+            Ok(judged) => judged.clone().map_err(refused),
+            Err(unavailable) => Err(Failure::CannotTell(Lack::Answer(*unavailable))),
+        });
+    }
+    let known = introspection.memory().get(token, now)?;
+    introspection.memory().metrics.hit();
+    Some(known.map_err(refused))
+}
+
+fn needs_answer(token: &str, issuer: &Arc<IssuerState>, introspection: &Introspection) -> Failure {
+    introspection.memory().metrics.missed();
+    Failure::Needs(Need::Answer {
+        issuer: Arc::clone(issuer),
+        token: Secret::new(token.to_owned()),
+    })
+}
+
+fn verify(
+    parsed: &ParsedToken<'_>,
+    issuer: &IssuerState,
+    keys: &Arc<IssuerKeys>,
+    now: Now,
+) -> Result<Remembered, Failure> {
+    let refused = |error| Failure::Refused(Refusal::Token(error));
+    let current = keys.current(now).map_err(|_| Failure::CannotTell(Lack::Keys))?;
+    match parsed.verify(issuer.rules(), &current.jwks, now.wall) {
+        Ok(verified) => Ok(Remembered {
+            usable_until: verified.usable_until,
+            identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
+            issuer: issuer.uid(),
+            generation: current.generation,
+        }),
+        // A newer set may hold the key.
+        Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
+            UnknownKid::Absent => Err(refused(TokenError::UnknownKey)),
+            UnknownKid::Ask { attempt, wait } => Err(Failure::Needs(Need::Keys {
+                keys: Arc::clone(keys),
+                attempt,
+                wait,
+            })),
+            UnknownKid::CannotTell { .. } => Err(Failure::CannotTell(Lack::Keys)),
+        },
+        Err(error) => Err(refused(error)),
+    }
+}

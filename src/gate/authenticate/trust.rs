@@ -1,0 +1,122 @@
+//! Which issuers does a route believe, and for whom must their tokens be?
+
+use crate::config::Mode;
+use crate::gate::authenticate::CredentialType;
+use crate::gate::authenticate::Failure;
+use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::Refusal;
+use crate::gate::authenticate::introspection::Introspection;
+use crate::gate::authenticate::issuer::IssuerState;
+use crate::gate::authenticate::token::ParsedToken;
+use crate::gate::intake::Credential;
+use crate::jose::jws::Jws;
+use crate::model::directory::opaque::OPAQUE_PREFIX;
+use crate::model::names::Name;
+use std::sync::Arc;
+
+/// The issuers of one route.
+pub struct Trust {
+    pub issuers: Box<[Arc<IssuerState>]>,
+    /// The one of `issuers` that is the gate itself.
+    pub own: Option<Arc<IssuerState>>,
+    /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
+    pub mode: Mode,
+    /// In place of the issuers' audiences.
+    pub audiences: Option<Box<[String]>>,
+}
+
+impl Trust {
+    /// Returns which kind of credential is shown, before it is proved. A bearer token is opaque where an issuer can be
+    /// asked about it and it does not have the three parts of a JWS.
+    pub fn credential_type(&self, credential: &Credential<'_>) -> CredentialType {
+        match credential {
+            Credential::ApiKey(_) => CredentialType::ApiKey,
+            Credential::Bearer(token) => {
+                let is_asked = self.asked().is_some() && !has_three_parts(token);
+                if is_asked || self.own_opaque(token).is_some() {
+                    CredentialType::Opaque
+                } else {
+                    CredentialType::Jwt
+                }
+            }
+        }
+    }
+
+    /// Returns the issuer that `credential` names, good or not: a JWT names it by `iss`; of another token it is the one
+    /// issuer that can be asked about it.
+    pub fn named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
+        let Credential::Bearer(token) = credential else {
+            return None;
+        };
+        if let Some(own) = self.own_opaque(token) {
+            return Some(own.name());
+        }
+        let jws = Jws::parse(token).ok();
+        let issuer = match jws.as_ref().and_then(|jws| ParsedToken::read(jws).ok()) {
+            Some(parsed) => self.named(&parsed)?,
+            None => self.asked()?.0,
+        };
+        Some(issuer.name())
+    }
+
+    /// Returns the gate itself where `token`, unproved, has the form of the gate's opaque tokens and the route takes them.
+    pub(super) fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
+        self.own.as_ref().filter(|_| token.starts_with(OPAQUE_PREFIX))
+    }
+
+    /// Returns whether the gate issued the verified token of `identity`. No other issuer has the gate's name while the gate
+    /// is an issuer.
+    pub(super) fn is_own(&self, identity: &Identity) -> bool {
+        let own = self.own.as_ref().map(|issuer| issuer.name());
+        own.is_some() && identity.issuer.as_ref() == own
+    }
+
+    /// Returns whether `token` could be a JWT of another issuer with the same URL as `asked`, which proves it by its keys.
+    /// The word that `asked` gave about such a token on another route does not count here.
+    pub(super) fn may_be_signed(&self, token: &str, asked: &IssuerState) -> bool {
+        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == asked.settings().issuer;
+        let mut signing = self.issuers.iter().filter(|issuer| issuer.keys().is_some());
+        signing.any(same_url) && has_three_parts(token)
+    }
+
+    /// Returns the issuer that can be asked about tokens; the configuration allows one.
+    pub(super) fn asked(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
+        let mut issuers = self.issuers.iter();
+        issuers.find_map(|issuer| Some((issuer, issuer.introspection()?)))
+    }
+
+    /// Returns the issuer that a JWT names by `iss`: the one with keys, where one that is asked has the same URL.
+    pub(super) fn named(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
+        let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.as_str() == parsed.issuer();
+        let issuers = self.issuers.iter().filter(is_named);
+        issuers.min_by_key(|issuer| issuer.introspection().is_some())
+    }
+
+    /// Returns `identity` where its `aud` holds one of the route's audiences, or of the issuer's where the route names none
+    /// (RFC 7519 section 4.1.3).
+    ///
+    /// # Errors
+    /// The token is meant for another audience.
+    pub(super) fn for_audience(&self, identity: Arc<Identity>, issuer: &IssuerState) -> Result<Arc<Identity>, Failure> {
+        let expected = match (&self.audiences, &issuer.settings().audiences) {
+            (Some(audiences), _) => &audiences[..],
+            (None, Some(audiences)) => &audiences[..],
+            // `audiences: any`, which the file has to say.
+            (None, None) => return Ok(identity),
+        };
+        let is_meant_for_us = identity
+            .audiences
+            .iter()
+            .any(|audience| expected.iter().any(|name| **name == **audience));
+        if is_meant_for_us {
+            Ok(identity)
+        } else {
+            Err(Failure::Refused(Refusal::WrongAudience))
+        }
+    }
+}
+
+/// As a JWS has, in its compact form (RFC 7515 section 3.1).
+fn has_three_parts(token: &str) -> bool {
+    token.bytes().filter(|byte| *byte == b'.').count() == 2
+}

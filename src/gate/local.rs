@@ -1,0 +1,131 @@
+//! Which requests does the gate answer itself, before any route? Those to paths of its own, and CORS preflights.
+
+use crate::config::built_in::EndpointKind;
+use crate::gate::accept::Inbound;
+use crate::gate::accept::Lookup;
+use crate::gate::accept::hygiene;
+use crate::gate::admit;
+use crate::gate::admit::Subject;
+use crate::gate::answer::Answer;
+use crate::gate::answer::BuiltIn;
+use crate::gate::answer::Preflight;
+use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::control;
+use crate::gate::answer::control::ControlCall;
+use crate::gate::denial::Denial;
+use crate::gate::intake;
+use crate::gate::intake::IntakeError;
+use crate::gate::snapshot::Route;
+use crate::gate::snapshot::Snapshot;
+use crate::gate::stop::Stop;
+use crate::gate::trail::Trail;
+use crate::model::clock::Now;
+use crate::observe::metrics::AnswerLabel;
+use http::Method;
+use std::sync::Arc;
+
+/// Stops a request to a path of the gate's own, and a CORS preflight that a route answers.
+///
+/// # Errors
+/// It is one of them: with the answer to it, or the reason why it gets none.
+pub fn answer(
+    snapshot: &Snapshot,
+    inbound: &Inbound<'_>,
+    two: Result<(), IntakeError>,
+    now: Now,
+    trail: &mut Trail,
+) -> Result<(), Stop> {
+    if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
+        trail.built_in = Some(Arc::clone(found));
+        // No route may wave two credentials through here.
+        two?;
+        return Err(built_in(found, snapshot, inbound, now));
+    }
+    if two.is_ok()
+        && let Some(answered) = preflight(snapshot, inbound, trail)
+    {
+        return Err(answered.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
+    }
+    Ok(())
+}
+
+/// Returns what becomes of a request to a path of the gate's own. Nothing is proved here; a document costs no limit.
+fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+    let outcome = || {
+        intake::refuse_query_credential(inbound)?;
+        if found.is_public() && Preflight::of(inbound, &snapshot.api_key_header).is_some() {
+            let answer = found.preflight(inbound.headers());
+            return Ok(Stop::Answered(AnswerLabel::Preflight, answer));
+        }
+        // A page that asks whether it may send a request with a secret is told that there is no OPTIONS.
+        if !found.methods().contains(inbound.method()) {
+            return Err(Denial::MethodNotAllowed(found.methods().into()));
+        }
+        match found.answers() {
+            Answers::Document(document) => {
+                let answer = document.answer(inbound.method() == Method::HEAD);
+                Ok(Stop::Answered(AnswerLabel::Document, answer))
+            }
+            Answers::Control(endpoint) => {
+                let call = ControlCall::of(endpoint, inbound, &snapshot.trusted_proxies).ok_or(Denial::NoRoute)?;
+                may_ask(&call, snapshot, inbound, now)?;
+                Ok(Stop::Control(call))
+            }
+        }
+    };
+    outcome().unwrap_or_else(Stop::Denied)
+}
+
+/// Whether the control side is asked at all. It has a limit of its own per address, and counts failed authentications
+/// itself: a client that cannot get a token must not be able to lock its neighbours out of the APIs.
+fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
+    let asks_nothing = match call.endpoint {
+        EndpointKind::Metadata => true,
+        EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => false,
+    };
+    if asks_nothing {
+        return Ok(());
+    }
+    let Some(rules) = &snapshot.token_endpoint else {
+        return Err(Denial::ControlUnavailable);
+    };
+    if !call.confidential && !rules.allow_clear_text {
+        return Err(Denial::ClearText);
+    }
+    let announced = inbound.fields().announced_length();
+    if announced.is_some_and(|length| length > control::BODY_BYTES_MAX) {
+        return Err(Denial::BodyTooLarge);
+    }
+    let subject = Subject {
+        identity: None,
+        client_ip: call.client_ip,
+        route: rules.limit.name(),
+    };
+    admit::spend(std::slice::from_ref(&rules.limit), subject, now.tick)?;
+    Ok(())
+}
+
+/// The answer to a CORS preflight. It is that of the route which would get the request it asks about: one that lists
+/// POST alone must hear of it. `None` for what is no preflight, or none that a route wants answered here; it is then an
+/// OPTIONS like any other, and asked for its credential (S097).
+///
+/// Nothing is proved and no limit is spent: what is said is the same for everybody, costs less than a refusal, and a
+/// browser hides a 429 from its page.
+fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<Answer, Denial>> {
+    let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
+    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, &preflight.method);
+    let found = snapshot
+        .matcher
+        .find(inbound.host(), inbound.path(), &preflight.method, same);
+    let Lookup::Found(route) = found else {
+        return None;
+    };
+    let cors = route.cors.as_ref()?;
+    trail.route = Some(Arc::clone(route));
+    let answer = || {
+        hygiene::allowed(inbound.oddities(), route.allows)?;
+        intake::no_leak(inbound, &route.intake)?;
+        Ok(cors.answer(&preflight, inbound.headers())?)
+    };
+    Some(answer())
+}

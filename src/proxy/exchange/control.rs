@@ -1,0 +1,74 @@
+//! What does the control side say to a request?
+
+use crate::config::EndpointKind;
+use crate::gate::answer::Answer;
+use crate::gate::answer::built_in;
+use crate::gate::answer::control::ControlCall;
+use crate::gate::answer::control::ControlError;
+use crate::gate::answer::control::ControlRequest;
+use crate::gate::denial::Denial;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Outcome;
+use bytes::Bytes;
+use http::Method;
+use http::header;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The control side waits 500 ms for the keys of a client and writes to a disk; far more is something broken.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Exchange {
+    /// Has the control side answer `call`, whose whole body is `body`. `gone` ends when the client has left; the work goes on
+    /// all the same, so that it is done whole or not at all.
+    ///
+    /// # Errors
+    /// The client has left, or the control side does not answer.
+    pub async fn control(
+        &mut self,
+        call: ControlCall,
+        body: Bytes,
+        gone: impl Future<Output = Denial>,
+    ) -> Result<Answer, Denial> {
+        let control = self.gate.live.control.get().ok_or(Denial::ControlUnavailable)?;
+        let head = &self.request;
+        let answering = control.answer(ControlRequest {
+            // The length of what GET would bring is all that HEAD asks for.
+            method: match head.method {
+                Method::HEAD => Method::GET,
+                ref method => method.clone(),
+            },
+            uri: call.uri,
+            headers: head.headers.clone(),
+            body,
+            client_ip: call.client_ip,
+            confidential: call.confidential,
+            request_id: self.request_id.as_str().to_owned(),
+        });
+        let answered = tokio::select! {
+            answered = timeout(TIMEOUT, answering) => answered,
+            denial = gone => return Err(denial),
+        };
+        let said = match answered {
+            Ok(Ok(said)) => said,
+            Ok(Err(ControlError::Panicked)) => return Err(Denial::Panicked),
+            Ok(Err(ControlError::Unavailable)) | Err(_) => return Err(Denial::ControlUnavailable),
+        };
+        self.outcome = Outcome::Controlled {
+            reason: said.reason,
+            client_id: said.client_id,
+        };
+        let mut answer = said.answer;
+        let names_origins = answer
+            .headers
+            .iter()
+            .any(|(name, _)| name == header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        if call.endpoint == EndpointKind::Metadata && !names_origins {
+            answer
+                .headers
+                .push((header::ACCESS_CONTROL_ALLOW_ORIGIN, built_in::ANY));
+        }
+        Ok(answer)
+    }
+}

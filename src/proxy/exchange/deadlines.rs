@@ -1,0 +1,339 @@
+//! When has one exchange lasted too long? Every time limit of a request, and the end of its stream; pure, for every lane.
+
+use crate::gate::denial::Denial;
+use crate::proxy::exchange::Interruption;
+use crate::proxy::forward::stream_end::StreamEnd;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The time limits of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// For each part of the request's body.
+    pub downstream_read: Duration,
+    /// For each part of the response that the client takes. A client that does not read its response holds an upstream's
+    /// connection as well as its own.
+    pub downstream_write: Duration,
+    /// For each part of the response.
+    pub upstream_read: Duration,
+    /// For each part of the request that the upstream takes.
+    pub upstream_write: Duration,
+    /// For all of it, but for streams. `None` is never.
+    pub total: Option<Instant>,
+}
+
+impl TimeLimits {
+    /// Those of a request that goes to no upstream.
+    pub const NONE: Self = Self {
+        downstream_read: Duration::MAX,
+        downstream_write: Duration::MAX,
+        upstream_read: Duration::MAX,
+        upstream_write: Duration::MAX,
+        total: None,
+    };
+}
+
+/// What a lane waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The client takes the next part of the response.
+    ClientReads,
+    /// The upstream takes the next part of the request.
+    UpstreamReads,
+    /// The client sends the next part of its body, or the upstream responds before that.
+    RequestBody,
+    /// The upstream sends the next part of the response.
+    Response,
+}
+
+/// What happened since the lane looked at its deadlines last.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity {
+    /// Bytes came from the client, or it took some.
+    pub downstream: bool,
+    /// Bytes came from the upstream, or it took some.
+    pub upstream: bool,
+    pub waiting: Waiting,
+}
+
+/// How often the credential that opened a stream is looked up again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The deadlines of one exchange.
+#[derive(Debug)]
+pub struct Deadlines {
+    limits: TimeLimits,
+    /// `None` until the deadlines are looked at for the first time.
+    last: Option<LastActivity>,
+    stream: Option<Stream>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LastActivity {
+    downstream: Instant,
+    upstream: Instant,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// `None` where no credential opened it.
+    end: Option<StreamEnd>,
+    look: Instant,
+}
+
+impl Deadlines {
+    pub const fn new(limits: TimeLimits) -> Self {
+        Self {
+            limits,
+            last: None,
+            stream: None,
+        }
+    }
+
+    /// Returns when the whole exchange must be over, where it is no stream.
+    pub const fn total(&self) -> Option<Instant> {
+        self.limits.total
+    }
+
+    /// Notes that the response is a stream, which `end` ends: the total time limit does not hold for it.
+    pub fn stream(&mut self, end: Option<StreamEnd>, now: Instant) {
+        self.stream = Some(Stream {
+            end,
+            look: now + LOOK_EVERY,
+        });
+    }
+
+    /// Returns when the lane has to look again: at the first deadline of those that hold now. `None` is never.
+    ///
+    /// # Errors
+    /// A deadline has been reached.
+    pub fn next(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
+        let last = self.last.get_or_insert(LastActivity {
+            downstream: now,
+            upstream: now,
+        });
+        if activity.downstream {
+            last.downstream = now;
+        }
+        if activity.upstream {
+            last.upstream = now;
+        }
+        let last = *last;
+        let mut next = match &mut self.stream {
+            Some(stream) => stream.next(now)?,
+            None => check(self.limits.total, now, Denial::UpstreamTimeout)?,
+        };
+        let mut hold = |since: Instant, limit: Duration, denial: Denial| {
+            let at = check(since.checked_add(limit), now, denial)?;
+            next = earliest(next, at);
+            Ok::<(), Interruption>(())
+        };
+        match activity.waiting {
+            Waiting::ClientReads => hold(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
+            Waiting::UpstreamReads => hold(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
+            Waiting::RequestBody => {
+                hold(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
+                hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
+            }
+            Waiting::Response => hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
+        }
+        Ok(next)
+    }
+}
+
+impl Stream {
+    fn next(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
+        let Some(end) = &self.end else {
+            return Ok(None);
+        };
+        if end.at.is_some_and(|at| at <= now) {
+            return Err(Interruption::StreamEnded);
+        }
+        let Some(still_valid) = &end.still_valid else {
+            return Ok(end.at);
+        };
+        if self.look <= now {
+            self.look = now + LOOK_EVERY;
+            if !still_valid() {
+                return Err(Interruption::StreamEnded);
+            }
+        }
+        Ok(earliest(end.at, Some(self.look)))
+    }
+}
+
+/// Returns `at`, unless it has been reached.
+fn check(at: Option<Instant>, now: Instant, denial: Denial) -> Result<Option<Instant>, Interruption> {
+    if at.is_some_and(|at| at <= now) {
+        Err(denial.into())
+    } else {
+        Ok(at)
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn limits(now: Instant) -> TimeLimits {
+        TimeLimits {
+            downstream_read: secs(1),
+            downstream_write: secs(2),
+            upstream_read: secs(3),
+            upstream_write: secs(4),
+            total: Some(now + secs(10)),
+        }
+    }
+
+    const fn waits(waiting: Waiting) -> Activity {
+        Activity {
+            downstream: false,
+            upstream: false,
+            waiting,
+        }
+    }
+
+    fn reason(interruption: &Interruption) -> &'static str {
+        match interruption {
+            Interruption::Denied(denial) => denial.reason(),
+            Interruption::StreamEnded => "stream_ended",
+        }
+    }
+
+    /// The deadline is `after` from the start; a nanosecond earlier it has not been reached, and then it has, as `ends`.
+    #[track_caller]
+    fn check(waiting: Waiting, after: Duration, ends: &str) {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(limits(now));
+        let next = deadlines.next(now, waits(waiting)).unwrap();
+        assert_eq!(next, Some(now + after), "{waiting:?}");
+        let at = now + after;
+        assert!(deadlines.next(at - Duration::from_nanos(1), waits(waiting)).is_ok());
+        assert_eq!(
+            reason(&deadlines.next(at, waits(waiting)).unwrap_err()),
+            ends,
+            "{waiting:?}"
+        );
+    }
+
+    #[test]
+    fn each_side_has_a_limit_of_its_own_for_each_part() {
+        check(Waiting::ClientReads, secs(2), "client_gone");
+        check(Waiting::UpstreamReads, secs(4), "upstream_timeout");
+        check(Waiting::RequestBody, secs(1), "body_timeout");
+        check(Waiting::Response, secs(3), "upstream_timeout");
+    }
+
+    #[test]
+    fn parts_that_move_renew_their_sides_limit_and_never_the_total() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(limits(start));
+        let moves = Activity {
+            upstream: true,
+            ..waits(Waiting::Response)
+        };
+        for second in 0..10 {
+            assert!(deadlines.next(start + secs(second), moves).is_ok(), "{second}");
+        }
+        assert_eq!(
+            reason(&deadlines.next(start + secs(10), moves).unwrap_err()),
+            "upstream_timeout"
+        );
+    }
+
+    fn end(at: Option<Instant>, valid: Option<&Arc<AtomicBool>>) -> StreamEnd {
+        StreamEnd {
+            at,
+            still_valid: valid.cloned().map(|valid| {
+                let look: Box<dyn Fn() -> bool + Send + Sync> = Box::new(move || valid.load(Ordering::Relaxed));
+                look
+            }),
+        }
+    }
+
+    #[test]
+    fn s038_a_stream_outlives_the_total_and_ends_with_its_credential() {
+        let start = Instant::now();
+        let moves = Activity {
+            upstream: true,
+            ..waits(Waiting::Response)
+        };
+        let mut expiring = Deadlines::new(limits(start));
+        expiring.stream(Some(end(Some(start + secs(20)), None)), start);
+        assert!(expiring.next(start + secs(19), moves).is_ok());
+        assert_eq!(
+            reason(&expiring.next(start + secs(20), moves).unwrap_err()),
+            "stream_ended"
+        );
+
+        let valid = Arc::new(AtomicBool::new(true));
+        let mut revocable = Deadlines::new(limits(start));
+        revocable.stream(Some(end(None, Some(&valid))), start);
+        assert_eq!(revocable.next(start, moves).unwrap(), Some(start + LOOK_EVERY));
+        valid.store(false, Ordering::Relaxed);
+        let almost = start + LOOK_EVERY - Duration::from_nanos(1);
+        assert!(revocable.next(almost, moves).is_ok());
+        assert_eq!(
+            reason(&revocable.next(start + LOOK_EVERY, moves).unwrap_err()),
+            "stream_ended"
+        );
+
+        let mut public = Deadlines::new(limits(start));
+        public.stream(None, start);
+        assert!(public.next(start + secs(1_000), moves).is_ok());
+    }
+
+    fn activity() -> impl Strategy<Value = (u64, Activity)> {
+        let waiting = prop_oneof![
+            Just(Waiting::ClientReads),
+            Just(Waiting::UpstreamReads),
+            Just(Waiting::RequestBody),
+            Just(Waiting::Response),
+        ];
+        (0..5_000_u64, any::<bool>(), any::<bool>(), waiting).prop_map(|(millis, downstream, upstream, waiting)| {
+            let activity = Activity {
+                downstream,
+                upstream,
+                waiting,
+            };
+            (millis, activity)
+        })
+    }
+
+    proptest! {
+        /// Waiting until exactly the returned deadline ends the exchange where nothing moved, a nanosecond less does not;
+        /// and no deadline that is returned has passed.
+        #[test]
+        fn the_returned_deadline_is_the_one_that_ends_it(steps in prop::collection::vec(activity(), 1..20)) {
+            let start = Instant::now();
+            let mut deadlines = Deadlines::new(limits(start));
+            let mut now = start;
+            for (millis, activity) in steps {
+                now += Duration::from_millis(millis);
+                let Ok(next) = deadlines.next(now, activity) else {
+                    break;
+                };
+                let at = next.expect("there is a total");
+                prop_assert!(at > now && at <= start + secs(10));
+                let still = waits(activity.waiting);
+                prop_assert!(deadlines.next(at - Duration::from_nanos(1), still).is_ok());
+                prop_assert!(deadlines.next(at, still).is_err());
+            }
+        }
+    }
+}

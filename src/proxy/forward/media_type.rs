@@ -1,0 +1,28 @@
+//! Which media types are carried in a way of their own?
+
+use http::HeaderMap;
+use http::StatusCode;
+use http::header;
+
+const GRPC: &[u8] = b"application/grpc";
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+/// Returns whether a request is a gRPC call.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| is(value.as_bytes(), GRPC))
+}
+
+/// Returns whether a response goes on for as long as the client listens: a tunnel, server-sent events or gRPC.
+/// `content_types` are the values of its field of that name.
+pub fn is_stream<'v>(status: StatusCode, mut content_types: impl Iterator<Item = &'v [u8]>) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || content_types.any(|value| is(value, EVENT_STREAM) || is(value, GRPC))
+}
+
+/// Returns whether `value` begins with `name`, in any case (RFC 9110 section 8.3.1).
+fn is(value: &[u8], name: &[u8]) -> bool {
+    value
+        .get(..name.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(name))
+}

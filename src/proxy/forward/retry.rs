@@ -1,0 +1,58 @@
+//! May a request be sent once more?
+
+use http::Method;
+
+/// The failed connects of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectAttempts {
+    left: u32,
+}
+
+impl ConnectAttempts {
+    /// `attempts_max` connects may fail.
+    pub const fn new(attempts_max: u32) -> Self {
+        Self { left: attempts_max }
+    }
+
+    /// Counts a failed connect and returns whether another endpoint may be tried. Nothing of the request was sent, so the
+    /// method does not matter.
+    pub const fn may_try_again(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+}
+
+/// Returns whether a request may be sent again when its connection closes before a byte of a response.
+///
+/// An upstream may have closed a kept connection just before the request came, so only a reused one is worth it. A request
+/// that was acted on all the same would be paid for twice, unless its method is idempotent (RFC 9110 section 9.2.2).
+pub fn may_replay(method: &Method, reused: bool) -> bool {
+    reused && method.is_idempotent()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_is_tried_as_often_as_configured() {
+        for (max, expected) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
+            let mut attempts = ConnectAttempts::new(max);
+            let mut again = 0;
+            while attempts.may_try_again() {
+                again += 1;
+            }
+            assert_eq!(again, expected, "{max}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_idempotent_is_sent_once() {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            assert!(may_replay(&method, true) && !may_replay(&method, false), "{method}");
+        }
+        for method in [Method::POST, Method::PATCH, Method::from_bytes(b"PURGE").unwrap()] {
+            assert!(!may_replay(&method, true), "{method}");
+        }
+    }
+}

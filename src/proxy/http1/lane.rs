@@ -1,0 +1,230 @@
+//! How is one exchange carried over HTTP/1.1? Moves the bytes; every rule is the exchange's.
+
+mod answer;
+
+use crate::gate::accept::syntax;
+use crate::gate::denial::Denial;
+use crate::proxy::exchange::Admitted;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Interruption;
+use crate::proxy::forward::retry;
+use crate::proxy::http1::body::BodyReader;
+use crate::proxy::http1::body::Framing;
+use crate::proxy::http1::downstream::Downstream;
+use crate::proxy::http1::pool::DialError;
+use crate::proxy::http1::pool::Pool;
+use crate::proxy::http1::pool::Wire;
+use crate::proxy::http1::relay;
+use crate::proxy::http1::relay::Relay;
+use crate::proxy::http1::relay::RelayError;
+use crate::proxy::http1::relay::RelaySpec;
+use crate::proxy::http1::relay::Reusable;
+use crate::proxy::http1::response_head::DownstreamSide;
+use crate::proxy::http1::response_head::put;
+use crate::upstream::Upstream;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::Poll;
+use tokio::sync::watch;
+
+/// One exchange on its client's connection.
+pub struct Lane<'c> {
+    exchange: Exchange,
+    pool: &'c Pool,
+    downstream: &'c mut Downstream,
+    body: BodyReader,
+    framing: Framing,
+    /// Whether the client may send another request on its connection, as far as this one's head tells.
+    keep_alive: bool,
+    /// Holds `true` once the gate ends.
+    stopping: &'c watch::Receiver<bool>,
+}
+
+/// A connection to an endpoint, and where it came from.
+struct Connected {
+    wire: Wire,
+    address: SocketAddr,
+    /// It has carried requests before.
+    reused: bool,
+}
+
+impl<'c> Lane<'c> {
+    /// `last`: the connection ends after this request, whatever the client asks for.
+    pub fn new(
+        exchange: Exchange,
+        pool: &'c Pool,
+        downstream: &'c mut Downstream,
+        framing: Framing,
+        last: bool,
+        stopping: &'c watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            keep_alive: !last && wants_more(exchange.request()),
+            exchange,
+            pool,
+            downstream,
+            body: BodyReader::new(framing),
+            framing,
+            stopping,
+        }
+    }
+
+    /// Brings the exchange to its end and returns whether the connection may carry another.
+    pub async fn run(mut self) -> bool {
+        let gone = abandoned(self.downstream, &self.body);
+        match self.exchange.admit(gone).await {
+            Ok(Admitted::Forward) => match self.forward().await {
+                Ok(reusable) => self.end(reusable).await,
+                Err(interruption) => self.fail(interruption).await,
+            },
+            Ok(Admitted::Answer(answer)) => self.write(answer).await,
+            Ok(Admitted::Control(call)) => match self.control(call).await {
+                Ok(answer) => self.write(answer).await,
+                Err(denial) => self.fail(denial.into()).await,
+            },
+            Err(denial) => self.fail(denial.into()).await,
+        }
+    }
+
+    /// Sends the request to its upstream and the response back.
+    ///
+    /// # Errors
+    /// It failed; whether the client has heard a part of a response, the exchange knows.
+    async fn forward(&mut self) -> Result<Reusable, Interruption> {
+        let upstream = self.exchange.upstream()?;
+        // The connection on which the request was lost.
+        let mut lost: Option<Wire> = None;
+        loop {
+            let mut connected = self.connect(&upstream, lost.is_some()).await?;
+            match &lost {
+                Some(lost) => relay::replay(lost, &mut connected.wire),
+                None => self.write_head(&mut connected),
+            }
+            match self.attempt(&mut connected).await {
+                Ok(reusable) => {
+                    if reusable.upstream {
+                        let idle_timeout = upstream.settings.idle_timeout;
+                        self.pool.put(connected.address, connected.wire, idle_timeout);
+                    }
+                    return Ok(reusable);
+                }
+                Err(RelayError::Unanswered) => lost = Some(connected.wire),
+                Err(RelayError::Interrupted(interruption)) => return Err(interruption),
+            }
+        }
+    }
+
+    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless it has to be `fresh`, or a new one.
+    ///
+    /// # Errors
+    /// There is none, in the time and the attempts that the upstream's settings allow.
+    async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Connected, Denial> {
+        loop {
+            let (address, left) = self.exchange.choose(upstream)?;
+            // After a lost request no pooled connection is tried: it is probably as stale.
+            let pooled = if fresh { None } else { self.pool.take(address) };
+            let reused = pooled.is_some();
+            let dialled = match pooled {
+                Some(wire) => Ok(wire),
+                None => self.pool.dial(address, &upstream.settings, left).await,
+            };
+            match dialled {
+                Ok(wire) => {
+                    return Ok(Connected { wire, address, reused });
+                }
+                Err(_) if self.exchange.may_connect_again() => {}
+                Err(DialError::Failed) => return Err(Denial::ConnectFailed),
+                Err(DialError::TimedOut) => return Err(Denial::ConnectTimeout),
+            }
+        }
+    }
+
+    /// Carries the request, whose head is written, over one connection and the response back.
+    async fn attempt(&mut self, connected: &mut Connected) -> Result<Reusable, RelayError> {
+        let request = self.exchange.request();
+        let spec = RelaySpec {
+            chunked: self.framing == Framing::Chunked,
+            downstream: DownstreamSide {
+                is_http10: request.version == Version::HTTP_10,
+                keep_alive: self.keep_alive,
+            },
+            stopping: self.stopping,
+        };
+        let replayable = retry::may_replay(&request.method, connected.reused);
+        let relay = Relay::new(
+            &spec,
+            &mut self.exchange,
+            self.downstream,
+            &mut connected.wire,
+            &mut self.body,
+            replayable,
+        );
+        relay.run().await
+    }
+
+    /// Writes the head for the upstream.
+    fn write_head(&self, connected: &mut Connected) {
+        let out = &mut connected.wire.write;
+        out.put(self.exchange.request().method.as_str().as_bytes());
+        out.put(b" ");
+        out.put(self.exchange.target().as_bytes());
+        out.put(b" HTTP/1.1\r\n");
+        self.exchange.outbound(connected.address, |name, value| {
+            put(out, name.as_str().as_bytes(), value);
+        });
+        out.put(b"\r\n");
+    }
+
+    /// Ends an exchange whose response went out whole, and returns whether the connection may carry another.
+    async fn end(&mut self, reusable: Reusable) -> bool {
+        if !reusable.downstream && self.sends_its_body() {
+            self.linger().await;
+        }
+        reusable.downstream
+    }
+
+    /// Ends an exchange that failed: answers, where the client has heard nothing yet.
+    async fn fail(&mut self, interruption: Interruption) -> bool {
+        match interruption {
+            // A response is under way, or nobody reads it: all that is left is to close.
+            Interruption::Denied(denial) if !self.exchange.has_responded() && !matches!(denial, Denial::ClientGone) => {
+                let answer = self.exchange.refuse(denial);
+                self.write(answer).await
+            }
+            Interruption::Denied(_) | Interruption::StreamEnded => {
+                self.exchange.interrupt(interruption);
+                false
+            }
+        }
+    }
+}
+
+/// Returns whether the client may send another request after this one (RFC 9112 section 9.3).
+fn wants_more(request: &Parts) -> bool {
+    let mut close = false;
+    let mut keep_alive = request.version != Version::HTTP_10;
+    for value in request.headers.get_all(header::CONNECTION) {
+        for option in syntax::members(value.as_bytes()) {
+            close |= option.eq_ignore_ascii_case(b"close");
+            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    keep_alive && !close
+}
+
+/// Returns when the client closes its connection, or sends more, before it was answered. Never returns for a request whose
+/// body has not arrived: its bytes come before the end of the connection, and they are for the upstream.
+async fn abandoned(downstream: &mut Downstream, body: &BodyReader) -> Denial {
+    if !body.is_done() || !downstream.read.is_empty() {
+        return std::future::pending().await;
+    }
+    poll_fn(|cx| match downstream.read.poll_fill(&mut downstream.stream, cx) {
+        Poll::Ready(Ok(1..)) => Poll::Ready(Denial::Pipelined),
+        Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Denial::ClientGone),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}

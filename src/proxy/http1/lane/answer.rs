@@ -1,0 +1,145 @@
+//! Answers that no upstream gives: refusals, documents, and what the control side says.
+
+use crate::gate::answer::Answer;
+use crate::gate::answer::control::ControlCall;
+use crate::gate::denial::Denial;
+use crate::observe::trace;
+use crate::proxy::http1::body::Framing;
+use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::lane::Lane;
+use crate::proxy::http1::lane::abandoned;
+use crate::proxy::http1::response_head;
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::Method;
+use http::Version;
+use http::header;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A refused request with a body up to this size keeps its connection: the body is read and dropped.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A larger one ends its connection, and for so long its bytes are still read.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Lane<'_> {
+    /// Reads the whole body of a request to the control side, and returns the answer to it.
+    ///
+    /// # Errors
+    /// The body is too large, comes too slowly or not at all; or the control side does not answer.
+    pub(super) async fn control(&mut self, call: ControlCall) -> Result<Answer, Denial> {
+        let body = self.whole_body().await?;
+        let gone = abandoned(self.downstream, &self.body);
+        self.exchange.control(call, body, gone).await
+    }
+
+    /// The whole body of a request to the control side.
+    ///
+    /// # Errors
+    /// It is too large, comes too slowly or not at all.
+    async fn whole_body(&mut self) -> Result<Bytes, Denial> {
+        let request = self.exchange.request();
+        let patience = self.exchange.limits().body_read_timeout;
+        let mut whole = BytesMut::new();
+        // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
+        let asked_first = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
+        // The whole of it, not each part: 64 KiB come at once, or somebody holds the connection for its own sake.
+        let deadline = Instant::now().checked_add(patience);
+        let mut told = false;
+        loop {
+            let exchange = &mut self.exchange;
+            let mut counted = Ok(());
+            let taken = self.body.take(&mut self.downstream.read, |data| {
+                counted = exchange.took_body(data.len());
+                whole.extend_from_slice(data);
+            });
+            taken.map_err(|_| Denial::RefusedByParser)?;
+            counted?;
+            if self.body.is_done() {
+                return Ok(whole.freeze());
+            }
+            if asked_first && !std::mem::replace(&mut told, true) {
+                // Whoever waits for this has sent nothing yet (RFC 9110 section 10.1.1).
+                self.downstream.write.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.downstream.flush(patience).await.map_err(|_| Denial::ClientGone)?;
+            }
+            self.downstream.fill(deadline).await.map_err(|lost| match lost {
+                Lost::Gone => Denial::ClientGone,
+                Lost::Late => Denial::BodyTimeout,
+            })?;
+        }
+    }
+
+    /// Writes `answer` and says whether the connection may go on.
+    pub(super) async fn write(&mut self, answer: Answer) -> bool {
+        let keep = self.keep_alive && !answer.close && !*self.stopping.borrow() && self.can_drain();
+        let out = &mut self.downstream.write;
+        response_head::put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
+        for (name, value) in &answer.headers {
+            response_head::put(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+        let id = self.exchange.request_id();
+        response_head::put(out, trace::REQUEST_ID.as_str().as_bytes(), id.as_bytes());
+        response_head::put_date(out, self.exchange.now().wall);
+        out.put(response_head::connection(keep));
+        self.exchange.took_response(answer.status, false);
+        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+        if self.exchange.request().method != Method::HEAD {
+            out.put(&answer.body);
+            self.exchange.gave_body(answer.body.len());
+        }
+        let idle_timeout = self.exchange.limits().idle_timeout;
+        if self.downstream.flush(idle_timeout).await.is_err() {
+            return false;
+        }
+        if keep {
+            return self.drain(DRAIN_TIMEOUT).await;
+        }
+        if self.sends_its_body() {
+            self.linger().await;
+        }
+        false
+    }
+
+    /// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.
+    fn can_drain(&self) -> bool {
+        if self.body.is_done() {
+            return true;
+        }
+        // A client that asked first may never send its body; what comes next would then be taken for it (S103).
+        !self.asks_first() && matches!(self.framing, Framing::Length(length) if length <= DRAIN_BYTES_MAX)
+    }
+
+    /// A client that asked first (`Expect`) and has sent nothing reads our answer before it sends anything.
+    pub(super) fn sends_its_body(&self) -> bool {
+        !self.body.is_done() && (self.exchange.has_body_begun() || !self.asks_first())
+    }
+
+    fn asks_first(&self) -> bool {
+        self.exchange.request().headers.contains_key(header::EXPECT)
+    }
+
+    /// Reads what still comes and drops it. Closing while it comes would reset the connection, and a client that sends all
+    /// of its body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
+    pub(super) async fn linger(&mut self) {
+        // Best effort: the connection is closed either way.
+        self.drain(LINGER).await;
+    }
+
+    /// Reads the rest of the body and drops it; `true` when all of it came in time.
+    async fn drain(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now().checked_add(patience);
+        loop {
+            if self.body.take(&mut self.downstream.read, |_| {}).is_err() {
+                return false;
+            }
+            if self.body.is_done() {
+                return true;
+            }
+            if self.downstream.fill(deadline).await.is_err() {
+                return false;
+            }
+        }
+    }
+}
