@@ -19,6 +19,7 @@ use crate::config::text::Word;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
+use crate::model::hex;
 use crate::model::issuer::IssuerUrl;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
@@ -370,19 +371,8 @@ fn wrapping_key(at: NodeId, written: &Secret<Vec<u8>>, checker: &mut Checker<'_>
     if digits.is_empty() {
         return None;
     }
-    let nibble = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|nibble| u8::try_from(nibble).ok())
-    };
-    let bytes: Option<Vec<u8>> = digits
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
-            _ => None,
-        })
-        .collect();
-    let key = bytes.map(Secret::new).filter(|key| key.expose().len() == 32);
+    let lower = Secret::new(digits.to_ascii_lowercase());
+    let key = hex::read::<32>(lower.expose()).map(|key| Secret::new(key.to_vec()));
     if key.is_none() {
         let problem = "a wrapping key is 64 hexadecimal digits";
         checker.error_with(

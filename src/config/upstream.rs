@@ -9,6 +9,7 @@ use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Timeout;
 use crate::config::tree::NodeId;
+use crate::model::identity_field;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::HeaderValue;
@@ -236,7 +237,8 @@ fn check_headers(
     }
     for removed in remove {
         let name = removed.get();
-        if is_framing_header(name) || name.as_str().starts_with("x-keygate-") || claim_headers.contains(&name) {
+        if is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX) || claim_headers.contains(&name)
+        {
             let problem = checker.with_value(removed.at, "cannot be removed");
             let hint = "Keygate itself decides about identity and framing";
             checker.error_with(removed.at, "reserved-header", problem, hint);
@@ -267,5 +269,5 @@ pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
         "authorization" | "proxy-authorization" | "proxy-authenticate" | "www-authenticate" | "cookie"
     );
     let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
-    credential || forwarded || is_framing_header(name) || name.as_str().starts_with("x-keygate-")
+    credential || forwarded || is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX)
 }

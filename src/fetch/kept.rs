@@ -11,6 +11,7 @@ use crate::jose::jwks::JwksError;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
+use crate::model::hex;
 use crate::model::names::Name;
 use crate::observe::metrics::StateMetrics;
 use aws_lc_rs::digest;
@@ -286,12 +287,7 @@ fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&confirmed_unix_millis.to_be_bytes());
     context.update(set.as_bytes());
-    context
-        .finish()
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::text(context.finish().as_ref())
 }
 
 /// Writes what one issuer's fetcher brings, off its way: a disk that hangs delays no fetch.

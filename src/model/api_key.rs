@@ -8,6 +8,7 @@
 //! significant first), so a scanner can tell a key from a look-alike and a typo costs no look-up. It is no protection:
 //! that is the secret's part.
 
+use crate::model::hex;
 use crate::model::secret::Secret;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
@@ -285,21 +286,6 @@ pub struct KeyDigest([u8; 32]);
 #[error("a digest is 64 lower-case hexadecimal digits")]
 pub struct KeyDigestError;
 
-/// What stands for no hexadecimal digit: all bits, so that it shows in a sum of many.
-const NO_NIBBLE: u8 = 0xFF;
-
-/// What each byte is as a hexadecimal digit. Asking byte by byte took a thousand instructions a digest, and a million
-/// digests are read at the start.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [NO_NIBBLE; 256];
-    let mut value = 0;
-    while value < 16 {
-        nibbles[b"0123456789abcdef"[value as usize] as usize] = value;
-        value += 1;
-    }
-    nibbles
-};
-
 impl KeyDigest {
     /// Equal to the digest of no text anybody can find; stands in where there is no key, so that it costs the same.
     pub const DUMMY: Self = Self([0; 32]);
@@ -314,32 +300,13 @@ impl KeyDigest {
 
     /// For the keys file: 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        self.0
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 0x0F])
-            .map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]))
-            .collect()
+        hex::text(&self.0)
     }
 
     /// # Errors
     /// Anything but 64 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, KeyDigestError> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != 32 || !rest.is_empty() {
-            return Err(KeyDigestError);
-        }
-        let mut bytes = [0; 32];
-        let mut all = 0;
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
-            all |= high | low;
-            *byte = (high << 4) | (low & 0x0F);
-        }
-        if all == NO_NIBBLE {
-            Err(KeyDigestError)
-        } else {
-            Ok(Self(bytes))
-        }
+        hex::read(text.as_bytes()).map(Self).ok_or(KeyDigestError)
     }
 
     /// To look up by. What is found is still to be compared in constant time where that matters.

@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod secret;
+pub mod hex;
 pub mod names;
+pub mod identity_field;
 pub mod scope;
 pub mod claim;
 pub mod issuer;

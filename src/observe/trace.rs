@@ -1,6 +1,7 @@
 //! Which request is this, and which trace does it belong to? `x-request-id` and `traceparent`, kept when well-formed,
 //! otherwise made.
 
+use crate::model::hex;
 use crate::observe::redact;
 use http::HeaderMap;
 use http::HeaderName;
@@ -95,8 +96,8 @@ impl TraceContext {
     pub fn new() -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         // All-zero ids are invalid; one set bit in each keeps the chance of them out of the argument.
-        hex(&(random_bits() | 1).to_be_bytes(), &mut text[3..35]);
-        hex(&(random_bits() | 1).to_be_bytes()[8..], &mut text[36..52]);
+        hex::write(&(random_bits() | 1).to_be_bytes(), &mut text[3..35]);
+        hex::write(&(random_bits() | 1).to_be_bytes()[8..], &mut text[36..52]);
         Self {
             traceparent: HeaderValue::from_bytes(&text).expect("only hexadecimal digits and dashes"),
             origin: TraceOrigin::Started,
@@ -158,15 +159,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 
 fn hex_value(bytes: &[u8; 16]) -> HeaderValue {
     let mut text = [0; 32];
-    hex(bytes, &mut text);
+    hex::write(bytes, &mut text);
     HeaderValue::from_bytes(&text).expect("only hexadecimal digits")
-}
-
-fn hex(bytes: &[u8], out: &mut [u8]) {
-    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 0xF)];
-    }
 }
 
 /// Draws what ids are made with. Done before the first request: the system's generator may take a tenth of a second to

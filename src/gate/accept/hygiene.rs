@@ -6,14 +6,12 @@ use crate::gate::accept::fields::Single;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::normalize::PathError;
 use crate::gate::accept::syntax;
+use crate::model::identity_field;
 use http::HeaderMap;
 use http::HeaderName;
 use http::Method;
 use http::header::CONNECTION;
 use http::header::CONTENT_LENGTH;
-
-/// Names under this prefix are Keygate's own: who the caller is.
-pub const IDENTITY_HEADER_PREFIX: &str = "x-keygate-";
 
 /// Names that somebody decides by: who calls, for whom, from where, and where the body ends.
 const PROTECTED: [&str; 7] = [
@@ -25,7 +23,7 @@ const PROTECTED: [&str; 7] = [
     "content-length",
     "transfer-encoding",
 ];
-const PROTECTED_PREFIXES: [&str; 2] = [IDENTITY_HEADER_PREFIX, "x-forwarded-"];
+const PROTECTED_PREFIXES: [&str; 2] = [identity_field::PREFIX, "x-forwarded-"];
 
 /// What accepting depends on beside the request, compiled once per configuration.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use crate::limit::keyed::Level;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Tick;
+use crate::model::hex;
 use crate::model::names::Name;
 use http::HeaderValue;
 use std::net::IpAddr;
@@ -268,18 +269,12 @@ fn ip_key(ip: IpAddr) -> u128 {
         IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
         IpAddr::V6(ip) => ("ipv6", (ip.to_bits() >> 64) as u64),
     };
-    let digits = hex(block);
+    let mut digits = [0; 16];
+    hex::write(&block.to_be_bytes(), &mut digits);
     bucket_key(&[
         family,
         std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"),
     ])
-}
-
-fn hex(number: u64) -> [u8; 16] {
-    std::array::from_fn(|index| {
-        let nibble = (number >> (60 - 4 * index)) & 0xF;
-        b"0123456789abcdef"[nibble as usize]
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::identity::header_value;
 use crate::gate::decide::Permit;
+use crate::model::identity_field;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
@@ -20,19 +21,6 @@ use http::header;
 use http::request::Parts;
 use std::borrow::Cow;
 use std::net::SocketAddr;
-
-/// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
-pub const IDENTITY_PREFIX: &str = "x-keygate-";
-
-pub const SUBJECT: HeaderName = HeaderName::from_static("x-keygate-subject");
-pub const CLIENT_ID: HeaderName = HeaderName::from_static("x-keygate-client-id");
-pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-keygate-organization");
-pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
-pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
-pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
-/// All of these in one text that is signed; see [`crate::proxy::forward::vouch`].
-pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
-pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -77,7 +65,7 @@ pub struct Origin<'r> {
 #[derive(Clone, Copy)]
 pub struct ReservedNames<'r> {
     pub api_key_header: &'r HeaderName,
-    /// A client's copies are dropped on every route, like those of [`IDENTITY_PREFIX`].
+    /// A client's copies are dropped on every route, like those of [`identity_field::PREFIX`].
     pub claim_headers: &'r [HeaderName],
 }
 
@@ -145,7 +133,7 @@ impl RequestFields<'_> {
             say_identity(principal.identity(), &mut unless_settled);
         }
         if let Some(token) = self.identity_token {
-            unless_settled(&IDENTITY_TOKEN, token.as_bytes());
+            unless_settled(&identity_field::IDENTITY_TOKEN, token.as_bytes());
         }
         for (name, value) in &settings.set_headers {
             put(name, value.as_bytes());
@@ -209,7 +197,7 @@ fn is_unbelieved(name: &str, trusted: bool) -> bool {
         true => Cow::Owned(name.replace('_', "-")),
         false => Cow::Borrowed(name),
     };
-    name.starts_with(IDENTITY_PREFIX)
+    name.starts_with(identity_field::PREFIX)
         || OVERRIDE_NAMES.contains(&name)
         || (!trusted && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
 }
@@ -242,15 +230,18 @@ fn say_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&He
 }
 
 fn say_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
-    put(&CREDENTIAL_TYPE, identity.credential_type.as_str().as_bytes());
+    put(
+        &identity_field::CREDENTIAL_TYPE,
+        identity.credential_type.as_str().as_bytes(),
+    );
     let headers = &identity.headers;
     let said = [
-        (&SUBJECT, &headers.subject),
-        (&CLIENT_ID, &headers.client_id),
-        (&ORGANIZATION, &headers.organization),
-        (&SCOPE, &headers.scope),
-        (&CREDENTIAL_ID, &headers.credential_id),
-        (&ISSUER, &headers.issuer),
+        (&identity_field::SUBJECT, &headers.subject),
+        (&identity_field::CLIENT_ID, &headers.client_id),
+        (&identity_field::ORGANIZATION, &headers.organization),
+        (&identity_field::SCOPE, &headers.scope),
+        (&identity_field::CREDENTIAL_ID, &headers.credential_id),
+        (&identity_field::ISSUER, &headers.issuer),
     ];
     for (name, value) in said {
         if let Some(value) = value {

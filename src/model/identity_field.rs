@@ -1,0 +1,37 @@
+//! Which header fields tell an upstream who called?
+
+use http::HeaderName;
+
+/// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
+pub const PREFIX: &str = "x-keygate-";
+
+pub const SUBJECT: HeaderName = HeaderName::from_static("x-keygate-subject");
+pub const CLIENT_ID: HeaderName = HeaderName::from_static("x-keygate-client-id");
+pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-keygate-organization");
+pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
+pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
+pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
+pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
+/// All of these in one text that is signed.
+pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_of_the_family() {
+        for name in [
+            SUBJECT,
+            CLIENT_ID,
+            ORGANIZATION,
+            SCOPE,
+            CREDENTIAL_TYPE,
+            CREDENTIAL_ID,
+            ISSUER,
+            IDENTITY_TOKEN,
+        ] {
+            assert!(name.as_str().starts_with(PREFIX), "{name}");
+        }
+    }
+}
