@@ -3,7 +3,7 @@
 use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;
-use keygate::gate::authenticate::bucket_key;
+use keygate::limit::key::bucket_key;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;

@@ -16,19 +16,93 @@
 #![forbid(unsafe_code)]
 // `expect("why it cannot happen")` says what `unwrap` does not; tests may.
 #![warn(clippy::unwrap_used)]
+// Without the gateway, what only the gateway calls is compiled and not called; and some of what is public is called by
+// tests alone.
+#![cfg_attr(
+    not(all(feature = "gateway", feature = "internals")),
+    allow(dead_code, unused_imports)
+)]
 
+// Private, but for Keygate's own tests and benches: a module is public where the feature `internals` is on.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod model;
+#[cfg(not(feature = "internals"))]
+mod model;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod jose;
+#[cfg(not(feature = "internals"))]
+mod jose;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod config;
+#[cfg(not(feature = "internals"))]
+mod config;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod observe;
+#[cfg(not(feature = "internals"))]
+mod observe;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod limit;
+#[cfg(not(feature = "internals"))]
+mod limit;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod upstream;
+#[cfg(not(feature = "internals"))]
+mod upstream;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod gate;
+#[cfg(not(feature = "internals"))]
+mod gate;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod fetch;
+#[cfg(not(feature = "internals"))]
+mod fetch;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod proxy;
+#[cfg(not(feature = "internals"))]
+mod proxy;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod store;
+#[cfg(not(feature = "internals"))]
+mod store;
+#[cfg(all(feature = "gateway", feature = "internals"))]
+#[doc(hidden)]
 pub mod control;
+#[cfg(all(feature = "gateway", not(feature = "internals")))]
+mod control;
+#[cfg(all(feature = "gateway", feature = "internals"))]
+#[doc(hidden)]
 pub mod compare;
+#[cfg(all(feature = "gateway", not(feature = "internals")))]
+mod compare;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod runtime;
+#[cfg(not(feature = "internals"))]
+mod runtime;
+#[cfg(all(feature = "gateway", feature = "internals"))]
+#[doc(hidden)]
 pub mod explain;
+#[cfg(all(feature = "gateway", not(feature = "internals")))]
+mod explain;
+#[cfg(all(feature = "gateway", feature = "internals"))]
+#[doc(hidden)]
 pub mod cli;
+#[cfg(all(feature = "gateway", not(feature = "internals")))]
+mod cli;
+
+/// Runs the command line: the whole of the binary `keygate`.
+#[cfg(feature = "gateway")]
+#[doc(hidden)]
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

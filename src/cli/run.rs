@@ -5,7 +5,7 @@ use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
 use crate::cli::introduction;
 use crate::cli::introduction::shell_word;
-use crate::observe::log;
+use crate::observe::subscriber;
 use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Bound;
@@ -29,7 +29,7 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
         }
     };
     let loaded = reload::load(&path)?;
-    log::init(
+    subscriber::init(
         serve::log_format(loaded.config.observe.format),
         &loaded.config.observe.level,
     )?;

@@ -1,5 +1,6 @@
 //! How often may something happen? Quotas, and buckets that are spent from; `governor`'s home.
 
+pub mod key;
 pub mod keyed;
 pub mod quota;
 

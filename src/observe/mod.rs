@@ -4,6 +4,8 @@ pub mod metrics;
 pub mod panics;
 pub mod access;
 pub mod log;
+#[cfg(feature = "gateway")]
+pub mod subscriber;
 pub mod trace;
 pub mod ready;
 pub mod escape;

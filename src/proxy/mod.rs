@@ -1,6 +1,8 @@
 //! The data side's carriers: takes a `Permit` from the gate and moves bytes.
 
+#[cfg(feature = "gateway")]
 pub mod peer;
 pub mod forward;
 pub mod exchange;
+#[cfg(feature = "gateway")]
 pub mod http1;

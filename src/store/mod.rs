@@ -1,11 +1,15 @@
 //! What outlives the process.
 
 pub mod keys_file;
+#[cfg(feature = "gateway")]
 pub mod record;
+#[cfg(feature = "gateway")]
 pub mod sqlite;
+#[cfg(all(feature = "gateway", any(test, feature = "internals")))]
 pub mod memory;
-#[cfg(test)]
+#[cfg(all(feature = "gateway", test))]
 mod conformance;
+#[cfg(feature = "gateway")]
 pub mod revocations;
 
 use crate::model::api_key::KeyDigest;

@@ -2,7 +2,7 @@
 //!
 //! Each look-up by name hashes the name; ten of them, which is how often these were asked for, took 900 instructions.
 
-use crate::gate::accept::hygiene::Rules;
+use crate::gate::accept::rules::Rules;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header;

@@ -5,85 +5,12 @@ use crate::gate::accept::fields::Fields;
 use crate::gate::accept::fields::Single;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::normalize::PathError;
+use crate::gate::accept::rules::Rules;
+use crate::gate::accept::rules::is_registered;
 use crate::gate::accept::syntax;
-use crate::model::identity_field;
 use http::HeaderMap;
-use http::HeaderName;
 use http::Method;
 use http::header::CONNECTION;
-use http::header::CONTENT_LENGTH;
-
-/// Names that somebody decides by: who calls, for whom, from where, and where the body ends.
-const PROTECTED: [&str; 7] = [
-    "authorization",
-    "proxy-authorization",
-    "host",
-    "forwarded",
-    "x-real-ip",
-    "content-length",
-    "transfer-encoding",
-];
-const PROTECTED_PREFIXES: [&str; 2] = [identity_field::PREFIX, "x-forwarded-"];
-
-/// What accepting depends on beside the request, compiled once per configuration.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    api_key_header: HeaderName,
-    /// The same with `-` for `_`.
-    api_key_folded: Box<str>,
-    /// Upstreams are told who calls in these too.
-    claim_headers: Vec<HeaderName>,
-    /// Beyond the registered ones, listed by some route.
-    methods: Vec<Method>,
-}
-
-impl Rules {
-    /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
-    pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
-        Self {
-            api_key_folded: api_key_header.as_str().replace('_', "-").into(),
-            api_key_header,
-            claim_headers: Vec::new(),
-            methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
-        }
-    }
-
-    pub(super) fn is_api_key_header(&self, name: &HeaderName) -> bool {
-        // Comparing custom names costs a call; nearly all of them differ in length.
-        name.as_str().len() == self.api_key_folded.len() && *name == self.api_key_header
-    }
-
-    /// Whether `name`, in lower case and not the API key header's, becomes a protected name when `-` and `_` are one.
-    pub(super) fn is_alias(&self, name: &str) -> bool {
-        match name.as_bytes().contains(&b'_') {
-            true => is_protected(name, self),
-            false => name == &*self.api_key_folded,
-        }
-    }
-
-    /// With headers that upstreams are told claims in, protected like Keygate's own.
-    #[must_use]
-    pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
-        self.claim_headers.extend(names.into_iter().cloned());
-        self
-    }
-}
-
-/// The methods that stand for "every method" in a route: RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
-/// TRACE, which are never served: one makes a tunnel, the other echoes credentials.
-pub(crate) const REGISTERED_METHODS: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::PATCH,
-];
-
-pub(crate) fn is_registered(method: &Method) -> bool {
-    REGISTERED_METHODS.contains(method)
-}
 
 /// Refuses methods and fields before any matching, and gives the fields that later stages read.
 ///
@@ -94,7 +21,7 @@ pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Resu
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(AcceptError::MethodRefused);
     }
-    if !is_registered(method) && !rules.methods.contains(method) {
+    if !is_registered(method) && !rules.lists(method) {
         return Err(AcceptError::MethodUnknown);
     }
     let fields = Fields::of(headers, rules);
@@ -116,7 +43,7 @@ fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptErro
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
         // `x forwarded-for` is no option at all (RFC 9110 section 7.6.1): a lenient reader could take it for two.
         let is_none = |option: &str| !option.is_empty() && !syntax::is_token(option.as_bytes());
-        if options.any(|option| is_none(option) || is_protected(option, rules)) {
+        if options.any(|option| is_none(option) || rules.is_protected(option)) {
             return Err(AcceptError::ConnectionNomination);
         }
     }
@@ -138,11 +65,6 @@ pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
     Ok(())
 }
 
-/// `Content-Length`, where there is one; the framing was checked before.
-pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// S101 once more, for those who call us without `head::check`.
 fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
     let well_framed = match (fields.content_length, fields.transfer_encoding) {
@@ -157,23 +79,10 @@ fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
     }
 }
 
-fn is_protected(name: &str, rules: &Rules) -> bool {
-    let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
-    PROTECTED.iter().any(|protected| folds_to(name, protected))
-        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
-        || folds_to(name, rules.api_key_header.as_str())
-        || rules.claim_headers.iter().any(|header| folds_to(name, header.as_str()))
-}
-
-/// Equal but for case and for `_` in place of `-`.
-fn folds_to(name: &str, other: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.bytes().map(fold).eq(other.bytes().map(fold))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
     use http::HeaderValue;
 
     fn rules() -> Rules {

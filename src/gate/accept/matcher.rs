@@ -5,8 +5,8 @@
 
 use crate::config::PathPattern;
 use crate::config::route::HostPattern;
-use crate::gate::accept::hygiene;
 use crate::gate::accept::normalize;
+use crate::gate::accept::rules;
 use foldhash::fast::RandomState;
 use http::Method;
 use std::collections::HashMap;
@@ -176,7 +176,7 @@ impl Entry {
             if let Some(first) = self.unlisted.replace(route) {
                 return Err(first);
             }
-            self.allow(&hygiene::REGISTERED_METHODS);
+            self.allow(&rules::REGISTERED_METHODS);
         }
         for method in methods {
             if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
@@ -211,7 +211,7 @@ impl Entry {
                 .map(|&(_, route)| route)
         };
         let as_get = || (method == Method::HEAD).then(|| listed(&Method::GET)).flatten();
-        let unlisted = || self.unlisted.filter(|_| hygiene::is_registered(method));
+        let unlisted = || self.unlisted.filter(|_| rules::is_registered(method));
         listed(method).or_else(as_get).or_else(unlisted)
     }
 }

@@ -3,8 +3,8 @@
 //! Only asked once authentication has failed, so a good credential from the same address still passes (S117). An address
 //! over its limit gets 429 for every failure alike, so the answer does not tell whether a key exists (S118).
 
-use crate::gate::admit::ip_key;
 use crate::limit::LimitState;
+use crate::limit::key::ip_key;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Tick;

@@ -9,13 +9,13 @@ pub use plan::PlanLimits;
 use crate::config::Limit;
 use crate::config::LimitBy;
 use crate::gate::authenticate::Identity;
-use crate::gate::authenticate::bucket_key;
 use crate::limit::LimitState;
+use crate::limit::key::bucket_key;
+use crate::limit::key::ip_key;
 use crate::limit::keyed::Level;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Tick;
-use crate::model::hex;
 use crate::model::names::Name;
 use http::HeaderValue;
 use std::net::IpAddr;
@@ -259,22 +259,6 @@ fn part_key(by: LimitBy, subject: Subject<'_>) -> u128 {
         LimitBy::Ip => ip_key(subject.client_ip),
         LimitBy::Route => bucket_key(&["route", subject.route.as_str()]),
     }
-}
-
-/// One bucket per IPv4 address, one per IPv6 /64: the smallest block a single subscriber is given, so that walking
-/// through its addresses gains nothing (S110).
-fn ip_key(ip: IpAddr) -> u128 {
-    // An IPv4 address mapped into IPv6 is that IPv4 address; as IPv6 all of them would share one /64.
-    let (family, block) = match ip.to_canonical() {
-        IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
-        IpAddr::V6(ip) => ("ipv6", (ip.to_bits() >> 64) as u64),
-    };
-    let mut digits = [0; 16];
-    hex::write(&block.to_be_bytes(), &mut digits);
-    bucket_key(&[
-        family,
-        std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"),
-    ])
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
-use crate::gate::accept::hygiene::REGISTERED_METHODS;
+use crate::gate::accept::rules::REGISTERED_METHODS;
 use crate::gate::answer::Answer;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;

@@ -1,16 +1,14 @@
 //! What is known about a principal, computed once when its credential is verified and shared by every request after.
 
 use crate::gate::authenticate::PickedClaims;
+use crate::gate::authenticate::header_value::header_value;
+use crate::limit::key::bucket_key;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::HeaderValue;
-use siphasher::sip128::Hasher128;
-use siphasher::sip128::SipHasher13;
-use std::hash::Hasher;
-use std::sync::OnceLock;
 
 /// How a principal proved itself. A closed set; the text is a metric label and a header value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -261,85 +259,4 @@ impl Identity {
 
 fn scope_value(scopes: &ScopeSet) -> Option<HeaderValue> {
     (!scopes.is_empty()).then(|| header_value(&scopes.to_string()))
-}
-
-/// `text` as a header value that no reader can split or decode differently: visible ASCII and single inner spaces stay,
-/// every other byte, `%` and `,` among them, is percent-encoded (RFC 3986 section 2.1). S083.
-pub fn header_value(text: &str) -> HeaderValue {
-    // Nearly every name is made of bytes that stay.
-    if text.bytes().fold(true, |all, byte| all & stays(byte)) {
-        return HeaderValue::from_str(text).expect("visible ASCII");
-    }
-    let mut value = String::with_capacity(text.len());
-    let last = text.len().saturating_sub(1);
-    let mut before = b' ';
-    for (index, byte) in text.bytes().enumerate() {
-        let inner_space = byte == b' ' && before != b' ' && index != last;
-        if inner_space || stays(byte) {
-            value.push(char::from(byte));
-        } else {
-            value.push('%');
-            for nibble in [byte >> 4, byte & 0x0F] {
-                value.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
-            }
-        }
-        before = byte;
-    }
-    HeaderValue::from_str(&value).expect("only visible ASCII and inner spaces were kept")
-}
-
-fn stays(byte: u8) -> bool {
-    byte.is_ascii_graphic() & (byte != b'%') & (byte != b',')
-}
-
-/// A hash of `parts`, told apart from every other sequence of parts. Different in every process.
-pub fn bucket_key(parts: &[&str]) -> u128 {
-    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
-    let key = KEY.get_or_init(|| {
-        let mut key = [0; 16];
-        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
-        key
-    });
-    let mut hasher = SipHasher13::new_with_key(key);
-    for part in parts {
-        hasher.write_usize(part.len());
-        hasher.write(part.as_bytes());
-    }
-    hasher.finish128().as_u128()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn s083_a_claim_cannot_split_a_header() {
-        let check = |text: &str, expected: &str| assert_eq!(header_value(text), expected, "{text:?}");
-        check("alice", "alice");
-        check("a b", "a b");
-        check(" a", "%20a");
-        check("a ", "a%20");
-        check("a  b", "a %20b");
-        check("a\r\nx-admin: 1", "a%0D%0Ax-admin: 1");
-        check("a,b", "a%2Cb");
-        check("100%", "100%25");
-        check("\0", "%00");
-        check("🦀", "%F0%9F%A6%80");
-    }
-
-    #[test]
-    fn bucket_keys_tell_parts_apart() {
-        assert_ne!(bucket_key(&["ab", "c"]), bucket_key(&["a", "bc"]));
-        assert_ne!(bucket_key(&["ab"]), bucket_key(&["ab", ""]));
-        assert_eq!(bucket_key(&["ab", "c"]), bucket_key(&["ab", "c"]));
-    }
-
-    proptest! {
-        #[test]
-        fn every_text_becomes_one_header_value(text in ".*") {
-            let value = header_value(&text);
-            prop_assert!(value.to_str().unwrap().bytes().all(|byte| (0x20..0x7F).contains(&byte) && byte != b','));
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Whose credential it is; gives [`Principal`].
 
+pub mod header_value;
 pub mod identity;
 pub mod picked;
 pub mod token;
@@ -21,8 +22,6 @@ pub use identity::CredentialType;
 pub use identity::Identity;
 pub use identity::IdentityHeaders;
 pub use identity::TokenIdentity;
-pub use identity::bucket_key;
-pub use identity::header_value;
 pub use picked::ClaimPicks;
 pub use picked::PickedClaims;
 pub use trust::Trust;

@@ -2,7 +2,7 @@
 //! upstreams are told; all others are forgotten.
 
 use crate::config;
-use crate::gate::authenticate::header_value;
+use crate::gate::authenticate::header_value::header_value;
 use crate::jose::json::Json;
 use crate::jose::json::Members;
 use crate::model::claim::ClaimFact;

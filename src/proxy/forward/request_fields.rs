@@ -5,7 +5,7 @@
 
 use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
-use crate::gate::authenticate::identity::header_value;
+use crate::gate::authenticate::header_value::header_value;
 use crate::gate::decide::Permit;
 use crate::model::identity_field;
 use crate::observe::trace;

@@ -1,0 +1,52 @@
+//! Which bucket does something count in? Keys are hashes that nobody outside can choose or foresee.
+
+use crate::model::hex;
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+/// A hash of `parts`, told apart from every other sequence of parts. Different in every process.
+pub fn bucket_key(parts: &[&str]) -> u128 {
+    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+        key
+    });
+    let mut hasher = SipHasher13::new_with_key(key);
+    for part in parts {
+        hasher.write_usize(part.len());
+        hasher.write(part.as_bytes());
+    }
+    hasher.finish128().as_u128()
+}
+
+/// One bucket per IPv4 address, one per IPv6 /64: the smallest block a single subscriber is given, so that walking
+/// through its addresses gains nothing (S110).
+pub fn ip_key(ip: IpAddr) -> u128 {
+    // An IPv4 address mapped into IPv6 is that IPv4 address; as IPv6 all of them would share one /64.
+    let (family, block) = match ip.to_canonical() {
+        IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
+        IpAddr::V6(ip) => ("ipv6", (ip.to_bits() >> 64) as u64),
+    };
+    let mut digits = [0; 16];
+    hex::write(&block.to_be_bytes(), &mut digits);
+    bucket_key(&[
+        family,
+        std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_keys_tell_parts_apart() {
+        assert_ne!(bucket_key(&["ab", "c"]), bucket_key(&["a", "bc"]));
+        assert_ne!(bucket_key(&["ab"]), bucket_key(&["ab", ""]));
+        assert_eq!(bucket_key(&["ab", "c"]), bucket_key(&["ab", "c"]));
+    }
+}

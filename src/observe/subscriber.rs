@@ -1,0 +1,228 @@
+//! How do log lines get out? `tracing` and, through its bridge, `log`, to stderr: one line each, filtered, escaped.
+
+use crate::observe::escape;
+use crate::observe::log::Format;
+use std::io;
+use tracing::Level;
+use tracing::Metadata;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the log level does not read as a filter such as `info` or `keygate=debug`")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    #[error("somebody else set up logging in this process before")]
+    AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// What is said below the operator's filter, who may name these targets to change it.
+///
+/// `pingora_proxy` reports per request, with the target and its query, what the access record says anyway, and a client
+/// could cause it a million times. `pingora_core` at `error` says why a listener cannot accept.
+const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
+
+/// Logs to stderr from here on, for the whole process. `level` is a `tracing` filter such as `info` or
+/// `keygate=debug`. Everything that logs through the `log` crate, pingora among them, comes along.
+///
+/// # Errors
+/// When `level` is no filter, and when it is called twice.
+pub fn init(format: Format, level: &str) -> Result<(), LogError> {
+    match format {
+        Format::Json => json(level, io::stderr)?.try_init(),
+        Format::Text => text(level, io::stderr)?.try_init(),
+    }
+    .map_err(LogError::AlreadySet)
+}
+
+/// Whether `level` could be given to [`init`].
+///
+/// # Errors
+/// When it is no filter.
+pub fn check_level(level: &str) -> Result<(), LogError> {
+    filter(level).map(drop)
+}
+
+fn json<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(Lines(out));
+    Ok(tracing_subscriber::registry()
+        .with(filter_fn(may_be_logged))
+        .with(filter(level)?)
+        .with(lines))
+}
+
+fn text<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // No colours: `Lines` could not tell our own escape sequences from a stranger's.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(Lines(out));
+    Ok(tracing_subscriber::registry()
+        .with(filter_fn(may_be_logged))
+        .with(filter(level)?)
+        .with(lines))
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .parse(format!("{DEFAULT_DIRECTIVES},{level}"))
+        .map_err(LogError::Filter)
+}
+
+/// Only our own code may say `debug` or `trace`, whatever the filter asks: pingora, hyper and h2 print whole request
+/// heads there, credentials included. S143.
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().split("::").next() == Some("keygate");
+    ours || *metadata.level() <= Level::INFO
+}
+
+/// Writes each event as one line in which nothing hidden is left. The formatter escapes some of it; this is where all
+/// of it ends, also what another crate puts in a message.
+struct Lines<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
+    type Writer = LineWriter<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        LineWriter(self.0.make_writer_for(metadata))
+    }
+}
+
+struct LineWriter<W>(W);
+
+impl<W: io::Write> io::Write for LineWriter<W> {
+    /// `event` is one whole event: the formatter hands it over in one piece, with its line end.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = Vec::with_capacity(event.len() + 16);
+        escape::push_escaped(&mut line, text.strip_suffix('\n').unwrap_or(&text));
+        line.push(b'\n');
+        self.0.write_all(&line)?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+    use tracing_subscriber::filter::LevelFilter;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `events` print in `format` under `level`.
+    fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let out = memory.clone();
+        let writer = move || out.clone();
+        match format {
+            Format::Json => tracing::subscriber::with_default(json(level, writer).unwrap(), events),
+            Format::Text => tracing::subscriber::with_default(text(level, writer).unwrap(), events),
+        }
+        String::from_utf8(std::mem::take(&mut *memory.0.lock().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_has_the_message_and_the_fields_side_by_side() {
+        let line = logged(Format::Json, "info", || tracing::info!(listener = "data", "Listening"));
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["message"], "Listening");
+        assert_eq!(line["listener"], "data");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn s144_an_event_stays_one_line_and_moves_no_terminal() {
+        let evil = "a\x1B[2J\r\nERROR forged\0\u{202E}\u{9B}\u{2028}\x7F";
+        for format in [Format::Json, Format::Text] {
+            let out = logged(format, "info", || {
+                tracing::info!(display = %evil, debug = ?evil, "kid {evil}");
+            });
+            let line = out.strip_suffix('\n').unwrap();
+            assert!(!line.chars().any(escape::is_hidden), "{format:?} {line:?}");
+            assert!(line.contains("forged"), "{line:?}");
+            if format == Format::Json {
+                let read: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(read["display"].as_str().unwrap().contains("ERROR forged"));
+            }
+        }
+    }
+
+    #[test]
+    fn s143_no_filter_makes_another_crate_print_request_heads() {
+        for level in ["trace", "debug,pingora_proxy=trace,pingora_core=debug,h2=trace"] {
+            let out = logged(Format::Text, level, || {
+                tracing::trace!(target: "pingora_proxy", "Request header: Bearer leaked");
+                tracing::debug!(target: "pingora_core::protocols::http", "Bearer leaked");
+                tracing::debug!(target: "h2::codec", "Bearer leaked");
+                tracing::debug!(target: "keygatelike", "Bearer leaked");
+                tracing::debug!("ours");
+            });
+            assert!(out.contains("ours") && !out.contains("leaked"), "{level} {out}");
+        }
+    }
+
+    #[test]
+    fn s143_pingora_reports_no_request_unless_asked() {
+        let events = || {
+            tracing::error!(target: "pingora_proxy", "GET /?access_token=leaked");
+            tracing::info!(target: "pingora_core::server", "noise");
+            tracing::error!(target: "pingora_core::services::listening", "Accept() failed");
+        };
+        let quiet = logged(Format::Text, "debug", events);
+        assert!(quiet.contains("Accept() failed"), "{quiet}");
+        assert!(!quiet.contains("leaked") && !quiet.contains("noise"), "{quiet}");
+        assert!(logged(Format::Text, "info,pingora_proxy=error", events).contains("leaked"));
+    }
+
+    #[test]
+    fn what_is_never_printed_is_not_even_formatted() {
+        // The `log` bridge takes its maximum from here; without one, pingora would format each request for nothing.
+        let hint = |level| json(level, io::sink).unwrap().max_level_hint();
+        assert_eq!(hint("info"), Some(LevelFilter::INFO));
+        assert_eq!(hint("warn"), Some(LevelFilter::WARN));
+    }
+
+    #[test]
+    fn a_level_is_refused_when_it_is_no_filter() {
+        assert!(check_level("info").is_ok());
+        assert!(check_level("keygate=debug,warn").is_ok());
+        assert!(check_level("keygate=loud").is_err());
+    }
+}
