@@ -7,7 +7,8 @@ pub mod record;
 pub mod sqlite;
 #[cfg(all(feature = "gateway", any(test, feature = "internals")))]
 pub mod memory;
-#[cfg(all(feature = "gateway", test))]
+#[cfg(feature = "gateway")]
+#[cfg(test)]
 mod conformance;
 #[cfg(feature = "gateway")]
 pub mod revocations;
