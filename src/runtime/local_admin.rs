@@ -14,7 +14,6 @@ use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
-use crate::runtime::admin_client::AskError;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
 use crate::store::StoreError;
@@ -37,8 +36,6 @@ pub enum OpenError {
     NoStore,
     #[error(transparent)]
     Store(#[from] StoreStartError),
-    #[error(transparent)]
-    Runtime(#[from] AskError),
 }
 
 impl OpenError {

@@ -384,7 +384,7 @@ fn client_keys(world: &World) -> Vec<String> {
     let file = world.file("client.pem");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let pem = std::fs::read_to_string(&file).unwrap();
-    let pair = keygate::runtime::token_client::private_key(&pem, None).unwrap();
+    let pair = keygate::cli::http::token_client::private_key(&pem, None).unwrap();
     assert!(ran.stderr.contains(pair.kid()), "{}", ran.stderr);
     // Never over another file, and then nothing is made either.
     assert!(world.run(&to_file).refused(1).contains("client.pem"));

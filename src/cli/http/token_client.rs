@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn an_assertion_is_for_the_issuer_alone_for_a_minute_and_once() {
-        let pem = include_str!("../../tests/data/jose/p256.private.pem");
+        let pem = include_str!("../../../tests/data/jose/p256.private.pem");
         let key = private_key(pem, None).unwrap();
         let issuer = "https://a.example/x".parse().unwrap();
         let now = Timestamp::from_unix_secs(1_800_000_000);

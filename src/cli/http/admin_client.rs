@@ -17,6 +17,7 @@ use http::Response;
 use http::header;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::error::Error;
 use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -132,9 +133,9 @@ impl AdminClient {
     ///
     /// # Errors
     /// Those of `open`, and no runtime.
-    pub fn in_process<T, E: From<AskError>>(
+    pub fn in_process<T, E: Error + 'static>(
         open: impl AsyncFnOnce() -> Result<(Router, T), E>,
-    ) -> Result<(Self, T), E> {
+    ) -> Result<(Self, T), Box<dyn Error>> {
         let runtime = runtime()?;
         let (router, more) = runtime.block_on(open())?;
         let way = Way::InProcess(router);
