@@ -1,10 +1,10 @@
 //! `keygate audit`: who changed what, when, from where, and is the record whole?
 
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
 use crate::cli::gate::ListArgs;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::model::names::Name;
 use clap::Args;
 use clap::Subcommand;
@@ -28,11 +28,11 @@ pub struct Audit {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: AuditCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum AuditCommand {
     /// Changes, the newest first
     List {
         /// Of what belongs to this organization
@@ -64,9 +64,9 @@ pub enum Asked {
 ///
 /// # Errors
 /// No answer, a refusal, or a record that is not whole.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &AuditCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::List {
+        AuditCommand::List {
             organization,
             actor,
             action,
@@ -85,15 +85,15 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             ];
             gate.list(PATH, &filters, list, COLUMNS)
         }
-        Asked::Verify => {
+        AuditCommand::Verify => {
             let chain = gate.get(&format!("{PATH}/verify"))?;
             gate.thing(&chain, &["state", "events", "head"])?;
             match whole(&chain) {
                 true => Ok(()),
                 false => Err(format!(
                     "the record is not whole, from event {} on: {}",
-                    said(&chain["sequence"]),
-                    said(&chain["problem"])
+                    cell(&chain["sequence"]),
+                    cell(&chain["problem"])
                 )
                 .into()),
             }

@@ -1,7 +1,7 @@
 //! `keygate backup`: a copy of the store that can be put in its place.
 
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
 use clap::Args;
 use serde_json::json;
 use std::error::Error;
@@ -27,7 +27,7 @@ in it.";
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Backup, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &Backup, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     // A gate has a folder of its own: on this machine the path means what it means here, elsewhere what it means there.
     let path = match gate.is_on_this_machine() {
         true => std::path::absolute(&asked.file)?,

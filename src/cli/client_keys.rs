@@ -2,11 +2,11 @@
 
 use crate::cli::args::OutputForm;
 use crate::cli::clients::PATH;
-use crate::cli::gate::Gate;
+use crate::cli::gate::GateClient;
+use crate::cli::render;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::cli::secret_text;
-use crate::cli::shown;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
 use crate::model::id::ClientId;
 use crate::model::secret::Secret;
 use clap::Args;
@@ -74,19 +74,19 @@ fn kid(text: &str) -> Result<String, &'static str> {
 
 /// # Errors
 /// No answer, or a refusal.
-pub fn list(id: &ClientId, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn list(id: &ClientId, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let keys = gate.get(&format!("{PATH}/{id}/keys"))?;
     let items = keys["items"].as_array().map_or(&[][..], Vec::as_slice);
     let text = match gate.output {
-        OutputForm::Json => shown::json(&keys),
-        OutputForm::Table => shown::table(COLUMNS, items),
+        OutputForm::Json => render::json(&keys),
+        OutputForm::Table => render::table(COLUMNS, items),
     };
     gate.show(&text)
 }
 
 /// # Errors
 /// No answer, a refusal, or a file that is there already.
-pub fn add(args: &AddArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
         (Some(file), _) => {
             // Whoever names the private key by mistake is told so, and it goes nowhere.
@@ -105,7 +105,7 @@ pub fn add(args: &AddArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
     // Before anything is made: a private key that cannot be written is lost.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
     let mut made = gate.post(&format!("{PATH}/{}/keys", args.id), Some(&body))?;
-    let sentence = format!("Client {} has the key {}", args.id, said(&made["kid"]));
+    let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
     let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
         return gate.done(&made, &sentence, "");
     };
@@ -126,12 +126,12 @@ pub fn add(args: &AddArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
 
 /// The PEM text, whose lines are ours: anything that moves a cursor is escaped.
 fn printable(pem: &str) -> String {
-    pem.lines().map(|line| shown::clean(line) + "\n").collect()
+    pem.lines().map(|line| render::escaped(line) + "\n").collect()
 }
 
 /// # Errors
 /// No answer, or a refusal.
-pub fn remove(args: &RemoveArgs, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let query = if args.revoke_tokens { "?revoke_tokens=true" } else { "" };
     let gone = gate.delete(&format!("{PATH}/{}/keys/{}{query}", args.id, args.kid))?;
     let tokens = match args.revoke_tokens {

@@ -1,13 +1,13 @@
 //! `keygate clients`: which programs get tokens, and how do they prove who they are?
 
 use crate::cli::client_keys;
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
 use crate::cli::gate::ListArgs;
 use crate::cli::gate::OnceArgs;
 use crate::cli::keys::Environment;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
@@ -37,11 +37,11 @@ pub struct Clients {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: ClientCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum ClientCommand {
     /// Every client
     List {
         /// Of this organization
@@ -203,9 +203,9 @@ pub struct UpdateArgs {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &ClientCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::List {
+        ClientCommand::List {
             organization,
             subscription,
             list,
@@ -216,22 +216,22 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             ];
             gate.list(PATH, &filters, list, COLUMNS)
         }
-        Asked::Show { id } => {
+        ClientCommand::Show { id } => {
             let client = gate.get(&format!("{PATH}/{id}"))?;
             gate.thing(
                 &client,
                 &["id", "name", "description", "authentication", "state", "scopes"],
             )
         }
-        Asked::Create(args) => {
+        ClientCommand::Create(args) => {
             let made = gate.create(PATH, &asked_for(args), &args.once)?;
             given(gate, &made, "is made")
         }
-        Asked::Update(args) => {
+        ClientCommand::Update(args) => {
             let changed = gate.patch(&format!("{PATH}/{}", args.id), &changes(args))?;
             gate.done(&changed, &format!("Client {} is changed", args.id), "")
         }
-        Asked::RotateSecret { id, grace } => {
+        ClientCommand::RotateSecret { id, grace } => {
             let mut body = json!({});
             if let Some(grace) = grace {
                 body["grace"] = grace.as_str().into();
@@ -246,7 +246,7 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
                 None => given(gate, &made, "has a new secret; the old one is ended"),
             }
         }
-        Asked::Regenerate {
+        ClientCommand::Regenerate {
             id,
             revoke_tokens,
             once,
@@ -255,9 +255,9 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), &body, once)?;
             given(gate, &made, &format!("is made in place of {id}, which is ended"))
         }
-        Asked::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
-        Asked::Enable { id } => set_state(gate, id, "active", "gets tokens"),
-        Asked::Delete { id, revoke_tokens } => {
+        ClientCommand::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
+        ClientCommand::Enable { id } => set_state(gate, id, "active", "gets tokens"),
+        ClientCommand::Delete { id, revoke_tokens } => {
             let query = if *revoke_tokens { "?revoke_tokens=true" } else { "" };
             let gone = gate.delete(&format!("{PATH}/{id}{query}"))?;
             let tokens = match revoke_tokens {
@@ -266,7 +266,7 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             };
             gate.done(&gone, &format!("Client {id} is deleted; {tokens}"), "")
         }
-        Asked::RevokeTokens { id } => {
+        ClientCommand::RevokeTokens { id } => {
             let changed = gate.post(&format!("{PATH}/{id}/revoke-tokens"), None)?;
             gate.done(
                 &changed,
@@ -274,21 +274,21 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
                 "",
             )
         }
-        Asked::ValidateJwks { id } => {
+        ClientCommand::ValidateJwks { id } => {
             let health = gate.post(&format!("{PATH}/{id}/jwks/validate"), None)?;
             gate.thing(&health, &["state", "last_good_at", "last_attempt_at", "last_error"])?;
             match health["state"].as_str() {
                 Some("ok") => Ok(()),
                 _ => Err(format!(
                     "the keys of client {id} cannot be used: {}",
-                    said(&health["last_error"])
+                    cell(&health["last_error"])
                 )
                 .into()),
             }
         }
-        Asked::Keys { id } => client_keys::list(id, gate),
-        Asked::AddKey(args) => client_keys::add(args, gate),
-        Asked::RemoveKey(args) => client_keys::remove(args, gate),
+        ClientCommand::Keys { id } => client_keys::list(id, gate),
+        ClientCommand::AddKey(args) => client_keys::add(args, gate),
+        ClientCommand::RemoveKey(args) => client_keys::remove(args, gate),
     }
 }
 
@@ -336,15 +336,15 @@ fn changes(args: &UpdateArgs) -> Value {
     body
 }
 
-fn set_state(gate: &mut Gate<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
     let changed = gate.patch(&format!("{PATH}/{id}"), &json!({ "state": state }))?;
     gate.done(&changed, &format!("Client {id} {meaning}"), "")
 }
 
 /// Prints a client's id, and the secret that was just made.
-fn given(gate: &mut Gate<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
+fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
     let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
-    let name = said(&made["name"]);
+    let name = cell(&made["name"]);
     let secret = &made["client_secret"];
     if secret.is_null() {
         return gate.done(made, &format!("Client `{name}` {what}"), &format!("client_id={id}\n"));

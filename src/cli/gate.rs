@@ -3,18 +3,18 @@
 use crate::cli::args::OutputForm;
 use crate::cli::args::Place;
 use crate::cli::http::admin_client::AdminClient;
-use crate::cli::http::admin_client::Answered;
-use crate::cli::http::admin_client::AskError;
-use crate::cli::http::admin_client::Question;
+use crate::cli::http::admin_client::AdminError;
+use crate::cli::http::admin_client::AdminRequest;
+use crate::cli::http::admin_client::AdminResponse;
 use crate::cli::http::token_client;
 use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
-use crate::cli::http::token_client::Request;
+use crate::cli::http::token_client::TokenRequest;
 use crate::cli::introduction;
+use crate::cli::render;
 use crate::cli::run::config_path;
 use crate::cli::secret_text;
-use crate::cli::shown;
 use crate::cli::token;
 use crate::config;
 use crate::config::Config;
@@ -93,15 +93,15 @@ pub struct OnceArgs {
 
 /// What the gate said no to.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Refusal {
     status: u16,
     text: String,
 }
 
-impl Refused {
-    fn new(answered: &Answered, at: &str) -> Self {
+impl Refusal {
+    fn new(answered: &AdminResponse, at: &str) -> Self {
         let body = &answered.body;
-        let text = |name: &str| body[name].as_str().map(shown::clean);
+        let text = |name: &str| body[name].as_str().map(render::escaped);
         let detail = match (answered.status, text("detail")) {
             (401, _) => format!(
                 "{at} refuses the token: is it that of `admin.token` of the gate that runs there, or one with the scope \
@@ -113,13 +113,13 @@ impl Refused {
         let title = text("title").unwrap_or_default();
         // The last word of the type is what a script, or a search, can go by.
         let slug = body["type"].as_str().and_then(|kind| kind.rsplit(':').next());
-        let slug = slug.map_or_else(String::new, |slug| format!(" {}", shown::clean(slug)));
+        let slug = slug.map_or_else(String::new, |slug| format!(" {}", render::escaped(slug)));
         let mut lines = vec![format!("{title}: {detail} ({}{slug})", answered.status)];
         for error in body["errors"].as_array().into_iter().flatten() {
             lines.push(format!(
                 "  {}: {}",
-                shown::said(&error["pointer"]),
-                shown::said(&error["detail"])
+                render::cell(&error["pointer"]),
+                render::cell(&error["detail"])
             ));
         }
         Self {
@@ -133,16 +133,16 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.text)
     }
 }
 
-impl Error for Refused {}
+impl Error for Refusal {}
 
 /// A gate that answers, and where a command's words go.
-pub struct Gate<'a> {
+pub struct GateClient<'a> {
     client: AdminClient,
     way: Way,
     pub output: OutputForm,
@@ -160,32 +160,32 @@ enum Way {
 }
 
 /// What the configuration says to a command.
-pub enum Found<'a> {
-    Gate(Box<Gate<'a>>),
+pub enum GateLookup<'a> {
+    Running(Box<GateClient<'a>>),
     /// There is a store, and no gate runs on it.
-    NotRunning(Configured<'a>),
+    Stopped(LoadedConfig<'a>),
     /// There is no store: what it is about is in files, or cannot be had.
-    NoStore(Configured<'a>),
+    NoStore(LoadedConfig<'a>),
 }
 
 /// A configuration that no running gate answers for, and where a command's words go.
-pub struct Configured<'a> {
+pub struct LoadedConfig<'a> {
     pub config: Box<Config>,
     pub path: PathBuf,
     pub out: &'a mut dyn Write,
     pub err: &'a mut dyn Write,
 }
 
-impl<'a> Gate<'a> {
+impl<'a> GateClient<'a> {
     /// The gate that was named with --admin, else the one that has the configuration's store, else the store itself.
     ///
     /// # Errors
     /// A configuration that cannot be read or has no store, a missing token, a gate that does not answer.
     pub fn open(asked: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
         match Self::find(asked, out, err)? {
-            Found::Gate(gate) => Ok(*gate),
-            Found::NotRunning(found) => Self::on_store(asked, found),
-            Found::NoStore(found) => Err(format!(
+            GateLookup::Running(gate) => Ok(*gate),
+            GateLookup::Stopped(found) => Self::on_store(asked, found),
+            GateLookup::NoStore(found) => Err(format!(
                 "{}: `store` is not set, so there is nothing that issues credentials (`store: {{ path: keygate.db }}`)",
                 found.path.display()
             )
@@ -196,10 +196,14 @@ impl<'a> Gate<'a> {
     /// The same; a configuration without a store is found as well.
     ///
     /// # Errors
-    /// Those of [`Gate::open`], but for the missing store.
-    pub fn find(asked: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Found<'a>, Box<dyn Error>> {
+    /// Those of [`GateClient::open`], but for the missing store.
+    pub fn find(
+        asked: &GateArgs,
+        out: &'a mut dyn Write,
+        err: &'a mut dyn Write,
+    ) -> Result<GateLookup<'a>, Box<dyn Error>> {
         let found = |client, way, out, err| {
-            Found::Gate(Box::new(Self {
+            GateLookup::Running(Box::new(Self {
                 client,
                 way,
                 output: asked.output,
@@ -217,7 +221,7 @@ impl<'a> Gate<'a> {
             return Ok(found(client, Way::Listener(base.clone()), out, err));
         }
         if let Some(path) = &asked.socket {
-            let client = AdminClient::over_socket(path)?.ok_or_else(|| AskError::Socket {
+            let client = AdminClient::over_socket(path)?.ok_or_else(|| AdminError::Socket {
                 at: path.clone(),
                 problem: "nobody answers there; is `keygate run` running?".to_owned(),
             })?;
@@ -226,11 +230,11 @@ impl<'a> Gate<'a> {
         let path = config_path(&asked.place)?;
         let config = Box::new(config::load(&path)?);
         let Some(store) = &config.store else {
-            return Ok(Found::NoStore(Configured { config, path, out, err }));
+            return Ok(GateLookup::NoStore(LoadedConfig { config, path, out, err }));
         };
         match AdminClient::over_socket(&store.beside(".sock"))? {
             Some(client) => Ok(found(client, Way::Socket, out, err)),
-            None => Ok(Found::NotRunning(Configured { config, path, out, err })),
+            None => Ok(GateLookup::Stopped(LoadedConfig { config, path, out, err })),
         }
     }
 
@@ -238,7 +242,7 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// A store that cannot be opened.
-    pub fn on_store(asked: &GateArgs, found: Configured<'a>) -> Result<Self, Box<dyn Error>> {
+    pub fn on_store(asked: &GateArgs, found: LoadedConfig<'a>) -> Result<Self, Box<dyn Error>> {
         let open = async || {
             let opened = local_admin::open(&found.config).await?;
             Ok::<_, OpenError>((opened.router, opened.first_administrator))
@@ -263,7 +267,7 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// No listener, no token.
-    pub fn on_admin_listener(asked: &GateArgs, found: Configured<'a>) -> Result<Self, Box<dyn Error>> {
+    pub fn on_admin_listener(asked: &GateArgs, found: LoadedConfig<'a>) -> Result<Self, Box<dyn Error>> {
         let path = found.path.display();
         let Some(admin) = &found.config.admin else {
             return Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into());
@@ -326,7 +330,7 @@ impl<'a> Gate<'a> {
         body: Option<&Value>,
         idempotency_key: Option<&str>,
     ) -> Result<Value, Box<dyn Error>> {
-        let answered = self.ask(&Question {
+        let answered = self.send(&AdminRequest {
             method,
             path,
             body,
@@ -342,8 +346,8 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// No answer.
-    pub fn ask(&mut self, question: &Question<'_>) -> Result<Answered, AskError> {
-        self.client.ask(question)
+    pub fn send(&mut self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+        self.client.send(request)
     }
 
     /// Whether paths mean the same there as here.
@@ -354,12 +358,12 @@ impl<'a> Gate<'a> {
         }
     }
 
-    pub fn refusal(&self, answered: &Answered) -> Refused {
+    pub fn refusal(&self, answered: &AdminResponse) -> Refusal {
         let at = match &self.way {
             Way::Listener(base) => base,
             Way::Socket | Way::Store => "the gate",
         };
-        Refused::new(answered, at)
+        Refusal::new(answered, at)
     }
 
     /// Fetches a list, page by page, and prints it.
@@ -371,7 +375,7 @@ impl<'a> Gate<'a> {
         path: &str,
         filters: &[(&str, Option<String>)],
         asked: &ListArgs,
-        columns: &[shown::Column],
+        columns: &[render::Column],
     ) -> Result<(), Box<dyn Error>> {
         let (mut items, mut after) = (Vec::new(), asked.after.clone());
         let most = usize::try_from(asked.limit).unwrap_or(usize::MAX);
@@ -396,11 +400,11 @@ impl<'a> Gate<'a> {
             }
         }
         match self.output {
-            OutputForm::Json => self.show(&shown::json(&serde_json::json!({ "items": items, "next": after }))),
+            OutputForm::Json => self.show(&render::json(&serde_json::json!({ "items": items, "next": after }))),
             OutputForm::Table => {
-                self.show(&shown::table(columns, &items))?;
+                self.show(&render::table(columns, &items))?;
                 if let Some(after) = after {
-                    let after = shown::clean(&after);
+                    let after = render::escaped(&after);
                     self.tell(&format!("There are more: go on with --after {after}"))?;
                 }
                 Ok(())
@@ -414,8 +418,8 @@ impl<'a> Gate<'a> {
     /// Stdout cannot be written.
     pub fn thing(&mut self, thing: &Value, first: &[&str]) -> Result<(), Box<dyn Error>> {
         match self.output {
-            OutputForm::Json => self.show(&shown::json(thing)),
-            OutputForm::Table => self.show(&shown::page(thing, first)),
+            OutputForm::Json => self.show(&render::json(thing)),
+            OutputForm::Table => self.show(&render::page(thing, first)),
         }
     }
 
@@ -426,7 +430,7 @@ impl<'a> Gate<'a> {
     pub fn done(&mut self, answer: &Value, sentence: &str, needed: &str) -> Result<(), Box<dyn Error>> {
         let text = match self.output {
             OutputForm::Json if answer.is_null() => String::new(),
-            OutputForm::Json => shown::json(answer),
+            OutputForm::Json => render::json(answer),
             OutputForm::Table => {
                 self.tell(sentence)?;
                 needed.to_owned()
@@ -490,10 +494,10 @@ fn clients_token(asked: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8
         url: issuer,
         ca_file: None,
     };
-    let answer = token_client::ask(
+    let answer = token_client::send(
         at,
         &identity,
-        &Request::Token { scope: None },
+        &TokenRequest::Token { scope: None },
         SystemClock::new().now().wall,
     )?;
     let token = answer["access_token"]

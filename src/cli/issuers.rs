@@ -1,13 +1,13 @@
 //! `keygate issuers`: how a running gate gets on with its issuers.
 
 use crate::cli::args::OutputForm;
-use crate::cli::gate::Found;
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
-use crate::cli::http::admin_client::Question;
-use crate::cli::shown::aligned;
-use crate::cli::shown::json;
-use crate::cli::shown::said;
+use crate::cli::gate::GateClient;
+use crate::cli::gate::GateLookup;
+use crate::cli::http::admin_client::AdminRequest;
+use crate::cli::render::aligned;
+use crate::cli::render::cell;
+use crate::cli::render::json;
 use crate::model::names::Name;
 use clap::Args;
 use clap::Subcommand;
@@ -21,11 +21,11 @@ pub struct Issuers {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: IssuerCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum IssuerCommand {
     /// Every issuer of the configuration in force, one line each
     List,
     /// Everything about one issuer: its keys, those it skips and why, the last error, the next fetch
@@ -59,16 +59,16 @@ and what is known is printed all the same.";
 /// # Errors
 /// No address or token, nothing that answers, a refusal, or a fetch that failed.
 pub fn issuers(asked: &Issuers, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut gate = match Gate::find(&asked.gate, out, err)? {
-        Found::Gate(gate) => *gate,
-        Found::NotRunning(found) | Found::NoStore(found) => Gate::on_admin_listener(&asked.gate, found)?,
+    let mut gate = match GateClient::find(&asked.gate, out, err)? {
+        GateLookup::Running(gate) => *gate,
+        GateLookup::Stopped(found) | GateLookup::NoStore(found) => GateClient::on_admin_listener(&asked.gate, found)?,
     };
     let (method, path) = match &asked.command {
-        Asked::List => (Method::GET, "/admin/v1/issuers".to_owned()),
-        Asked::Show { name } => (Method::GET, format!("/admin/v1/issuers/{name}")),
-        Asked::Refresh { name } => (Method::POST, format!("/admin/v1/issuers/{name}/refresh")),
+        IssuerCommand::List => (Method::GET, "/admin/v1/issuers".to_owned()),
+        IssuerCommand::Show { name } => (Method::GET, format!("/admin/v1/issuers/{name}")),
+        IssuerCommand::Refresh { name } => (Method::POST, format!("/admin/v1/issuers/{name}/refresh")),
     };
-    let answered = gate.ask(&Question {
+    let answered = gate.send(&AdminRequest {
         method,
         path: &path,
         body: None,
@@ -77,16 +77,16 @@ pub fn issuers(asked: &Issuers, out: &mut dyn Write, err: &mut dyn Write) -> Res
     let body = &answered.body;
     // A refresh that failed says how the issuer is, too; any other refusal has nothing to show.
     let health = match &asked.command {
-        Asked::Refresh { .. } => &body["issuer"],
-        Asked::List | Asked::Show { .. } if answered.status == 200 => body,
-        Asked::List | Asked::Show { .. } => &Value::Null,
+        IssuerCommand::Refresh { .. } => &body["issuer"],
+        IssuerCommand::List | IssuerCommand::Show { .. } if answered.status == 200 => body,
+        IssuerCommand::List | IssuerCommand::Show { .. } => &Value::Null,
     };
     if health.is_object() {
         let text = match asked.gate.output {
             OutputForm::Json => json(body),
             OutputForm::Table => match &asked.command {
-                Asked::List => table(&body["issuers"]),
-                Asked::Show { .. } | Asked::Refresh { .. } => page(health),
+                IssuerCommand::List => table(&body["issuers"]),
+                IssuerCommand::Show { .. } | IssuerCommand::Refresh { .. } => page(health),
             },
         };
         gate.show(&text)?;
@@ -112,14 +112,14 @@ fn table(issuers: &Value) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for issuer in issuers.as_array().into_iter().flatten() {
         rows.push(vec![
-            said(&issuer["name"]),
-            said(&issuer["state"]),
+            cell(&issuer["name"]),
+            cell(&issuer["state"]),
             count(&issuer["keys"]),
             count(&issuer["skipped"]),
-            said(&issuer["keys_from"]),
-            said(&issuer["last_good_at"]),
-            said(&issuer["next_fetch_at"]),
-            said(&issuer["consecutive_failures"]),
+            cell(&issuer["keys_from"]),
+            cell(&issuer["last_good_at"]),
+            cell(&issuer["next_fetch_at"]),
+            cell(&issuer["consecutive_failures"]),
         ]);
     }
     aligned(&rows)
@@ -144,24 +144,24 @@ fn page(issuer: &Value) -> String {
         "fetches_good",
         "fetches_failed",
     ] {
-        line(name, said(&issuer[name]));
+        line(name, cell(&issuer[name]));
     }
     for (name, value) in issuer["source"].as_object().into_iter().flatten() {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| line(name, said(item))),
-            value => line(name, said(value)),
+            Value::Array(items) => items.iter().for_each(|item| line(name, cell(item))),
+            value => line(name, cell(value)),
         }
     }
     for key in issuer["keys"].as_array().into_iter().flatten() {
-        let algorithms: Vec<String> = key["algorithms"].as_array().into_iter().flatten().map(said).collect();
-        let kid = said(&key["kid"]);
+        let algorithms: Vec<String> = key["algorithms"].as_array().into_iter().flatten().map(cell).collect();
+        let kid = cell(&key["kid"]);
         line(
             "key",
-            format!("{kid} ({}) {}", algorithms.join(" "), said(&key["thumbprint"])),
+            format!("{kid} ({}) {}", algorithms.join(" "), cell(&key["thumbprint"])),
         );
     }
     for key in issuer["skipped"].as_array().into_iter().flatten() {
-        line("skipped", format!("{}: {}", said(&key["kid"]), said(&key["reason"])));
+        line("skipped", format!("{}: {}", cell(&key["kid"]), cell(&key["reason"])));
     }
     text
 }

@@ -9,7 +9,7 @@ pub mod introduction;
 pub mod http;
 pub mod gate;
 pub mod secret_text;
-pub mod shown;
+pub mod render;
 pub mod keys;
 pub mod clients;
 pub mod client_keys;
@@ -25,8 +25,8 @@ pub mod token;
 
 use crate::cli::args::Arguments;
 use crate::cli::args::Command;
-use crate::cli::gate::Gate;
-use crate::cli::http::admin_client::AskError;
+use crate::cli::gate::GateClient;
+use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::token_client::TokenError;
 use crate::runtime::local_admin::OpenError;
 use clap::Parser;
@@ -43,34 +43,34 @@ const NOBODY_ANSWERED: u8 = 4;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
-    let done = match arguments.command {
-        Command::Run(run) => run::run(&run),
-        Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
-        Command::Explain(asked) => return explain::explain(&asked, out, err),
-        Command::Schema(asked) => print(&schema::schema(asked.included)),
-        Command::Keys(asked) => keys::keys(&asked, out, err),
-        Command::Clients(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| clients::run(&asked.command, &mut gate))
-        }
-        Command::Orgs(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| organizations::run(&asked.command, &mut gate))
-        }
-        Command::Plans(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| plans::run(&asked.command, &mut gate))
-        }
-        Command::Subscriptions(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| subscriptions::run(&asked.command, &mut gate))
-        }
-        Command::SigningKeys(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| signing_keys::run(&asked.command, &mut gate))
-        }
-        Command::Audit(asked) => {
-            Gate::open(&asked.gate, out, err).and_then(|mut gate| audit::run(&asked.command, &mut gate))
-        }
-        Command::Backup(asked) => Gate::open(&asked.gate, out, err).and_then(|mut gate| backup::run(&asked, &mut gate)),
-        Command::Issuers(asked) => issuers::issuers(&asked, out, err),
-        Command::Token(asked) => token::token(&asked, out, err),
-    };
+    let done =
+        match arguments.command {
+            Command::Run(run) => run::run(&run),
+            Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
+            Command::Explain(asked) => return explain::explain(&asked, out, err),
+            Command::Schema(asked) => print(&schema::schema(asked.included)),
+            Command::Keys(asked) => keys::keys(&asked, out, err),
+            Command::Clients(asked) => {
+                GateClient::open(&asked.gate, out, err).and_then(|mut gate| clients::run(&asked.command, &mut gate))
+            }
+            Command::Orgs(asked) => GateClient::open(&asked.gate, out, err)
+                .and_then(|mut gate| organizations::run(&asked.command, &mut gate)),
+            Command::Plans(asked) => {
+                GateClient::open(&asked.gate, out, err).and_then(|mut gate| plans::run(&asked.command, &mut gate))
+            }
+            Command::Subscriptions(asked) => GateClient::open(&asked.gate, out, err)
+                .and_then(|mut gate| subscriptions::run(&asked.command, &mut gate)),
+            Command::SigningKeys(asked) => GateClient::open(&asked.gate, out, err)
+                .and_then(|mut gate| signing_keys::run(&asked.command, &mut gate)),
+            Command::Audit(asked) => {
+                GateClient::open(&asked.gate, out, err).and_then(|mut gate| audit::run(&asked.command, &mut gate))
+            }
+            Command::Backup(asked) => {
+                GateClient::open(&asked.gate, out, err).and_then(|mut gate| backup::run(&asked, &mut gate))
+            }
+            Command::Issuers(asked) => issuers::issuers(&asked, out, err),
+            Command::Token(asked) => token::token(&asked, out, err),
+        };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
 }
 
 fn nobody_answered(error: &(dyn Error + 'static)) -> bool {
-    let asked = error.downcast_ref().is_some_and(AskError::nobody_answered);
+    let asked = error.downcast_ref().is_some_and(AdminError::nobody_answered);
     let has_it = error.downcast_ref().is_some_and(OpenError::is_in_use);
     asked || has_it || error.downcast_ref().is_some_and(TokenError::nobody_answered)
 }

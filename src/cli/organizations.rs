@@ -1,11 +1,11 @@
 //! `keygate orgs`: who holds subscriptions?
 
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
 use crate::cli::gate::ListArgs;
 use crate::cli::gate::OnceArgs;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::model::names::Name;
 use clap::Args;
 use clap::Subcommand;
@@ -20,11 +20,11 @@ pub struct Organizations {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: OrganizationCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum OrganizationCommand {
     /// Every organization
     List {
         #[command(flatten)]
@@ -48,16 +48,16 @@ pub enum Asked {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &OrganizationCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::List { list } => gate.list(PATH, &[], list, COLUMNS),
-        Asked::Show { id } => {
+        OrganizationCommand::List { list } => gate.list(PATH, &[], list, COLUMNS),
+        OrganizationCommand::Show { id } => {
             let organization = gate.get(&format!("{PATH}/{id}"))?;
             gate.thing(&organization, &["id", "name"])
         }
-        Asked::Create { id, name, once } => {
+        OrganizationCommand::Create { id, name, once } => {
             let made = gate.create(PATH, &json!({ "id": id.as_str(), "name": name }), once)?;
-            let id = said(&made["id"]);
+            let id = cell(&made["id"]);
             gate.done(&made, &format!("Organization {id} is made"), &format!("{id}\n"))
         }
     }

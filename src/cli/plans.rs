@@ -1,10 +1,10 @@
 //! `keygate plans`: what may subscriptions be made under?
 
 use crate::cli::args::OutputForm;
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
-use crate::cli::shown;
-use crate::cli::shown::Column;
+use crate::cli::gate::GateClient;
+use crate::cli::render;
+use crate::cli::render::Column;
 use clap::Args;
 use clap::Subcommand;
 use std::error::Error;
@@ -25,11 +25,11 @@ pub struct Plans {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: PlanCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum PlanCommand {
     /// Every plan of the configuration, and those that are built in
     List,
 }
@@ -38,13 +38,13 @@ pub enum Asked {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
-    let Asked::List = asked;
+pub fn run(asked: &PlanCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+    let PlanCommand::List = asked;
     let plans = gate.get("/admin/v1/plans")?;
     let items = plans["items"].as_array().map_or(&[][..], Vec::as_slice);
     let text = match gate.output {
-        OutputForm::Json => shown::json(&plans),
-        OutputForm::Table => shown::table(COLUMNS, items),
+        OutputForm::Json => render::json(&plans),
+        OutputForm::Table => render::table(COLUMNS, items),
     };
     gate.show(&text)
 }

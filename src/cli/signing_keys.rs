@@ -1,10 +1,10 @@
 //! `keygate signing-keys`: what does the gate sign its tokens with?
 
 use crate::cli::args::OutputForm;
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
-use crate::cli::shown;
-use crate::cli::shown::Column;
+use crate::cli::gate::GateClient;
+use crate::cli::render;
+use crate::cli::render::Column;
 use clap::Args;
 use clap::Subcommand;
 use serde_json::Value;
@@ -27,11 +27,11 @@ pub struct SigningKeys {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: SigningKeyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum SigningKeyCommand {
     /// The keys: the next, the one that signs, and those whose last tokens are still out
     List,
     /// Begin a rotation: a new key is published now, and signs once everybody has had time to see it
@@ -46,13 +46,13 @@ pub enum Asked {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &SigningKeyCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::List => {
+        SigningKeyCommand::List => {
             let keys = gate.get(PATH)?;
             print(gate, &keys)
         }
-        Asked::Rotate { leaked } => {
+        SigningKeyCommand::Rotate { leaked } => {
             let keys = gate.post(&format!("{PATH}/rotate"), Some(&json!({ "leaked": leaked })))?;
             match leaked {
                 true => gate.tell("A new key signs; tokens that the ones before it signed are ended")?,
@@ -63,11 +63,11 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn print(gate: &mut Gate<'_>, keys: &Value) -> Result<(), Box<dyn Error>> {
+fn print(gate: &mut GateClient<'_>, keys: &Value) -> Result<(), Box<dyn Error>> {
     let text = match (gate.output, keys["items"].as_array()) {
-        (OutputForm::Json, _) => shown::json(keys),
-        (OutputForm::Table, Some(items)) => shown::table(COLUMNS, items),
-        (OutputForm::Table, None) => shown::page(keys, &["kid", "algorithm", "state"]),
+        (OutputForm::Json, _) => render::json(keys),
+        (OutputForm::Table, Some(items)) => render::table(COLUMNS, items),
+        (OutputForm::Table, None) => render::page(keys, &["kid", "algorithm", "state"]),
     };
     gate.show(&text)
 }

@@ -1,12 +1,12 @@
 //! `keygate subscriptions`: under which plan does an organization get credentials, and what became of that?
 
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
 use crate::cli::gate::ListArgs;
 use crate::cli::gate::OnceArgs;
 use crate::cli::keys::Environment;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use clap::Args;
@@ -31,11 +31,11 @@ pub struct Subscriptions {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: SubscriptionCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum SubscriptionCommand {
     /// Every subscription
     List {
         /// Of this organization
@@ -86,20 +86,20 @@ pub enum Asked {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+pub fn run(asked: &SubscriptionCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::List { organization, list } => {
+        SubscriptionCommand::List { organization, list } => {
             let organization = organization.as_ref().map(ToString::to_string);
             gate.list(PATH, &[("organization", organization)], list, COLUMNS)
         }
-        Asked::Show { id } => {
+        SubscriptionCommand::Show { id } => {
             let subscription = gate.get(&format!("{PATH}/{id}"))?;
             gate.thing(
                 &subscription,
                 &["id", "organization", "plan", "environment", "state", "paid"],
             )
         }
-        Asked::Create {
+        SubscriptionCommand::Create {
             organization,
             plan,
             environment,
@@ -111,18 +111,25 @@ pub fn run(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
                 "environment": environment.as_str(),
             });
             let made = gate.create(PATH, &body, once)?;
-            let id = said(&made["id"]);
+            let id = cell(&made["id"]);
             gate.done(&made, &sentence(&made), &format!("{id}\n"))
         }
-        Asked::Approve { id } => change(gate, id, "approve", None),
-        Asked::Fail { id } => change(gate, id, "fail", None),
-        Asked::Cancel { id } => change(gate, id, "cancel", None),
-        Asked::Pay { id, unpaid } => change(gate, id, "payment", Some(&json!({ "paid": !unpaid }))),
-        Asked::ChangePlan { id, plan } => change(gate, id, "plan", Some(&json!({ "plan": plan.as_str() }))),
+        SubscriptionCommand::Approve { id } => change(gate, id, "approve", None),
+        SubscriptionCommand::Fail { id } => change(gate, id, "fail", None),
+        SubscriptionCommand::Cancel { id } => change(gate, id, "cancel", None),
+        SubscriptionCommand::Pay { id, unpaid } => change(gate, id, "payment", Some(&json!({ "paid": !unpaid }))),
+        SubscriptionCommand::ChangePlan { id, plan } => {
+            change(gate, id, "plan", Some(&json!({ "plan": plan.as_str() })))
+        }
     }
 }
 
-fn change(gate: &mut Gate<'_>, id: &SubscriptionId, verb: &str, body: Option<&Value>) -> Result<(), Box<dyn Error>> {
+fn change(
+    gate: &mut GateClient<'_>,
+    id: &SubscriptionId,
+    verb: &str,
+    body: Option<&Value>,
+) -> Result<(), Box<dyn Error>> {
     let changed = gate.post(&format!("{PATH}/{id}/{verb}"), body)?;
     gate.done(&changed, &sentence(&changed), "")
 }
@@ -134,9 +141,9 @@ fn sentence(subscription: &Value) -> String {
     };
     format!(
         "Subscription {} of {} to {} is {}{paid}",
-        said(&subscription["id"]),
-        said(&subscription["organization"]),
-        said(&subscription["plan"]),
-        said(&subscription["state"]),
+        cell(&subscription["id"]),
+        cell(&subscription["organization"]),
+        cell(&subscription["plan"]),
+        cell(&subscription["state"]),
     )
 }

@@ -7,10 +7,10 @@ use crate::cli::http::token_client;
 use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
-use crate::cli::http::token_client::Request;
+use crate::cli::http::token_client::TokenRequest;
+use crate::cli::render;
 use crate::cli::run::config_path;
 use crate::cli::secret_text;
-use crate::cli::shown;
 use crate::config;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
@@ -34,7 +34,7 @@ pub struct Token {
     #[command(flatten)]
     pub client: ClientArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: TokenCommand,
 }
 
 /// Who asks, and whom.
@@ -69,7 +69,7 @@ pub struct ClientArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum TokenCommand {
     /// Get a token and print it
     Get {
         /// A scope it has; may be repeated [default: all that the client may have]
@@ -111,44 +111,49 @@ pub fn token(asked: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<
     }
     let token;
     let request = match &asked.command {
-        Asked::Get { scopes } => Request::Token {
+        TokenCommand::Get { scopes } => TokenRequest::Token {
             scope: (!scopes.is_empty()).then(|| {
                 let scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
                 scopes.join(" ")
             }),
         },
-        Asked::Introspect { token_file } => {
+        TokenCommand::Introspect { token_file } => {
             token = secret_text::from_file(token_file)?;
-            Request::Introspect(&token)
+            TokenRequest::Introspect(&token)
         }
-        Asked::Revoke { token_file } => {
+        TokenCommand::Revoke { token_file } => {
             token = secret_text::from_file(token_file)?;
-            Request::Revoke(&token)
+            TokenRequest::Revoke(&token)
         }
     };
     let at = Issuer {
         url: &issuer,
         ca_file: asked.client.ca_file.as_deref(),
     };
-    let answer = token_client::ask(at, &identity, &request, SystemClock::new().now().wall)?;
+    let answer = token_client::send(at, &identity, &request, SystemClock::new().now().wall)?;
     let text = match (&asked.command, asked.client.output) {
-        (Asked::Revoke { .. }, OutputForm::Table) => {
+        (TokenCommand::Revoke { .. }, OutputForm::Table) => {
             writeln!(err, "The token does not count any more")?;
             String::new()
         }
-        (Asked::Revoke { .. }, OutputForm::Json) if answer.is_null() => String::new(),
-        (_, OutputForm::Json) => shown::json(&answer),
-        (Asked::Get { .. }, OutputForm::Table) => {
+        (TokenCommand::Revoke { .. }, OutputForm::Json) if answer.is_null() => String::new(),
+        (_, OutputForm::Json) => render::json(&answer),
+        (TokenCommand::Get { .. }, OutputForm::Table) => {
             let token = answer["access_token"].as_str();
-            format!("{}\n", shown::clean(token.ok_or("the answer has no `access_token`")?))
+            format!(
+                "{}\n",
+                render::escaped(token.ok_or("the answer has no `access_token`")?)
+            )
         }
-        (Asked::Introspect { .. }, OutputForm::Table) => shown::page(&answer, &["active", "client_id", "scope", "exp"]),
+        (TokenCommand::Introspect { .. }, OutputForm::Table) => {
+            render::page(&answer, &["active", "client_id", "scope", "exp"])
+        }
     };
     out.write_all(text.as_bytes())?;
     out.flush()?;
     match &asked.command {
-        Asked::Introspect { .. } if answer["active"] != Value::Bool(true) => Err("the token is not good".into()),
-        Asked::Get { .. } | Asked::Introspect { .. } | Asked::Revoke { .. } => Ok(()),
+        TokenCommand::Introspect { .. } if answer["active"] != Value::Bool(true) => Err("the token is not good".into()),
+        TokenCommand::Get { .. } | TokenCommand::Introspect { .. } | TokenCommand::Revoke { .. } => Ok(()),
     }
 }
 

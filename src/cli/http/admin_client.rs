@@ -38,7 +38,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// One question.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct AdminRequest<'a> {
     pub method: Method,
     /// With its query.
     pub path: &'a str,
@@ -49,7 +49,7 @@ pub struct Question<'a> {
 
 /// What was answered.
 #[derive(Debug)]
-pub struct Answered {
+pub struct AdminResponse {
     pub status: u16,
     /// Null where there was none.
     pub body: Value,
@@ -57,7 +57,7 @@ pub struct Answered {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum AdminError {
     #[error("`{0}` is no http or https URL such as http://127.0.0.1:9090")]
     Url(String),
     #[error("the token has characters that no header may have")]
@@ -76,7 +76,7 @@ pub enum AskError {
     Runtime(io::Error),
 }
 
-impl AskError {
+impl AdminError {
     /// Whether nobody could be asked, so that trying again later may help.
     pub const fn nobody_answered(&self) -> bool {
         match self {
@@ -103,7 +103,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// No runtime.
-    pub fn over_listener(base: &str, token: Secret<Vec<u8>>) -> Result<Self, AskError> {
+    pub fn over_listener(base: &str, token: Secret<Vec<u8>>) -> Result<Self, AdminError> {
         Ok(Self {
             runtime: runtime()?,
             way: Way::Listener {
@@ -117,7 +117,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// A socket that is there and may not be used.
-    pub fn over_socket(path: &Path) -> Result<Option<Self>, AskError> {
+    pub fn over_socket(path: &Path) -> Result<Option<Self>, AdminError> {
         let runtime = runtime()?;
         match runtime.block_on(UnixStream::connect(path)) {
             Ok(_) => Ok(Some(Self {
@@ -146,7 +146,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// No answer, or one that is not the admin API's.
-    pub fn ask(&self, question: &Question<'_>) -> Result<Answered, AskError> {
+    pub fn send(&self, question: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
         let at = self.at();
         let asking = async {
             match &self.way {
@@ -161,7 +161,7 @@ impl AdminClient {
         };
         self.runtime.block_on(async {
             let bounded = tokio::time::timeout(TIMEOUT, asking).await;
-            bounded.unwrap_or(Err(AskError::TimedOut { at }))
+            bounded.unwrap_or(Err(AdminError::TimedOut { at }))
         })
     }
 
@@ -174,16 +174,16 @@ impl AdminClient {
     }
 }
 
-fn runtime() -> Result<Runtime, AskError> {
+fn runtime() -> Result<Runtime, AdminError> {
     // One thread more than the one that waits: a store that is opened here has tasks of its own.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(AskError::Runtime)
+        .map_err(AdminError::Runtime)
 }
 
-fn socket_error(path: &Path, error: &io::Error) -> AskError {
+fn socket_error(path: &Path, error: &io::Error) -> AdminError {
     let problem = match error.kind() {
         ErrorKind::PermissionDenied => {
             "only the user that the gate runs as may use this socket; run the command as that user, or name the admin \
@@ -192,19 +192,19 @@ fn socket_error(path: &Path, error: &io::Error) -> AskError {
         }
         _ => error.to_string(),
     };
-    AskError::Socket {
+    AdminError::Socket {
         at: path.to_owned(),
         problem,
     }
 }
 
-fn idempotency_key(question: &Question<'_>) -> Result<Option<HeaderValue>, AskError> {
+fn idempotency_key(question: &AdminRequest<'_>) -> Result<Option<HeaderValue>, AdminError> {
     let key = question.idempotency_key.map(HeaderValue::from_str).transpose();
-    key.map_err(|_| AskError::IdempotencyKey)
+    key.map_err(|_| AdminError::IdempotencyKey)
 }
 
 /// The question as it goes over a socket or into a router.
-fn request(question: &Question<'_>) -> Result<Request<Body>, AskError> {
+fn request(question: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
     let mut request = Request::new(
         question
             .body
@@ -214,7 +214,7 @@ fn request(question: &Question<'_>) -> Result<Request<Body>, AskError> {
     *request.uri_mut() = question
         .path
         .parse()
-        .map_err(|_| AskError::Url(question.path.to_owned()))?;
+        .map_err(|_| AdminError::Url(question.path.to_owned()))?;
     let headers = request.headers_mut();
     headers.insert(header::HOST, HeaderValue::from_static("localhost"));
     headers.insert(header::ACCEPT, ACCEPTED);
@@ -227,8 +227,8 @@ fn request(question: &Question<'_>) -> Result<Request<Body>, AskError> {
     Ok(request)
 }
 
-async fn by_socket(path: &Path, request: Request<Body>) -> Result<Answered, AskError> {
-    let failed = |error: hyper::Error| AskError::Socket {
+async fn by_socket(path: &Path, request: Request<Body>) -> Result<AdminResponse, AdminError> {
+    let failed = |error: hyper::Error| AdminError::Socket {
         at: path.to_owned(),
         problem: ErrorChain(&error).to_string(),
     };
@@ -244,12 +244,12 @@ async fn by_socket(path: &Path, request: Request<Body>) -> Result<Answered, AskE
     answered
 }
 
-async fn read(answer: Response<Body>, at: impl FnOnce() -> String) -> Result<Answered, AskError> {
+async fn read(answer: Response<Body>, at: impl FnOnce() -> String) -> Result<AdminResponse, AdminError> {
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), BODY_BYTES_MAX).await;
     match body.ok().and_then(|body| json(&body)) {
-        Some(body) => Ok(Answered { status, body }),
-        None => Err(AskError::NotOurs { at: at(), status }),
+        Some(body) => Ok(AdminResponse { status, body }),
+        None => Err(AdminError::NotOurs { at: at(), status }),
     }
 }
 
@@ -261,8 +261,12 @@ fn json(body: &[u8]) -> Option<Value> {
     }
 }
 
-async fn by_listener(base: &str, token: &Secret<Vec<u8>>, question: &Question<'_>) -> Result<Answered, AskError> {
-    let bad_url = || AskError::Url(base.to_owned());
+async fn by_listener(
+    base: &str,
+    token: &Secret<Vec<u8>>,
+    question: &AdminRequest<'_>,
+) -> Result<AdminResponse, AdminError> {
+    let bad_url = || AdminError::Url(base.to_owned());
     if !(base.starts_with("http://") || base.starts_with("https://")) {
         return Err(bad_url());
     }
@@ -275,12 +279,12 @@ async fn by_listener(base: &str, token: &Secret<Vec<u8>>, question: &Question<'_
         ca_file: None,
         proxy: None,
     };
-    let not_there = |error: FetchError| AskError::NotThere {
+    let not_there = |error: FetchError| AdminError::NotThere {
         at: base.to_owned(),
         problem: ErrorChain(&error).to_string(),
     };
     let authorization = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
-    let mut authorization = HeaderValue::from_bytes(authorization.expose()).map_err(|_| AskError::Token)?;
+    let mut authorization = HeaderValue::from_bytes(authorization.expose()).map_err(|_| AdminError::Token)?;
     authorization.set_sensitive(true);
     let mut request = client(target, 0)
         .await
@@ -298,8 +302,8 @@ async fn by_listener(base: &str, token: &Secret<Vec<u8>>, question: &Question<'_
     let status = response.status().as_u16();
     let body = bounded_body(response, BODY_BYTES_MAX).await.map_err(not_there)?;
     match json(&body) {
-        Some(body) => Ok(Answered { status, body }),
-        None => Err(AskError::NotOurs {
+        Some(body) => Ok(AdminResponse { status, body }),
+        None => Err(AdminError::NotOurs {
             at: base.to_owned(),
             status,
         }),

@@ -52,13 +52,13 @@ pub struct Issuer<'a> {
 }
 
 /// What is asked of the issuer.
-pub enum Request<'a> {
+pub enum TokenRequest<'a> {
     Token { scope: Option<String> },
     Introspect(&'a Secret<Vec<u8>>),
     Revoke(&'a Secret<Vec<u8>>),
 }
 
-impl Request<'_> {
+impl TokenRequest<'_> {
     /// Where the metadata say that it goes (RFC 8414 section 2).
     const fn endpoint(&self) -> &'static str {
         match self {
@@ -106,10 +106,10 @@ impl TokenError {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn ask(
+pub fn send(
     issuer: Issuer<'_>,
     identity: &Identity,
-    request: &Request<'_>,
+    request: &TokenRequest<'_>,
     now: Timestamp,
 ) -> Result<Value, TokenError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -192,7 +192,7 @@ async fn exchange(
     issuer: Issuer<'_>,
     endpoint: &Url,
     identity: &Identity,
-    request: &Request<'_>,
+    request: &TokenRequest<'_>,
     now: Timestamp,
 ) -> Result<Value, TokenError> {
     let at = endpoint.to_string();
@@ -242,16 +242,21 @@ fn form_encoded(bytes: &[u8]) -> Secret<String> {
     Secret::new(form_urlencoded::byte_serialize(bytes).collect())
 }
 
-fn form(issuer: &IssuerUrl, identity: &Identity, request: &Request<'_>, now: Timestamp) -> Result<String, TokenError> {
+fn form(
+    issuer: &IssuerUrl,
+    identity: &Identity,
+    request: &TokenRequest<'_>,
+    now: Timestamp,
+) -> Result<String, TokenError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     match request {
-        Request::Token { scope } => {
+        TokenRequest::Token { scope } => {
             form.append_pair("grant_type", "client_credentials");
             if let Some(scope) = scope {
                 form.append_pair("scope", scope);
             }
         }
-        Request::Introspect(token) | Request::Revoke(token) => {
+        TokenRequest::Introspect(token) | TokenRequest::Revoke(token) => {
             form.append_pair("token", &String::from_utf8_lossy(token.expose()));
         }
     }
@@ -336,7 +341,7 @@ mod tests {
     #[test]
     fn a_secret_is_in_no_form() {
         assert_eq!(form_encoded(b"a:b c%").expose(), "a%3Ab+c%25");
-        let request = Request::Token {
+        let request = TokenRequest::Token {
             scope: Some("a b".to_owned()),
         };
         let issuer = "https://a.example".parse().unwrap();

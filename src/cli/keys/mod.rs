@@ -3,17 +3,17 @@
 
 pub mod file;
 
-use crate::cli::gate::Configured;
-use crate::cli::gate::Found;
-use crate::cli::gate::Gate;
 use crate::cli::gate::GateArgs;
+use crate::cli::gate::GateClient;
+use crate::cli::gate::GateLookup;
 use crate::cli::gate::ListArgs;
+use crate::cli::gate::LoadedConfig;
 use crate::cli::gate::OnceArgs;
 use crate::cli::keys::file::KeysContext;
+use crate::cli::render;
+use crate::cli::render::Column;
+use crate::cli::render::cell;
 use crate::cli::secret_text;
-use crate::cli::shown;
-use crate::cli::shown::Column;
-use crate::cli::shown::said;
 use crate::model::api_key::Digester;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
@@ -51,11 +51,11 @@ pub struct Keys {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
-    pub command: Asked,
+    pub command: KeyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Asked {
+pub enum KeyCommand {
     /// Make a key and print it, once: only its digest is kept
     #[command(after_help = CREATE_HELP)]
     Create(CreateArgs),
@@ -209,16 +209,16 @@ fn address(text: &str) -> Result<IpNet, String> {
 /// # Errors
 /// No answer, a refusal, or neither a store nor a keys file.
 pub fn keys(asked: &Keys, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    match Gate::find(&asked.gate, out, err)? {
-        Found::Gate(mut gate) => in_store(&asked.command, &mut gate),
-        Found::NotRunning(found) => in_store(&asked.command, &mut Gate::on_store(&asked.gate, found)?),
-        Found::NoStore(found) => in_file(&asked.command, found),
+    match GateClient::find(&asked.gate, out, err)? {
+        GateLookup::Running(mut gate) => in_store(&asked.command, &mut gate),
+        GateLookup::Stopped(found) => in_store(&asked.command, &mut GateClient::on_store(&asked.gate, found)?),
+        GateLookup::NoStore(found) => in_file(&asked.command, found),
     }
 }
 
-fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
+fn in_store(asked: &KeyCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     match asked {
-        Asked::Create(args) => {
+        KeyCommand::Create(args) => {
             if args.client.is_some() || args.organization.is_some() {
                 return Err(
                     "--client and --organization are for keys files: in a store a key belongs to a \
@@ -237,7 +237,7 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             let made = gate.create(PATH, &body, &args.once)?;
             given(gate, &made)
         }
-        Asked::Import(args) => {
+        KeyCommand::Import(args) => {
             let digest = secret_text::from_file(&args.digest_file)?;
             let digest = String::from_utf8_lossy(digest.expose()).into_owned();
             let mut body = json!({ "digest": digest, "name": args.name, "expires": args.expires.to_string() });
@@ -250,9 +250,9 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             );
             let made = gate.create(&format!("{PATH}/import"), &body, &args.once)?;
             let sentence = format!("API key {} is taken over, {}", called(&made), expiry(&made));
-            gate.done(&made, &sentence, &format!("{}\n", said(&made["id"])))
+            gate.done(&made, &sentence, &format!("{}\n", cell(&made["id"])))
         }
-        Asked::List {
+        KeyCommand::List {
             organization,
             subscription,
             list,
@@ -263,15 +263,15 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
             ];
             gate.list(PATH, &filters, list, COLUMNS)
         }
-        Asked::Show { id } => {
+        KeyCommand::Show { id } => {
             let key = gate.get(&format!("{PATH}/{id}"))?;
             gate.thing(&key, &["id", "name", "state", "expires_at", "scopes"])
         }
-        Asked::Revoke(args) => {
+        KeyCommand::Revoke(args) => {
             let revoked = gate.post(&format!("{PATH}/{}/revoke", args.id), None)?;
             gate.done(&revoked, &format!("API key {} is revoked", args.id), "")
         }
-        Asked::Regenerate {
+        KeyCommand::Regenerate {
             id,
             grace,
             expires,
@@ -295,7 +295,7 @@ fn in_store(asked: &Asked, gate: &mut Gate<'_>) -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints a key that was just made.
-fn given(gate: &mut Gate<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
+fn given(gate: &mut GateClient<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
     match made["key"].as_str() {
         Some(key) => {
             let sentence = format!(
@@ -303,7 +303,7 @@ fn given(gate: &mut Gate<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
                 called(made),
                 expiry(made)
             );
-            gate.done(made, &sentence, &format!("{}\n", shown::clean(key)))
+            gate.done(made, &sentence, &format!("{}\n", render::escaped(key)))
         }
         None => {
             let sentence = format!("API key {} was made before, and is not shown again", called(made));
@@ -313,13 +313,13 @@ fn given(gate: &mut Gate<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
 }
 
 fn called(key: &Value) -> String {
-    format!("`{}` ({})", said(&key["name"]), said(&key["id"]))
+    format!("`{}` ({})", cell(&key["name"]), cell(&key["id"]))
 }
 
 fn expiry(key: &Value) -> String {
     match &key["expires_at"] {
         Value::Null => "expires never".to_owned(),
-        at => format!("expires {}", said(at)),
+        at => format!("expires {}", cell(at)),
     }
 }
 
@@ -345,7 +345,7 @@ fn with(
     }
 }
 
-fn in_file(asked: &Asked, found: Configured<'_>) -> Result<(), Box<dyn Error>> {
+fn in_file(asked: &KeyCommand, found: LoadedConfig<'_>) -> Result<(), Box<dyn Error>> {
     let (config, path) = (&found.config, found.path.display());
     let Some(file) = &config.api_keys.file else {
         return Err(
@@ -361,14 +361,14 @@ fn in_file(asked: &Asked, found: Configured<'_>) -> Result<(), Box<dyn Error>> {
         stderr: found.err,
     };
     match asked {
-        Asked::Create(args) if args.subscription.is_some() || args.once.idempotency_key.is_some() => Err(format!(
+        KeyCommand::Create(args) if args.subscription.is_some() || args.once.idempotency_key.is_some() => Err(format!(
             "{path}: `store` is not set, and a keys file knows neither subscriptions nor idempotency keys"
         )
         .into()),
-        Asked::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
-        Asked::List { .. } => Ok(file::list(&mut context)?),
-        Asked::Revoke(args) => Ok(file::revoke(args, &mut context)?),
-        Asked::Show { .. } | Asked::Regenerate { .. } | Asked::Import(_) => Err(format!(
+        KeyCommand::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
+        KeyCommand::List { .. } => Ok(file::list(&mut context)?),
+        KeyCommand::Revoke(args) => Ok(file::revoke(args, &mut context)?),
+        KeyCommand::Show { .. } | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"
         )
         .into()),

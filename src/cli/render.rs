@@ -25,7 +25,7 @@ pub fn table(columns: &[Column], items: &[Value]) -> String {
     rows.extend(
         items
             .iter()
-            .map(|item| columns.iter().map(|(_, member)| said(&item[*member])).collect()),
+            .map(|item| columns.iter().map(|(_, member)| cell(&item[*member])).collect()),
     );
     aligned(&rows)
 }
@@ -62,37 +62,37 @@ pub fn page(thing: &Value, first: &[&str]) -> String {
     for (name, value) in named.into_iter().chain(others) {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                items.iter().for_each(|item| push_line(&mut text, name, &said(item)));
+                items.iter().for_each(|item| push_line(&mut text, name, &cell(item)));
             }
             Value::Object(members) => {
                 for (inner, value) in members {
-                    push_line(&mut text, &format!("{name}.{inner}"), &said(value));
+                    push_line(&mut text, &format!("{name}.{inner}"), &cell(value));
                 }
             }
-            value => push_line(&mut text, name, &said(value)),
+            value => push_line(&mut text, name, &cell(value)),
         }
     }
     text
 }
 
 fn push_line(text: &mut String, name: &str, value: &str) {
-    text.push_str(&format!("{:20} {value}\n", clean(name)));
+    text.push_str(&format!("{:20} {value}\n", escaped(name)));
 }
 
 /// A value in one cell.
-pub fn said(value: &Value) -> String {
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => clean(text),
+        Value::String(text) => escaped(text),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
         Value::Object(members) => {
             let members = members
                 .iter()
-                .map(|(name, value)| format!("{}={}", clean(name), said(value)));
+                .map(|(name, value)| format!("{}={}", escaped(name), cell(value)));
             members.collect::<Vec<_>>().join(" ")
         }
         Value::Number(number) => number.to_string(),
@@ -100,7 +100,7 @@ pub fn said(value: &Value) -> String {
 }
 
 /// Names, key ids and errors are strangers' texts: nothing in them may move a cursor.
-pub fn clean(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = Vec::new();
     escape::push_escaped(&mut out, text);
     String::from_utf8(out).expect("escapes are ASCII, and the rest was text")
