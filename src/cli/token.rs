@@ -2,7 +2,7 @@
 
 use crate::cli::args::OutputForm;
 use crate::cli::args::Place;
-use crate::cli::gate::stays_on_this_machine;
+use crate::cli::http::exchange::exposes_credentials;
 use crate::cli::http::token_client;
 use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
@@ -106,7 +106,7 @@ The endpoints are those that the issuer's metadata name. The token goes to stdou
 pub fn token(asked: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let issuer = issuer(&asked.client)?;
     let identity = identity(&asked.client)?;
-    if issuer.as_str().starts_with("http://") && !stays_on_this_machine(issuer.as_str()) {
+    if exposes_credentials(issuer.as_str()) {
         writeln!(err, "warning: the client's credential goes to {issuer} unencrypted")?;
     }
     let token;

@@ -1,15 +1,15 @@
-//! How is the admin API asked? Over its listener, over the socket beside a store, or in this process; one request at a
-//! time, bounded in time and size.
+//! How does a command call the admin API? Over its listener, over the socket beside a store, or in this process; one
+//! request at a time, bounded in time and size.
 
-use crate::fetch::client::FetchError;
-use crate::fetch::client::Target;
-use crate::fetch::client::bounded_body;
-use crate::fetch::client::client;
-use crate::fetch::client::request_error;
+use crate::cli::http::exchange;
+use crate::cli::http::exchange::Destination;
+use crate::cli::http::exchange::TIMEOUT;
+use crate::cli::http::exchange::read_json;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
 use axum::Router;
 use axum::body::Body;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
@@ -22,40 +22,37 @@ use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
-/// A page of a list is the longest answer there is.
+/// The longest response is a page of a list.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The gate itself cuts an answer after 30 s.
-const TIMEOUT: Duration = Duration::from_secs(35);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
 /// draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// One question.
+/// A request to the admin API.
 #[derive(Debug)]
 pub struct AdminRequest<'a> {
     pub method: Method,
     /// With its query.
     pub path: &'a str,
     pub body: Option<&'a Value>,
-    /// The same key with the same question makes nothing twice.
+    /// The same request with the same key makes nothing twice.
     pub idempotency_key: Option<&'a str>,
 }
 
-/// What was answered.
+/// A response of the admin API; a refusal is one.
 #[derive(Debug)]
 pub struct AdminResponse {
     pub status: u16,
-    /// Null where there was none.
+    /// Null where the response has no body.
     pub body: Value,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("`{0}` is no http or https URL such as http://127.0.0.1:9090")]
@@ -77,7 +74,7 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// Whether nobody could be asked, so that trying again later may help.
+    /// Returns whether no gate answered, so that trying again later may help.
     pub const fn nobody_answered(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::Socket { .. } | Self::TimedOut { .. } | Self::NotOurs { .. } => true,
@@ -93,27 +90,29 @@ pub struct AdminClient {
 }
 
 enum Way {
-    Listener { base: String, token: Secret<Vec<u8>> },
+    /// `base` as it was named, perhaps with a `/` at its end.
+    Listener {
+        base: String,
+        token: Secret<Vec<u8>>,
+    },
     Socket(PathBuf),
     InProcess(Router),
 }
 
 impl AdminClient {
-    /// Over the admin listener at `base` (scheme, host and port), with its token.
+    /// Returns a client of the admin listener at `base` (scheme, host and port), with its token.
     ///
     /// # Errors
     /// No runtime.
     pub fn over_listener(base: &str, token: Secret<Vec<u8>>) -> Result<Self, AdminError> {
+        let base = base.to_owned();
         Ok(Self {
             runtime: runtime()?,
-            way: Way::Listener {
-                base: base.trim_end_matches('/').to_owned(),
-                token,
-            },
+            way: Way::Listener { base, token },
         })
     }
 
-    /// Over the socket at `path`; `None` where nobody listens, which is so when no gate runs.
+    /// Returns a client of the socket at `path`; `None` where no process listens, which is so when no gate runs.
     ///
     /// # Errors
     /// A socket that is there and may not be used.
@@ -129,7 +128,7 @@ impl AdminClient {
         }
     }
 
-    /// In this process: `open` gives the router, on the runtime that it will live on, and whatever else came of it.
+    /// Returns a client of the router that `open` gives, which lives on this client's runtime, and what else `open` gives.
     ///
     /// # Errors
     /// Those of `open`, and no runtime.
@@ -142,37 +141,52 @@ impl AdminClient {
         Ok((Self { runtime, way }, more))
     }
 
-    /// Asks and waits for the answer. A refusal is an answer.
+    /// Returns the URL of the admin listener, as it was named; `None` over a socket and in this process.
+    pub fn listener(&self) -> Option<&str> {
+        match &self.way {
+            Way::Listener { base, .. } => Some(base),
+            Way::Socket(_) | Way::InProcess(_) => None,
+        }
+    }
+
+    /// Returns whether no gate runs, and the store is written by this process.
+    pub const fn is_in_process(&self) -> bool {
+        matches!(self.way, Way::InProcess(_))
+    }
+
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// No answer, or one that is not the admin API's.
-    pub fn send(&self, question: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
-        let at = self.at();
-        let asking = async {
+    /// No response, or one that is not the admin API's.
+    pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+        let at = match &self.way {
+            Way::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
+            Way::Socket(path) => path.display().to_string(),
+            Way::InProcess(_) => "the store".to_owned(),
+        };
+        let exchange = async {
             match &self.way {
-                Way::Listener { base, token } => by_listener(base, token, question).await,
-                Way::Socket(path) => by_socket(path, request(question)?).await,
+                Way::Listener { token, .. } => over_listener(&at, token, request).await,
+                Way::Socket(path) => over_socket(path, local(request)?).await,
                 Way::InProcess(router) => {
-                    let answer = router.clone().oneshot(request(question)?).await;
-                    let Ok(answer) = answer;
-                    read(answer, || self.at()).await
+                    let Ok(response) = router.clone().oneshot(local(request)?).await;
+                    Ok(read(response).await)
                 }
             }
         };
-        self.runtime.block_on(async {
-            let bounded = tokio::time::timeout(TIMEOUT, asking).await;
-            bounded.unwrap_or(Err(AdminError::TimedOut { at }))
-        })
-    }
-
-    fn at(&self) -> String {
-        match &self.way {
-            Way::Listener { base, .. } => base.clone(),
-            Way::Socket(path) => path.display().to_string(),
-            Way::InProcess(_) => "the store".to_owned(),
+        let response = self
+            .runtime
+            .block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
+        let (status, body) = response.unwrap_or_else(|_| Err(AdminError::TimedOut { at: at.clone() }))?;
+        match body {
+            Some(body) => Ok(AdminResponse { status, body }),
+            None => Err(AdminError::NotOurs { at, status }),
         }
     }
 }
+
+/// A status, and a body that is `None` where it is not JSON.
+type StatusAndJson = (u16, Option<Value>);
 
 fn runtime() -> Result<Runtime, AdminError> {
     // One thread more than the one that waits: a store that is opened here has tasks of its own.
@@ -198,36 +212,35 @@ fn socket_error(path: &Path, error: &io::Error) -> AdminError {
     }
 }
 
-fn idempotency_key(question: &AdminRequest<'_>) -> Result<Option<HeaderValue>, AdminError> {
-    let key = question.idempotency_key.map(HeaderValue::from_str).transpose();
-    key.map_err(|_| AdminError::IdempotencyKey)
-}
-
-/// The question as it goes over a socket or into a router.
-fn request(question: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
-    let mut request = Request::new(
-        question
-            .body
-            .map_or_else(Body::empty, |body| Body::from(body.to_string())),
-    );
-    *request.method_mut() = question.method.clone();
-    *request.uri_mut() = question
-        .path
-        .parse()
-        .map_err(|_| AdminError::Url(question.path.to_owned()))?;
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-    headers.insert(header::ACCEPT, ACCEPTED);
-    if question.body.is_some() {
+fn headers(request: &AdminRequest<'_>) -> Result<HeaderMap, AdminError> {
+    let mut headers = HeaderMap::from_iter([(header::ACCEPT, ACCEPTED)]);
+    if request.body.is_some() {
         headers.insert(header::CONTENT_TYPE, JSON);
     }
-    if let Some(key) = idempotency_key(question)? {
+    if let Some(key) = request.idempotency_key {
+        let key = HeaderValue::from_str(key).map_err(|_| AdminError::IdempotencyKey)?;
         headers.insert(IDEMPOTENCY_KEY, key);
     }
-    Ok(request)
+    Ok(headers)
 }
 
-async fn by_socket(path: &Path, request: Request<Body>) -> Result<AdminResponse, AdminError> {
+/// Returns the request as it goes over a socket or into a router.
+fn local(request: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
+    let body = request
+        .body
+        .map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    let local = Request::builder()
+        .method(request.method.clone())
+        .uri(request.path)
+        .body(body);
+    let mut local = local.map_err(|_| AdminError::Url(request.path.to_owned()))?;
+    *local.headers_mut() = headers(request)?;
+    let localhost = HeaderValue::from_static("localhost");
+    local.headers_mut().insert(header::HOST, localhost);
+    Ok(local)
+}
+
+async fn over_socket(path: &Path, request: Request<Body>) -> Result<StatusAndJson, AdminError> {
     let failed = |error: hyper::Error| AdminError::Socket {
         at: path.to_owned(),
         problem: ErrorChain(&error).to_string(),
@@ -238,74 +251,47 @@ async fn by_socket(path: &Path, request: Request<Body>) -> Result<AdminResponse,
         .await
         .map_err(failed)?;
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(failed)?;
-    let answered = read(answer.map(Body::new), || path.display().to_string()).await;
+    let response = sender.send_request(request).await.map_err(failed)?;
+    let read = read(response.map(Body::new)).await;
     connection.abort();
-    answered
+    Ok(read)
 }
 
-async fn read(answer: Response<Body>, at: impl FnOnce() -> String) -> Result<AdminResponse, AdminError> {
-    let status = answer.status().as_u16();
-    let body = axum::body::to_bytes(answer.into_body(), BODY_BYTES_MAX).await;
-    match body.ok().and_then(|body| json(&body)) {
-        Some(body) => Ok(AdminResponse { status, body }),
-        None => Err(AdminError::NotOurs { at: at(), status }),
-    }
+async fn read(response: Response<Body>) -> StatusAndJson {
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await;
+    (status, body.ok().and_then(|body| read_json(&body)))
 }
 
-/// Null for no body at all, which is what a deletion answers with.
-fn json(body: &[u8]) -> Option<Value> {
-    match body {
-        [] => Some(Value::Null),
-        body => serde_json::from_slice(body).ok(),
-    }
-}
-
-async fn by_listener(
+async fn over_listener(
     base: &str,
     token: &Secret<Vec<u8>>,
-    question: &AdminRequest<'_>,
-) -> Result<AdminResponse, AdminError> {
+    request: &AdminRequest<'_>,
+) -> Result<StatusAndJson, AdminError> {
     let bad_url = || AdminError::Url(base.to_owned());
     if !(base.starts_with("http://") || base.starts_with("https://")) {
         return Err(bad_url());
     }
-    let url = format!("{base}{}", question.path).parse().map_err(|_| bad_url())?;
-    // Chosen by the person who runs the command, so it may be anywhere.
-    let target = Target {
-        url: &url,
-        allow_http: true,
-        allow_private_addresses: true,
-        ca_file: None,
-        proxy: None,
-    };
-    let not_there = |error: FetchError| AdminError::NotThere {
-        at: base.to_owned(),
-        problem: ErrorChain(&error).to_string(),
-    };
+    let url = format!("{base}{}", request.path).parse().map_err(|_| bad_url())?;
     let authorization = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
     let mut authorization = HeaderValue::from_bytes(authorization.expose()).map_err(|_| AdminError::Token)?;
     authorization.set_sensitive(true);
-    let mut request = client(target, 0)
-        .await
-        .map_err(not_there)?
-        .request(question.method.clone(), target.url.clone())
-        .header(header::AUTHORIZATION, authorization)
-        .header(header::ACCEPT, ACCEPTED);
-    if let Some(key) = idempotency_key(question)? {
-        request = request.header(IDEMPOTENCY_KEY, key);
-    }
-    if let Some(body) = question.body {
-        request = request.header(header::CONTENT_TYPE, JSON).body(body.to_string());
-    }
-    let response = request.send().await.map_err(|error| not_there(request_error(error)))?;
-    let status = response.status().as_u16();
-    let body = bounded_body(response, BODY_BYTES_MAX).await.map_err(not_there)?;
-    match json(&body) {
-        Some(body) => Ok(AdminResponse { status, body }),
-        None => Err(AdminError::NotOurs {
-            at: base.to_owned(),
-            status,
-        }),
-    }
+    let mut headers = headers(request)?;
+    headers.insert(header::AUTHORIZATION, authorization);
+    let to = Destination {
+        url: &url,
+        ca_file: None,
+    };
+    let sent = exchange::send(request.method.clone(), to, BODY_BYTES_MAX, |builder| {
+        let builder = builder.headers(headers);
+        match request.body {
+            Some(body) => builder.body(body.to_string()),
+            None => builder,
+        }
+    });
+    let response = sent.await.map_err(|error| AdminError::NotThere {
+        at: base.to_owned(),
+        problem: ErrorChain(&error).to_string(),
+    })?;
+    Ok((response.status, read_json(&response.body)))
 }

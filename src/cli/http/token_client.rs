@@ -1,11 +1,11 @@
-//! How does a client get a token, have it looked at, and give it back? As any OAuth client does: by the issuer's metadata
-//! (RFC 8414), with a secret or a key of its own.
+//! How does a client get, introspect and revoke a token? As any OAuth client does: by the issuer's metadata (RFC 8414), with
+//! a secret or a key of its own.
 
-use crate::fetch::client::FetchError;
-use crate::fetch::client::Target;
-use crate::fetch::client::bounded_body;
-use crate::fetch::client::client;
-use crate::fetch::client::request_error;
+use crate::cli::http::exchange;
+use crate::cli::http::exchange::Destination;
+use crate::cli::http::exchange::RawResponse;
+use crate::cli::http::exchange::TIMEOUT;
+use crate::cli::http::exchange::read_json;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::sign::token_id;
@@ -14,23 +14,23 @@ use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
+use http::Method;
 use http::header;
+use reqwest::RequestBuilder;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
 use url::Url;
 use url::form_urlencoded;
 
 /// Tokens with many claims have a few kilobytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(35);
 /// RFC 7523 section 2.2.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// It is sent at once.
 const ASSERTION_SECS: u64 = 60;
 
-/// How a client says who it is.
+/// The client, and what proves that it is the client.
 pub struct Identity {
     pub client_id: String,
     pub proof: Proof,
@@ -51,7 +51,7 @@ pub struct Issuer<'a> {
     pub ca_file: Option<&'a Path>,
 }
 
-/// What is asked of the issuer.
+/// A request to an endpoint of the issuer.
 pub enum TokenRequest<'a> {
     Token { scope: Option<String> },
     Introspect(&'a Secret<Vec<u8>>),
@@ -59,7 +59,7 @@ pub enum TokenRequest<'a> {
 }
 
 impl TokenRequest<'_> {
-    /// Where the metadata say that it goes (RFC 8414 section 2).
+    /// Returns the member of the metadata that names its URL (RFC 8414 section 2).
     const fn endpoint(&self) -> &'static str {
         match self {
             Self::Token { .. } => "token_endpoint",
@@ -69,7 +69,7 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Why there is nothing to show for it.
+/// Why the issuer did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("nothing answers at {at}: {problem}")]
@@ -93,7 +93,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Whether nobody could be asked, so that trying again later may help.
+    /// Returns whether no issuer answered, so that trying again later may help.
     pub const fn nobody_answered(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
@@ -102,10 +102,10 @@ impl TokenError {
     }
 }
 
-/// Asks `issuer` as `identity` and waits. Null where the answer has no body.
+/// Sends a request to `issuer` as `identity`, and returns the JSON of the response: null where it has no body.
 ///
 /// # Errors
-/// No answer, or a refusal.
+/// No response, or a refusal.
 pub fn send(
     issuer: Issuer<'_>,
     identity: &Identity,
@@ -116,18 +116,19 @@ pub fn send(
         .enable_all()
         .build()
         .map_err(TokenError::Runtime)?;
-    runtime.block_on(async {
-        let asking = async {
-            let endpoint = endpoint(issuer, request.endpoint()).await?;
-            exchange(issuer, &endpoint, identity, request, now).await
-        };
-        let bounded = tokio::time::timeout(TIMEOUT, asking).await;
-        let at = || issuer.url.to_string();
-        bounded.unwrap_or_else(|_| Err(TokenError::TimedOut { at: at() }))
+    let exchange = async {
+        let endpoint = endpoint(issuer, request.endpoint()).await?;
+        post(issuer, &endpoint, identity, request, now).await
+    };
+    let response = runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
+    response.unwrap_or_else(|_| {
+        Err(TokenError::TimedOut {
+            at: issuer.url.to_string(),
+        })
     })
 }
 
-/// Where an issuer's metadata are (RFC 8414 section 3.1): between its host and its path.
+/// Returns where an issuer's metadata are (RFC 8414 section 3.1): between its host and its path.
 fn metadata_url(issuer: &IssuerUrl) -> Url {
     let mut url = issuer.to_url();
     let path = url.path().strip_suffix('/').unwrap_or(url.path());
@@ -135,30 +136,19 @@ fn metadata_url(issuer: &IssuerUrl) -> Url {
     url
 }
 
-/// The endpoint that the metadata of `issuer` name.
+/// Returns the endpoint that the metadata of `issuer` name.
 async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
     let url = metadata_url(issuer.url);
-    let at = url.to_string();
     let problem = |problem: String| TokenError::Metadata {
-        at: at.clone(),
+        at: url.to_string(),
         problem,
     };
-    let not_there = |error: FetchError| not_there(&at, &error);
-    let answer = client(target(issuer, &url), 0)
-        .await
-        .map_err(not_there)?
-        .get(url.clone())
-        .header(header::ACCEPT, "application/json")
-        .send()
-        .await
-        .map_err(|error| not_there(request_error(error)))?;
-    let status = answer.status().as_u16();
-    let body = bounded_body(answer, BODY_BYTES_MAX).await.map_err(not_there)?;
-    if status != 200 {
-        return Err(problem(format!("status {status}")));
+    let response = call(issuer, Method::GET, &url, |request| request).await?;
+    if response.status != 200 {
+        return Err(problem(format!("status {}", response.status)));
     }
-    let metadata: Value = serde_json::from_slice(&body).map_err(|_| problem("no JSON".to_owned()))?;
-    // RFC 8414 section 3.3: who says that it is another issuer would get what is meant for this one.
+    let metadata: Value = serde_json::from_slice(&response.body).map_err(|_| problem("no JSON".to_owned()))?;
+    // RFC 8414 section 3.3: a server that names another issuer would get what is meant for this one.
     if metadata["issuer"].as_str() != Some(issuer.url.as_str()) {
         return Err(problem(format!("they are not those of {}", issuer.url)));
     }
@@ -170,59 +160,49 @@ async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
     Ok(named)
 }
 
-fn target<'a>(issuer: Issuer<'a>, url: &'a Url) -> Target<'a> {
-    // Chosen by the person who runs the command, so it may be anywhere.
-    Target {
+async fn call(
+    issuer: Issuer<'_>,
+    method: Method,
+    url: &Url,
+    complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<RawResponse, TokenError> {
+    let to = Destination {
         url,
-        allow_http: true,
-        allow_private_addresses: true,
         ca_file: issuer.ca_file,
-        proxy: None,
-    }
+    };
+    let sent = exchange::send(method, to, BODY_BYTES_MAX, |request| {
+        complete(request.header(header::ACCEPT, "application/json"))
+    });
+    sent.await.map_err(|error| TokenError::NotThere {
+        at: url.to_string(),
+        problem: ErrorChain(&error).to_string(),
+    })
 }
 
-fn not_there(at: &str, error: &FetchError) -> TokenError {
-    TokenError::NotThere {
-        at: at.to_owned(),
-        problem: ErrorChain(error).to_string(),
-    }
-}
-
-async fn exchange(
+async fn post(
     issuer: Issuer<'_>,
     endpoint: &Url,
     identity: &Identity,
     request: &TokenRequest<'_>,
     now: Timestamp,
 ) -> Result<Value, TokenError> {
-    let at = endpoint.to_string();
-    let not_there = |error: FetchError| not_there(&at, &error);
-    let mut post = client(target(issuer, endpoint), 0)
-        .await
-        .map_err(not_there)?
-        .post(endpoint.clone())
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    if let Proof::Secret(secret) = &identity.proof {
-        // Both form-encoded before they are put together (RFC 6749 section 2.3.1).
-        let secret = form_encoded(secret.expose());
-        post = post.basic_auth(
-            form_encoded(identity.client_id.as_bytes()).expose(),
-            Some(secret.expose()),
-        );
-    }
     let form = form(issuer.url, identity, request, now)?;
-    let answer = post.body(form).send().await;
-    let answer = answer.map_err(|error| not_there(request_error(error)))?;
-    let status = answer.status().as_u16();
-    let body = bounded_body(answer, BODY_BYTES_MAX).await.map_err(not_there)?;
-    let body = match &body[..] {
-        [] => Some(Value::Null),
-        body => serde_json::from_slice(body).ok(),
+    let complete = |request: RequestBuilder| {
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = match &identity.proof {
+            // Both form-encoded before they are put together (RFC 6749 section 2.3.1).
+            Proof::Secret(secret) => request.basic_auth(
+                form_encoded(identity.client_id.as_bytes()).expose(),
+                Some(form_encoded(secret.expose()).expose()),
+            ),
+            Proof::Key { .. } => request,
+        };
+        request.body(form)
     };
-    match (status, body) {
+    let response = call(issuer, Method::POST, endpoint, complete).await?;
+    match (response.status, read_json(&response.body)) {
         (200..=299, Some(body)) => Ok(body),
-        (_, body) => Err(refused(status, &body.unwrap_or_default())),
+        (status, body) => Err(refused(status, &body.unwrap_or_default())),
     }
 }
 
