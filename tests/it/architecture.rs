@@ -38,11 +38,12 @@ const MODULES: [(&str, &[&str]); 16] = [
             "model", "jose", "config", "observe", "gate", "fetch", "proxy", "runtime",
         ],
     ),
+    // Its HTTP clients sign with `jose`, and reach a URL as `fetch` does.
     // `store` writes the keys file while nothing runs, `control` names the first administrator, `observe` sets up the log.
     (
         "cli",
         &[
-            "model", "config", "compare", "explain", "runtime", "control", "store", "observe",
+            "model", "jose", "config", "compare", "explain", "runtime", "control", "store", "observe", "fetch",
         ],
     ),
     ("main", &[]),
@@ -124,6 +125,8 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "runtime/",
             "store/",
+            // A command waits for the response, and no longer than it must.
+            "cli/http/",
             "fetch/",
             "proxy/http1/",
             "proxy/exchange/",
@@ -161,7 +164,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("base64", &["jose/base64url.rs", "control/token/client_auth.rs"]),
     ("rustls", &["fetch/"]),
     ("rustls_native_certs", &["fetch/"]),
-    ("reqwest", &["fetch/"]),
+    // A command completes its own request; `fetch` makes the client that sends it.
+    ("reqwest", &["fetch/", "cli/http/"]),
     ("governor", &["limit/"]),
     ("dashmap", &["model/directory/", "control/clients.rs", "limit/keyed/"]),
     (
@@ -210,16 +214,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parking_lot", &["runtime/workers.rs"]),
     // What a head holds that was checked, or that an upstream sent.
     ("httparse", &["proxy/http1/"]),
-    // `control` answers with it; who listens is `runtime`'s to say.
-    ("axum", &["runtime/", "control/"]),
+    // `control` answers with it; who listens is `runtime`'s to say; a command calls the router of a store that it opened.
+    ("axum", &["runtime/", "control/", "cli/http/admin_client.rs"]),
     // Calls a router in this process.
-    ("tower", &["runtime/"]),
+    ("tower", &["runtime/", "cli/http/admin_client.rs"]),
     // The description of the admin API, from its handlers.
     ("utoipa", &["control/admin/"]),
     ("utoipa_axum", &["control/admin/mod.rs"]),
     ("serde_path_to_error", &["control/admin/body.rs"]),
-    ("hyper", &["runtime/"]),
-    ("hyper_util", &["runtime/"]),
+    // `runtime` serves with it; a command speaks through it over the socket beside a store.
+    ("hyper", &["runtime/", "cli/http/admin_client.rs"]),
+    ("hyper_util", &["runtime/", "cli/http/admin_client.rs"]),
     ("clap", &["cli/"]),
     // The allocator is the binary's choice.
     ("mimalloc", &["main.rs"]),
@@ -232,7 +237,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "config/",
             "fetch/",
             "cli/gate.rs",
-            "runtime/token_client.rs",
+            "cli/http/",
             "control/registry/jwks_url.rs",
         ],
     ),
