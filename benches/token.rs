@@ -37,10 +37,8 @@ use keygate::model::scope::ScopeSet;
 use keygate::model::subscription::SubscriptionState;
 use keygate::runtime::client_jwks::FetchedClientJwks;
 use keygate::store::Batch;
-use keygate::store::Store;
 use keygate::store::Versioned;
 use keygate::store::Write;
-use keygate::store::memory::MemoryStore;
 use keygate::store::record::ClientRecord;
 use keygate::store::record::OrganizationRecord;
 use keygate::store::record::SubscriptionRecord;
@@ -106,22 +104,19 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
 impl Gate {
     /// Clients `ES256` and `RS256` with a key each, `secret` with a secret and `opaque` with the same, which gets opaque
     /// tokens.
-    fn new(folder: &Path, sqlite: bool, signs: Algorithm) -> Self {
+    fn new(folder: &Path, signs: Algorithm) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         let path = folder.join(format!("{}.db", token_id()));
-        let store: Arc<dyn Store> = match sqlite {
-            true => Arc::new(runtime.block_on(SqliteStore::open(&path)).expect("a store")),
-            false => Arc::new(MemoryStore::new()),
-        };
+        let store = runtime.block_on(SqliteStore::open(&path)).expect("a store");
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix_secs(START)));
         let settings = StoreSettings { path };
         let endpoint = endpoint(signs);
         let default = Plan::open("default".parse().expect("a name"), CredentialKinds::ANY);
         let control = Arc::new(Control {
-            store,
+            store: Arc::new(store),
             directory: Arc::new(Directory::new()),
             clients: Clients::default(),
             signing_keys: SigningKeys::open(&settings, &endpoint, clock.now().wall).expect("signing keys"),
@@ -274,7 +269,7 @@ fn tokens(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
 
     for signs in [Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa] {
-        let gate = Gate::new(folder.path(), false, signs);
+        let gate = Gate::new(folder.path(), signs);
         let signed = signs.as_str();
         let form = |id: &str| format!("grant_type=client_credentials&client_id={id}&client_secret={SECRET}");
         let secrets = |count| (0..count).map(|_| form("secret")).collect::<Vec<_>>();
@@ -291,7 +286,7 @@ fn tokens(criterion: &mut Criterion) {
         }
     }
 
-    let gate = Gate::new(folder.path(), true, Algorithm::Es256);
+    let gate = Gate::new(folder.path(), Algorithm::Es256);
     for (name, at_a_time) in [("one at a time", 1), ("64 at a time", MANY)] {
         group.bench_function(format!("SQLite, ES256 assertion with jti, {name}"), |bencher| {
             bencher.iter_custom(|count| gate.send(gate.assertions(Algorithm::Es256, true, count), at_a_time));

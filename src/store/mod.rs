@@ -5,8 +5,6 @@ pub mod keys_file;
 pub mod record;
 #[cfg(feature = "gateway")]
 pub mod sqlite;
-#[cfg(all(feature = "gateway", any(test, feature = "internals")))]
-pub mod memory;
 #[cfg(feature = "gateway")]
 #[cfg(test)]
 mod conformance;

@@ -12,7 +12,6 @@ use crate::store::conformance::key;
 use crate::store::conformance::key_id;
 use crate::store::conformance::later;
 use crate::store::conformance::with_organizations;
-use crate::store::memory::MemoryStore;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
 use crate::store::record::Grace;
@@ -36,6 +35,11 @@ fn log_path(folder: &TempDir) -> PathBuf {
 
 fn open(folder: &TempDir) -> RevocationLog {
     RevocationLog::open(&log_path(folder), NOW).unwrap()
+}
+
+/// Opens the store `name` in `folder`, or makes it.
+async fn open_store(folder: &TempDir, name: &str) -> SqliteStore {
+    SqliteStore::open(&folder.path().join(name)).await.unwrap()
 }
 
 fn text(folder: &TempDir) -> String {
@@ -264,10 +268,10 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
 
 #[tokio::test]
 async fn a_store_that_forgot_nothing_is_left_as_it_is() {
-    let store = MemoryStore::new();
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
     fill(&store).await;
     store.commit(batch(revocations())).await.unwrap();
-    let folder = TempDir::new().unwrap();
     let log = open(&folder);
     let before = store.contents().await.unwrap();
     let mut contents = before.clone();
@@ -280,7 +284,7 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
     hold(&log, &store, &mut contents, later(20)).await;
     assert_eq!(text(&folder), learned);
     // And holds it against a store that forgot.
-    let older = MemoryStore::new();
+    let older = open_store(&folder, "older.db").await;
     fill(&older).await;
     let mut contents = older.contents().await.unwrap();
     let held = hold(&open(&folder), &older, &mut contents, later(20)).await;
@@ -382,7 +386,8 @@ async fn a_revocation_is_never_taken_back() {
     at(later(100)).await;
     at(later(10)).await;
     at(later(50)).await;
-    let store = MemoryStore::new();
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
     fill(&store).await;
     let mut contents = store.contents().await.unwrap();
     hold(&log, &store, &mut contents, NOW).await;
@@ -431,14 +436,17 @@ async fn a_log_that_cannot_be_opened_is_said_by_name() {
 
 #[tokio::test]
 async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_noticed() {
-    let append = async |store: &MemoryStore, target: &str| {
+    let append = async |store: &SqliteStore, target: &str| {
         let batch = Batch {
             event: Some(event("client.create", target)),
             ..Batch::default()
         };
         store.commit(batch).await.unwrap();
     };
-    let (store, shorter, other) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+    let folder = TempDir::new().unwrap();
+    let shorter = open_store(&folder, "shorter.db").await;
+    let other = open_store(&folder, "other.db").await;
+    let store = open_store(&folder, "keygate.db").await;
     let log = RevocationLog::default();
     for target in ["1", "2", "3"] {
         append(&store, target).await;

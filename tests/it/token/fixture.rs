@@ -46,7 +46,6 @@ use keygate::store::Batch;
 use keygate::store::Store;
 use keygate::store::Versioned;
 use keygate::store::Write;
-use keygate::store::memory::MemoryStore;
 use keygate::store::record::ClientRecord;
 use keygate::store::record::OrganizationRecord;
 use keygate::store::record::SubscriptionRecord;
@@ -56,11 +55,13 @@ use keygate::store::record::client::ClientSecret;
 use keygate::store::record::client::ClientState;
 use keygate::store::record::client::TokenFormat;
 use keygate::store::record::client::TokenTtl;
+use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -88,8 +89,8 @@ pub struct Gate {
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
     pub runtime: Runtime,
-    /// Gone with the test.
-    _folder: TempDir,
+    /// Gone with the test; `None` where the test has the folder.
+    _folder: Option<TempDir>,
 }
 
 /// The key sets behind URLs, as the test says; what is not said is not to be had.
@@ -206,23 +207,27 @@ impl Gate {
     }
 
     pub fn with(change: impl FnOnce(&mut TokenEndpoint)) -> Self {
-        Self::on(Arc::new(MemoryStore::new()), change)
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = Self::open(folder.path(), change);
+        gate._folder = Some(folder);
+        gate
     }
 
-    pub fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
+    /// Opens the store and the signing keys in `folder`, which may hold those of a gate before this one.
+    pub fn open(folder: &Path, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix_secs(START)));
         let mut endpoint = token_endpoint();
         change(&mut endpoint);
-        let store = Arc::new(Meddled::new(store));
         let settings = StoreSettings {
-            path: folder.path().join("keygate.db"),
+            path: folder.join("keygate.db"),
         };
+        let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
+        let store = Arc::new(Meddled::new(Arc::new(store)));
         let signing_keys = SigningKeys::open(&settings, &endpoint, clock.now().wall).unwrap();
         let control = Arc::new(Control {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -248,7 +253,7 @@ impl Gate {
             jwks,
             router,
             runtime,
-            _folder: folder,
+            _folder: None,
         }
     }
 

@@ -3,10 +3,7 @@
 use super::fixture::*;
 use keygate::model::algorithm::Algorithm;
 use keygate::store::Store;
-use keygate::store::memory::MemoryStore;
-use keygate::store::sqlite::SqliteStore;
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The same assertion so often at the same time; gives how many tokens there were.
@@ -56,21 +53,14 @@ fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
 #[test]
 fn s121_also_over_a_restart_on_the_real_store() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("keygate.db");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let open = || Arc::new(runtime.block_on(SqliteStore::open(&path)).unwrap());
-    let store = open();
-    let gate = Gate::on(Arc::clone(&store) as Arc<dyn Store>, |_| {});
+    let gate = Gate::open(folder.path(), |_| {});
     let key = gate.key_client("a", Algorithm::Es256);
     let assertion = signed(&key, &claims("a"));
     assert_eq!(hundred_at_once(&gate, &assertion), 1);
-    runtime.block_on(store.close());
-    drop((gate, store));
+    gate.runtime.block_on(gate.store.close());
+    drop(gate);
 
-    let gate = Gate::on(open(), |_| {});
+    let gate = Gate::open(folder.path(), |_| {});
     gate.load();
     assert_eq!(hundred_at_once(&gate, &assertion), 0);
     gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
@@ -132,7 +122,7 @@ fn a_jti_is_one_clients_own_and_compared_byte_by_byte() {
 
 #[test]
 fn without_the_store_an_assertion_with_a_jti_gets_no_token() {
-    let gate = Gate::on(Arc::new(MemoryStore::new()), |_| {});
+    let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     let assertion = signed(&key, &claims("a"));
     gate.store.away.store(true, Ordering::Relaxed);
