@@ -9,6 +9,8 @@ pub mod token;
 pub mod state;
 pub mod registry;
 pub mod admin;
+#[cfg(test)]
+mod fixture;
 
 pub use state::Control;
 pub use state::Settings;

@@ -1,13 +1,10 @@
 use super::*;
-use crate::config::issuer::Dial;
-use crate::config::token_endpoint::AssertionAudience;
+use crate::control::fixture;
 use crate::control::signing_keys::schedule::Stage;
 use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
-use crate::model::plan::Quota;
 use crate::model::secret::Secret;
 use std::fs;
-use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
@@ -16,32 +13,12 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn endpoint(algorithm: Algorithm, wrapping: Option<u8>) -> TokenEndpoint {
-    let quota = Quota {
-        requests: NonZeroU32::MIN,
-        period: HOUR,
-        burst: NonZeroU32::MIN,
-    };
     TokenEndpoint {
-        issuer: "https://auth.example.com".parse().unwrap(),
-        audiences: vec!["https://api.example.com".to_owned()],
         algorithm,
         wrapping_key: wrapping.map(|byte| Secret::new(vec![byte; 32])),
         rotate_every: 90 * DAY,
-        publish_before: HOUR,
-        assertion_audience: AssertionAudience::IssuerOrEndpoint,
-        assertion_max_lifetime: HOUR,
-        require_jti: false,
         clock_skew: Duration::from_secs(30),
-        allow_clear_text: false,
-        limit: quota,
-        failures: quota,
-        client_jwks: Dial {
-            allow_http: false,
-            allow_private_addresses: false,
-            ca_file: None,
-            proxy: None,
-            timeout: HOUR,
-        },
+        ..fixture::token_endpoint()
     }
 }
 

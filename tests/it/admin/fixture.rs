@@ -1,25 +1,21 @@
 //! An admin API without a socket, on SQLite, with a clock that stands still; and administrators with tokens of its own.
 
+use crate::support::control;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
 use http::HeaderMap;
 use http::Request;
-use keygate::config::Dial;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
-use keygate::config::token_endpoint::AssertionAudience;
 use keygate::control::Control;
-use keygate::control::Settings;
 use keygate::control::admin;
 use keygate::control::admin::access::Access;
 use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::IssuerHealth;
 use keygate::control::admin::issuers::Issuers;
 use keygate::control::admin::issuers::Refreshed;
-use keygate::control::clients::Clients;
 use keygate::control::registry;
-use keygate::control::signing_keys::SigningKeys;
 use keygate::control::token;
 use keygate::control::token::Caller;
 use keygate::control::token::client_jwks::BoxFuture;
@@ -29,29 +25,23 @@ use keygate::control::token::client_jwks::JwksKey;
 use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
 use keygate::jose::jwks::Jwks;
-use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::Digester;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::Directory;
 use keygate::model::id::ClientId;
 use keygate::model::names::Name;
 use keygate::model::plan::Approval;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
-use keygate::model::plan::Quota;
 use keygate::model::secret::Secret;
-use keygate::store::Store;
 use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -211,39 +201,6 @@ fn plans() -> BTreeMap<Name, Plan> {
     plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect()
 }
 
-fn quota() -> Quota {
-    Quota {
-        requests: NonZeroU32::new(10_000).unwrap(),
-        period: SECOND * 60,
-        burst: NonZeroU32::new(10_000).unwrap(),
-    }
-}
-
-fn token_endpoint() -> TokenEndpoint {
-    TokenEndpoint {
-        issuer: "https://auth.example.com".parse().unwrap(),
-        audiences: vec!["https://auth.example.com".to_owned()],
-        algorithm: Algorithm::Es256,
-        wrapping_key: None,
-        rotate_every: SECOND * 86_400 * 90,
-        publish_before: SECOND * 3_600,
-        assertion_audience: AssertionAudience::IssuerOrEndpoint,
-        assertion_max_lifetime: SECOND * 3_600,
-        require_jti: false,
-        clock_skew: SECOND * 30,
-        allow_clear_text: false,
-        limit: quota(),
-        failures: quota(),
-        client_jwks: Dial {
-            allow_http: false,
-            allow_private_addresses: false,
-            ca_file: None,
-            proxy: None,
-            timeout: SECOND * 5,
-        },
-    }
-}
-
 impl Gate {
     pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -257,22 +214,13 @@ impl Gate {
             path: folder.path().join("keygate.db"),
         };
         let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
-        let endpoint = token_endpoint();
-        let control = Arc::new(Control {
-            store: Arc::new(store) as Arc<dyn Store>,
-            directory: Arc::new(Directory::new()),
-            clients: Clients::default(),
-            signing_keys: SigningKeys::open(&settings, &endpoint, clock.now().wall).unwrap(),
-            revocations: Default::default(),
-            settings: arc_swap::ArcSwap::from_pointee(Settings {
-                store: settings,
-                token_endpoint: Some(endpoint),
-                plans: plans(),
-                key_prefix: "kg".to_owned(),
-                digester: Digester::new(Some(&Secret::new(b"a pepper of the test's".to_vec()))),
-            }),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        });
+        let many = control::quota(10_000, SECOND * 60, 10_000);
+        let endpoint = TokenEndpoint {
+            limit: many,
+            failures: many,
+            ..control::token_endpoint("https://auth.example.com")
+        };
+        let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
         let prepared = runtime.block_on(registry::prepare(&control, clock.now().wall, system_random));
         prepared.unwrap().expect("the store is new");
         let api = admin::router(admin::Parts {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod binary;
+pub mod control;
 mod fake_upstream;
 mod gateway;
 mod http1;

@@ -1,6 +1,8 @@
 //! A token endpoint without a socket, clients that use it, and a clock that stands still.
 
 use super::store::Meddled;
+use crate::support::control;
+pub use crate::support::control::quota;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
@@ -10,14 +12,10 @@ use http::HeaderMap;
 use http::Method;
 use http::Request;
 use http::StatusCode;
-use keygate::config::Dial;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
-use keygate::config::token_endpoint::AssertionAudience;
 use keygate::control::Control;
 use keygate::control::Settings;
-use keygate::control::clients::Clients;
-use keygate::control::signing_keys::SigningKeys;
 use keygate::control::token::Caller;
 use keygate::control::token::Outcome;
 use keygate::control::token::client_jwks::BoxFuture;
@@ -34,11 +32,9 @@ use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::Directory;
 use keygate::model::id::ClientId;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
-use keygate::model::plan::Quota;
 use keygate::model::scope::ScopeSet;
 use keygate::model::secret::Secret;
 use keygate::model::subscription::SubscriptionState;
@@ -60,7 +56,6 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -168,37 +163,8 @@ pub fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap()
 }
 
-pub fn quota(requests: u32, period: Duration, burst: u32) -> Quota {
-    Quota {
-        requests: NonZeroU32::new(requests).unwrap(),
-        period,
-        burst: NonZeroU32::new(burst).unwrap(),
-    }
-}
-
 pub fn token_endpoint() -> TokenEndpoint {
-    TokenEndpoint {
-        issuer: ISSUER.parse().unwrap(),
-        audiences: vec![AUDIENCE.to_owned()],
-        algorithm: Algorithm::Es256,
-        wrapping_key: None,
-        rotate_every: SECOND * 86_400 * 90,
-        publish_before: SECOND * 3_600,
-        assertion_audience: AssertionAudience::IssuerOrEndpoint,
-        assertion_max_lifetime: SECOND * 3_600,
-        require_jti: false,
-        clock_skew: SECOND * 30,
-        allow_clear_text: false,
-        limit: quota(600, SECOND * 60, 100),
-        failures: quota(10, SECOND * 60, 20),
-        client_jwks: Dial {
-            allow_http: false,
-            allow_private_addresses: false,
-            ca_file: None,
-            proxy: None,
-            timeout: SECOND * 5,
-        },
-    }
+    control::token_endpoint(AUDIENCE)
 }
 
 impl Gate {
@@ -228,22 +194,8 @@ impl Gate {
         };
         let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
         let store = Arc::new(Meddled::new(Arc::new(store)));
-        let signing_keys = SigningKeys::open(&settings, &endpoint, clock.now().wall).unwrap();
-        let control = Arc::new(Control {
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            directory: Arc::new(Directory::new()),
-            clients: Clients::default(),
-            signing_keys,
-            revocations: Default::default(),
-            settings: arc_swap::ArcSwap::from_pointee(Settings {
-                store: settings,
-                token_endpoint: Some(endpoint),
-                plans: plans(),
-                key_prefix: "kg".to_owned(),
-                digester: Digester::new(Some(&Secret::new(b"a pepper of the test's".to_vec()))),
-            }),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        });
+        let inner = Arc::clone(&store) as Arc<dyn Store>;
+        let control = control::control(inner, settings, endpoint, plans(), &clock);
         let jwks = Arc::new(FakeJwks::default());
         let router = router(Arc::clone(&control), Arc::clone(&jwks) as Arc<dyn ClientJwks>);
         Self {

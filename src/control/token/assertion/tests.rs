@@ -1,41 +1,16 @@
 use super::*;
-use crate::config::Dial;
+use crate::control::fixture;
 use crate::jose::sign::SigningKey;
-use crate::model::plan::Quota;
 use proptest::prelude::*;
 use serde_json::json;
-use std::num::NonZeroU32;
 
 const NOW: u64 = 1_800_000_000;
 
 fn rules(max_lifetime: u64, skew: u64) -> TokenEndpoint {
-    let second = Duration::from_secs(1);
-    let quota = Quota {
-        requests: NonZeroU32::MIN,
-        period: second,
-        burst: NonZeroU32::MIN,
-    };
     TokenEndpoint {
-        issuer: "https://auth.example.com".parse().unwrap(),
-        audiences: Vec::new(),
-        algorithm: Algorithm::Es256,
-        wrapping_key: None,
-        rotate_every: second,
-        publish_before: second,
-        assertion_audience: AssertionAudience::IssuerOrEndpoint,
         assertion_max_lifetime: Duration::from_secs(max_lifetime),
-        require_jti: false,
         clock_skew: Duration::from_secs(skew),
-        allow_clear_text: false,
-        limit: quota,
-        failures: quota,
-        client_jwks: Dial {
-            allow_http: false,
-            allow_private_addresses: false,
-            ca_file: None,
-            proxy: None,
-            timeout: second,
-        },
+        ..fixture::token_endpoint()
     }
 }
 

@@ -1,0 +1,41 @@
+//! What unit tests of the control side share.
+
+use crate::config::Dial;
+use crate::config::TokenEndpoint;
+use crate::config::token_endpoint::AssertionAudience;
+use crate::model::algorithm::Algorithm;
+use crate::model::plan::Quota;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// A token endpoint of `https://auth.example.com` whose every time is an hour.
+pub(in crate::control) fn token_endpoint() -> TokenEndpoint {
+    let hour = Duration::from_secs(3_600);
+    let quota = Quota {
+        requests: NonZeroU32::MIN,
+        period: hour,
+        burst: NonZeroU32::MIN,
+    };
+    TokenEndpoint {
+        issuer: "https://auth.example.com".parse().unwrap(),
+        audiences: vec!["https://api.example.com".to_owned()],
+        algorithm: Algorithm::Es256,
+        wrapping_key: None,
+        rotate_every: hour,
+        publish_before: hour,
+        assertion_audience: AssertionAudience::IssuerOrEndpoint,
+        assertion_max_lifetime: hour,
+        require_jti: false,
+        clock_skew: hour,
+        allow_clear_text: false,
+        limit: quota,
+        failures: quota,
+        client_jwks: Dial {
+            allow_http: false,
+            allow_private_addresses: false,
+            ca_file: None,
+            proxy: None,
+            timeout: hour,
+        },
+    }
+}
