@@ -11,8 +11,6 @@ use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::directory::OpaqueToken;
 use crate::store::Contents;
-use crate::store::Revision;
-use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
@@ -24,25 +22,21 @@ use std::sync::Arc;
 /// What ends something comes first, then subscriptions before what is under them: whoever looks in between sees less
 /// than there will be, never more.
 pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Timestamp) {
-    let next = |revision: Revision| Revision(revision.0.saturating_add(1));
     for write in writes {
         match write {
             Write::RevokedToken(token) => directory.revoke_token(&token.id, token.expires_at),
             Write::Subscription(written) => {
-                directory.put_subscription(written.record.to_subscription(), next(written.revision).0);
+                directory.put_subscription(written.record.to_subscription(), written.revision.next().0);
             }
             Write::Organization(_) | Write::ApiKey(_) | Write::Client(_) | Write::OpaqueToken(_) => {}
         }
     }
     for write in writes {
         match write {
-            Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), next(written.revision).0),
+            Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), written.revision.next().0),
             Write::Client(written) => {
-                directory.put_client(client(&written.record), next(written.revision).0);
-                clients.put(Versioned {
-                    record: written.record.clone(),
-                    revision: next(written.revision),
-                });
+                directory.put_client(client(&written.record), written.revision.next().0);
+                clients.put(written.clone().written());
             }
             Write::OpaqueToken(token) => directory.put_opaque(opaque(token)),
             // Nobody looks organizations up: what belongs to one has its name.
@@ -133,6 +127,8 @@ mod tests {
     use crate::model::api_key::KeyEnvironment;
     use crate::model::directory::KeyOrigin;
     use crate::model::subscription::SubscriptionState;
+    use crate::store::Revision;
+    use crate::store::Versioned;
     use crate::store::record::RevokedTokenRecord;
     use crate::store::record::SubscriptionRecord;
 

@@ -35,6 +35,11 @@ pub struct Revision(pub u64);
 impl Revision {
     /// There must be no such record yet.
     pub const NEW: Self = Self(0);
+
+    /// Returns the revision of what is written in this one's place.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 /// A record, and which writing of it this is; of one that is to be written, which writing it replaces.
@@ -49,6 +54,14 @@ impl<T> Versioned<T> {
         Self {
             record,
             revision: Revision::NEW,
+        }
+    }
+
+    /// Returns what the store holds once this was written.
+    pub fn written(self) -> Self {
+        Self {
+            revision: self.revision.next(),
+            ..self
         }
     }
 

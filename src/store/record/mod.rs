@@ -1,6 +1,7 @@
 //! What the store keeps, and what may become of it: records, and their transitions as pure functions given `now`.
 
 pub mod text;
+pub mod kind;
 pub mod grace;
 pub mod organization;
 pub mod subscription;
@@ -22,6 +23,7 @@ pub use client_changes::IssuedTokens;
 pub use client_changes::NewClient;
 pub use grace::Grace;
 pub use grace::GraceTooLong;
+pub use kind::Record;
 pub use organization::OrganizationRecord;
 pub use subscription::SubscriptionError;
 pub use subscription::SubscriptionRecord;

@@ -3,7 +3,6 @@
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Contents;
-use crate::store::Revision;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
@@ -287,9 +286,6 @@ fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Vers
         record: record?,
         revision: place.revision,
     };
-    *place = Versioned {
-        record: write.record.clone(),
-        revision: Revision(place.revision.0 + 1),
-    };
+    *place = write.clone().written();
     Some(write)
 }

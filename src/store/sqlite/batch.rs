@@ -9,15 +9,12 @@ use crate::store::Revision;
 use crate::store::Unchanged;
 use crate::store::Versioned;
 use crate::store::Write;
-use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
-use crate::store::record::ClientRecord;
 use crate::store::record::OpaqueTokenRecord;
-use crate::store::record::OrganizationRecord;
 use crate::store::record::RevokedTokenRecord;
-use crate::store::record::SubscriptionRecord;
 use crate::store::record::audit::ChainHead;
 use crate::store::sqlite::rows;
+use crate::store::sqlite::rows::Document;
 use sqlx::SqliteConnection;
 use sqlx::error::ErrorKind;
 
@@ -52,10 +49,10 @@ pub(crate) async fn write(
     }
     for write in &batch.writes {
         match write {
-            Write::Organization(organization) => put_organization(connection, organization).await,
-            Write::Subscription(subscription) => put_subscription(connection, subscription).await,
-            Write::ApiKey(key) => put_api_key(connection, key).await,
-            Write::Client(client) => put_client(connection, client).await,
+            Write::Organization(organization) => put(connection, organization).await,
+            Write::Subscription(subscription) => put(connection, subscription).await,
+            Write::ApiKey(key) => put(connection, key).await,
+            Write::Client(client) => put(connection, client).await,
             Write::OpaqueToken(token) => put_opaque_token(connection, token).await,
             Write::RevokedToken(token) => put_revoked_token(connection, token).await,
         }?;
@@ -101,96 +98,24 @@ async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Resu
     }
 }
 
-async fn put_organization(
+/// Writes a record in the place of the revision that it names.
+async fn put<T: Document>(
     connection: &mut SqliteConnection,
-    Versioned { record, revision }: &Versioned<OrganizationRecord>,
+    Versioned { record, revision }: &Versioned<T>,
 ) -> Result<(), Failure> {
     let sql = match *revision {
-        Revision::NEW => {
-            "INSERT INTO organization (id, revision, document) VALUES ($1, $2 + 1, $3) ON CONFLICT (id) DO NOTHING"
-        }
-        _ => "UPDATE organization SET revision = revision + 1, document = $3 WHERE id = $1 AND revision = $2",
+        Revision::NEW => T::INSERT,
+        _ => T::UPDATE,
     };
+    // A statement takes of these what it names.
     let query = sqlx::query(sql)
-        .bind(record.id.as_str())
+        .bind(record.id())
         .bind(rows::revision(*revision))
-        .bind(rows::to_document(record));
-    one_row(connection, query, || format!("organization {}", record.id)).await
-}
-
-async fn put_subscription(
-    connection: &mut SqliteConnection,
-    Versioned { record, revision }: &Versioned<SubscriptionRecord>,
-) -> Result<(), Failure> {
-    let sql = match *revision {
-        Revision::NEW => {
-            "INSERT INTO subscription (id, revision, document, organization) VALUES ($1, $2 + 1, $3, $4) \
-             ON CONFLICT (id) DO NOTHING"
-        }
-        // Whose it is does not change.
-        _ => {
-            "UPDATE subscription SET revision = revision + 1, document = $3 \
-             WHERE id = $1 AND revision = $2 AND organization = $4"
-        }
-    };
-    let query = sqlx::query(sql)
-        .bind(record.id.as_str())
-        .bind(rows::revision(*revision))
-        .bind(rows::to_document(record))
-        .bind(record.organization.as_str());
-    one_row(connection, query, || format!("subscription {}", record.id)).await
-}
-
-async fn put_api_key(
-    connection: &mut SqliteConnection,
-    Versioned { record, revision }: &Versioned<ApiKeyRecord>,
-) -> Result<(), Failure> {
-    let sql = match *revision {
-        Revision::NEW => {
-            "INSERT INTO api_key (id, revision, document, organization, subscription, last_used_at) \
-             VALUES ($1, $2 + 1, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING"
-        }
-        // When it was last used is known better here than to whoever changes it.
-        _ => {
-            "UPDATE api_key SET revision = revision + 1, document = $3 \
-             WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5"
-        }
-    };
-    let stored = ApiKeyRecord {
-        last_used_at: None,
-        ..record.clone()
-    };
-    let query = sqlx::query(sql)
-        .bind(record.id.as_str())
-        .bind(rows::revision(*revision))
-        .bind(rows::to_document(&stored))
-        .bind(record.organization.as_str())
-        .bind(record.subscription.as_str())
-        .bind(record.last_used_at.map(rows::column));
-    one_row(connection, query, || format!("API key {}", record.id)).await
-}
-
-async fn put_client(
-    connection: &mut SqliteConnection,
-    Versioned { record, revision }: &Versioned<ClientRecord>,
-) -> Result<(), Failure> {
-    let sql = match *revision {
-        Revision::NEW => {
-            "INSERT INTO client (id, revision, document, organization, subscription) \
-             VALUES ($1, $2 + 1, $3, $4, $5) ON CONFLICT (id) DO NOTHING"
-        }
-        _ => {
-            "UPDATE client SET revision = revision + 1, document = $3 \
-             WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5"
-        }
-    };
-    let query = sqlx::query(sql)
-        .bind(record.id.as_str())
-        .bind(rows::revision(*revision))
-        .bind(rows::to_document(record))
-        .bind(record.organization.as_str())
-        .bind(record.subscription.as_str());
-    one_row(connection, query, || format!("client {}", record.id)).await
+        .bind(record.document())
+        .bind(record.organization().as_str())
+        .bind(record.subscription())
+        .bind(record.last_used_at().map(rows::column));
+    one_row(connection, query, || format!("{} {}", T::LABEL, record.id())).await
 }
 
 async fn put_opaque_token(connection: &mut SqliteConnection, token: &OpaqueTokenRecord) -> Result<(), Failure> {

@@ -30,6 +30,7 @@ use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 use crate::store::sqlite::open::Files;
 use crate::store::sqlite::writer::Job;
+use crate::store::sqlite::writer::Letter;
 use crate::store::sqlite::writer::Writer;
 use async_trait::async_trait;
 use sqlx::SqlitePool;
@@ -66,10 +67,11 @@ impl SqliteStore {
     }
 
     /// Sends the writer a job and waits until it is on disk.
-    async fn write<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> Result<T, StoreError> {
+    async fn write(&self, job: Job) -> Result<bool, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let closed = || StoreError::Unavailable(format!("{} is closed", self.files.database.display()));
-        self.writer.send(job(sender)).await.map_err(|_| closed())?;
+        let sent = self.writer.send(Letter::Job(job, sender)).await;
+        sent.map_err(|_| closed())?;
         receiver.await.map_err(|_| closed())?
     }
 }
@@ -77,7 +79,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.write(|done| Job::Commit(Box::new(batch), done)).await
+        self.write(Job::Commit(Box::new(batch))).await.map(drop)
     }
 
     async fn organization(&self, id: &Name) -> Result<Option<Versioned<OrganizationRecord>>, StoreError> {
@@ -126,7 +128,7 @@ impl Store for SqliteStore {
     }
 
     async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError> {
-        self.write(|done| Job::Mark(mark.clone(), done)).await
+        self.write(Job::Mark(mark.clone())).await
     }
 
     async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
@@ -152,13 +154,13 @@ impl Store for SqliteStore {
 
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         for used in used.chunks(USED_KEYS) {
-            self.write(|done| Job::KeysUsed(used.to_vec(), done)).await?;
+            self.write(Job::KeysUsed(used.to_vec())).await?;
         }
         Ok(())
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        while self.write(|done| Job::Sweep(now, SWEEP_ROWS, done)).await? {}
+        while self.write(Job::Sweep(now, SWEEP_ROWS)).await? {}
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl Store for SqliteStore {
         // Readers first: the last connection to go writes the log into the database and removes it.
         self.readers.close().await;
         let (sender, receiver) = oneshot::channel();
-        if self.writer.send(Job::Close(sender)).await.is_ok() {
+        if self.writer.send(Letter::Close(sender)).await.is_ok() {
             let _ = receiver.await;
         }
     }

@@ -7,6 +7,7 @@ use crate::store::Versioned;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
 use crate::store::record::OrganizationRecord;
+use crate::store::record::Record;
 use crate::store::record::SubscriptionRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,15 +29,34 @@ macro_rules! select_part {
 }
 
 /// A kind of record with revisions.
-pub(crate) trait Document: Serialize + DeserializeOwned + Send + 'static {
+pub(crate) trait Document: Record + Serialize + DeserializeOwned + Send + 'static {
     /// For errors.
-    const KIND: &'static str;
+    const LABEL: &'static str = Self::KIND;
     /// `SELECT id, revision, document, last_used_at` of all of them, to be continued with `WHERE`.
     const SELECT: &'static str;
     /// Those behind the row `$1`, `$2` at most.
     const PART: &'static str;
     /// The column that says under which subscription it is.
     const SUBSCRIPTION: &'static str = "subscription";
+
+    /// Writes the first of a record; see [`super::batch`] for what is bound.
+    const INSERT: &'static str;
+    /// Writes another in the place of the revision `$2`. Whose a record is does not change.
+    const UPDATE: &'static str;
+
+    /// Returns the subscription that it is under, where that is in a column.
+    fn subscription(&self) -> Option<&str> {
+        None
+    }
+
+    fn document(&self) -> String {
+        to_document(self)
+    }
+
+    /// Returns what is in a column of its own because it is written without the rest.
+    fn last_used_at(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Takes what is not in the document.
     fn with_last_used(self, last_used_at: Option<Timestamp>) -> Self {
@@ -46,22 +66,45 @@ pub(crate) trait Document: Serialize + DeserializeOwned + Send + 'static {
 }
 
 impl Document for OrganizationRecord {
-    const KIND: &'static str = "organization";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM organization";
     const PART: &'static str = select_part!("organization", "''");
+    const INSERT: &'static str =
+        "INSERT INTO organization (id, revision, document) VALUES ($1, $2 + 1, $3) ON CONFLICT (id) DO NOTHING";
+    const UPDATE: &'static str =
+        "UPDATE organization SET revision = revision + 1, document = $3 WHERE id = $1 AND revision = $2";
 }
 
 impl Document for SubscriptionRecord {
-    const KIND: &'static str = "subscription";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM subscription";
     const PART: &'static str = select_part!("subscription", "''");
     const SUBSCRIPTION: &'static str = "id";
+    const INSERT: &'static str = "INSERT INTO subscription (id, revision, document, organization) VALUES ($1, $2 + 1, $3, $4) \
+         ON CONFLICT (id) DO NOTHING";
+    const UPDATE: &'static str = "UPDATE subscription SET revision = revision + 1, document = $3 \
+         WHERE id = $1 AND revision = $2 AND organization = $4";
 }
 
 impl Document for ApiKeyRecord {
-    const KIND: &'static str = "API key";
+    const LABEL: &'static str = "API key";
     const SELECT: &'static str = "SELECT id, revision, document, last_used_at FROM api_key";
     const PART: &'static str = select_part!("api_key", "ifnull(last_used_at, '')");
+    const INSERT: &'static str = "INSERT INTO api_key (id, revision, document, organization, subscription, last_used_at) \
+         VALUES ($1, $2 + 1, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+    // When it was last used is known better here than to whoever changes it.
+    const UPDATE: &'static str = "UPDATE api_key SET revision = revision + 1, document = $3 \
+         WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5";
+
+    fn subscription(&self) -> Option<&str> {
+        Some(self.subscription.as_str())
+    }
+
+    fn document(&self) -> String {
+        to_document(&self.clone().with_last_used(None))
+    }
+
+    fn last_used_at(&self) -> Option<Timestamp> {
+        self.last_used_at
+    }
 
     fn with_last_used(self, last_used_at: Option<Timestamp>) -> Self {
         Self { last_used_at, ..self }
@@ -69,9 +112,16 @@ impl Document for ApiKeyRecord {
 }
 
 impl Document for ClientRecord {
-    const KIND: &'static str = "client";
     const SELECT: &'static str = "SELECT id, revision, document, NULL FROM client";
     const PART: &'static str = select_part!("client", "''");
+    const INSERT: &'static str = "INSERT INTO client (id, revision, document, organization, subscription) \
+         VALUES ($1, $2 + 1, $3, $4, $5) ON CONFLICT (id) DO NOTHING";
+    const UPDATE: &'static str = "UPDATE client SET revision = revision + 1, document = $3 \
+         WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5";
+
+    fn subscription(&self) -> Option<&str> {
+        Some(self.subscription.as_str())
+    }
 }
 
 /// The record of a row that `T::SELECT` gave.
@@ -151,7 +201,7 @@ fn record<T: Document>(row: Columns<'_>) -> Result<Versioned<T>, StoreError> {
 
 fn unreadable<T: Document>(id: &str, problem: String) -> StoreError {
     StoreError::Unreadable {
-        what: format!("{} {id}", T::KIND),
+        what: format!("{} {id}", T::LABEL),
         problem,
     }
 }

@@ -22,21 +22,27 @@ const QUEUE: usize = 1_024;
 /// Jobs in one transaction: as long as they take, nobody else is answered.
 const GROUP: usize = 256;
 
-type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+/// What came of a job. Of a mark: whether nobody had used the assertion; of a sweep: whether there may be more to forget.
+type Done = oneshot::Sender<Result<bool, StoreError>>;
 
 /// What the writer is asked. Whoever asked may have gone when it is done: it is done all the same.
 pub(crate) enum Job {
-    Commit(Box<Batch>, Done<()>),
-    Mark(AssertionMark, Done<bool>),
-    KeysUsed(Vec<(KeyId, Timestamp)>, Done<()>),
-    /// At most so many rows of each kind; answers whether there may be more.
-    Sweep(Timestamp, u32, Done<bool>),
+    Commit(Box<Batch>),
+    Mark(AssertionMark),
+    KeysUsed(Vec<(KeyId, Timestamp)>),
+    /// At most so many rows of each kind.
+    Sweep(Timestamp, u32),
+}
+
+/// What is put into the writer's letter box.
+pub(crate) enum Letter {
+    Job(Job, Done),
     Close(oneshot::Sender<()>),
 }
 
 /// The writer's letter box. When all of it is dropped the writer finishes what is in it, and goes.
 #[derive(Debug)]
-pub(crate) struct Writer(mpsc::Sender<Job>);
+pub(crate) struct Writer(mpsc::Sender<Letter>);
 
 impl Writer {
     /// `lock` keeps other processes away for as long as there is a connection that writes.
@@ -46,32 +52,32 @@ impl Writer {
         Self(sender)
     }
 
-    pub(crate) async fn send(&self, job: Job) -> Result<(), ()> {
-        self.0.send(job).await.map_err(|_| ())
+    pub(crate) async fn send(&self, letter: Letter) -> Result<(), ()> {
+        self.0.send(letter).await.map_err(|_| ())
     }
 }
 
-async fn run(mut jobs: mpsc::Receiver<Job>, mut connection: SqliteConnection, lock: File, files: Files) {
+async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnection, lock: File, files: Files) {
     let mut group = Vec::with_capacity(GROUP);
     let closed = loop {
         group.clear();
-        if jobs.recv_many(&mut group, GROUP).await == 0 {
+        if letters.recv_many(&mut group, GROUP).await == 0 {
             break None;
         }
         // What was handed over before the end is still done.
         let mut closed = None;
-        let todo: Vec<Job> = group
+        let jobs: Vec<(Job, Done)> = group
             .drain(..)
-            .filter_map(|job| match job {
-                Job::Close(done) => {
+            .filter_map(|letter| match letter {
+                Letter::Job(job, done) => Some((job, done)),
+                Letter::Close(done) => {
                     closed = Some(done);
                     None
                 }
-                job => Some(job),
             })
             .collect();
-        if !todo.is_empty() {
-            write_group(&mut connection, todo, &files).await;
+        if !jobs.is_empty() {
+            write_group(&mut connection, jobs, &files).await;
         }
         if closed.is_some() {
             break closed;
@@ -86,105 +92,50 @@ async fn run(mut jobs: mpsc::Receiver<Job>, mut connection: SqliteConnection, lo
     }
 }
 
-/// What has been written and not yet said.
-enum Answer {
-    Unit(Done<()>, Result<(), StoreError>),
-    Bool(Done<bool>, Result<bool, StoreError>),
-}
-
-impl Answer {
-    fn send(self) {
-        match self {
-            Self::Unit(done, result) => drop(done.send(result)),
-            Self::Bool(done, result) => drop(done.send(result)),
+async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, Done)>, files: &Files) {
+    let (jobs, dones): (Vec<Job>, Vec<Done>) = jobs.into_iter().unzip();
+    match write_all(connection, jobs).await {
+        Ok(results) => {
+            for (done, result) in dones.into_iter().zip(results) {
+                let _ = done.send(result);
+            }
         }
-    }
-
-    /// Nothing of it was written: whoever was told yes in thought is told no.
-    fn fail(self, error: StoreError) {
-        match self {
-            Self::Unit(done, _) => drop(done.send(Err(error))),
-            Self::Bool(done, _) => drop(done.send(Err(error))),
+        Err(error) => {
+            // What is not committed is gone, also what went well: nobody hears that it did.
+            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+            tracing::error!(path = %files.database.display(), %error, "Store not written");
+            for done in dones {
+                let _ = done.send(Err(files.failed(&error)));
+            }
         }
     }
 }
 
-async fn write_group(connection: &mut SqliteConnection, jobs: Vec<Job>, files: &Files) {
-    let mut answers = Vec::with_capacity(jobs.len());
-    let mut left = jobs.into_iter();
-    let written = write_all(connection, &mut left, &mut answers).await;
-    let Err(error) = written else {
-        answers.into_iter().for_each(Answer::send);
-        return;
-    };
-    // What is not committed is gone, also what went well: nobody hears that it did.
-    let _ = sqlx::query("ROLLBACK").execute(connection).await;
-    tracing::error!(path = %files.database.display(), %error, "Store not written");
-    for answer in answers {
-        answer.fail(files.failed(&error));
-    }
-    for job in left {
-        match job {
-            Job::Commit(_, done) | Job::KeysUsed(_, done) => drop(done.send(Err(files.failed(&error)))),
-            Job::Mark(_, done) | Job::Sweep(_, _, done) => drop(done.send(Err(files.failed(&error)))),
-            Job::Close(_) => {}
-        }
-    }
-}
-
+/// Does all jobs in one transaction, and returns what came of each.
 async fn write_all(
     connection: &mut SqliteConnection,
-    jobs: &mut std::vec::IntoIter<Job>,
-    answers: &mut Vec<Answer>,
-) -> Result<(), sqlx::Error> {
+    jobs: Vec<Job>,
+) -> Result<Vec<Result<bool, StoreError>>, sqlx::Error> {
     begin(connection).await?;
     let before = batch::head(connection).await?;
     let mut head = before.clone();
+    let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let failed = match job {
-            Job::Commit(batch, done) => match commit(connection, &batch, &mut head).await {
-                Ok(result) => {
-                    answers.push(Answer::Unit(done, result));
-                    None
-                }
-                Err(error) => Some((error, Answer::Unit(done, Ok(())))),
-            },
-            Job::Mark(mark, done) => match batch::mark(connection, &mark).await {
-                Ok(first) => {
-                    answers.push(Answer::Bool(done, Ok(first)));
-                    None
-                }
-                Err(error) => Some((error, Answer::Bool(done, Ok(false)))),
-            },
-            Job::KeysUsed(used, done) => match batch::keys_used(connection, &used).await {
-                Ok(()) => {
-                    answers.push(Answer::Unit(done, Ok(())));
-                    None
-                }
-                Err(error) => Some((error, Answer::Unit(done, Ok(())))),
-            },
-            Job::Sweep(now, rows, done) => {
+        results.push(match job {
+            Job::Commit(batch) => commit(connection, &batch, &mut head).await?.map(|()| true),
+            Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
+            Job::KeysUsed(used) => Ok(batch::keys_used(connection, &used).await.map(|()| true)?),
+            Job::Sweep(now, rows) => {
                 let answers_before = now.saturating_sub(IDEMPOTENT_ANSWERS_KEPT);
-                match batch::sweep(connection, now, answers_before, rows).await {
-                    Ok(more) => {
-                        answers.push(Answer::Bool(done, Ok(more)));
-                        None
-                    }
-                    Err(error) => Some((error, Answer::Bool(done, Ok(false)))),
-                }
+                Ok(batch::sweep(connection, now, answers_before, rows).await?)
             }
-            Job::Close(_) => None,
-        };
-        if let Some((error, answer)) = failed {
-            answers.push(answer);
-            return Err(error);
-        }
+        });
     }
     if head != before {
         batch::set_head(connection, &head).await?;
     }
     sqlx::query("COMMIT").execute(connection).await?;
-    Ok(())
+    Ok(results)
 }
 
 async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

@@ -1,0 +1,86 @@
+//! Which kinds of record are written under an id of their own, and to whom does one belong?
+
+use crate::model::names::Name;
+use crate::store::Versioned;
+use crate::store::Write;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
+use crate::store::record::OrganizationRecord;
+use crate::store::record::SubscriptionRecord;
+
+/// A kind of record that is written under its id, with revisions.
+pub trait Record: Sized {
+    /// The word for it in problems.
+    const KIND: &'static str;
+
+    fn id(&self) -> &str;
+
+    /// Returns whose it is.
+    fn organization(&self) -> &Name;
+
+    fn write(written: Versioned<Self>) -> Write;
+}
+
+impl Record for OrganizationRecord {
+    const KIND: &'static str = "organization";
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn organization(&self) -> &Name {
+        &self.id
+    }
+
+    fn write(written: Versioned<Self>) -> Write {
+        Write::Organization(written)
+    }
+}
+
+impl Record for SubscriptionRecord {
+    const KIND: &'static str = "subscription";
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn organization(&self) -> &Name {
+        &self.organization
+    }
+
+    fn write(written: Versioned<Self>) -> Write {
+        Write::Subscription(written)
+    }
+}
+
+impl Record for ApiKeyRecord {
+    const KIND: &'static str = "key";
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn organization(&self) -> &Name {
+        &self.organization
+    }
+
+    fn write(written: Versioned<Self>) -> Write {
+        Write::ApiKey(written)
+    }
+}
+
+impl Record for ClientRecord {
+    const KIND: &'static str = "client";
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn organization(&self) -> &Name {
+        &self.organization
+    }
+
+    fn write(written: Versioned<Self>) -> Write {
+        Write::Client(written)
+    }
+}
