@@ -79,6 +79,13 @@ impl Tick {
     }
 }
 
+/// Returns whole seconds, rounded up: waiting that long is long enough.
+pub fn secs_rounded_up(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
 /// One reading of both clocks, taken once per request and handed down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {

@@ -9,10 +9,11 @@ use crate::control::gcra::Gcra;
 use crate::control::gcra::source_of;
 use crate::control::registry::Actor;
 use crate::control::token::own_tokens;
-use crate::control::token::own_tokens::NotGood;
+use crate::control::token::own_tokens::OwnTokenError;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
+use crate::model::clock::secs_rounded_up;
 use crate::model::names::Name;
 use crate::model::secret::Secret;
 use axum::extract::Request;
@@ -69,7 +70,7 @@ impl Right {
 
 /// A token of ours that was verified: signature, audience, expiry, the client's state, revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::control::admin) struct Presented {
+pub(in crate::control::admin) struct TokenHolder {
     pub client_id: String,
     pub organization: Name,
     pub read: bool,
@@ -83,7 +84,7 @@ pub(in crate::control::admin) trait OwnTokens: Send + Sync {
 
     /// # Errors
     /// What is wrong with it, for whoever sent it.
-    fn verify(&self, token: &str, now: Timestamp) -> Result<Presented, &'static str>;
+    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str>;
 }
 
 /// Those of this gate.
@@ -94,18 +95,18 @@ impl OwnTokens for Own {
         self.0.settings.load().token_endpoint.is_some()
     }
 
-    fn verify(&self, token: &str, now: Timestamp) -> Result<Presented, &'static str> {
+    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str> {
         let token = own_tokens::verify(&self.0, token, now).map_err(|error| match error {
-            NotGood::Off | NotGood::NotOurs => NOT_THE_TOKEN,
-            NotGood::Expired => "the access token is expired",
-            NotGood::NotYetValid => "the access token is not valid yet",
-            NotGood::Revoked => "the access token is revoked",
-            NotGood::ClientGone | NotGood::Standing(_) | NotGood::KindNotInPlan => {
+            OwnTokenError::Off | OwnTokenError::NotOurs => NOT_THE_TOKEN,
+            OwnTokenError::Expired => "the access token is expired",
+            OwnTokenError::NotYetValid => "the access token is not valid yet",
+            OwnTokenError::Revoked => "the access token is revoked",
+            OwnTokenError::ClientGone | OwnTokenError::Standing(_) | OwnTokenError::KindNotInPlan => {
                 "the client of the access token may not have one any more"
             }
         })?;
         let has = |right: Right| token.scopes.iter().any(|scope| scope.as_str() == right.scope());
-        Ok(Presented {
+        Ok(TokenHolder {
             client_id: token.client_id.to_string(),
             organization: token.organization.clone(),
             read: has(Right::Read),
@@ -178,7 +179,7 @@ impl Refusal {
                 "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\"), or `store` and `token_endpoint` for tokens of its own",
             ),
             Self::TooManyFailures { retry_after } => {
-                let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+                let secs = secs_rounded_up(retry_after);
                 let detail = "too many wrong tokens came from this address; nothing was compared";
                 problem(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", detail)
                     .with(header::RETRY_AFTER, HeaderValue::from(secs.max(1)))

@@ -4,6 +4,7 @@ use crate::control::clients::Client;
 use crate::control::token::Service;
 use crate::control::token::assertion::Assertion;
 use crate::control::token::assertion::Endpoint;
+use crate::control::token::client_jwks::Unavailable;
 use crate::control::token::error::Authorization;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::request::Form;
@@ -29,14 +30,14 @@ use std::sync::Arc;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a request claims to be its proof.
-pub enum Presented {
+pub enum ClientCredential {
     Secret { id: String, secret: Secret<String> },
     Assertion { text: Secret<String>, id: Option<String> },
 }
 
 /// A client that has proved itself, and what it proved itself with.
 #[derive(Debug)]
-pub struct Authenticated {
+pub struct AuthenticatedClient {
     pub client: Arc<Client>,
     proof: Proof,
     /// To be written down as used, once all else holds.
@@ -51,7 +52,7 @@ enum Proof {
     JwksUrl(String),
 }
 
-impl Authenticated {
+impl AuthenticatedClient {
     pub fn id(&self) -> &ClientId {
         &self.client.record.id
     }
@@ -62,7 +63,7 @@ impl Authenticated {
         match (&self.proof, &client.record.authentication) {
             (Proof::Secret(digest), ClientAuthentication::ClientSecret { secrets }) => secrets
                 .iter()
-                .any(|secret| secret.digest == *digest && secret.ends_at.is_none_or(|ends_at| now < ends_at)),
+                .any(|secret| secret.digest == *digest && secret.is_good(now)),
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
                 client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
             }
@@ -72,7 +73,7 @@ impl Authenticated {
     }
 }
 
-impl fmt::Debug for Presented {
+impl fmt::Debug for ClientCredential {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret { id, .. } => write!(out, "Secret of {id}"),
@@ -83,9 +84,10 @@ impl fmt::Debug for Presented {
 
 /// Whether the request tried `Authorization`, well or badly.
 pub fn authorization(headers: &HeaderMap) -> Authorization {
-    match headers.contains_key(AUTHORIZATION) {
-        true => Authorization::Used,
-        false => Authorization::Absent,
+    if headers.contains_key(AUTHORIZATION) {
+        Authorization::Used
+    } else {
+        Authorization::Absent
     }
 }
 
@@ -93,7 +95,7 @@ pub fn authorization(headers: &HeaderMap) -> Authorization {
 ///
 /// # Errors
 /// None, more than one, or one that is not written as it must be.
-pub fn presented(headers: &HeaderMap, form: &Form) -> Result<Presented, TokenEndpointError> {
+pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, TokenEndpointError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (header, second) = (values.next(), values.next());
     let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
@@ -108,13 +110,13 @@ pub fn presented(headers: &HeaderMap, form: &Form) -> Result<Presented, TokenEnd
         let (named, secret) = basic(header.as_bytes())?;
         return match id {
             Some(id) if id != named => Err(TokenEndpointError::OtherClient),
-            Some(_) | None => Ok(Presented::Secret { id: named, secret }),
+            Some(_) | None => Ok(ClientCredential::Secret { id: named, secret }),
         };
     }
     if let Some(secret) = secret {
         let id = id.ok_or(TokenEndpointError::Missing("client_id"))?.to_owned();
         let secret = Secret::new(secret.to_owned());
-        return Ok(Presented::Secret { id, secret });
+        return Ok(ClientCredential::Secret { id, secret });
     }
     if !asserts {
         return Err(TokenEndpointError::NoAuthentication);
@@ -123,7 +125,7 @@ pub fn presented(headers: &HeaderMap, form: &Form) -> Result<Presented, TokenEnd
         None => Err(TokenEndpointError::Missing("client_assertion_type")),
         Some(ASSERTION_TYPE) => {
             let text = assertion.ok_or(TokenEndpointError::Missing("client_assertion"))?;
-            Ok(Presented::Assertion {
+            Ok(ClientCredential::Assertion {
                 text: Secret::new(text.to_owned()),
                 id: id.map(str::to_owned),
             })
@@ -150,7 +152,7 @@ fn basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
 
 /// Who asks where, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct AuthContext<'a> {
     pub endpoint: Endpoint<'a>,
     /// Only clients of this organization are known here; `None`: all are.
     pub tenant: Option<&'a str>,
@@ -158,18 +160,18 @@ pub struct Asked<'a> {
     pub now: Now,
 }
 
-/// Proves the client. An assertion that is used up by this is not marked yet: see [`Authenticated::mark`].
+/// Proves the client. An assertion that is used up by this is not marked yet: see [`AuthenticatedClient::mark`].
 ///
 /// # Errors
 /// Why it is not proved, or cannot be now.
 pub async fn authenticate(
     service: &Service,
-    presented: Presented,
-    asked: Asked<'_>,
-) -> Result<Authenticated, TokenEndpointError> {
-    match presented {
-        Presented::Secret { id, secret } => by_secret(service, &id, &secret, asked),
-        Presented::Assertion { text, id } => by_assertion(service, &text, id.as_deref(), asked).await,
+    credential: ClientCredential,
+    context: AuthContext<'_>,
+) -> Result<AuthenticatedClient, TokenEndpointError> {
+    match credential {
+        ClientCredential::Secret { id, secret } => by_secret(service, &id, &secret, context),
+        ClientCredential::Assertion { text, id } => by_assertion(service, &text, id.as_deref(), context).await,
     }
 }
 
@@ -177,21 +179,20 @@ fn by_secret(
     service: &Service,
     id: &str,
     secret: &Secret<String>,
-    asked: Asked<'_>,
-) -> Result<Authenticated, TokenEndpointError> {
+    context: AuthContext<'_>,
+) -> Result<AuthenticatedClient, TokenEndpointError> {
     // No client can have such an id, so there is nothing to find out by its taking less work.
     let id: ClientId = id.parse().map_err(|_| TokenEndpointError::UnknownClient)?;
-    service.check_failures(&id, asked)?;
+    service.check_failures(&id, context)?;
     let digest = client_secret::digest(&service.control.settings.load().digester, secret.expose());
-    let known = known(service, &id, asked.tenant);
+    let known = known(service, &id, context.tenant);
     let proved = match &known {
         Ok(client) => match &client.record.authentication {
             ClientAuthentication::ClientSecret { secrets } => {
                 let mut proved = Err(TokenEndpointError::WrongSecret);
                 // All are compared: which of two it was is nobody's business either.
                 for secret in secrets {
-                    let counts = secret.ends_at.is_none_or(|ends_at| asked.now.wall < ends_at);
-                    if (secret.digest == digest) & counts {
+                    if (secret.digest == digest) & secret.is_good(context.now.wall) {
                         proved = Ok(());
                     }
                 }
@@ -208,12 +209,12 @@ fn by_secret(
         }
     };
     match (known, proved) {
-        (Ok(client), Ok(())) => Ok(Authenticated {
+        (Ok(client), Ok(())) => Ok(AuthenticatedClient {
             client,
             proof: Proof::Secret(digest),
             mark: None,
         }),
-        (_, Err(error)) | (Err(error), Ok(())) => Err(service.failed(&id, asked, error)),
+        (_, Err(error)) | (Err(error), Ok(())) => Err(service.failed(&id, context, error)),
     }
 }
 
@@ -226,8 +227,8 @@ async fn by_assertion(
     service: &Service,
     text: &Secret<String>,
     claimed: Option<&str>,
-    asked: Asked<'_>,
-) -> Result<Authenticated, TokenEndpointError> {
+    context: AuthContext<'_>,
+) -> Result<AuthenticatedClient, TokenEndpointError> {
     let assertion = Assertion::parse(text.expose())?;
     if claimed.is_some_and(|claimed| claimed != assertion.client()) {
         return Err(TokenEndpointError::OtherClient);
@@ -236,14 +237,14 @@ async fn by_assertion(
         .client()
         .parse()
         .map_err(|_| TokenEndpointError::UnknownClient)?;
-    service.check_failures(&id, asked)?;
+    service.check_failures(&id, context)?;
     // A stranger is told here whether a client exists, because the authors of clients need to be; so nothing is gained by
     // taking as long for one that does not.
-    let fails = |error| service.failed(&id, asked, error);
-    let client = known(service, &id, asked.tenant).map_err(fails)?;
+    let fails = |error| service.failed(&id, context, error);
+    let client = known(service, &id, context.tenant).map_err(fails)?;
     let proof = match &client.record.authentication {
         ClientAuthentication::Keys { .. } => {
-            let signer = assertion.signer(client.keys(asked.now.wall));
+            let signer = assertion.signer(client.keys(context.now.wall));
             let signer = signer.ok_or_else(|| fails(TokenEndpointError::BadSignature))?;
             Proof::Key(signer.kid().unwrap_or_default().to_owned())
         }
@@ -262,8 +263,8 @@ async fn by_assertion(
         .token_endpoint
         .as_ref()
         .ok_or(TokenEndpointError::NoSigningKey)?;
-    let mark = assertion.check(rules, asked.endpoint, &id, asked.now.wall)?;
-    Ok(Authenticated { client, proof, mark })
+    let mark = assertion.check(rules, context.endpoint, &id, context.now.wall)?;
+    Ok(AuthenticatedClient { client, proof, mark })
 }
 
 async fn signed_with_fetched(
@@ -272,14 +273,8 @@ async fn signed_with_fetched(
     url: &str,
     assertion: &Assertion<'_>,
 ) -> Result<bool, TokenEndpointError> {
-    let unavailable = |error: crate::control::token::client_jwks::Unavailable| TokenEndpointError::KeysUnavailable {
-        retry_after: error.retry_after,
-    };
-    let keys = service
-        .client_jwks
-        .keys(id, url, assertion.kid())
-        .await
-        .map_err(unavailable)?;
+    let keys = service.client_jwks.keys(id, url, assertion.kid()).await;
+    let keys = keys.map_err(|Unavailable { retry_after }| TokenEndpointError::KeysUnavailable { retry_after })?;
     if assertion.signer(keys.keys()).is_some() {
         return Ok(true);
     }
@@ -302,8 +297,8 @@ fn known(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<C
         return Err(TokenEndpointError::UnknownClient);
     }
     let elsewhere = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
-    match tenant.is_some_and(elsewhere) {
-        true => Err(TokenEndpointError::WrongTenant),
-        false => Ok(client),
+    if tenant.is_some_and(elsewhere) {
+        return Err(TokenEndpointError::WrongTenant);
     }
+    Ok(client)
 }

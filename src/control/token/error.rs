@@ -1,5 +1,6 @@
 //! Why is there no token, and what is the client told (RFC 6749 section 5.2)? One table.
 
+use crate::model::clock::secs_rounded_up;
 use crate::model::subscription::Standing;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -180,8 +181,8 @@ impl TokenEndpointError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         if let Some(retry_after) = self.retry_after() {
-            let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.max(1)));
+            let secs = secs_rounded_up(retry_after).max(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         let body = json!({ "error": row.error, "error_description": row.description });
         (status, headers, body.to_string())

@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::control::clients::Client;
-use crate::control::token::client_auth::Authenticated;
+use crate::control::token::client_auth::AuthenticatedClient;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::request::Form;
 use crate::model::clock::Timestamp;
@@ -30,7 +30,11 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
 /// # Errors
 /// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
 /// in force.
-pub fn in_force(control: &Control, proved: &Authenticated, now: Timestamp) -> Result<Arc<Client>, TokenEndpointError> {
+pub fn in_force(
+    control: &Control,
+    proved: &AuthenticatedClient,
+    now: Timestamp,
+) -> Result<Arc<Client>, TokenEndpointError> {
     let client = control
         .clients
         .get(proved.id())
@@ -45,14 +49,14 @@ pub fn in_force(control: &Control, proved: &Authenticated, now: Timestamp) -> Re
     }
     match holding(control, &client) {
         Ok(()) => Ok(client),
-        Err(NoHolding::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
-        Err(NoHolding::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
+        Err(HoldingError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
+        Err(HoldingError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
     }
 }
 
 /// Why a client has nothing to hold its credentials with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoHolding {
+pub enum HoldingError {
     Standing(Standing),
     KindNotInPlan,
 }
@@ -61,20 +65,21 @@ pub enum NoHolding {
 ///
 /// # Errors
 /// Why not. A client without its subscription is none that was made here, and has what one of a cancelled one has.
-pub fn holding(control: &Control, client: &Client) -> Result<(), NoHolding> {
+pub fn holding(control: &Control, client: &Client) -> Result<(), HoldingError> {
     let record = &client.record;
     let subscription = control.directory.subscription(&record.subscription);
-    let subscription = subscription.ok_or(NoHolding::Standing(Standing::Cancelled))?;
+    let subscription = subscription.ok_or(HoldingError::Standing(Standing::Cancelled))?;
     let settings = control.settings.load();
     let plan = settings.plans.get(&subscription.plan);
     match subscription.standing(plan, record.environment) {
         Standing::Good => {}
-        standing => return Err(NoHolding::Standing(standing)),
+        standing => return Err(HoldingError::Standing(standing)),
     }
     let kind = record.authentication.kind();
-    match plan.is_some_and(|plan| plan.credentials.contains(kind)) {
-        true => Ok(()),
-        false => Err(NoHolding::KindNotInPlan),
+    if plan.is_some_and(|plan| plan.credentials.contains(kind)) {
+        Ok(())
+    } else {
+        Err(HoldingError::KindNotInPlan)
     }
 }
 
@@ -89,9 +94,9 @@ pub fn scopes(form: &Form, client: &Client) -> Result<ScopeSet, TokenEndpointErr
         return Ok(allowed.clone());
     };
     let asked = ScopeSet::parse_list(asked).map_err(|_| TokenEndpointError::ScopeMalformed)?;
-    let is_allowed = asked.iter().all(|scope| allowed.contains(scope));
-    match is_allowed {
-        true => Ok(asked),
-        false => Err(TokenEndpointError::ScopeBeyond),
+    if asked.iter().all(|scope| allowed.contains(scope)) {
+        Ok(asked)
+    } else {
+        Err(TokenEndpointError::ScopeBeyond)
     }
 }

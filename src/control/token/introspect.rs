@@ -25,24 +25,8 @@ pub fn inactive() -> Value {
 
 /// Section 2.2.
 pub fn active(endpoint: &TokenEndpoint, token: &OwnToken) -> Value {
-    let audience = match token.audiences.as_slice() {
-        [only] => json!(only),
-        several => json!(several),
-    };
-    let mut answer = json!({
-        "active": true,
-        "client_id": token.client_id.as_str(),
-        "sub": token.client_id.as_str(),
-        "iss": endpoint.issuer.as_str(),
-        "aud": audience,
-        "token_type": "Bearer",
-        "iat": token.issued_at.as_unix_secs(),
-        "exp": token.expires_at.as_unix_secs(),
-        "jti": token.id,
-        "org": token.organization.as_str(),
-    });
-    if !token.scopes.is_empty() {
-        answer["scope"] = token.scopes.to_string().into();
-    }
+    let mut answer = token.claims(endpoint);
+    answer["active"] = true.into();
+    answer["token_type"] = "Bearer".into();
     answer
 }

@@ -19,13 +19,13 @@ use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::Settings;
 use crate::control::token::assertion::Endpoint;
-use crate::control::token::client_auth::Asked;
-use crate::control::token::client_auth::Authenticated;
+use crate::control::token::client_auth::AuthContext;
+use crate::control::token::client_auth::AuthenticatedClient;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::failures::Failures;
-use crate::control::token::issue::Issued;
-use crate::control::token::replay::Used;
+use crate::control::token::issue::AccessToken;
+use crate::control::token::replay::UsedAssertions;
 use crate::control::token::request::BODY_BYTES_MAX;
 use crate::control::token::request::Form;
 use crate::model::clock::Now;
@@ -34,8 +34,11 @@ use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
+use axum::extract::FromRequest;
+use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use axum::extract::State;
+use axum::extract::rejection::ExtensionRejection;
 use axum::response::Response;
 use axum::routing::any;
 use axum::routing::get;
@@ -80,7 +83,7 @@ pub struct Service {
     control: Arc<Control>,
     client_jwks: Arc<dyn ClientJwks>,
     failures: Failures,
-    used: Used,
+    used: UsedAssertions,
 }
 
 /// The endpoints at the root, and below the path of the issuer where it has one (RFC 8414 section 3.1, OpenID Connect
@@ -91,7 +94,7 @@ pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router
         control,
         client_jwks,
         failures: Failures::default(),
-        used: Used::default(),
+        used: UsedAssertions::default(),
     });
     let mut router = Router::new();
     let path = settings
@@ -122,75 +125,60 @@ struct Request {
     form: Result<Form, TokenEndpointError>,
 }
 
-/// What an endpoint gives, and to whom.
-struct Answered {
-    body: Option<Value>,
+/// What an endpoint says to a request: a body, or nothing, or why not.
+struct Reply {
+    outcome: Result<Option<Value>, TokenEndpointError>,
+    /// The client that has proved itself.
     client: Option<ClientId>,
 }
 
-/// What an endpoint refuses, and to whom.
-struct Refused {
-    error: TokenEndpointError,
-    client: Option<ClientId>,
-}
-
-impl From<TokenEndpointError> for Refused {
+/// What is wrong before any client has proved itself.
+impl From<TokenEndpointError> for Reply {
     fn from(error: TokenEndpointError) -> Self {
-        Self { error, client: None }
+        Self {
+            outcome: Err(error),
+            client: None,
+        }
     }
 }
 
-impl Request {
-    async fn read(caller: Caller, request: http::Request<Body>) -> Self {
-        let (parts, body) = request.into_parts();
+impl<S: Send + Sync> FromRequest<S> for Request {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request(request: http::Request<Body>, state: &S) -> Result<Self, ExtensionRejection> {
+        let (mut parts, body) = request.into_parts();
+        let Extension(caller) = Extension::from_request_parts(&mut parts, state).await?;
         let form = match to_bytes(body, BODY_BYTES_MAX).await {
             Ok(body) => Form::read(&parts.method, &parts.uri, &parts.headers, &body),
             Err(_) => Err(TokenEndpointError::TooLong),
         };
-        Self { parts, caller, form }
+        Ok(Self { parts, caller, form })
     }
 }
 
-async fn global_token(
-    State(service): State<Arc<Service>>,
-    Extension(caller): Extension<Caller>,
-    request: http::Request<Body>,
-) -> Response {
-    let request = Request::read(caller, request).await;
-    let answer = service.token(&request, TOKEN, None).await;
-    respond(&request.parts.headers, answer)
+async fn global_token(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let reply = service.token(&request, TOKEN, None).await;
+    respond(&request, reply)
 }
 
 async fn tenant_token(
     State(service): State<Arc<Service>>,
-    Extension(caller): Extension<Caller>,
     Path(organization): Path<String>,
-    request: http::Request<Body>,
+    request: Request,
 ) -> Response {
-    let request = Request::read(caller, request).await;
     let path = TENANT_TOKEN.replace("{organization}", &organization);
-    let answer = service.token(&request, &path, Some(&organization)).await;
-    respond(&request.parts.headers, answer)
+    let reply = service.token(&request, &path, Some(&organization)).await;
+    respond(&request, reply)
 }
 
-async fn introspection(
-    State(service): State<Arc<Service>>,
-    Extension(caller): Extension<Caller>,
-    request: http::Request<Body>,
-) -> Response {
-    let request = Request::read(caller, request).await;
-    let answer = service.introspect(&request).await;
-    respond(&request.parts.headers, answer)
+async fn introspection(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let reply = service.introspect(&request).await;
+    respond(&request, reply)
 }
 
-async fn revocation(
-    State(service): State<Arc<Service>>,
-    Extension(caller): Extension<Caller>,
-    request: http::Request<Body>,
-) -> Response {
-    let request = Request::read(caller, request).await;
-    let answer = service.revoke(&request).await;
-    respond(&request.parts.headers, answer)
+async fn revocation(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let reply = service.revoke(&request).await;
+    respond(&request, reply)
 }
 
 async fn discovery(State(service): State<Arc<Service>>) -> Response {
@@ -213,23 +201,21 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
 
 impl Service {
     /// RFC 6749 section 4.4: who asks, what for, and only then what is used up and given.
-    async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Answered, Refused> {
+    async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let asked = self.asked(request, Endpoint::Token { path }, tenant);
-        let proved = self.prove(request, form, asked).await?;
-        let issued = self.give(form, &proved, asked.now).await;
-        let client = Some(proved.id().clone());
-        match issued {
-            Ok(issued) => Ok(Answered {
-                body: Some(token_body(&issued)),
-                client,
-            }),
-            Err(error) => Err(Refused { error, client }),
-        }
+        let context = self.context(request, Endpoint::Token { path }, tenant);
+        let proved = self.prove(request, form, context).await?;
+        let issued = self.give(form, &proved, context.now).await;
+        Ok(reply(&proved, issued.map(|token| Some(token_body(&token)))))
     }
 
-    async fn give(&self, form: &Form, proved: &Authenticated, now: Now) -> Result<Issued, TokenEndpointError> {
+    async fn give(
+        &self,
+        form: &Form,
+        proved: &AuthenticatedClient,
+        now: Now,
+    ) -> Result<AccessToken, TokenEndpointError> {
         let control = &*self.control;
         let client = grant::in_force(control, proved, now.wall)?;
         grant::scopes(form, &client)?;
@@ -246,14 +232,13 @@ impl Service {
         Ok(issued)
     }
 
-    async fn introspect(&self, request: &Request) -> Result<Answered, Refused> {
+    async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let asked = self.asked(request, Endpoint::Other { path: INTROSPECT }, None);
-        let proved = self.prove(request, form, asked).await?;
-        let client = Some(proved.id().clone());
+        let context = self.context(request, Endpoint::Other { path: INTROSPECT }, None);
+        let proved = self.prove(request, form, context).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            let caller = grant::in_force(&self.control, &proved, asked.now.wall)?;
+            let caller = grant::in_force(&self.control, &proved, context.now.wall)?;
             self.use_up(&proved).await?;
             let settings = self.settings();
             let endpoint = endpoint(&settings)?;
@@ -261,37 +246,28 @@ impl Service {
                 Ok(token) if introspect::may_see(&caller, &token) => introspect::active(endpoint, &token),
                 Ok(_) | Err(_) => introspect::inactive(),
             };
-            Ok(body)
+            Ok(Some(body))
         };
-        match work.await {
-            Ok(body) => Ok(Answered {
-                body: Some(body),
-                client,
-            }),
-            Err(error) => Err(Refused { error, client }),
-        }
+        Ok(reply(&proved, work.await))
     }
 
-    async fn revoke(&self, request: &Request) -> Result<Answered, Refused> {
+    async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let asked = self.asked(request, Endpoint::Other { path: REVOKE }, None);
-        let proved = self.prove(request, form, asked).await?;
-        let client = Some(proved.id().clone());
+        let context = self.context(request, Endpoint::Other { path: REVOKE }, None);
+        let proved = self.prove(request, form, context).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             self.use_up(&proved).await?;
             let now = self.control.clock.now().wall;
             // Also for a client that is disabled: ending its tokens is what is wanted then.
-            revoke::revoke(&self.control, &proved.client, token, asked.source, now).await
+            revoke::revoke(&self.control, &proved.client, token, context.source, now).await?;
+            Ok(None)
         };
-        match work.await {
-            Ok(()) => Ok(Answered { body: None, client }),
-            Err(error) => Err(Refused { error, client }),
-        }
+        Ok(reply(&proved, work.await))
     }
 
-    fn asked<'a>(&self, request: &Request, endpoint: Endpoint<'a>, tenant: Option<&'a str>) -> Asked<'a> {
-        Asked {
+    fn context<'a>(&self, request: &Request, endpoint: Endpoint<'a>, tenant: Option<&'a str>) -> AuthContext<'a> {
+        AuthContext {
             endpoint,
             tenant,
             source: request.caller.ip,
@@ -303,14 +279,14 @@ impl Service {
         &self,
         request: &Request,
         form: &Form,
-        asked: Asked<'_>,
-    ) -> Result<Authenticated, TokenEndpointError> {
+        context: AuthContext<'_>,
+    ) -> Result<AuthenticatedClient, TokenEndpointError> {
         endpoint(&self.settings())?;
-        let presented = client_auth::presented(&request.parts.headers, form)?;
-        client_auth::authenticate(self, presented, asked).await
+        let credential = client_auth::credential(&request.parts.headers, form)?;
+        client_auth::authenticate(self, credential, context).await
     }
 
-    async fn use_up(&self, proved: &Authenticated) -> Result<(), TokenEndpointError> {
+    async fn use_up(&self, proved: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
         match &proved.mark {
             Some(mark) => self.used.mark(&*self.control.store, mark).await,
             None => Ok(()),
@@ -319,20 +295,20 @@ impl Service {
 
     /// # Errors
     /// The client has failed too often from there: then nothing is compared, or guessing could go on.
-    fn check_failures(&self, client: &ClientId, asked: Asked<'_>) -> Result<(), TokenEndpointError> {
+    fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
         let settings = self.settings();
         let quota = &endpoint(&settings)?.failures;
-        match self.failures.spent(client, asked.source, quota, asked.now.tick) {
+        match self.failures.spent(client, context.source, quota, context.now.tick) {
             Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
             None => Ok(()),
         }
     }
 
     /// Counts a guess, and gives the error back.
-    fn failed(&self, client: &ClientId, asked: Asked<'_>, error: TokenEndpointError) -> TokenEndpointError {
+    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
         if let Some(endpoint) = &self.settings().token_endpoint {
             self.failures
-                .count(client, asked.source, &endpoint.failures, asked.now.tick);
+                .count(client, context.source, &endpoint.failures, context.now.tick);
         }
         error
     }
@@ -347,30 +323,37 @@ fn endpoint(settings: &Settings) -> Result<&TokenEndpoint, TokenEndpointError> {
 }
 
 /// RFC 6749 section 5.1. There is no refresh token, ever (section 4.4.3).
-fn token_body(issued: &Issued) -> Value {
+fn token_body(token: &AccessToken) -> Value {
     let mut body = json!({
-        "access_token": issued.token.expose(),
+        "access_token": token.text.expose(),
         "token_type": "Bearer",
-        "expires_in": issued.expires_in.as_secs(),
+        "expires_in": token.expires_in.as_secs(),
     });
-    if !issued.scopes.is_empty() {
-        body["scope"] = issued.scopes.to_string().into();
+    if !token.scopes.is_empty() {
+        body["scope"] = token.scopes.to_string().into();
     }
     body
 }
 
-fn respond(headers: &HeaderMap, result: Result<Answered, Refused>) -> Response {
-    let (mut response, outcome) = match result {
-        Ok(Answered { body, client }) => {
+fn reply(proved: &AuthenticatedClient, outcome: Result<Option<Value>, TokenEndpointError>) -> Reply {
+    Reply {
+        outcome,
+        client: Some(proved.id().clone()),
+    }
+}
+
+fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
+    let Reply { outcome, client } = reply.unwrap_or_else(|reply| reply);
+    let (mut response, reason) = match outcome {
+        Ok(body) => {
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            (answer(StatusCode::OK, HeaderMap::new(), body), (None, client))
+            (answer(StatusCode::OK, HeaderMap::new(), body), None)
         }
-        Err(Refused { error, client }) => {
-            let (status, headers, body) = error.answer(client_auth::authorization(headers));
-            (answer(status, headers, body), (Some(error.row().reason), client))
+        Err(error) => {
+            let (status, headers, body) = error.answer(client_auth::authorization(&request.parts.headers));
+            (answer(status, headers, body), Some(error.row().reason))
         }
     };
-    let (reason, client) = outcome;
     response.extensions_mut().insert(Outcome {
         reason,
         client_id: client.map(|client| client.as_str().to_owned()),

@@ -3,23 +3,24 @@
 use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::token::grant;
-use crate::control::token::grant::NoHolding;
-use crate::control::token::issue::OPAQUE_PREFIX;
-use crate::jose::json;
+use crate::control::token::grant::HoldingError;
+use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
+use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
 use crate::model::subscription::Standing;
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::json;
 
 /// RFC 9068 section 2.1.
 pub const TYP: &str = "at+jwt";
 
-/// A good token: who has it, and what it may.
+/// What a token says: who has it, and what it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnToken {
     pub client_id: ClientId,
@@ -32,9 +33,36 @@ pub struct OwnToken {
     pub expires_at: Timestamp,
 }
 
+impl OwnToken {
+    /// Returns what a JWT says and what introspection tells (RFC 9068 section 2.2, RFC 7662 section 2.2). `sub` is the client
+    /// where no person takes part; `aud` is a plain string where there is one, which is what most readers know.
+    pub fn claims(&self, endpoint: &TokenEndpoint) -> Value {
+        let client = self.client_id.as_str();
+        let audience = match self.audiences.as_slice() {
+            [only] => json!(only),
+            several => json!(several),
+        };
+        let mut claims = json!({
+            "iss": endpoint.issuer.as_str(),
+            "sub": client,
+            "client_id": client,
+            "aud": audience,
+            "iat": self.issued_at.as_unix_secs(),
+            "exp": self.expires_at.as_unix_secs(),
+            "jti": self.id,
+            "org": self.organization.as_str(),
+        });
+        // A list of no scopes cannot be written (RFC 6749 section 3.3).
+        if !self.scopes.is_empty() {
+            claims["scope"] = self.scopes.to_string().into();
+        }
+        claims
+    }
+}
+
 /// Why a token is not one of ours, or no good any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotGood {
+pub enum OwnTokenError {
     #[error("no token endpoint is configured")]
     Off,
     #[error("not one of our tokens")]
@@ -60,15 +88,15 @@ pub enum NotGood {
 ///
 /// # Errors
 /// The first thing that does not hold.
-pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken, NotGood> {
+pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
-    let endpoint = settings.token_endpoint.as_ref().ok_or(NotGood::Off)?;
+    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
     let token = read(control, endpoint, token)?;
     if now >= token.expires_at.saturating_add(endpoint.clock_skew) {
-        return Err(NotGood::Expired);
+        return Err(OwnTokenError::Expired);
     }
     if token.issued_at > now.saturating_add(endpoint.clock_skew) {
-        return Err(NotGood::NotYetValid);
+        return Err(OwnTokenError::NotYetValid);
     }
     check_client(control, &token)?;
     Ok(token)
@@ -77,46 +105,47 @@ pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken
 /// The token as it was issued, whatever has become of it since: for revoking it (RFC 7009 section 2.1).
 ///
 /// # Errors
-/// [`NotGood::NotOurs`], or there is no token endpoint.
-pub fn read_any(control: &Control, token: &str) -> Result<OwnToken, NotGood> {
+/// [`OwnTokenError::NotOurs`], or there is no token endpoint.
+pub fn read_any(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
-    let endpoint = settings.token_endpoint.as_ref().ok_or(NotGood::Off)?;
+    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
     read(control, endpoint, token)
 }
 
-fn check_client(control: &Control, token: &OwnToken) -> Result<(), NotGood> {
+fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError> {
     if control.directory.is_token_revoked(&token.id) {
-        return Err(NotGood::Revoked);
+        return Err(OwnTokenError::Revoked);
     }
-    let client = control.clients.get(&token.client_id).ok_or(NotGood::ClientGone)?;
+    let client = control.clients.get(&token.client_id).ok_or(OwnTokenError::ClientGone)?;
     let record = &client.record;
     if record.organization != token.organization {
-        return Err(NotGood::NotOurs);
+        return Err(OwnTokenError::NotOurs);
     }
     if record
         .tokens_not_before
         .is_some_and(|not_before| token.issued_at < not_before)
     {
-        return Err(NotGood::Revoked);
+        return Err(OwnTokenError::Revoked);
     }
     grant::holding(control, &client).map_err(|error| match error {
-        NoHolding::Standing(standing) => NotGood::Standing(standing),
-        NoHolding::KindNotInPlan => NotGood::KindNotInPlan,
+        HoldingError::Standing(standing) => OwnTokenError::Standing(standing),
+        HoldingError::KindNotInPlan => OwnTokenError::KindNotInPlan,
     })
 }
 
-fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnToken, NotGood> {
-    match token.starts_with(OPAQUE_PREFIX) {
-        true => from_directory(control, token),
-        false => from_jwt(control, endpoint, token),
+fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnToken, OwnTokenError> {
+    if token.starts_with(OPAQUE_PREFIX) {
+        from_directory(control, token)
+    } else {
+        from_jwt(control, endpoint, token)
     }
 }
 
 /// 256 random bits are looked up by their digest: whoever measures that learns nothing of one.
-fn from_directory(control: &Control, token: &str) -> Result<OwnToken, NotGood> {
+fn from_directory(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
     let known = control.directory.opaque(&KeyDigest::sha256(token));
-    let known = known.ok_or(NotGood::NotOurs)?;
-    let client = control.clients.get(&known.client).ok_or(NotGood::ClientGone)?;
+    let known = known.ok_or(OwnTokenError::NotOurs)?;
+    let client = control.clients.get(&known.client).ok_or(OwnTokenError::ClientGone)?;
     Ok(OwnToken {
         client_id: known.client.clone(),
         organization: client.record.organization.clone(),
@@ -128,20 +157,20 @@ fn from_directory(control: &Control, token: &str) -> Result<OwnToken, NotGood> {
     })
 }
 
-fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnToken, NotGood> {
-    let jws = Jws::parse(token).map_err(|_| NotGood::NotOurs)?;
+fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnToken, OwnTokenError> {
+    let jws = Jws::parse(token).map_err(|_| OwnTokenError::NotOurs)?;
     let header = jws.header();
     let is_access = header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(TYP));
     if !is_access {
-        return Err(NotGood::NotOurs);
+        return Err(OwnTokenError::NotOurs);
     }
-    let keys = control.signing_keys.verifying().ok_or(NotGood::Off)?;
+    let keys = control.signing_keys.verifying().ok_or(OwnTokenError::Off)?;
     let key = keys.find(header.kid.as_deref(), header.algorithm);
-    let key = key.map_err(|_| NotGood::NotOurs)?;
-    jws.verify(key).map_err(|_| NotGood::NotOurs)?;
+    let key = key.map_err(|_| OwnTokenError::NotOurs)?;
+    jws.verify(key).map_err(|_| OwnTokenError::NotOurs)?;
     // We signed it, so it says what we write; what it does not say is not ours all the same.
-    let claims = json::object(jws.payload()).map_err(|_| NotGood::NotOurs)?;
-    from_claims(endpoint, &claims).ok_or(NotGood::NotOurs)
+    let claims = jose_json::object(jws.payload()).map_err(|_| OwnTokenError::NotOurs)?;
+    from_claims(endpoint, &claims).ok_or(OwnTokenError::NotOurs)
 }
 
 fn from_claims(endpoint: &TokenEndpoint, claims: &Map<String, Value>) -> Option<OwnToken> {

@@ -11,15 +11,15 @@ use quick_cache::sync::Cache;
 const USED_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub struct Used(Cache<(ClientId, String), ()>);
+pub struct UsedAssertions(Cache<(ClientId, String), ()>);
 
-impl Default for Used {
+impl Default for UsedAssertions {
     fn default() -> Self {
         Self(Cache::new(USED_MAX))
     }
 }
 
-impl Used {
+impl UsedAssertions {
     /// Marks the assertion as used. To be called when nothing else is in the way of what is given for it: an assertion that
     /// is refused for another reason stays as good as it was (S122).
     ///
@@ -35,9 +35,10 @@ impl Used {
             TokenEndpointError::StoreUnavailable
         })?;
         self.0.insert(key, ());
-        match first {
-            true => Ok(()),
-            false => Err(TokenEndpointError::AssertionReplayed),
+        if first {
+            Ok(())
+        } else {
+            Err(TokenEndpointError::AssertionReplayed)
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::control::clients::Client;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::own_tokens;
-use crate::control::token::own_tokens::NotGood;
+use crate::control::token::own_tokens::OwnTokenError;
 use crate::model::clock::Timestamp;
 use crate::store::Batch;
 use crate::store::Write;
@@ -27,7 +27,7 @@ pub async fn revoke(
 ) -> Result<(), TokenEndpointError> {
     let token = match own_tokens::read_any(control, token) {
         Ok(token) => token,
-        Err(NotGood::Off) => return Err(TokenEndpointError::NoSigningKey),
+        Err(OwnTokenError::Off) => return Err(TokenEndpointError::NoSigningKey),
         Err(_) => return Ok(()),
     };
     if token.client_id != client.record.id {

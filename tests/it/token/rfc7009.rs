@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use http::StatusCode;
-use keygate::control::token::own_tokens::NotGood;
+use keygate::control::token::own_tokens::OwnTokenError;
 use keygate::control::token::own_tokens::verify;
 use keygate::model::algorithm::Algorithm;
 use keygate::store::AuditFilter;
@@ -37,7 +37,10 @@ fn section_2_a_client_ends_its_own_token_at_once() {
         assert!(verify(&gate.control, &token, gate.clock_now()).is_ok());
         let answer = revoke(&gate, "a", &token);
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
-        assert_eq!(verify(&gate.control, &token, gate.clock_now()), Err(NotGood::Revoked));
+        assert_eq!(
+            verify(&gate.control, &token, gate.clock_now()),
+            Err(OwnTokenError::Revoked)
+        );
         assert!(verify(&gate.control, &other, gate.clock_now()).is_ok());
         // Twice is as good as once (section 2.2).
         assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
@@ -103,7 +106,10 @@ fn a_disabled_client_can_still_end_its_tokens() {
     let token = gate.with_secret("a", &secret).token().to_owned();
     gate.change("a", |record| record.state = ClientState::Disabled);
     assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
-    assert_eq!(verify(&gate.control, &token, gate.clock_now()), Err(NotGood::Revoked));
+    assert_eq!(
+        verify(&gate.control, &token, gate.clock_now()),
+        Err(OwnTokenError::Revoked)
+    );
 }
 
 #[test]

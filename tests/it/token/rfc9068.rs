@@ -1,7 +1,7 @@
 //! JWT access tokens (RFC 9068), and the opaque ones beside them.
 
 use super::fixture::*;
-use keygate::control::token::own_tokens::NotGood;
+use keygate::control::token::own_tokens::OwnTokenError;
 use keygate::control::token::own_tokens::verify;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jws::Jws;
@@ -104,54 +104,57 @@ fn section_4_only_our_own_good_tokens_count() {
         claims
     };
     for (token, why) in [
-        (stranger.sign("at+jwt", &with(json!({}))).unwrap(), NotGood::NotOurs),
-        (ours.sign("JWT", &with(json!({}))).unwrap(), NotGood::NotOurs),
+        (
+            stranger.sign("at+jwt", &with(json!({}))).unwrap(),
+            OwnTokenError::NotOurs,
+        ),
+        (ours.sign("JWT", &with(json!({}))).unwrap(), OwnTokenError::NotOurs),
         (
             ours.sign("at+jwt", &with(json!({ "iss": "https://evil.example" })))
                 .unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "aud": "https://evil.example" })))
                 .unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "aud": 1 }))).unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "sub": "b" }))).unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "org": "other" }))).unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "exp": "x" }))).unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "jti": null }))).unwrap(),
-            NotGood::NotOurs,
+            OwnTokenError::NotOurs,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "sub": "b", "client_id": "b" })))
                 .unwrap(),
-            NotGood::ClientGone,
+            OwnTokenError::ClientGone,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "exp": START - 30 }))).unwrap(),
-            NotGood::Expired,
+            OwnTokenError::Expired,
         ),
         (
             ours.sign("at+jwt", &with(json!({ "iat": START + 31 }))).unwrap(),
-            NotGood::NotYetValid,
+            OwnTokenError::NotYetValid,
         ),
-        (format!("{good}."), NotGood::NotOurs),
-        (String::new(), NotGood::NotOurs),
-        ("kgt_".to_owned(), NotGood::NotOurs),
+        (format!("{good}."), OwnTokenError::NotOurs),
+        (String::new(), OwnTokenError::NotOurs),
+        ("kgt_".to_owned(), OwnTokenError::NotOurs),
     ] {
         assert_eq!(verify(&gate.control, &token, now), Err(why), "{token}");
     }
@@ -190,6 +193,9 @@ fn a_token_made_right_after_all_were_revoked_is_good() {
     gate.change("a", |record| record.tokens_not_before = Some(revoked_at));
     gate.clock.advance(Duration::from_millis(1));
     let after = gate.with_secret("a", &secret).token().to_owned();
-    assert_eq!(verify(&gate.control, &before, gate.clock_now()), Err(NotGood::Revoked));
+    assert_eq!(
+        verify(&gate.control, &before, gate.clock_now()),
+        Err(OwnTokenError::Revoked)
+    );
     assert!(verify(&gate.control, &after, gate.clock_now()).is_ok());
 }

@@ -14,12 +14,12 @@ impl OwnTokens for Fake {
         true
     }
 
-    fn verify(&self, token: &str, _: Timestamp) -> Result<Presented, &'static str> {
+    fn verify(&self, token: &str, _: Timestamp) -> Result<TokenHolder, &'static str> {
         let mut words = token.split(':');
         let (Some("own"), Some(organization), Some(rights)) = (words.next(), words.next(), words.next()) else {
             return Err("no token of ours");
         };
-        Ok(Presented {
+        Ok(TokenHolder {
             client_id: "client_1".to_owned(),
             organization: organization.parse().unwrap(),
             read: rights.contains('r'),
