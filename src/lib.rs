@@ -71,8 +71,13 @@ pub mod proxy;
 mod proxy;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
-pub mod store;
+pub mod keys_file;
 #[cfg(not(feature = "internals"))]
+mod keys_file;
+#[cfg(all(feature = "gateway", feature = "internals"))]
+#[doc(hidden)]
+pub mod store;
+#[cfg(all(feature = "gateway", not(feature = "internals")))]
 mod store;
 #[cfg(all(feature = "gateway", feature = "internals"))]
 #[doc(hidden)]

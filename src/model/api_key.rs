@@ -299,7 +299,7 @@ impl KeyDigest {
     }
 
     /// For the keys file: 64 lower-case hexadecimal digits.
-    pub fn to_hex(&self) -> String {
+    pub fn to_hex(self) -> String {
         hex::text(&self.0)
     }
 

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::control::Control;
 use crate::control::Settings;
+use crate::control::admin::access::Access;
 use crate::control::clients::Clients;
 use crate::control::enforce;
 use crate::control::registry::prepare::FirstAdministrator;
@@ -21,6 +22,7 @@ use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
+use crate::runtime::reload::Follower;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::revocations::RevocationLog;
@@ -222,4 +224,25 @@ pub async fn close(control: &Arc<Control>) {
     note_use(control).await;
     anchor(control).await;
     control.store.close().await;
+}
+
+/// The control side as a reload changes it: what it issues by, and whose token the admin API takes.
+pub struct ControlFollower {
+    /// `None` without a store.
+    pub control: Option<Arc<Control>>,
+    pub access: Arc<Access>,
+    pub live: Arc<Live>,
+}
+
+impl Follower for ControlFollower {
+    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) {
+        if let Some(control) = &self.control {
+            if let Err(error) = reconfigure(control, config, now.wall) {
+                tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
+            }
+            install_keys(control, &self.live, snapshot, now);
+        }
+        let token = config.admin.as_ref().and_then(|admin| admin.token.clone());
+        self.access.replace_token(token);
+    }
 }

@@ -1,17 +1,28 @@
 //! Where the parts meet: assembled, served, reloaded, shut down.
 
+#[cfg(feature = "gateway")]
 pub mod control_plane;
+#[cfg(feature = "gateway")]
 pub mod follow_store;
+#[cfg(feature = "gateway")]
 pub mod admin;
+#[cfg(feature = "gateway")]
 pub mod admin_socket;
+#[cfg(feature = "gateway")]
 pub mod local_admin;
+#[cfg(feature = "gateway")]
 pub mod echo;
+#[cfg(feature = "gateway")]
 pub mod assemble;
+#[cfg(feature = "gateway")]
 pub mod client_jwks;
+#[cfg(feature = "gateway")]
 pub mod issuers;
 pub mod kept;
 pub mod signing_key;
 pub mod reload;
 pub mod watch;
+#[cfg(feature = "gateway")]
 pub mod serve;
+#[cfg(feature = "gateway")]
 pub mod workers;

@@ -6,8 +6,6 @@ use crate::config::ConfigErrors;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::config::introspection::ClientAuthentication;
-use crate::control::Control;
-use crate::control::admin::access::Access;
 use crate::fetch::file;
 use crate::fetch::introspect;
 use crate::fetch::kept::Keeper;
@@ -24,6 +22,8 @@ use crate::gate::live::Live;
 use crate::gate::snapshot::Snapshot;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
+use crate::keys_file;
+use crate::keys_file::KeysFileError;
 use crate::model::api_key::DigestScheme;
 use crate::model::clock::Now;
 use crate::model::directory::Directory;
@@ -34,13 +34,10 @@ use crate::observe::metrics::ConfiguredNames;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
-use crate::runtime::follow_store;
 use crate::runtime::kept;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
 use crate::runtime::watch::Watched;
-use crate::store::keys_file;
-use crate::store::keys_file::KeysFileError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -173,6 +170,12 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
 /// A refused configuration is tried again after so many looks at its files.
 const LOOKS_BETWEEN_TRIES: u32 = 8;
 
+/// What takes up a configuration beside the gate: the control side, where there is one.
+pub trait Follower: Send {
+    /// Takes up `config`, whose `snapshot` is published right after.
+    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now);
+}
+
 /// Keeps a gate up to date with its files.
 pub struct Reloader {
     path: PathBuf,
@@ -183,12 +186,10 @@ pub struct Reloader {
     files: Files,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
-    /// Whose token a reload may change.
-    admin_access: Arc<Access>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
-    /// What issues the credentials that the gate enforces, where there is a store.
-    control: Option<Arc<Control>>,
+    /// What else takes up a configuration.
+    follower: Option<Box<dyn Follower>>,
     /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
@@ -200,14 +201,12 @@ impl Reloader {
         loaded: Loaded,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        admin_access: Arc<Access>,
         kept: Option<Arc<KeptKeys>>,
-        control: Option<Arc<Control>>,
+        follower: Option<Box<dyn Follower>>,
     ) -> Self {
         let mut reloader = Self {
-            admin_access,
             kept,
-            control,
+            follower,
             path,
             gate,
             readiness,
@@ -255,17 +254,12 @@ impl Reloader {
                 say_warnings(&loaded.config);
                 self.generation += 1;
                 let routes = snapshot.routes.len();
-                if let Some(control) = &self.control {
-                    if let Err(error) = follow_store::reconfigure(control, &loaded.config, now.wall) {
-                        tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
-                    }
-                    follow_store::install_keys(control, &self.gate.live, &snapshot, now);
+                if let Some(follower) = &self.follower {
+                    follower.take_up(&loaded.config, &snapshot, now);
                 }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&names(&loaded.config));
-                let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
-                self.admin_access.replace_token(token);
                 self.config = loaded.config;
                 self.files = loaded.files;
                 self.refused = None;

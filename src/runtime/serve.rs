@@ -32,6 +32,7 @@ use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::control_plane::InProcess;
 use crate::runtime::echo;
 use crate::runtime::follow_store;
+use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::follow_store::StoreStartError;
 use crate::runtime::issuers::GateIssuers;
 use crate::runtime::kept;
@@ -198,9 +199,12 @@ pub fn serve(
             loaded,
             Arc::clone(&gate),
             Arc::clone(&readiness),
-            admin_access,
             kept,
-            control.clone(),
+            Some(Box::new(ControlFollower {
+                control: control.clone(),
+                access: admin_access,
+                live: Arc::clone(&live),
+            })),
         );
         (signals, reloader)
     };

@@ -1,14 +1,9 @@
 //! What outlives the process.
 
-pub mod keys_file;
-#[cfg(feature = "gateway")]
 pub mod record;
-#[cfg(feature = "gateway")]
 pub mod sqlite;
-#[cfg(feature = "gateway")]
 #[cfg(test)]
 mod conformance;
-#[cfg(feature = "gateway")]
 pub mod revocations;
 
 use crate::model::api_key::KeyDigest;

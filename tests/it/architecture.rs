@@ -7,17 +7,19 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 16] = [
+const MODULES: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
     ("observe", &["model"]),
     ("store", &["model"]),
+    ("keys_file", &["model"]),
     ("limit", &["model"]),
     // Memory that a snapshot refers to, as it does to `limit`'s: which endpoint is next.
     ("upstream", &["model", "config"]),
     // Never `gate` or `proxy`: what it shows of the data side, `runtime` hands it.
-    ("control", &["model", "jose", "config", "store", "observe"]),
+    // `keys_file` for how address ranges are written, which is the same in both.
+    ("control", &["model", "jose", "config", "store", "observe", "keys_file"]),
     // Decides, and knows nobody who carries.
     ("gate", &["model", "jose", "config", "observe", "limit", "upstream"]),
     // Meets a need and decides nothing.
@@ -28,7 +30,16 @@ const MODULES: [(&str, &[&str]); 16] = [
     (
         "runtime",
         &[
-            "model", "jose", "config", "store", "observe", "gate", "fetch", "proxy", "control",
+            "model",
+            "jose",
+            "config",
+            "store",
+            "keys_file",
+            "observe",
+            "gate",
+            "fetch",
+            "proxy",
+            "control",
         ],
     ),
     // Decides as the gate does, on what `runtime` loads as `run` does.
@@ -39,11 +50,20 @@ const MODULES: [(&str, &[&str]); 16] = [
         ],
     ),
     // Its HTTP clients sign with `jose`, and reach a URL as `fetch` does.
-    // `store` writes the keys file while nothing runs, `control` names the first administrator, `observe` sets up the log.
+    // `keys_file` is written while nothing runs, `control` names the first administrator, `observe` sets up the log.
     (
         "cli",
         &[
-            "model", "jose", "config", "compare", "explain", "runtime", "control", "store", "observe", "fetch",
+            "model",
+            "jose",
+            "config",
+            "compare",
+            "explain",
+            "runtime",
+            "control",
+            "keys_file",
+            "observe",
+            "fetch",
         ],
     ),
     ("main", &[]),
@@ -193,8 +213,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "runtime/follow_store.rs",
         ],
     ),
-    ("serde_yaml", &["store/"]),
-    ("saphyr_parser", &["store/keys_file/yaml.rs", "config/tree.rs"]),
+    ("serde_yaml", &["keys_file/"]),
+    ("saphyr_parser", &["keys_file/yaml.rs", "config/tree.rs"]),
     ("schemars", &["config/"]),
     ("glob", &["config/include.rs"]),
     ("strsim", &["config/read.rs"]),
@@ -206,7 +226,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "model/expires.rs",
             "observe/access.rs",
             "proxy/forward/date.rs",
-            "store/keys_file/",
+            "keys_file/",
             "explain/token.rs",
             "cli/explain.rs",
         ],
@@ -247,6 +267,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "model/",
             "config/",
             "store/",
+            "keys_file/",
             "compare/",
             "gate/",
             "fetch/address.rs",
@@ -658,7 +679,7 @@ const CIRCLES: &[(&str, &str)] = &[
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),
     ("observe/metrics.rs", "the registry and the handles on it"),
-    ("store/keys_file/mod.rs", "the file and how it is read"),
+    ("keys_file/mod.rs", "the file and how it is read"),
     ("store/mod.rs", "the trait of all stores and the records that it takes"),
 ];
 

@@ -3,11 +3,11 @@
 use crate::config::parse_duration;
 use crate::control::admin::subscriptions;
 use crate::control::registry::Mistakes;
+use crate::keys_file::address_range;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::id::UnknownWord;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
-use crate::store::keys_file::address_range;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::grace::Grace;

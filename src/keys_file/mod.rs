@@ -22,6 +22,9 @@
 pub mod edit;
 mod yaml;
 
+use crate::keys_file::yaml::Entry;
+use crate::keys_file::yaml::Field;
+use crate::keys_file::yaml::Value;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -32,9 +35,6 @@ use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
-use crate::store::keys_file::yaml::Entry;
-use crate::store::keys_file::yaml::Field;
-use crate::store::keys_file::yaml::Value;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What does the text of a keys file hold, and on which lines? The few shapes that occur, nothing of their meaning.
 
-use crate::store::keys_file::KeysFileProblem;
+use crate::keys_file::KeysFileProblem;
 use saphyr_parser::Event;
 use saphyr_parser::Marker;
 use saphyr_parser::Parser;

@@ -3,6 +3,10 @@
 //! A change is text put in at one place. The result is read again before it is written: unless it holds exactly the
 //! change that was meant, the file stays as it is.
 
+use crate::keys_file::KeysFileError;
+use crate::keys_file::parse;
+use crate::keys_file::rfc3339;
+use crate::keys_file::yaml;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -10,10 +14,6 @@ use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::scope::Scope;
-use crate::store::keys_file::KeysFileError;
-use crate::store::keys_file::parse;
-use crate::store::keys_file::rfc3339;
-use crate::store::keys_file::yaml;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::fs::File;
