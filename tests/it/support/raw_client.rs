@@ -14,7 +14,10 @@ use std::time::Duration;
 
 /// One connection. Reading gives up after [`PATIENCE`], so that a test fails instead of hanging.
 pub struct RawClient {
+    address: SocketAddr,
     stream: BufReader<TcpStream>,
+    /// The last answer said `Connection: close`.
+    closing: bool,
 }
 
 impl RawClient {
@@ -25,7 +28,9 @@ impl RawClient {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
+            address,
             stream: BufReader::new(stream),
+            closing: false,
         }
     }
 
@@ -67,9 +72,13 @@ impl RawClient {
         response.unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// Sends and receives.
+    /// Sends and receives; on a new connection when the answer before said that this one closes (RFC 9112 section 9.6).
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
+        if self.closing {
+            let patience = self.stream.get_ref().read_timeout().unwrap();
+            *self = Self::connect(self.address).patience(patience.expect("it is always set"));
+        }
         self.send(request).receive()
     }
 
@@ -90,6 +99,10 @@ impl RawClient {
             .strip_prefix("HTTP/1.")
             .and_then(|rest| rest.get(2..5)?.parse().ok())
             .ok_or_else(|| http1::broken(format!("status line {:?}", head.start)))?;
+        self.closing = http1::named(&head.headers, "connection")
+            .iter()
+            .flat_map(|value| value.split(','))
+            .any(|option| option.trim().eq_ignore_ascii_case("close"));
         let has_no_body = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
         let body = match has_no_body {
             true => Vec::new(),
@@ -130,6 +143,21 @@ fn one_connection_carries_answer_after_answer() {
     // The fake answers a HEAD with a body if told so; a body right after is then the next answer's beginning.
     let head = client.receive_to_head();
     assert_eq!((head.status, head.header("content-length")), (404, Some("2")));
+}
+
+#[test]
+fn an_answer_that_closes_is_followed_by_a_new_connection() {
+    let upstream = super::FakeUpstream::start();
+    upstream.answer_with(|request| match request.target() {
+        "/last" => "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n".into(),
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into(),
+    });
+    let mut client = RawClient::connect(upstream.address());
+    let mut ask = |target: &str| {
+        client.exchange(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        upstream.connections()
+    };
+    assert_eq!([ask("/a"), ask("/last"), ask("/a"), ask("/a")], [1, 1, 2, 2]);
 }
 
 #[test]
