@@ -81,10 +81,12 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
     if checker.files == Files::MayBeAbsent {
         return Some(Secret::new(Vec::new()));
     }
-    let problem = match bounded(&checker.resolve(at, Path::new(path))) {
+    let path = checker.resolve(at, Path::new(path));
+    let problem = match bounded(&path) {
         Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
         Ok(bytes) => {
             let bytes = Secret::new(bytes);
+            checker.log.read(&path, bytes.expose());
             // Editors and `echo` end a file with a line break that nobody means.
             let kept = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
             let kept = kept.strip_suffix(b"\r").unwrap_or(kept);

@@ -2,6 +2,7 @@
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
+use crate::config::include::Includes;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
@@ -24,6 +25,25 @@ pub(in crate::config) struct Checker<'a> {
     /// What `${NAME}` stands for.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub files: Files,
+    pub log: &'a mut dyn ReadLog,
+}
+
+/// Receives what loading a configuration reads.
+pub trait ReadLog {
+    /// `includes` matches `files`, which are read next. Not called where nothing is included.
+    fn included(&mut self, includes: &Includes, files: &[PathBuf]);
+
+    /// `content` was read from `path`. It may be a secret.
+    fn read(&mut self, path: &Path, content: &[u8]);
+}
+
+/// For callers that load once.
+pub(in crate::config) struct NoLog;
+
+impl ReadLog for NoLog {
+    fn included(&mut self, _: &Includes, _: &[PathBuf]) {}
+
+    fn read(&mut self, _: &Path, _: &[u8]) {}
 }
 
 /// Whether the files with keys and secrets, which a configuration names, are looked for.

@@ -1,6 +1,7 @@
 //! Which further files make up a configuration? Those that the globs of `include` match, read into the same tree.
 
 use crate::config::check::Checker;
+use crate::config::check::ReadLog;
 use crate::config::issuer;
 use crate::config::limit;
 use crate::config::read::At;
@@ -135,19 +136,15 @@ fn matches(glob: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Reads every file that `written` matches. `note` is told what is read before it is.
-pub(in crate::config) fn read_all(
-    written: Option<OneOrMany<Text<Glob>>>,
-    checker: &mut Checker<'_>,
-    note: &mut dyn FnMut(&Includes, &[PathBuf]),
-) -> Vec<Mirror> {
+/// Reads every file that `written` matches.
+pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checker: &mut Checker<'_>) -> Vec<Mirror> {
     let Some(OneOrMany(globs)) = written else {
         return Vec::new();
     };
     let main = checker.tree.files()[0].clone();
     let folder = main.parent().unwrap_or(Path::new(""));
     let includes = Includes(globs.iter().map(|glob| glob.get().below(folder)).collect());
-    note(&includes, &includes.files());
+    checker.log.included(&includes, &includes.files());
     let mut found = Found::new(&main);
     for glob in &globs {
         found.look(glob, folder, checker);
@@ -251,7 +248,7 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
 
 /// The root of an included file in the tree.
 fn root(path: PathBuf, checker: &mut Checker<'_>) -> Option<NodeId> {
-    let text = text(&path, checker.tree.bytes_left());
+    let text = text(&path, checker.tree.bytes_left(), checker.log);
     let file = checker.tree.add_file(path);
     match text {
         Ok(text) => checker.tree.parse(&text, file, checker.env, &mut checker.errors),
@@ -266,11 +263,16 @@ fn root(path: PathBuf, checker: &mut Checker<'_>) -> Option<NodeId> {
 ///
 /// # Errors
 /// Code and words of what is wrong with the file as a whole.
-pub(in crate::config) fn text(path: &Path, bytes_max: u64) -> Result<String, (&'static str, String)> {
+pub(in crate::config) fn text(
+    path: &Path,
+    bytes_max: u64,
+    log: &mut dyn ReadLog,
+) -> Result<String, (&'static str, String)> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes))
         .map_err(|source| ("unreadable-file", format!("cannot be read: {source}")))?;
+    log.read(path, &bytes);
     if bytes.len() as u64 > bytes_max {
         return Err(("file-too-big", TOO_MANY_BYTES.to_owned()));
     }

@@ -257,7 +257,10 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
         Ok(metadata) if metadata.len() > KEY_BYTES_MAX => "the key's file is over 64 KiB".to_owned(),
         Ok(_) => match std::fs::read(&file) {
             Err(error) => format!("the key cannot be read: {}", error.kind()),
-            Ok(pem) => return Some(typed_key(mirror, file, pem)),
+            Ok(pem) => {
+                checker.log.read(&file, &pem);
+                return Some(typed_key(mirror, file, pem));
+            }
         },
     };
     let problem = checker.with_value(written.at, &problem);

@@ -53,6 +53,7 @@ pub use built_in::BuiltInPath;
 pub use built_in::BuiltInRoute;
 pub use built_in::EndpointKind;
 pub use check::Files;
+pub use check::ReadLog;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
@@ -93,6 +94,7 @@ pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
 
 use crate::config::check::Checker;
+use crate::config::check::NoLog;
 use crate::config::read::At;
 use crate::config::read::Named;
 use crate::config::read::OneOrMany;
@@ -200,17 +202,16 @@ struct Mirror {
 /// # Errors
 /// Every mistake in them at once, or that the file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    load_noting(path, &mut |_, _| {})
+    load_logged(path, &mut NoLog)
 }
 
-/// The same. `note` is told what is included and which files that are, before they are read, so that a change after that
-/// is seen as one; not called where nothing is included.
+/// The same. `log` is told what is read, included files before they are, so that a change after that is seen as one.
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> Result<Config, ConfigErrors> {
-    let text = text(path)?;
-    whole(&text, path, &from_environment, Files::MustBeThere, note).map(|(config, _)| config)
+pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
+    let text = text(path, log)?;
+    whole(&text, path, &from_environment, Files::MustBeThere, log).map(|(config, _)| config)
 }
 
 /// The same, with the lines that its parts stand in. With [`Files::MayBeAbsent`] it is enough to have the configuration
@@ -219,8 +220,8 @@ pub fn load_noting(path: &Path, note: &mut dyn FnMut(&Includes, &[PathBuf])) -> 
 /// # Errors
 /// Those of [`load`].
 pub fn load_placed(path: &Path, files: Files) -> Result<(Config, Origins), ConfigErrors> {
-    let text = text(path)?;
-    let (config, tree) = whole(&text, path, &from_environment, files, &mut |_, _| {})?;
+    let text = text(path, &mut NoLog)?;
+    let (config, tree) = whole(&text, path, &from_environment, files, &mut NoLog)?;
     Ok((config, Origins::of(&tree)))
 }
 
@@ -228,8 +229,8 @@ fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn text(path: &Path) -> Result<String, ConfigErrors> {
-    include::text(path, FILE_BYTES_MAX).map_err(|(code, problem)| {
+fn text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
+    include::text(path, FILE_BYTES_MAX, log).map_err(|(code, problem)| {
         refused(vec![ConfigError {
             code,
             file: path.to_owned(),
@@ -248,7 +249,7 @@ fn text(path: &Path) -> Result<String, ConfigErrors> {
 /// # Errors
 /// Every mistake in it at once, in the order of the files.
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-    whole(text, file, env, Files::MustBeThere, &mut |_, _| {}).map(|(config, _)| config)
+    whole(text, file, env, Files::MustBeThere, &mut NoLog).map(|(config, _)| config)
 }
 
 /// The configuration, and the tree that knows where each part of it stands.
@@ -257,7 +258,7 @@ fn whole(
     file: &Path,
     env: &dyn Fn(&str) -> Option<String>,
     files: Files,
-    note: &mut dyn FnMut(&Includes, &[PathBuf]),
+    log: &mut dyn ReadLog,
 ) -> Result<(Config, Tree), ConfigErrors> {
     let (mut tree, mut errors) = (Tree::default(), Vec::new());
     let main = tree.add_file(file.to_owned());
@@ -270,9 +271,10 @@ fn whole(
         warnings: Vec::new(),
         env,
         files,
+        log,
     };
     let config = read::<Mirror>(ROOT, &mut checker).and_then(|mut mirror| {
-        for part in include::read_all(mirror.include.take(), &mut checker, note) {
+        for part in include::read_all(mirror.include.take(), &mut checker) {
             mirror.add(part);
         }
         typed(mirror, &mut checker)

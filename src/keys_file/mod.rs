@@ -96,11 +96,26 @@ impl fmt::Display for Listing<'_> {
 /// # Errors
 /// The file cannot be read or has a mistake: all of them at once.
 pub fn read(path: &Path, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| KeysFileError::Unreadable {
+    parse_file(path, &text(path)?, scheme)
+}
+
+/// Returns the text of the file at `path`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn text(path: &Path) -> Result<String, KeysFileError> {
+    std::fs::read_to_string(path).map_err(|source| KeysFileError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
-    parse(&text, scheme).map_err(|problems| KeysFileError::Broken {
+    })
+}
+
+/// Reads the keys in `text`, the text of the file at `path`, in its order.
+///
+/// # Errors
+/// Every mistake at once.
+pub fn parse_file(path: &Path, text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
+    parse(text, scheme).map_err(|problems| KeysFileError::Broken {
         path: path.to_owned(),
         problems,
     })

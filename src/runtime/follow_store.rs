@@ -235,14 +235,17 @@ pub struct ControlFollower {
 }
 
 impl Follower for ControlFollower {
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) {
+    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
+        let mut taken_up = true;
         if let Some(control) = &self.control {
             if let Err(error) = reconfigure(control, config, now.wall) {
+                taken_up = false;
                 tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
             }
             install_keys(control, &self.live, snapshot, now);
         }
         let token = config.admin.as_ref().and_then(|admin| admin.token.clone());
         self.access.replace_token(token);
+        taken_up
     }
 }

@@ -1,10 +1,15 @@
 //! A configuration is loaded aside, compiled aside, and swapped in whole; a broken one changes nothing and says so.
+//!
+//! The look at the files notices a change, and SIGHUP often tells of the same one. It is one reload: files whose content is
+//! that of the last reading are not compiled again.
 
 use crate::config;
 use crate::config::Config;
 use crate::config::ConfigErrors;
+use crate::config::IdentityToken;
 use crate::config::Includes;
 use crate::config::KeySource;
+use crate::config::ReadLog;
 use crate::config::introspection::ClientAuthentication;
 use crate::fetch::file;
 use crate::fetch::introspect;
@@ -39,6 +44,9 @@ use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
 use crate::runtime::watch::Watched;
 use std::collections::BTreeMap;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +83,58 @@ struct Files {
     /// Configuration and the key files that are part of it.
     config: Watched,
     api_keys: Watched,
+    content: ContentHashes,
+}
+
+/// Hashes of what was read. A new fingerprint tells that a file was written, these whether its content is another.
+#[derive(Default)]
+struct ContentHashes {
+    /// Configuration, secrets and key files.
+    config: DefaultHasher,
+    api_keys: DefaultHasher,
+}
+
+impl ReadLog for Files {
+    fn included(&mut self, includes: &Includes, files: &[PathBuf]) {
+        self.config.include(includes, files);
+    }
+
+    fn read(&mut self, path: &Path, content: &[u8]) {
+        (path, content).hash(&mut self.content.config);
+    }
+}
+
+/// The content of the files and the outcome of loading them. Two that are equal are one change at most.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading {
+    config: u64,
+    api_keys: u64,
+    /// Why it was refused; `None` where it is in force.
+    refusal: Option<String>,
+}
+
+impl Reading {
+    fn new(content: &ContentHashes, refusal: Option<String>) -> Self {
+        Self {
+            config: content.config.finish(),
+            api_keys: content.api_keys.finish(),
+            refusal,
+        }
+    }
+
+    /// Takes over a reading of the API keys alone. Returns whether it equals the one before.
+    fn replace_keys(&mut self, api_keys: u64, refusal: Option<String>) -> bool {
+        let config = self.config;
+        let before = std::mem::replace(
+            self,
+            Self {
+                config,
+                api_keys,
+                refusal,
+            },
+        );
+        before == *self
+    }
 }
 
 /// Reads the file and every file it names. Changes nothing.
@@ -88,8 +148,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// `files` are those that were read, and those that would have been, where an error came first.
 fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     files.config.add([path.to_owned()]);
-    let mut note = |includes: &Includes, matched: &[PathBuf]| files.config.include(includes, matched);
-    let config = config::load_noting(path, &mut note).map_err(LoadError::Config)?;
+    let config = config::load_logged(path, files).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
@@ -116,7 +175,9 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
         };
         match &issuer.keys {
             KeySource::Pem(paths) => {
-                pems.insert(name.clone(), file::read_pems(paths).map_err(failed)?);
+                let (text, jwks) = file::read_pems(paths).map_err(failed)?;
+                (name, &text).hash(&mut files.content.config);
+                pems.insert(name.clone(), (text, jwks));
             }
             // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
@@ -129,12 +190,16 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
             }
         }
     }
-    let keys = read_keys(&config)?;
+    let keys = read_keys(&config, &mut files.content.api_keys)?;
     let signing_key = config
         .identity_token
         .as_ref()
         .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
         .transpose()?;
+    // A key that was made here is not part of the configuration: it signs on, whatever is in `state_dir`.
+    if let Some((key, KeyOrigin::File)) = &signing_key {
+        key.public_jwk().to_string().hash(&mut files.content.config);
+    }
     Ok(Loaded {
         config,
         pems,
@@ -142,6 +207,10 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
         signing_key,
         files: std::mem::take(files),
     })
+}
+
+fn say_refused(error: &LoadError) {
+    tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
 
 /// Every mistake on one line, for the log: there a line end is written as an escape, and many of them cannot be read.
@@ -152,11 +221,14 @@ fn one_line(error: &LoadError) -> String {
         .replace('\n', " | ")
 }
 
-fn read_keys(config: &Config) -> Result<Vec<KeyRecord>, LoadError> {
-    match &config.api_keys.file {
-        Some(path) => keys_file::read(path, digest_scheme(config)).map_err(LoadError::KeysFile),
-        None => Ok(Vec::new()),
-    }
+/// Reads the file of API keys, and adds its content to `content`.
+fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
+    let Some(path) = &config.api_keys.file else {
+        return Ok(Vec::new());
+    };
+    let text = keys_file::text(path).map_err(LoadError::KeysFile)?;
+    text.hash(content);
+    keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
 /// How a configuration's keys are digested.
@@ -172,8 +244,9 @@ const LOOKS_BETWEEN_TRIES: u32 = 8;
 
 /// What takes up a configuration beside the gate: the control side, where there is one.
 pub trait Follower: Send {
-    /// Takes up `config`, whose `snapshot` is published right after.
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now);
+    /// Takes up `config`, whose `snapshot` is published right after. Returns whether all of it could be taken up; the next
+    /// SIGHUP tries again what could not.
+    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
 /// Keeps a gate up to date with its files.
@@ -184,6 +257,8 @@ pub struct Reloader {
     generation: u64,
     config: Config,
     files: Files,
+    /// The last one; `None` where a step after it failed, which the next SIGHUP tries again.
+    reading: Option<Reading>,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
     /// Where issuers' keys are kept over a restart.
@@ -211,6 +286,7 @@ impl Reloader {
             gate,
             readiness,
             generation: 1,
+            reading: Some(Reading::new(&loaded.files.content, None)),
             files: loaded.files,
             refused: None,
             config: loaded.config,
@@ -235,12 +311,53 @@ impl Reloader {
         }
     }
 
-    /// Loads, compiles, publishes; on any error keeps what runs.
+    /// Loads, compiles, publishes; on any error keeps what runs. Compiles and counts nothing when content and outcome are
+    /// those of the last reading.
     pub fn reload(&mut self) {
+        let mut files = Files::default();
+        let loaded = load_noting(&self.path, &mut files);
+        let reading = match &loaded {
+            Ok(loaded) => Reading::new(&loaded.files.content, None),
+            Err(error) => Reading::new(&files.content, Some(error.to_string())),
+        };
+        if self.reading.as_ref() == Some(&reading) {
+            self.answer_unchanged(loaded, files);
+        } else {
+            self.put_in_force(loaded, files, reading);
+        }
+    }
+
+    /// Logs the outcome of a reading that equals the last one, so that each SIGHUP is answered.
+    fn answer_unchanged(&mut self, loaded: Result<Loaded, LoadError>, files: Files) {
+        match loaded {
+            Ok(loaded) => {
+                self.files = loaded.files;
+                self.retry_keeping_the_signing_key();
+                tracing::info!(generation = self.generation, "Configuration unchanged");
+            }
+            Err(error) => {
+                self.files.config = files.config;
+                say_refused(&error);
+            }
+        }
+    }
+
+    /// Keeps a signing key that was made here, in case `state_dir` could not be written before.
+    fn retry_keeping_the_signing_key(&self) {
+        let made = |settings: &IdentityToken| settings.signing_key_file.is_none();
+        let snapshot = self.gate.snapshot();
+        if self.config.identity_token.as_ref().is_some_and(made)
+            && let (Some(signer), Some(folder)) = (&snapshot.signer, &self.config.state_dir)
+        {
+            signing_key::keep(signer.key(), Some(folder));
+        }
+    }
+
+    /// Compiles and publishes what was loaded, or says why it is refused.
+    fn put_in_force(&mut self, loaded: Result<Loaded, LoadError>, files: Files, reading: Reading) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
-        let mut files = Files::default();
-        let compiled = load_noting(&self.path, &mut files).and_then(|mut loaded| {
+        let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, self.generation + 1, now)?;
             // An issuer that is new here may be an old one under its old name.
             if let Some(kept) = &self.kept {
@@ -253,9 +370,12 @@ impl Reloader {
                 self.warn_of_what_needs_a_restart(&loaded.config);
                 say_warnings(&loaded.config);
                 self.generation += 1;
+                self.reading = Some(reading);
                 let routes = snapshot.routes.len();
-                if let Some(follower) = &self.follower {
-                    follower.take_up(&loaded.config, &snapshot, now);
+                if let Some(follower) = &self.follower
+                    && !follower.take_up(&loaded.config, &snapshot, now)
+                {
+                    self.reading = None;
                 }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
@@ -271,16 +391,27 @@ impl Reloader {
             }
             Err(error) => {
                 self.refused = Some(0);
+                self.reading = Some(Reading {
+                    refusal: Some(error.to_string()),
+                    ..reading
+                });
                 self.files.config = files.config;
                 metrics.config_reloaded(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
-                tracing::error!(error = %one_line(&error), "Configuration refused; the one before goes on serving");
+                say_refused(&error);
             }
         }
     }
 
     fn reload_keys(&mut self) {
-        match read_keys(&self.config) {
+        let mut content = DefaultHasher::default();
+        let read = read_keys(&self.config, &mut content);
+        // Loading a refused configuration may have stopped before its keys: the reading does not cover them.
+        let reading = self.reading.as_mut().filter(|_| self.refused.is_none());
+        let refusal = read.as_ref().err().map(ToString::to_string);
+        let unchanged = reading.is_some_and(|reading| reading.replace_keys(content.finish(), refusal));
+        match read {
+            Ok(_) if unchanged => tracing::info!("API keys unchanged"),
             Ok(keys) => {
                 let count = keys.len();
                 replace_keys(&self.gate.live.directory, keys);
@@ -298,10 +429,10 @@ impl Reloader {
                     Condition::Ok,
                     format!("refused, the one before serves: {error}"),
                 );
-                self.gate
-                    .live
-                    .metrics
-                    .config_reloaded(ReloadResult::Failure, self.gate.clock.now().wall);
+                if !unchanged {
+                    let now = self.gate.clock.now().wall;
+                    self.gate.live.metrics.config_reloaded(ReloadResult::Failure, now);
+                }
                 tracing::error!(error = %one_line(&error), "Keys file refused; the keys before go on serving");
             }
         }

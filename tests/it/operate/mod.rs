@@ -123,12 +123,14 @@ fn replace(binary: &Binary, name: &str, content: &str) {
     std::fs::rename(new, binary.folder().join(name)).unwrap();
 }
 
-/// Replaces the configuration, and waits until it is in force.
+/// Replaces the configuration, and waits until it is in force. For tests in which this is the only change under way: then
+/// the next reload is this one, because one change is one reload.
 #[track_caller]
 fn reload(binary: &Binary, yaml: &str) {
     let before = binary.metric(RELOADED);
     write_config(binary, yaml);
     wait_until("the configuration is in force", || binary.metric(RELOADED) > before);
+    assert_eq!(binary.metric(RELOADED), before + 1.0);
 }
 
 fn condition(binary: &Binary, name: &str) -> Value {

@@ -17,6 +17,7 @@ use crate::operate::request;
 use crate::operate::token;
 use crate::operate::wait_until;
 use crate::operate::write_config;
+use crate::support::Admin;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -71,8 +72,9 @@ fn s150_every_request_sees_one_whole_configuration() {
     let binary = Binary::start_with(&version(0), &[("issuer.pem", &issuer.public_pem())]);
     let both = bearer(&token(&issuer, &json!({ "scope": "one two" })));
     let ask = request("GET", "/a", &[&both]);
-    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let seen = Mutex::new([0_usize; 2]);
+    let stop = AtomicBool::new(false);
+    let seen = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let before = binary.metric(RELOADED);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -85,8 +87,7 @@ fn s150_every_request_sees_one_whole_configuration() {
                         ("two two", Some("200000")) => 1,
                         mixed => panic!("a mixture of configurations: {mixed:?}"),
                     };
-                    seen.lock().unwrap()[index] += 1;
-                    served.fetch_add(1, Ordering::Relaxed);
+                    seen[index].fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -95,19 +96,21 @@ fn s150_every_request_sees_one_whole_configuration() {
             let yaml = version(round % 2);
             // By itself, and when told.
             if round <= 20 {
-                reload(&binary, &yaml);
+                write_config(&binary, &yaml);
             } else {
-                let before = binary.metric(RELOADED);
                 binary.reload(&yaml);
-                wait_until("reloaded", || binary.metric(RELOADED) > before);
             }
-            let before = served.load(Ordering::Relaxed);
-            wait_until("requests go on", || served.load(Ordering::Relaxed) > before + 4);
+            let seen = &seen[round % 2];
+            let before = seen.load(Ordering::Relaxed);
+            // Each client may still have had one of these answers from the last time.
+            wait_until("requests see it", || seen.load(Ordering::Relaxed) > before + 4);
         }
     });
-    let seen = *seen.lock().unwrap();
+    let seen = seen.map(AtomicUsize::into_inner);
     assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
     assert_eq!(binary.metric(REFUSED), 0.0);
+    wait_until("the last one is counted", || binary.metric(RELOADED) >= before + 100.0);
+    assert_eq!(binary.metric(RELOADED), before + 100.0, "one change is one reload");
 }
 
 /// So that client threads end when an assertion does.
@@ -117,6 +120,102 @@ impl Drop for Stopping<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// The lines of its log with this message so far.
+fn count(binary: &Binary, message: &str) -> usize {
+    binary.output().matches(&format!("\"message\":\"{message}\"")).count()
+}
+
+/// Sends SIGHUP, and waits until it is answered by one more line with this message.
+#[track_caller]
+fn answered(binary: &Binary, message: &str) {
+    let before = count(binary, message);
+    binary.signal("HUP");
+    wait_until(message, || count(binary, message) > before);
+}
+
+#[test]
+fn one_change_is_one_reload_whoever_notices_it_first() {
+    const UNCHANGED: &str = "Configuration unchanged";
+    let upstream = FakeUpstream::start();
+    let good = one_route(&upstream);
+    let binary = Binary::start(&good);
+    let reloads = || (binary.metric(RELOADED), binary.metric(REFUSED));
+    let (started, _) = reloads();
+    answered(&binary, UNCHANGED);
+    assert_eq!(reloads(), (started, 0.0));
+
+    // By itself, and then told as well: the signal is answered, and nothing else comes of it.
+    reload(&binary, &good.replace("path: /a", "path: /b"));
+    assert_eq!(get(binary.data(), "/b", &[]).status, 200);
+    answered(&binary, UNCHANGED);
+    assert_eq!(reloads(), (started + 1.0, 0.0));
+    assert!(!binary.output().contains("\"generation\":3"), "{}", binary.output());
+
+    // Written again with the same text.
+    let before = count(&binary, UNCHANGED);
+    write_config(&binary, &good.replace("path: /a", "path: /b"));
+    wait_until("it is looked at", || count(&binary, UNCHANGED) > before);
+    assert_eq!(reloads(), (started + 1.0, 0.0));
+
+    // Refused once, and said as often as somebody asks.
+    write_config(&binary, "nonsense");
+    wait_until("refused", || reloads().1 > 0.0);
+    answered(&binary, "Configuration refused; the one before goes on serving");
+    assert_eq!(reloads(), (started + 1.0, 1.0));
+    assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
+
+    // What was in force before it is a change of what was read last.
+    reload(&binary, &good.replace("path: /a", "path: /b"));
+    assert_eq!(binary.metric(LAST_SUCCESS), 1.0);
+    assert_eq!(condition(&binary, "config")["detail"], "");
+}
+
+#[test]
+fn a_signal_finds_changes_in_files_that_nobody_looks_at() {
+    let token = |name: &str| format!("{name}-0123456789abcdef0123456789abcdef");
+    let yaml = "listeners: [{ address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0, token: \"file:token\" }
+store: { path: keygate.db }
+upstreams: { echo: { builtin: echo } }
+routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]
+";
+    let binary = Binary::start_with(yaml, &[("token", &token("first"))]);
+    let status = |name: &str| Admin::new(&binary, &token(name)).call("GET", "/keys", None).status;
+    assert_eq!((status("first"), status("second")), (200, 401));
+    replace(&binary, "token", &token("second"));
+    answered(&binary, "Configuration reloaded");
+    assert_eq!((status("first"), status("second")), (401, 200));
+}
+
+#[test]
+fn keys_that_say_what_they_said_are_not_loaded_again() {
+    let upstream = FakeUpstream::start();
+    let gateway = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }\nfailed_authentication: off")
+        .upstream("only", upstream.address())
+        .route("only", "match: { path: /a }\naccept: [api_key]\nupstream: only");
+    let binary = Binary::start_with(&gateway.yaml(), &[("keys.yaml", "keys: []\n")]);
+    let started = binary.metric(RELOADED);
+    let key = create_key(binary.folder(), &[]);
+    wait_until("the key counts", || {
+        get(binary.data(), "/a", &[&api_key(&key)]).status == 200
+    });
+    wait_until("it is counted", || binary.metric(RELOADED) > started);
+    answered(&binary, "Configuration unchanged");
+    let keys = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
+    replace(&binary, "keys.yaml", &keys);
+    wait_until("it is looked at", || count(&binary, "API keys unchanged") == 1);
+    assert_eq!(binary.metric(RELOADED), started + 1.0);
+    // A broken file is refused once, whoever notices it.
+    replace(&binary, "keys.yaml", "keys: 7\n");
+    wait_until("refused", || binary.metric(REFUSED) > 0.0);
+    answered(&binary, "Configuration refused; the one before goes on serving");
+    assert_eq!(binary.metric(REFUSED), 1.0);
+    replace(&binary, "keys.yaml", &keys);
+    wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
+    assert_eq!(binary.metric(RELOADED), started + 2.0);
 }
 
 #[test]
