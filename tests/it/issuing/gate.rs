@@ -2,6 +2,7 @@
 
 use crate::support::Admin;
 use crate::support::Binary;
+use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use base64::Engine;
@@ -26,6 +27,7 @@ use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
+use std::time::Instant;
 
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
@@ -104,6 +106,15 @@ impl Gate {
     #[track_caller]
     pub fn with_key(&self, path: &str, key: &str) -> Response {
         self.client().exchange(key_request(path, key))
+    }
+
+    /// Waits until a call with this key is answered so.
+    #[track_caller]
+    pub fn wait_status(&self, path: &str, key: &str, status: u16) {
+        let (mut client, deadline) = (self.client(), Instant::now() + PATIENCE);
+        while client.exchange(key_request(path, key)).status != status {
+            assert!(Instant::now() < deadline, "never {status}:\n{}", self.binary.output());
+        }
     }
 
     #[track_caller]

@@ -492,17 +492,24 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     let bearer = gate.bearer(json!({ "role": ["user", "auditor"], "level": 7 }));
     gate.allows("GET", "/api", &bearer);
     gate.allows("GET", "/api", &bearer);
-    let reload = |more: &str, generation: u32| {
-        gate.binary
-            .reload(&yaml(&gate.upstream, "", |gate| gate.route("api", more)));
-        gate.binary.wait_for_output(&format!("\"generation\":{generation}"));
+    // A route of its own tells that the change is in force.
+    let reload = |version: &str, more: &str| {
+        let open = format!("match: {{ path: /{version} }}\npublic: true\nupstream: up");
+        gate.binary.reload(&yaml(&gate.upstream, "", |gate| {
+            gate.route("api", more).route(version, &open)
+        }));
+        let (mut client, deadline) = (RawClient::connect(gate.binary.data()), Instant::now() + PATIENCE);
+        let ask = format!("GET /{version} HTTP/1.1\r\nHost: gate.test\r\n\r\n");
+        while client.exchange(&ask).status != 200 {
+            assert!(Instant::now() < deadline, "{version} is never in force");
+        }
     };
-    reload(&route("admin"), 2);
+    reload("admin", &route("admin"));
     gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");
-    reload(&route("auditor"), 3);
+    reload("auditor", &route("auditor"));
     gate.allows("GET", "/api", &bearer);
-    reload(&protected("api", "[jwt]", "claims: { \"/level\": 7 }"), 4);
+    reload("level-7", &protected("api", "[jwt]", "claims: { \"/level\": 7 }"));
     gate.allows("GET", "/api", &bearer);
-    reload(&protected("api", "[jwt]", "claims: { \"/level\": 8 }"), 5);
+    reload("level-8", &protected("api", "[jwt]", "claims: { \"/level\": 8 }"));
     gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");
 }
