@@ -89,13 +89,20 @@ fn s070_without_a_grace_the_old_key_is_dead_at_once_and_with_one_when_it_ends() 
     let regenerated = Instant::now();
     assert_eq!(gate.with_key("/any/x", &new).status, 200, "it is in its grace");
     assert_eq!(gate.with_key("/any/x", &text(&made["key"])).status, 200);
-    let deadline = Instant::now() + PATIENCE;
-    while gate.with_key("/any/x", &new).status == 200 {
-        assert!(Instant::now() < deadline);
+    // A call is decided after it begins, however slow the machine is: none that began after the grace is let through.
+    let mut client = gate.client();
+    let mut let_through = Duration::ZERO;
+    loop {
+        let began = regenerated.elapsed();
+        if client.exchange(key_request("/any/x", &new)).status != 200 {
+            break;
+        }
+        let_through = began;
+        assert!(began < PATIENCE);
     }
     let lasted = regenerated.elapsed();
     assert!(lasted > Duration::from_millis(1_500), "{lasted:?}");
-    assert!(lasted < Duration::from_millis(3_500), "{lasted:?}");
+    assert!(let_through <= Duration::from_millis(2_000), "{let_through:?}");
 }
 
 #[test]
