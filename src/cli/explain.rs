@@ -2,6 +2,7 @@
 
 use crate::cli::args::Explain;
 use crate::cli::args::Output;
+use crate::cli::secret_text;
 use crate::explain;
 use crate::explain::Asked;
 use crate::explain::Explanation;
@@ -12,14 +13,10 @@ use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use std::error::Error;
-use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Longer is no credential but the wrong file.
-const CREDENTIAL_BYTES_MAX: u64 = 64 * 1024;
 
 const NOT_TOLD: u8 = 2;
 
@@ -78,25 +75,13 @@ fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
     })
 }
 
-/// A credential from a file, or from stdin for `-`; the line end that follows it is not part of it.
-fn read(file: &Path) -> Result<Secret<String>, Box<dyn Error>> {
-    let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin()
-            .take(CREDENTIAL_BYTES_MAX)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-    } else {
-        let opened = std::fs::File::open(file).map_err(failed)?;
-        opened
-            .take(CREDENTIAL_BYTES_MAX)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-    }
-    let kept = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(kept);
-    Ok(Secret::new(text))
+/// Returns a credential from a file, or from stdin for `-`, without the line end that follows it.
+fn read(file: &Path) -> Result<Secret<String>, String> {
+    let failed = |problem: String| format!("{}: {problem}", file.display());
+    let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;
+    let text = std::str::from_utf8(bytes.expose());
+    let text = text.map_err(|_| failed("stream did not contain valid UTF-8".to_owned()))?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// `2026-11-22T08:00:00Z`, or seconds since 1970.

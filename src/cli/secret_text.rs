@@ -2,28 +2,28 @@
 //! the machine can read.
 
 use crate::model::secret::Secret;
+use std::fs::File;
+use std::io;
 use std::io::Read;
 use std::path::Path;
 
 /// More is no secret but the wrong file.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// What stands in `path`, without the white space around it; `-` is stdin.
+/// Returns what stands in `path`, without the white space around it; `-` is stdin.
 ///
 /// # Errors
 /// A file that cannot be read, that is empty, or that is too long.
 pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
-    let failed = |problem: String| match path == Path::new("-") {
-        true => format!("stdin: {problem}"),
-        false => format!("{}: {problem}", path.display()),
+    let failed = |problem: String| {
+        let place = if is_stdin(path) {
+            "stdin".into()
+        } else {
+            path.to_string_lossy()
+        };
+        format!("{place}: {problem}")
     };
-    let mut bytes = Vec::new();
-    let read = match path == Path::new("-") {
-        true => std::io::stdin().lock().take(BYTES_MAX + 1).read_to_end(&mut bytes),
-        false => std::fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)),
-    };
-    let bytes = Secret::new(bytes);
-    read.map_err(|error| failed(error.to_string()))?;
+    let bytes = read(path).map_err(|error| failed(error.to_string()))?;
     let text = bytes.expose().trim_ascii();
     match text.len() as u64 {
         0 => Err(failed("it is empty, where a secret is expected".to_owned())),
@@ -32,7 +32,26 @@ pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
     }
 }
 
-/// A variable of the environment; an empty one is none.
+/// Returns what stands in `path`, or in stdin for `-`; of more than [`BYTES_MAX`] bytes those, and one more.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read(path: &Path) -> io::Result<Secret<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = if is_stdin(path) {
+        std::io::stdin().lock().take(BYTES_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))
+    };
+    let bytes = Secret::new(bytes);
+    read.map(|_| bytes)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Returns a variable of the environment; `None` for an empty one.
 pub fn from_variable(name: &str) -> Option<Secret<Vec<u8>>> {
     std::env::var(name)
         .ok()
