@@ -1,17 +1,18 @@
 //! The command line and its help.
 
-use crate::cli::audit::Audit;
+use crate::cli::audit::AuditCommand;
 use crate::cli::backup;
 use crate::cli::backup::Backup;
-use crate::cli::clients::Clients;
+use crate::cli::clients::ClientCommand;
 use crate::cli::issuers;
-use crate::cli::issuers::Issuers;
+use crate::cli::issuers::IssuerCommand;
 use crate::cli::keys;
-use crate::cli::keys::Keys;
-use crate::cli::organizations::Organizations;
-use crate::cli::plans::Plans;
-use crate::cli::signing_keys::SigningKeys;
-use crate::cli::subscriptions::Subscriptions;
+use crate::cli::keys::KeyCommand;
+use crate::cli::noun::Noun;
+use crate::cli::organizations::OrganizationCommand;
+use crate::cli::plans::PlanCommand;
+use crate::cli::signing_keys::SigningKeyCommand;
+use crate::cli::subscriptions::SubscriptionCommand;
 use crate::cli::token;
 use crate::cli::token::Token;
 use clap::Args;
@@ -54,26 +55,26 @@ pub enum Command {
     Schema(Schema),
     /// API keys: create, list, show, revoke, regenerate, import
     #[command(after_help = keys::HELP)]
-    Keys(Keys),
+    Keys(Noun<KeyCommand>),
     /// Clients, the programs that get tokens: their secrets, keys, scopes and tokens
-    Clients(Clients),
+    Clients(Noun<ClientCommand>),
     /// Organizations, which hold subscriptions
     #[command(visible_alias = "organizations")]
-    Orgs(Organizations),
+    Orgs(Noun<OrganizationCommand>),
     /// Plans of the configuration
-    Plans(Plans),
+    Plans(Noun<PlanCommand>),
     /// Subscriptions: an organization's right to credentials under a plan
-    Subscriptions(Subscriptions),
+    Subscriptions(Noun<SubscriptionCommand>),
     /// What the gate signs its tokens with
-    SigningKeys(SigningKeys),
+    SigningKeys(Noun<SigningKeyCommand>),
     /// Who changed what, and is the record whole?
-    Audit(Audit),
+    Audit(Noun<AuditCommand>),
     /// Copy the store while the gate runs
     #[command(after_help = backup::HELP)]
     Backup(Backup),
     /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
-    Issuers(Issuers),
+    Issuers(Noun<IssuerCommand>),
     /// Get a token as a client does; have one looked at, or end it
     #[command(after_help = token::HELP)]
     Token(Token),

@@ -1,17 +1,20 @@
 //! `keygate audit`: who changed what, when, from where, and is the record whole?
 
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
-use crate::cli::gate::ListArgs;
+use crate::cli::gate::args::ListArgs;
+use crate::cli::member;
+use crate::cli::noun::GateCommand;
+use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::names::Name;
-use clap::Args;
 use clap::Subcommand;
+use http::Method;
 use serde_json::Value;
+use serde_json::json;
 use std::error::Error;
 
-const PATH: &str = "/admin/v1/audit";
+const PATH: &str = "audit";
 const COLUMNS: &[Column] = &[
     ("EVENT", "sequence"),
     ("AT", "at"),
@@ -22,14 +25,6 @@ const COLUMNS: &[Column] = &[
     ("ORGANIZATION", "organization"),
     ("DETAILS", "details"),
 ];
-
-#[derive(Debug, Args)]
-pub struct Audit {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: AuditCommand,
-}
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
@@ -60,47 +55,38 @@ pub enum AuditCommand {
     Verify,
 }
 
-/// Does what was asked.
-///
-/// # Errors
-/// No answer, a refusal, or a record that is not whole.
-pub fn run(asked: &AuditCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    match asked {
-        AuditCommand::List {
-            organization,
-            actor,
-            action,
-            target,
-            since,
-            until,
-            list,
-        } => {
-            let filters = [
-                ("organization", organization.as_ref().map(ToString::to_string)),
-                ("actor", actor.clone()),
-                ("action", action.clone()),
-                ("target", target.clone()),
-                ("since", since.clone()),
-                ("until", until.clone()),
-            ];
-            gate.list(PATH, &filters, list, COLUMNS)
-        }
-        AuditCommand::Verify => {
-            let chain = gate.get(&format!("{PATH}/verify"))?;
-            gate.thing(&chain, &["state", "events", "head"])?;
-            match whole(&chain) {
-                true => Ok(()),
-                false => Err(format!(
-                    "the record is not whole, from event {} on: {}",
-                    cell(&chain["sequence"]),
-                    cell(&chain["problem"])
-                )
-                .into()),
+impl GateCommand for AuditCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::List {
+                organization,
+                actor,
+                action,
+                target,
+                since,
+                until,
+                list,
+            } => {
+                let filters = json!({
+                    "organization": member::text(organization),
+                    "actor": actor,
+                    "action": action,
+                    "target": target,
+                    "since": since,
+                    "until": until,
+                });
+                gate.list(PATH, filters, list, COLUMNS)
+            }
+            Self::Verify => {
+                let chain = gate.call(Method::GET, &format!("{PATH}/verify"), Value::Null)?;
+                gate.printer
+                    .show(&chain, |chain| render::page(chain, &["state", "events", "head"]))?;
+                if chain["state"] == "whole" {
+                    return Ok(());
+                }
+                let (sequence, problem) = (cell(&chain["sequence"]), cell(&chain["problem"]));
+                Err(format!("the record is not whole, from event {sequence} on: {problem}").into())
             }
         }
     }
-}
-
-fn whole(chain: &Value) -> bool {
-    chain["state"] == "whole"
 }

@@ -1,10 +1,12 @@
 //! `keygate backup`: a copy of the store that can be put in its place.
 
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
+use crate::cli::gate::args::GateArgs;
 use clap::Args;
+use http::Method;
 use serde_json::json;
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -23,17 +25,19 @@ The copy is whole and of one instant, also while the gate is busy. What was revo
 revoked when it is put back, as long as the file `<store>.revocations` is kept. Signing keys are not
 in it.";
 
-/// Does what was asked.
+/// Has the store copied.
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub fn run(asked: &Backup, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    // A gate has a folder of its own: on this machine the path means what it means here, elsewhere what it means there.
-    let path = match gate.is_on_this_machine() {
-        true => std::path::absolute(&asked.file)?,
-        false => asked.file.clone(),
+pub fn run(backup: &Backup, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let mut gate = GateClient::open(&backup.gate, out, err)?;
+    // A relative path is relative to the gate's own folder; on this machine, make it mean what it means here.
+    let path = if gate.is_on_this_machine() {
+        std::path::absolute(&backup.file)?
+    } else {
+        backup.file.clone()
     };
     let path = path.to_str().ok_or("the path is not UTF-8")?;
-    let made = gate.post("/admin/v1/backup", Some(&json!({ "path": path })))?;
-    gate.done(&made, &format!("The store is copied to {path}"), "")
+    let changed = gate.call(Method::POST, "backup", json!({ "path": path }))?;
+    gate.report(&changed, &format!("The store is copied to {path}"), "")
 }

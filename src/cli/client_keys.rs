@@ -1,6 +1,5 @@
 //! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
 
-use crate::cli::args::OutputForm;
 use crate::cli::clients::PATH;
 use crate::cli::gate::GateClient;
 use crate::cli::render;
@@ -11,6 +10,7 @@ use crate::model::id::ClientId;
 use crate::model::secret::Secret;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use http::Method;
 use serde_json::json;
 use std::error::Error;
 use std::fs::File;
@@ -20,7 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-const COLUMNS: &[Column] = &[
+pub const COLUMNS: &[Column] = &[
     ("KID", "kid"),
     ("ALGORITHMS", "algorithms"),
     ("MADE HERE", "generated"),
@@ -73,18 +73,6 @@ fn kid(text: &str) -> Result<String, &'static str> {
 }
 
 /// # Errors
-/// No answer, or a refusal.
-pub fn list(id: &ClientId, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    let keys = gate.get(&format!("{PATH}/{id}/keys"))?;
-    let items = keys["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let text = match gate.output {
-        OutputForm::Json => render::json(&keys),
-        OutputForm::Table => render::table(COLUMNS, items),
-    };
-    gate.show(&text)
-}
-
-/// # Errors
 /// No answer, a refusal, or a file that is there already.
 pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
@@ -104,10 +92,10 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
     };
     // Before anything is made: a private key that cannot be written is lost.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
-    let mut made = gate.post(&format!("{PATH}/{}/keys", args.id), Some(&body))?;
+    let mut made = gate.call(Method::POST, &format!("{PATH}/{}/keys", args.id), body)?;
     let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
     let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
-        return gate.done(&made, &sentence, "");
+        return gate.report(&made, &sentence, "");
     };
     match out {
         Some(out) => {
@@ -115,11 +103,11 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
             if let Some(members) = made.as_object_mut() {
                 members.remove("private_key");
             }
-            gate.done(&made, &format!("{sentence}; its private half is in {path}"), "")
+            gate.report(&made, &format!("{sentence}; its private half is in {path}"), "")
         }
         None => {
             let sentence = format!("{sentence}. This is the only time its private half is shown:");
-            gate.done(&made, &sentence, &printable(private.expose()))
+            gate.report(&made, &sentence, &printable(private.expose()))
         }
     }
 }
@@ -132,14 +120,16 @@ fn printable(pem: &str) -> String {
 /// # Errors
 /// No answer, or a refusal.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    let query = if args.revoke_tokens { "?revoke_tokens=true" } else { "" };
-    let gone = gate.delete(&format!("{PATH}/{}/keys/{}{query}", args.id, args.kid))?;
-    let tokens = match args.revoke_tokens {
-        true => "; its tokens are ended",
-        false => "",
+    let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
+    let path = format!("{PATH}/{}/keys/{}", args.id, args.kid);
+    let tokens = if args.revoke_tokens {
+        "; its tokens are ended"
+    } else {
+        ""
     };
-    gate.done(
-        &gone,
+    let changed = gate.call(Method::DELETE, &path, members)?;
+    gate.report(
+        &changed,
         &format!("Key {} signs for client {} no more{tokens}", args.kid, args.id),
         "",
     )

@@ -1,26 +1,29 @@
 //! `keygate clients`: which programs get tokens, and how do they prove who they are?
 
 use crate::cli::client_keys;
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
-use crate::cli::gate::ListArgs;
-use crate::cli::gate::OnceArgs;
+use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ListArgs;
+use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::Environment;
+use crate::cli::member;
+use crate::cli::noun::GateCommand;
+use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
-use crate::model::names::Name;
 use crate::model::scope::Scope;
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
+use http::Method;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 
-pub const PATH: &str = "/admin/v1/clients";
+pub const PATH: &str = "clients";
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
@@ -32,24 +35,12 @@ const COLUMNS: &[Column] = &[
     ("ORGANIZATION", "organization"),
 ];
 
-#[derive(Debug, Args)]
-pub struct Clients {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: ClientCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Every client
     List {
-        /// Of this organization
-        #[arg(long, value_name = "ID")]
-        organization: Option<Name>,
-        /// Under this subscription
-        #[arg(long, value_name = "ID")]
-        subscription: Option<SubscriptionId>,
+        #[command(flatten)]
+        holder: HolderArgs,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -117,15 +108,6 @@ pub enum Authentication {
     /// A private key of its own (RFC 7523)
     #[value(name = "private_key_jwt")]
     PrivateKeyJwt,
-}
-
-impl Authentication {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientSecret => "client_secret",
-            Self::PrivateKeyJwt => "private_key_jwt",
-        }
-    }
 }
 
 fn ttl() -> PossibleValuesParser {
@@ -199,146 +181,116 @@ pub struct UpdateArgs {
     pub token_format: Option<String>,
 }
 
-/// Does what was asked.
-///
-/// # Errors
-/// No answer, or a refusal.
-pub fn run(asked: &ClientCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    match asked {
-        ClientCommand::List {
-            organization,
-            subscription,
-            list,
-        } => {
-            let filters = [
-                ("organization", organization.as_ref().map(ToString::to_string)),
-                ("subscription", subscription.as_ref().map(ToString::to_string)),
-            ];
-            gate.list(PATH, &filters, list, COLUMNS)
-        }
-        ClientCommand::Show { id } => {
-            let client = gate.get(&format!("{PATH}/{id}"))?;
-            gate.thing(
-                &client,
+impl GateCommand for ClientCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
+            Self::Show { id } => gate.show_one(
+                &format!("{PATH}/{id}"),
                 &["id", "name", "description", "authentication", "state", "scopes"],
-            )
-        }
-        ClientCommand::Create(args) => {
-            let made = gate.create(PATH, &asked_for(args), &args.once)?;
-            given(gate, &made, "is made")
-        }
-        ClientCommand::Update(args) => {
-            let changed = gate.patch(&format!("{PATH}/{}", args.id), &changes(args))?;
-            gate.done(&changed, &format!("Client {} is changed", args.id), "")
-        }
-        ClientCommand::RotateSecret { id, grace } => {
-            let mut body = json!({});
-            if let Some(grace) = grace {
-                body["grace"] = grace.as_str().into();
+            ),
+            Self::Create(args) => {
+                let made = gate.create(PATH, args.body(), &args.once)?;
+                given(gate, &made, "is made")
             }
-            let made = gate.post(&format!("{PATH}/{id}/secret/rotate"), Some(&body))?;
-            match grace {
-                Some(grace) => given(
-                    gate,
-                    &made,
-                    &format!("has a new secret; the old one counts for {grace} more"),
-                ),
-                None => given(gate, &made, "has a new secret; the old one is ended"),
+            Self::Update(args) => {
+                let path = format!("{PATH}/{}", args.id);
+                let changed = gate.call(Method::PATCH, &path, args.body())?;
+                gate.report(&changed, &format!("Client {} is changed", args.id), "")
             }
-        }
-        ClientCommand::Regenerate {
-            id,
-            revoke_tokens,
-            once,
-        } => {
-            let body = json!({ "revoke_tokens": revoke_tokens });
-            let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), &body, once)?;
-            given(gate, &made, &format!("is made in place of {id}, which is ended"))
-        }
-        ClientCommand::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
-        ClientCommand::Enable { id } => set_state(gate, id, "active", "gets tokens"),
-        ClientCommand::Delete { id, revoke_tokens } => {
-            let query = if *revoke_tokens { "?revoke_tokens=true" } else { "" };
-            let gone = gate.delete(&format!("{PATH}/{id}{query}"))?;
-            let tokens = match revoke_tokens {
-                true => "its tokens are ended",
-                false => "tokens that are out stay good until they expire",
-            };
-            gate.done(&gone, &format!("Client {id} is deleted; {tokens}"), "")
-        }
-        ClientCommand::RevokeTokens { id } => {
-            let changed = gate.post(&format!("{PATH}/{id}/revoke-tokens"), None)?;
-            gate.done(
-                &changed,
-                &format!("Every token of client {id} that was out is ended"),
-                "",
-            )
-        }
-        ClientCommand::ValidateJwks { id } => {
-            let health = gate.post(&format!("{PATH}/{id}/jwks/validate"), None)?;
-            gate.thing(&health, &["state", "last_good_at", "last_attempt_at", "last_error"])?;
-            match health["state"].as_str() {
-                Some("ok") => Ok(()),
-                _ => Err(format!(
-                    "the keys of client {id} cannot be used: {}",
-                    cell(&health["last_error"])
+            Self::RotateSecret { id, grace } => {
+                let body = json!({ "grace": grace });
+                let made = gate.call(Method::POST, &format!("{PATH}/{id}/secret/rotate"), body)?;
+                let old = match grace {
+                    Some(grace) => format!("counts for {grace} more"),
+                    None => "is ended".to_owned(),
+                };
+                given(gate, &made, &format!("has a new secret; the old one {old}"))
+            }
+            Self::Regenerate {
+                id,
+                revoke_tokens,
+                once,
+            } => {
+                let body = json!({ "revoke_tokens": revoke_tokens });
+                let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
+                given(gate, &made, &format!("is made in place of {id}, which is ended"))
+            }
+            Self::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
+            Self::Enable { id } => set_state(gate, id, "active", "gets tokens"),
+            Self::Delete { id, revoke_tokens } => {
+                let members = json!({ "revoke_tokens": revoke_tokens.then_some(true) });
+                let tokens = if *revoke_tokens {
+                    "its tokens are ended"
+                } else {
+                    "tokens that are out stay good until they expire"
+                };
+                let changed = gate.call(Method::DELETE, &format!("{PATH}/{id}"), members)?;
+                gate.report(&changed, &format!("Client {id} is deleted; {tokens}"), "")
+            }
+            Self::RevokeTokens { id } => {
+                let path = format!("{PATH}/{id}/revoke-tokens");
+                let changed = gate.call(Method::POST, &path, Value::Null)?;
+                gate.report(
+                    &changed,
+                    &format!("Every token of client {id} that was out is ended"),
+                    "",
                 )
-                .into()),
             }
+            Self::ValidateJwks { id } => {
+                let health = gate.call(Method::POST, &format!("{PATH}/{id}/jwks/validate"), Value::Null)?;
+                let first = ["state", "last_good_at", "last_attempt_at", "last_error"];
+                gate.printer.show(&health, |health| render::page(health, &first))?;
+                if health["state"] == "ok" {
+                    return Ok(());
+                }
+                let problem = cell(&health["last_error"]);
+                Err(format!("the keys of client {id} cannot be used: {problem}").into())
+            }
+            Self::Keys { id } => gate.list_all(&format!("{PATH}/{id}/keys"), client_keys::COLUMNS),
+            Self::AddKey(args) => client_keys::add(args, gate),
+            Self::RemoveKey(args) => client_keys::remove(args, gate),
         }
-        ClientCommand::Keys { id } => client_keys::list(id, gate),
-        ClientCommand::AddKey(args) => client_keys::add(args, gate),
-        ClientCommand::RemoveKey(args) => client_keys::remove(args, gate),
     }
 }
 
-fn asked_for(args: &CreateArgs) -> Value {
-    let authentication = args.authentication.unwrap_or(match args.jwks_url {
-        Some(_) => Authentication::PrivateKeyJwt,
-        None => Authentication::ClientSecret,
-    });
-    let mut body = json!({ "name": args.name, "authentication": authentication.as_str() });
-    // What is not said is left to the plan.
-    if !args.scopes.is_empty() {
-        body["scopes"] = args.scopes.iter().map(Scope::as_str).collect();
+impl CreateArgs {
+    fn body(&self) -> Value {
+        let authentication = self.authentication.unwrap_or(match self.jwks_url {
+            Some(_) => Authentication::PrivateKeyJwt,
+            None => Authentication::ClientSecret,
+        });
+        json!({
+            "name": self.name,
+            "description": self.description,
+            "authentication": member::word(authentication),
+            "jwks_url": self.jwks_url,
+            "scopes": member::list(&self.scopes),
+            "token_ttl": self.token_ttl,
+            "token_format": self.token_format,
+            "environment": self.environment.map(member::word),
+            "subscription": member::text(&self.subscription),
+        })
     }
-    for (member, value) in [
-        ("description", args.description.as_deref()),
-        ("jwks_url", args.jwks_url.as_deref()),
-        ("token_ttl", args.token_ttl.as_deref()),
-        ("token_format", args.token_format.as_deref()),
-        ("environment", args.environment.map(Environment::as_str)),
-        ("subscription", args.subscription.as_ref().map(SubscriptionId::as_str)),
-    ] {
-        if let Some(value) = value {
-            body[member] = value.into();
-        }
-    }
-    body
 }
 
-fn changes(args: &UpdateArgs) -> Value {
-    let mut body = json!({});
-    for (member, value) in [
-        ("name", args.name.as_deref()),
-        ("description", args.description.as_deref()),
-        ("jwks_url", args.jwks_url.as_deref()),
-        ("token_ttl", args.token_ttl.as_deref()),
-        ("token_format", args.token_format.as_deref()),
-    ] {
-        if let Some(value) = value {
-            body[member] = value.into();
-        }
+impl UpdateArgs {
+    fn body(&self) -> Value {
+        json!({
+            "name": self.name,
+            "description": self.description,
+            "scopes": if self.no_scopes { json!([]) } else { member::list(&self.scopes) },
+            "jwks_url": self.jwks_url,
+            "token_ttl": self.token_ttl,
+            "token_format": self.token_format,
+        })
     }
-    if args.no_scopes || !args.scopes.is_empty() {
-        body["scopes"] = args.scopes.iter().map(Scope::as_str).collect();
-    }
-    body
 }
 
 fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
-    let changed = gate.patch(&format!("{PATH}/{id}"), &json!({ "state": state }))?;
-    gate.done(&changed, &format!("Client {id} {meaning}"), "")
+    let path = format!("{PATH}/{id}");
+    let changed = gate.call(Method::PATCH, &path, json!({ "state": state }))?;
+    gate.report(&changed, &format!("Client {id} {meaning}"), "")
 }
 
 /// Prints a client's id, and the secret that was just made.
@@ -347,11 +299,11 @@ fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<
     let name = cell(&made["name"]);
     let secret = &made["client_secret"];
     if secret.is_null() {
-        return gate.done(made, &format!("Client `{name}` {what}"), &format!("client_id={id}\n"));
+        return gate.report(made, &format!("Client `{name}` {what}"), &format!("client_id={id}\n"));
     }
     let secret = word(secret).ok_or("the answer has no client secret that is one")?;
     let sentence = format!("Client `{name}` {what}. This is the only time its secret is shown:");
-    gate.done(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
+    gate.report(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
 }
 
 /// A text that a shell takes as it is: the lines may be evaluated, and what answers may be anybody.

@@ -1,28 +1,49 @@
 //! `keygate issuers`: how a running gate gets on with its issuers.
 
-use crate::cli::args::OutputForm;
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
-use crate::cli::gate::GateLookup;
+use crate::cli::gate::find;
+use crate::cli::gate::find::GateLookup;
 use crate::cli::http::admin_client::AdminRequest;
-use crate::cli::render::aligned;
+use crate::cli::noun::GateCommand;
+use crate::cli::noun::Noun;
+use crate::cli::printer::Printer;
+use crate::cli::render;
+use crate::cli::render::Column;
 use crate::cli::render::cell;
-use crate::cli::render::json;
 use crate::model::names::Name;
-use clap::Args;
 use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 use std::error::Error;
 use std::io::Write;
 
-#[derive(Debug, Args)]
-pub struct Issuers {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: IssuerCommand,
-}
+const PATH: &str = "issuers";
+const COLUMNS: &[Column] = &[
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("KEYS", "keys"),
+    ("SKIPPED", "skipped"),
+    ("FROM", "keys_from"),
+    ("LAST GOOD", "last_good_at"),
+    ("NEXT FETCH", "next_fetch_at"),
+    ("FAILED", "consecutive_failures"),
+];
+/// Members of an issuer that stand on its page as they are.
+const MEMBERS: &[&str] = &[
+    "name",
+    "issuer",
+    "state",
+    "keys_from",
+    "last_good_at",
+    "age_seconds",
+    "usable_until",
+    "last_attempt_at",
+    "last_error",
+    "next_fetch_at",
+    "consecutive_failures",
+    "fetches_good",
+    "fetches_failed",
+];
 
 #[derive(Debug, Subcommand)]
 pub enum IssuerCommand {
@@ -53,126 +74,90 @@ read.
 When a refresh brought no good keys, the exit code is 1; the keys from before still serve,
 and what is known is printed all the same.";
 
-/// Asks, and prints what was answered on `out`. What could not be asked, or was refused, is the error; a refresh whose
-/// fetch failed is both.
+/// Calls the gate, and prints its answer. A refresh whose fetch failed prints how the issuer is, and is an error.
 ///
 /// # Errors
-/// No address or token, nothing that answers, a refusal, or a fetch that failed.
-pub fn issuers(asked: &Issuers, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut gate = match GateClient::find(&asked.gate, out, err)? {
-        GateLookup::Running(gate) => *gate,
-        GateLookup::Stopped(found) | GateLookup::NoStore(found) => GateClient::on_admin_listener(&asked.gate, found)?,
+/// No address or token, no gate that answers, a refusal, or a fetch that failed.
+pub fn run(issuers: &Noun<IssuerCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let mut printer = Printer::new(issuers.gate.output, out, err);
+    let client = match find::find(&issuers.gate, &mut printer)? {
+        GateLookup::Running(client) => client,
+        GateLookup::Stopped(loaded) | GateLookup::NoStore(loaded) => loaded.admin_listener(&issuers.gate)?,
     };
-    let (method, path) = match &asked.command {
-        IssuerCommand::List => (Method::GET, "/admin/v1/issuers".to_owned()),
-        IssuerCommand::Show { name } => (Method::GET, format!("/admin/v1/issuers/{name}")),
-        IssuerCommand::Refresh { name } => (Method::POST, format!("/admin/v1/issuers/{name}/refresh")),
-    };
-    let answered = gate.send(&AdminRequest {
-        method,
-        path: &path,
-        body: None,
-        idempotency_key: None,
-    })?;
-    let body = &answered.body;
-    // A refresh that failed says how the issuer is, too; any other refusal has nothing to show.
-    let health = match &asked.command {
-        IssuerCommand::Refresh { .. } => &body["issuer"],
-        IssuerCommand::List | IssuerCommand::Show { .. } if answered.status == 200 => body,
-        IssuerCommand::List | IssuerCommand::Show { .. } => &Value::Null,
-    };
-    if health.is_object() {
-        let text = match asked.gate.output {
-            OutputForm::Json => json(body),
-            OutputForm::Table => match &asked.command {
-                IssuerCommand::List => table(&body["issuers"]),
-                IssuerCommand::Show { .. } | IssuerCommand::Refresh { .. } => page(health),
-            },
+    issuers.command.run(&mut GateClient::new(client, printer))
+}
+
+impl GateCommand for IssuerCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        let (method, path) = match self {
+            Self::List => (Method::GET, PATH.to_owned()),
+            Self::Show { name } => (Method::GET, format!("{PATH}/{name}")),
+            Self::Refresh { name } => (Method::POST, format!("{PATH}/{name}/refresh")),
         };
-        gate.show(&text)?;
-    }
-    match answered.status {
-        200 => Ok(()),
-        _ => Err(gate.refusal(&answered).into()),
+        let response = gate.send(&AdminRequest {
+            method,
+            path: &path,
+            body: None,
+            idempotency_key: None,
+        })?;
+        let is_good = response.status == 200;
+        match self {
+            Self::List if is_good => gate.printer.show(&response.body, |list| table(&list["issuers"]))?,
+            Self::Show { .. } if is_good => gate.printer.show(&response.body, page)?,
+            // A refresh that failed says how the issuer is, too.
+            Self::Refresh { .. } if response.body["issuer"].is_object() => {
+                gate.printer
+                    .show(&response.body, |refreshed| page(&refreshed["issuer"]))?;
+            }
+            Self::List | Self::Show { .. } | Self::Refresh { .. } => {}
+        }
+        if is_good {
+            return Ok(());
+        }
+        Err(gate.refusal(&response).into())
     }
 }
 
-/// One line for each issuer.
+/// Returns a line for each issuer.
 fn table(issuers: &Value) -> String {
-    let head = [
-        "NAME",
-        "STATE",
-        "KEYS",
-        "SKIPPED",
-        "FROM",
-        "LAST GOOD",
-        "NEXT FETCH",
-        "FAILED",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for issuer in issuers.as_array().into_iter().flatten() {
-        rows.push(vec![
-            cell(&issuer["name"]),
-            cell(&issuer["state"]),
-            count(&issuer["keys"]),
-            count(&issuer["skipped"]),
-            cell(&issuer["keys_from"]),
-            cell(&issuer["last_good_at"]),
-            cell(&issuer["next_fetch_at"]),
-            cell(&issuer["consecutive_failures"]),
-        ]);
-    }
-    aligned(&rows)
+    let issuers = issuers.as_array().into_iter().flatten().map(|issuer| {
+        let mut row = issuer.clone();
+        for list in ["keys", "skipped"] {
+            row[list] = issuer[list].as_array().map_or(0, Vec::len).into();
+        }
+        row
+    });
+    render::table(COLUMNS, &issuers.collect())
 }
 
-/// Everything about one issuer.
+/// Returns everything about one issuer.
 fn page(issuer: &Value) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| text.push_str(&format!("{name:20} {value}\n"));
-    for name in [
-        "name",
-        "issuer",
-        "state",
-        "keys_from",
-        "last_good_at",
-        "age_seconds",
-        "usable_until",
-        "last_attempt_at",
-        "last_error",
-        "next_fetch_at",
-        "consecutive_failures",
-        "fetches_good",
-        "fetches_failed",
-    ] {
-        line(name, cell(&issuer[name]));
+    let mut line = |name: &str, value: &str| render::push_line(&mut text, name, value);
+    for name in MEMBERS {
+        line(name, &cell(&issuer[*name]));
     }
     for (name, value) in issuer["source"].as_object().into_iter().flatten() {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| line(name, cell(item))),
-            value => line(name, cell(value)),
+            Value::Array(items) => items.iter().for_each(|item| line(name, &cell(item))),
+            value => line(name, &cell(value)),
         }
     }
     for key in issuer["keys"].as_array().into_iter().flatten() {
         let algorithms: Vec<String> = key["algorithms"].as_array().into_iter().flatten().map(cell).collect();
-        let kid = cell(&key["kid"]);
-        line(
-            "key",
-            format!("{kid} ({}) {}", algorithms.join(" "), cell(&key["thumbprint"])),
-        );
+        let (kid, thumbprint) = (cell(&key["kid"]), cell(&key["thumbprint"]));
+        line("key", &format!("{kid} ({}) {thumbprint}", algorithms.join(" ")));
     }
     for key in issuer["skipped"].as_array().into_iter().flatten() {
-        line("skipped", format!("{}: {}", cell(&key["kid"]), cell(&key["reason"])));
+        line("skipped", &format!("{}: {}", cell(&key["kid"]), cell(&key["reason"])));
     }
     text
-}
-
-fn count(list: &Value) -> String {
-    list.as_array().map_or(0, Vec::len).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::render::json;
     use crate::observe::escape;
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// One column of a list: its heading, and the member of an item that stands in it.
 pub type Column = (&'static str, &'static str);
 
-/// The answer as it came, indented; hidden characters stay escaped.
+/// Returns the answer as it came, indented; hidden characters stay escaped.
 pub fn json(body: &Value) -> String {
     let mut text = Vec::new();
     let pretty = serde_json::to_string_pretty(body).expect("a JSON value is JSON");
@@ -18,19 +18,16 @@ pub fn json(body: &Value) -> String {
     String::from_utf8(text).expect("escapes are ASCII, and the rest was text")
 }
 
-/// One line for each of `items`, below a line of headings.
-pub fn table(columns: &[Column], items: &[Value]) -> String {
+/// Returns a line for each of `items`, a list, below a line of headings.
+pub fn table(columns: &[Column], items: &Value) -> String {
     let head = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    let mut rows: Vec<Vec<String>> = vec![head];
-    rows.extend(
-        items
-            .iter()
-            .map(|item| columns.iter().map(|(_, member)| cell(&item[*member])).collect()),
-    );
+    let items = items.as_array().into_iter().flatten();
+    let rows = items.map(|item| columns.iter().map(|(_, member)| cell(&item[*member])).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     aligned(&rows)
 }
 
-/// Columns of equal width, two spaces apart.
+/// Returns the rows as columns of equal width, two spaces apart.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
@@ -52,8 +49,8 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Every member of one thing, a line each; the members `first` names come first, and a list of things has a line for each
-/// of them.
+/// Returns a line for each member of one thing; the members that `first` names come first, and a list of things has a line
+/// for each of them.
 pub fn page(thing: &Value, first: &[&str]) -> String {
     let mut text = String::new();
     let members = thing.as_object().into_iter().flatten();
@@ -75,11 +72,12 @@ pub fn page(thing: &Value, first: &[&str]) -> String {
     text
 }
 
-fn push_line(text: &mut String, name: &str, value: &str) {
+/// Adds a line of a page: what stands there is `value`.
+pub fn push_line(text: &mut String, name: &str, value: &str) {
     text.push_str(&format!("{:20} {value}\n", escaped(name)));
 }
 
-/// A value in one cell.
+/// Returns a value as it stands in one cell of a table.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -99,7 +97,7 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// Names, key ids and errors are strangers' texts: nothing in them may move a cursor.
+/// Returns a text that cannot move a cursor: names, key ids and errors are chosen by strangers.
 pub fn escaped(text: &str) -> String {
     let mut out = Vec::new();
     escape::push_escaped(&mut out, text);
@@ -114,10 +112,10 @@ mod tests {
 
     #[test]
     fn columns_stand_below_their_headings() {
-        let items = [
-            json!({ "id": "a-long-id", "scopes": ["a", "b"], "paid": true }),
-            json!({ "id": "b", "scopes": [], "paid": false }),
-        ];
+        let items = json!([
+            { "id": "a-long-id", "scopes": ["a", "b"], "paid": true },
+            { "id": "b", "scopes": [], "paid": false },
+        ]);
         let columns = [("ID", "id"), ("SCOPES", "scopes"), ("PAID", "paid"), ("NONE", "none")];
         assert_eq!(
             table(&columns, &items),
@@ -145,7 +143,7 @@ mod tests {
             thing[&name] = json!([value]);
             let all = [
                 page(&thing, &["id"]),
-                table(&[("ID", "id")], std::slice::from_ref(&thing)),
+                table(&[("ID", "id")], &json!([thing])),
                 json(&thing),
             ];
             for text in all {

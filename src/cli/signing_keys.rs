@@ -1,17 +1,15 @@
 //! `keygate signing-keys`: what does the gate sign its tokens with?
 
-use crate::cli::args::OutputForm;
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
+use crate::cli::noun::GateCommand;
 use crate::cli::render;
 use crate::cli::render::Column;
-use clap::Args;
 use clap::Subcommand;
-use serde_json::Value;
+use http::Method;
 use serde_json::json;
 use std::error::Error;
 
-const PATH: &str = "/admin/v1/signing-keys";
+const PATH: &str = "signing-keys";
 const COLUMNS: &[Column] = &[
     ("KID", "kid"),
     ("ALGORITHM", "algorithm"),
@@ -21,14 +19,6 @@ const COLUMNS: &[Column] = &[
     ("SIGNS UNTIL", "signs_until"),
     ("PUBLISHED UNTIL", "published_until"),
 ];
-
-#[derive(Debug, Args)]
-pub struct SigningKeys {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: SigningKeyCommand,
-}
 
 #[derive(Debug, Subcommand)]
 pub enum SigningKeyCommand {
@@ -42,32 +32,20 @@ pub enum SigningKeyCommand {
     },
 }
 
-/// Does what was asked.
-///
-/// # Errors
-/// No answer, or a refusal.
-pub fn run(asked: &SigningKeyCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    match asked {
-        SigningKeyCommand::List => {
-            let keys = gate.get(PATH)?;
-            print(gate, &keys)
-        }
-        SigningKeyCommand::Rotate { leaked } => {
-            let keys = gate.post(&format!("{PATH}/rotate"), Some(&json!({ "leaked": leaked })))?;
-            match leaked {
-                true => gate.tell("A new key signs; tokens that the ones before it signed are ended")?,
-                false => gate.tell("A rotation has begun")?,
+impl GateCommand for SigningKeyCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::List => gate.list_all(PATH, COLUMNS),
+            Self::Rotate { leaked } => {
+                let next = gate.call(Method::POST, &format!("{PATH}/rotate"), json!({ "leaked": leaked }))?;
+                gate.printer.note(if *leaked {
+                    "A new key signs; tokens that the ones before it signed are ended"
+                } else {
+                    "A rotation has begun"
+                })?;
+                gate.printer
+                    .show(&next, |key| render::page(key, &["kid", "algorithm", "state"]))
             }
-            print(gate, &keys)
         }
     }
-}
-
-fn print(gate: &mut GateClient<'_>, keys: &Value) -> Result<(), Box<dyn Error>> {
-    let text = match (gate.output, keys["items"].as_array()) {
-        (OutputForm::Json, _) => render::json(keys),
-        (OutputForm::Table, Some(items)) => render::table(COLUMNS, items),
-        (OutputForm::Table, None) => render::page(keys, &["kid", "algorithm", "state"]),
-    };
-    gate.show(&text)
 }

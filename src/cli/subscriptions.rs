@@ -1,21 +1,22 @@
 //! `keygate subscriptions`: under which plan does an organization get credentials, and what became of that?
 
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
-use crate::cli::gate::ListArgs;
-use crate::cli::gate::OnceArgs;
+use crate::cli::gate::args::ListArgs;
+use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::Environment;
+use crate::cli::member;
+use crate::cli::noun::GateCommand;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
-use clap::Args;
 use clap::Subcommand;
+use http::Method;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 
-const PATH: &str = "/admin/v1/subscriptions";
+const PATH: &str = "subscriptions";
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("ORGANIZATION", "organization"),
@@ -25,14 +26,6 @@ const COLUMNS: &[Column] = &[
     ("PAID", "paid"),
     ("CREATED", "created_at"),
 ];
-
-#[derive(Debug, Args)]
-pub struct Subscriptions {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: SubscriptionCommand,
-}
 
 #[derive(Debug, Subcommand)]
 pub enum SubscriptionCommand {
@@ -82,56 +75,44 @@ pub enum SubscriptionCommand {
     },
 }
 
-/// Does what was asked.
-///
-/// # Errors
-/// No answer, or a refusal.
-pub fn run(asked: &SubscriptionCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    match asked {
-        SubscriptionCommand::List { organization, list } => {
-            let organization = organization.as_ref().map(ToString::to_string);
-            gate.list(PATH, &[("organization", organization)], list, COLUMNS)
-        }
-        SubscriptionCommand::Show { id } => {
-            let subscription = gate.get(&format!("{PATH}/{id}"))?;
-            gate.thing(
-                &subscription,
+impl GateCommand for SubscriptionCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::List { organization, list } => {
+                let filters = json!({ "organization": member::text(organization) });
+                gate.list(PATH, filters, list, COLUMNS)
+            }
+            Self::Show { id } => gate.show_one(
+                &format!("{PATH}/{id}"),
                 &["id", "organization", "plan", "environment", "state", "paid"],
-            )
-        }
-        SubscriptionCommand::Create {
-            organization,
-            plan,
-            environment,
-            once,
-        } => {
-            let body = json!({
-                "organization": organization.as_str(),
-                "plan": plan.as_str(),
-                "environment": environment.as_str(),
-            });
-            let made = gate.create(PATH, &body, once)?;
-            let id = cell(&made["id"]);
-            gate.done(&made, &sentence(&made), &format!("{id}\n"))
-        }
-        SubscriptionCommand::Approve { id } => change(gate, id, "approve", None),
-        SubscriptionCommand::Fail { id } => change(gate, id, "fail", None),
-        SubscriptionCommand::Cancel { id } => change(gate, id, "cancel", None),
-        SubscriptionCommand::Pay { id, unpaid } => change(gate, id, "payment", Some(&json!({ "paid": !unpaid }))),
-        SubscriptionCommand::ChangePlan { id, plan } => {
-            change(gate, id, "plan", Some(&json!({ "plan": plan.as_str() })))
+            ),
+            Self::Create {
+                organization,
+                plan,
+                environment,
+                once,
+            } => {
+                let body = json!({
+                    "organization": organization.as_str(),
+                    "plan": plan.as_str(),
+                    "environment": member::word(*environment),
+                });
+                let made = gate.create(PATH, body, once)?;
+                let id = cell(&made["id"]);
+                gate.report(&made, &sentence(&made), &format!("{id}\n"))
+            }
+            Self::Approve { id } => change(gate, id, "approve", Value::Null),
+            Self::Fail { id } => change(gate, id, "fail", Value::Null),
+            Self::Cancel { id } => change(gate, id, "cancel", Value::Null),
+            Self::Pay { id, unpaid } => change(gate, id, "payment", json!({ "paid": !unpaid })),
+            Self::ChangePlan { id, plan } => change(gate, id, "plan", json!({ "plan": plan.as_str() })),
         }
     }
 }
 
-fn change(
-    gate: &mut GateClient<'_>,
-    id: &SubscriptionId,
-    verb: &str,
-    body: Option<&Value>,
-) -> Result<(), Box<dyn Error>> {
-    let changed = gate.post(&format!("{PATH}/{id}/{verb}"), body)?;
-    gate.done(&changed, &sentence(&changed), "")
+fn change(gate: &mut GateClient<'_>, id: &SubscriptionId, verb: &str, body: Value) -> Result<(), Box<dyn Error>> {
+    let changed = gate.call(Method::POST, &format!("{PATH}/{id}/{verb}"), body)?;
+    gate.report(&changed, &sentence(&changed), "")
 }
 
 fn sentence(subscription: &Value) -> String {

@@ -8,6 +8,7 @@ use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
+use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::run::config_path;
 use crate::cli::secret_text;
@@ -99,69 +100,61 @@ Examples:
 The endpoints are those that the issuer's metadata name. The token goes to stdout, alone; with
 --output json the whole answer.";
 
-/// Asks, and prints what came of it on `out`.
+/// Sends the request, and prints the answer.
 ///
 /// # Errors
 /// No issuer, no credential of the client's, no answer, a refusal, or a token that is not good.
-pub fn token(asked: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let issuer = issuer(&asked.client)?;
-    let identity = identity(&asked.client)?;
-    if exposes_credentials(issuer.as_str()) {
-        writeln!(err, "warning: the client's credential goes to {issuer} unencrypted")?;
+pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let mut printer = Printer::new(token.client.output, out, err);
+    let url = issuer(&token.client)?;
+    let identity = identity(&token.client)?;
+    if exposes_credentials(url.as_str()) {
+        printer.note(&format!("warning: the client's credential goes to {url} unencrypted"))?;
     }
-    let token;
-    let request = match &asked.command {
+    let request = match &token.command {
         TokenCommand::Get { scopes } => TokenRequest::Token {
             scope: (!scopes.is_empty()).then(|| {
                 let scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
                 scopes.join(" ")
             }),
         },
-        TokenCommand::Introspect { token_file } => {
-            token = secret_text::from_file(token_file)?;
-            TokenRequest::Introspect(&token)
-        }
-        TokenCommand::Revoke { token_file } => {
-            token = secret_text::from_file(token_file)?;
-            TokenRequest::Revoke(&token)
-        }
+        TokenCommand::Introspect { token_file } => TokenRequest::Introspect(secret_text::from_file(token_file)?),
+        TokenCommand::Revoke { token_file } => TokenRequest::Revoke(secret_text::from_file(token_file)?),
     };
-    let at = Issuer {
-        url: &issuer,
-        ca_file: asked.client.ca_file.as_deref(),
+    let issuer = Issuer {
+        url: &url,
+        ca_file: token.client.ca_file.as_deref(),
     };
-    let answer = token_client::send(at, &identity, &request, SystemClock::new().now().wall)?;
-    let text = match (&asked.command, asked.client.output) {
-        (TokenCommand::Revoke { .. }, OutputForm::Table) => {
-            writeln!(err, "The token does not count any more")?;
-            String::new()
+    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    match &token.command {
+        TokenCommand::Get { .. } => {
+            let access_token = answer["access_token"].as_str().map(render::escaped);
+            if access_token.is_none() && printer.form == OutputForm::Table {
+                return Err("the answer has no `access_token`".into());
+            }
+            printer.write(&answer, |_| access_token.unwrap_or_default() + "\n")?;
         }
-        (TokenCommand::Revoke { .. }, OutputForm::Json) if answer.is_null() => String::new(),
-        (_, OutputForm::Json) => render::json(&answer),
-        (TokenCommand::Get { .. }, OutputForm::Table) => {
-            let token = answer["access_token"].as_str();
-            format!(
-                "{}\n",
-                render::escaped(token.ok_or("the answer has no `access_token`")?)
-            )
+        TokenCommand::Introspect { .. } => {
+            printer.write(&answer, |answer| {
+                render::page(answer, &["active", "client_id", "scope", "exp"])
+            })?;
+            if answer["active"] != Value::Bool(true) {
+                return Err("the token is not good".into());
+            }
         }
-        (TokenCommand::Introspect { .. }, OutputForm::Table) => {
-            render::page(&answer, &["active", "client_id", "scope", "exp"])
+        TokenCommand::Revoke { .. } => {
+            printer.note_in_table("The token does not count any more")?;
+            printer.write(&answer, |_| String::new())?;
         }
-    };
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    match &asked.command {
-        TokenCommand::Introspect { .. } if answer["active"] != Value::Bool(true) => Err("the token is not good".into()),
-        TokenCommand::Get { .. } | TokenCommand::Introspect { .. } | TokenCommand::Revoke { .. } => Ok(()),
     }
+    Ok(())
 }
 
-fn issuer(asked: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
-    if let Some(issuer) = &asked.issuer {
+fn issuer(args: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
+    if let Some(issuer) = &args.issuer {
         return Ok(issuer.clone());
     }
-    let path = config_path(&asked.place)?;
+    let path = config_path(&args.place)?;
     if let Some(endpoint) = config::load(&path)?.token_endpoint {
         return Ok(endpoint.issuer);
     }
@@ -169,20 +162,20 @@ fn issuer(asked: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
     Err(format!("{}: {hint}", path.display()).into())
 }
 
-fn identity(asked: &ClientArgs) -> Result<Identity, Box<dyn Error>> {
-    let client_id = asked.client_id.as_ref().ok_or("no client: name it with --client-id")?;
-    let proof = match &asked.key {
+fn identity(args: &ClientArgs) -> Result<Identity, Box<dyn Error>> {
+    let client_id = args.client_id.as_ref().ok_or("no client: name it with --client-id")?;
+    let proof = match &args.key {
         Some(file) => {
             let pem = secret_text::from_file(file)?;
             let failed = |problem: String| format!("{}: {problem}", file.display());
             let text = std::str::from_utf8(pem.expose()).map_err(|_| failed("not PEM".to_owned()))?;
-            let key = token_client::private_key(text, asked.algorithm).map_err(|error| failed(error.to_string()))?;
+            let key = token_client::private_key(text, args.algorithm).map_err(|error| failed(error.to_string()))?;
             Proof::Key {
-                kid: asked.kid.clone().unwrap_or_else(|| key.kid().to_owned()),
+                kid: args.kid.clone().unwrap_or_else(|| key.kid().to_owned()),
                 key: Box::new(key),
             }
         }
-        None => Proof::Secret(secret(asked.secret_file.as_deref())?),
+        None => Proof::Secret(secret(args.secret_file.as_deref())?),
     };
     Ok(Identity {
         client_id: client_id.to_string(),

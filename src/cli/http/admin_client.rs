@@ -2,11 +2,13 @@
 //! request at a time, bounded in time and size.
 
 use crate::cli::http::exchange;
-use crate::cli::http::exchange::Destination;
 use crate::cli::http::exchange::TIMEOUT;
 use crate::cli::http::exchange::read_json;
+use crate::config::Config;
+use crate::control::registry::FirstAdministrator;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
+use crate::runtime::local_admin;
 use axum::Router;
 use axum::body::Body;
 use http::HeaderMap;
@@ -26,6 +28,8 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
+/// Every path of the admin API begins so.
+const ROOT: &str = "/admin/v1/";
 /// The longest response is a page of a list.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -37,7 +41,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[derive(Debug)]
 pub struct AdminRequest<'a> {
     pub method: Method,
-    /// With its query.
+    /// Below [`ROOT`], with its query.
     pub path: &'a str,
     pub body: Option<&'a Value>,
     /// The same request with the same key makes nothing twice.
@@ -128,17 +132,15 @@ impl AdminClient {
         }
     }
 
-    /// Returns a client of the router that `open` gives, which lives on this client's runtime, and what else `open` gives.
+    /// Opens the store of `config` and returns a client of it, with the first administrator of a store that was not there.
     ///
     /// # Errors
-    /// Those of `open`, and no runtime.
-    pub fn in_process<T, E: Error + 'static>(
-        open: impl AsyncFnOnce() -> Result<(Router, T), E>,
-    ) -> Result<(Self, T), Box<dyn Error>> {
+    /// A store that cannot be opened, and no runtime.
+    pub fn on_store(config: &Config) -> Result<(Self, Option<FirstAdministrator>), Box<dyn Error>> {
         let runtime = runtime()?;
-        let (router, more) = runtime.block_on(open())?;
-        let way = Way::InProcess(router);
-        Ok((Self { runtime, way }, more))
+        let opened = runtime.block_on(local_admin::open(config))?;
+        let way = Way::InProcess(opened.router);
+        Ok((Self { runtime, way }, opened.first_administrator))
     }
 
     /// Returns the URL of the admin listener, as it was named; `None` over a socket and in this process.
@@ -231,7 +233,7 @@ fn local(request: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
         .map_or_else(Body::empty, |body| Body::from(body.to_string()));
     let local = Request::builder()
         .method(request.method.clone())
-        .uri(request.path)
+        .uri(format!("{ROOT}{}", request.path))
         .body(body);
     let mut local = local.map_err(|_| AdminError::Url(request.path.to_owned()))?;
     *local.headers_mut() = headers(request)?;
@@ -272,26 +274,22 @@ async fn over_listener(
     if !(base.starts_with("http://") || base.starts_with("https://")) {
         return Err(bad_url());
     }
-    let url = format!("{base}{}", request.path).parse().map_err(|_| bad_url())?;
+    let url = format!("{base}{ROOT}{}", request.path).parse().map_err(|_| bad_url())?;
     let authorization = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
     let mut authorization = HeaderValue::from_bytes(authorization.expose()).map_err(|_| AdminError::Token)?;
     authorization.set_sensitive(true);
     let mut headers = headers(request)?;
     headers.insert(header::AUTHORIZATION, authorization);
-    let to = Destination {
-        url: &url,
-        ca_file: None,
-    };
-    let sent = exchange::send(request.method.clone(), to, BODY_BYTES_MAX, |builder| {
+    let sent = exchange::send(request.method.clone(), &url, None, BODY_BYTES_MAX, |builder| {
         let builder = builder.headers(headers);
         match request.body {
             Some(body) => builder.body(body.to_string()),
             None => builder,
         }
     });
-    let response = sent.await.map_err(|error| AdminError::NotThere {
+    let (status, body) = sent.await.map_err(|error| AdminError::NotThere {
         at: base.to_owned(),
         problem: ErrorChain(&error).to_string(),
     })?;
-    Ok((response.status, read_json(&response.body)))
+    Ok((status, read_json(&body)))
 }

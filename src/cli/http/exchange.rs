@@ -8,27 +8,38 @@ use crate::fetch::client::request_error;
 use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::Value;
-use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+use url::Host;
 use url::Url;
 
 /// Longer than a gate takes: it cuts a response off after 30 s.
 pub const TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Where a request goes.
-#[derive(Clone, Copy)]
-pub struct Destination<'a> {
-    pub url: &'a Url,
-    /// Authorities trusted instead of the system's.
-    pub ca_file: Option<&'a Path>,
-}
-
-/// The status and the body of a response.
-pub struct RawResponse {
-    pub status: u16,
-    pub body: Vec<u8>,
+/// Sends one request, to which `complete` adds its fields and its body, and returns the status and the body of the response.
+/// Certificates of `ca_file` are trusted instead of the system's.
+///
+/// # Errors
+/// No response, or one whose body is longer than `bytes_max`.
+pub async fn send(
+    method: Method,
+    url: &Url,
+    ca_file: Option<&Path>,
+    bytes_max: usize,
+    complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<(u16, Vec<u8>), FetchError> {
+    let target = Target {
+        url,
+        // The person who runs the command chose the URL, so it may be anywhere.
+        allow_http: true,
+        allow_private_addresses: true,
+        ca_file,
+        proxy: None,
+    };
+    let request = client(target, 0).await?.request(method, url.clone());
+    let response = complete(request).send().await.map_err(request_error)?;
+    let status = response.status().as_u16();
+    Ok((status, bounded_body(response, bytes_max).await?))
 }
 
 /// Returns the JSON of a body: null where it is empty, `None` where it is not JSON.
@@ -39,48 +50,15 @@ pub fn read_json(body: &[u8]) -> Option<Value> {
     }
 }
 
-/// Sends one request, to which `complete` adds its fields and its body, and reads the response.
-///
-/// # Errors
-/// No response, or one whose body is longer than `bytes_max`.
-pub async fn send(
-    method: Method,
-    to: Destination<'_>,
-    bytes_max: usize,
-    complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
-) -> Result<RawResponse, FetchError> {
-    let target = Target {
-        url: to.url,
-        // The person who runs the command chose the URL, so it may be anywhere.
-        allow_http: true,
-        allow_private_addresses: true,
-        ca_file: to.ca_file,
-        proxy: None,
-    };
-    let request = client(target, 0).await?.request(method, to.url.clone());
-    let response = complete(request).send().await.map_err(request_error)?;
-    Ok(RawResponse {
-        status: response.status().as_u16(),
-        body: bounded_body(response, bytes_max).await?,
-    })
-}
-
-/// Returns whether a credential sent to `url` leaves this machine unencrypted.
+/// Returns whether a credential that is sent to `url` leaves this machine unencrypted.
 pub fn exposes_credentials(url: &str) -> bool {
-    url.starts_with("http://") && !is_loopback(url)
-}
-
-fn is_loopback(url: &str) -> bool {
-    let authority = url.split('/').nth(2).unwrap_or_default();
-    let with_port = |text: &str| {
-        text.parse::<SocketAddr>()
-            .is_ok_and(|address| address.ip().is_loopback())
+    let is_loopback = |url: Url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     };
-    let bare = |text: &str| {
-        let text = text.trim_start_matches('[').trim_end_matches(']');
-        text.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    authority == "localhost" || authority.starts_with("localhost:") || with_port(authority) || bare(authority)
+    url.starts_with("http://") && !url.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 //! a secret or a key of its own.
 
 use crate::cli::http::exchange;
-use crate::cli::http::exchange::Destination;
-use crate::cli::http::exchange::RawResponse;
 use crate::cli::http::exchange::TIMEOUT;
 use crate::cli::http::exchange::read_json;
 use crate::jose::sign::SignError;
@@ -52,13 +50,13 @@ pub struct Issuer<'a> {
 }
 
 /// A request to an endpoint of the issuer.
-pub enum TokenRequest<'a> {
+pub enum TokenRequest {
     Token { scope: Option<String> },
-    Introspect(&'a Secret<Vec<u8>>),
-    Revoke(&'a Secret<Vec<u8>>),
+    Introspect(Secret<Vec<u8>>),
+    Revoke(Secret<Vec<u8>>),
 }
 
-impl TokenRequest<'_> {
+impl TokenRequest {
     /// Returns the member of the metadata that names its URL (RFC 8414 section 2).
     const fn endpoint(&self) -> &'static str {
         match self {
@@ -109,7 +107,7 @@ impl TokenError {
 pub fn send(
     issuer: Issuer<'_>,
     identity: &Identity,
-    request: &TokenRequest<'_>,
+    request: &TokenRequest,
     now: Timestamp,
 ) -> Result<Value, TokenError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -143,11 +141,11 @@ async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
         at: url.to_string(),
         problem,
     };
-    let response = call(issuer, Method::GET, &url, |request| request).await?;
-    if response.status != 200 {
-        return Err(problem(format!("status {}", response.status)));
+    let (status, body) = call(issuer, Method::GET, &url, |request| request).await?;
+    if status != 200 {
+        return Err(problem(format!("status {status}")));
     }
-    let metadata: Value = serde_json::from_slice(&response.body).map_err(|_| problem("no JSON".to_owned()))?;
+    let metadata: Value = serde_json::from_slice(&body).map_err(|_| problem("no JSON".to_owned()))?;
     // RFC 8414 section 3.3: a server that names another issuer would get what is meant for this one.
     if metadata["issuer"].as_str() != Some(issuer.url.as_str()) {
         return Err(problem(format!("they are not those of {}", issuer.url)));
@@ -165,12 +163,8 @@ async fn call(
     method: Method,
     url: &Url,
     complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
-) -> Result<RawResponse, TokenError> {
-    let to = Destination {
-        url,
-        ca_file: issuer.ca_file,
-    };
-    let sent = exchange::send(method, to, BODY_BYTES_MAX, |request| {
+) -> Result<(u16, Vec<u8>), TokenError> {
+    let sent = exchange::send(method, url, issuer.ca_file, BODY_BYTES_MAX, |request| {
         complete(request.header(header::ACCEPT, "application/json"))
     });
     sent.await.map_err(|error| TokenError::NotThere {
@@ -183,7 +177,7 @@ async fn post(
     issuer: Issuer<'_>,
     endpoint: &Url,
     identity: &Identity,
-    request: &TokenRequest<'_>,
+    request: &TokenRequest,
     now: Timestamp,
 ) -> Result<Value, TokenError> {
     let form = form(issuer.url, identity, request, now)?;
@@ -199,8 +193,8 @@ async fn post(
         };
         request.body(form)
     };
-    let response = call(issuer, Method::POST, endpoint, complete).await?;
-    match (response.status, read_json(&response.body)) {
+    let (status, body) = call(issuer, Method::POST, endpoint, complete).await?;
+    match (status, read_json(&body)) {
         (200..=299, Some(body)) => Ok(body),
         (status, body) => Err(refused(status, &body.unwrap_or_default())),
     }
@@ -222,12 +216,7 @@ fn form_encoded(bytes: &[u8]) -> Secret<String> {
     Secret::new(form_urlencoded::byte_serialize(bytes).collect())
 }
 
-fn form(
-    issuer: &IssuerUrl,
-    identity: &Identity,
-    request: &TokenRequest<'_>,
-    now: Timestamp,
-) -> Result<String, TokenError> {
+fn form(issuer: &IssuerUrl, identity: &Identity, request: &TokenRequest, now: Timestamp) -> Result<String, TokenError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     match request {
         TokenRequest::Token { scope } => {

@@ -52,21 +52,21 @@ pub fn create(
     context: &mut KeysContext<'_>,
     random: &mut dyn FnMut(&mut [u8]),
 ) -> Result<(), KeysError> {
-    let expires_at = args.expires.after(context.now)?;
-    let environment = args.environment.unwrap_or(Environment::Live).into();
+    let expires_at = args.terms.expires.after(context.now)?;
+    let environment = args.terms.environment.unwrap_or(Environment::Live).into();
     let key = ApiKeyText::generate(context.prefix, environment, random);
     let record = KeyRecord {
         id: key.id(),
         digest: context.digester.digest(key.expose()),
         origin: KeyOrigin::Own,
         environment,
-        name: args.name.as_str().into(),
+        name: args.terms.name.as_str().into(),
         state: KeyState::Active,
         expires_at,
-        scopes: Arc::new(args.scopes.iter().cloned().collect()),
+        scopes: Arc::new(args.terms.scopes.iter().cloned().collect()),
         client: args.client.as_deref().map(Into::into),
         organization: args.organization.as_deref().map(Into::into),
-        addresses: args.addresses.clone().into(),
+        addresses: args.terms.addresses.clone().into(),
         subscription: None,
         ends_at: None,
     };

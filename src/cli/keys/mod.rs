@@ -3,13 +3,18 @@
 
 pub mod file;
 
-use crate::cli::gate::GateArgs;
 use crate::cli::gate::GateClient;
-use crate::cli::gate::GateLookup;
-use crate::cli::gate::ListArgs;
-use crate::cli::gate::LoadedConfig;
-use crate::cli::gate::OnceArgs;
+use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ListArgs;
+use crate::cli::gate::args::OnceArgs;
+use crate::cli::gate::find;
+use crate::cli::gate::find::GateLookup;
+use crate::cli::gate::find::LoadedConfig;
 use crate::cli::keys::file::KeysContext;
+use crate::cli::member;
+use crate::cli::noun::GateCommand;
+use crate::cli::noun::Noun;
+use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -23,18 +28,19 @@ use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::expires::Expires;
 use crate::model::id::SubscriptionId;
-use crate::model::names::Name;
 use crate::model::scope::Scope;
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
+use http::Method;
 use ipnet::IpNet;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 use std::io::Write;
+use std::path::PathBuf;
 
-const PATH: &str = "/admin/v1/keys";
+const PATH: &str = "keys";
 const COLUMNS: &[Column] = &[
     ("KEY", "key_hint"),
     ("ID", "id"),
@@ -46,14 +52,6 @@ const COLUMNS: &[Column] = &[
     ("LAST USED", "last_used_at"),
 ];
 
-#[derive(Debug, Args)]
-pub struct Keys {
-    #[command(flatten)]
-    pub gate: GateArgs,
-    #[command(subcommand)]
-    pub command: KeyCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key and print it, once: only its digest is kept
@@ -61,12 +59,8 @@ pub enum KeyCommand {
     Create(CreateArgs),
     /// Every key: obfuscated, with its state and expiry
     List {
-        /// Of this organization
-        #[arg(long, value_name = "ID")]
-        organization: Option<Name>,
-        /// Under this subscription
-        #[arg(long, value_name = "ID")]
-        subscription: Option<SubscriptionId>,
+        #[command(flatten)]
+        holder: HolderArgs,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -107,9 +101,14 @@ Example:
   keygate keys import --name old-partner --digest-file digest --expires 90d
 Its holders go on as before. The key itself is never shown to Keygate before it is used.";
 
-/// `keygate keys create`.
+// Of a key that is made there is more to say than of one that is taken over.
+const ADDRESS_HELP: &str =
+    "An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent";
+const ENVIRONMENT_HELP: &str = "What it is for; stands in the key's text [default: live, or that of its subscription]";
+
+/// What is said of a key that is made or taken over.
 #[derive(Clone, Debug, Args)]
-pub struct CreateArgs {
+pub struct KeyTerms {
     /// What the key is for; shown in lists
     #[arg(long, value_parser = keys_file::plain_text)]
     pub name: String,
@@ -119,15 +118,39 @@ pub struct CreateArgs {
     /// A scope it has; may be repeated
     #[arg(long = "scope")]
     pub scopes: Vec<Scope>,
-    /// An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent
+    /// An address or range it may be used from; may be repeated
     #[arg(long = "address", value_parser = address)]
     pub addresses: Vec<IpNet>,
-    /// What it is for; stands in the key's text [default: live, or that of its subscription]
-    #[arg(long, alias = "env", value_enum)]
+    /// What it is for [default: live, or that of its subscription]
+    #[arg(long, value_enum)]
     pub environment: Option<Environment>,
     /// The subscription it belongs to [default: that of the default organization]
     #[arg(long, value_name = "ID")]
     pub subscription: Option<SubscriptionId>,
+}
+
+impl KeyTerms {
+    /// Returns the body of the request; `digest` is that of a key that is taken over.
+    fn body(&self, digest: Option<&str>) -> Value {
+        json!({
+            "digest": digest,
+            "name": self.name,
+            "expires": self.expires.to_string(),
+            "scopes": member::list(&self.scopes),
+            "addresses": member::list(&self.addresses),
+            "environment": self.environment.map(member::word),
+            "subscription": member::text(&self.subscription),
+        })
+    }
+}
+
+/// `keygate keys create`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("addresses", |arg| arg.help(ADDRESS_HELP)))]
+#[command(mut_arg("environment", |arg| arg.help(ENVIRONMENT_HELP).alias("env")))]
+pub struct CreateArgs {
+    #[command(flatten)]
+    pub terms: KeyTerms,
     /// In the keys file: the client it belongs to
     #[arg(long, value_parser = keys_file::plain_text)]
     pub client: Option<String>,
@@ -150,25 +173,9 @@ pub struct RevokeArgs {
 pub struct ImportArgs {
     /// A file with the SHA-256 digest of the key's text, 64 hexadecimal digits; `-` is stdin
     #[arg(long, value_name = "FILE")]
-    pub digest_file: std::path::PathBuf,
-    /// What the key is for; shown in lists
-    #[arg(long, value_parser = keys_file::plain_text)]
-    pub name: String,
-    /// How long it is good for: `90d`, `6mo` (1 to 730 days) or `never`
-    #[arg(long)]
-    pub expires: Expires,
-    /// A scope it has; may be repeated
-    #[arg(long = "scope")]
-    pub scopes: Vec<Scope>,
-    /// An address or range it may be used from; may be repeated
-    #[arg(long = "address", value_parser = address)]
-    pub addresses: Vec<IpNet>,
-    /// What it is for [default: live, or that of its subscription]
-    #[arg(long, value_enum)]
-    pub environment: Option<Environment>,
-    /// The subscription it belongs to [default: that of the default organization]
-    #[arg(long, value_name = "ID")]
-    pub subscription: Option<SubscriptionId>,
+    pub digest_file: PathBuf,
+    #[command(flatten)]
+    pub terms: KeyTerms,
     #[command(flatten)]
     pub once: OnceArgs,
 }
@@ -179,15 +186,6 @@ pub enum Environment {
     Live,
     #[value(alias = "test")]
     Sandbox,
-}
-
-impl Environment {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Sandbox => "sandbox",
-        }
-    }
 }
 
 impl From<Environment> for KeyEnvironment {
@@ -204,92 +202,67 @@ fn address(text: &str) -> Result<IpNet, String> {
         .ok_or_else(|| "write an address or a range without host bits, such as 10.0.0.0/8".to_owned())
 }
 
-/// Does what was asked, in the store or in the keys file.
+/// Carries out the command, in the store or in the keys file.
 ///
 /// # Errors
 /// No answer, a refusal, or neither a store nor a keys file.
-pub fn keys(asked: &Keys, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    match GateClient::find(&asked.gate, out, err)? {
-        GateLookup::Running(mut gate) => in_store(&asked.command, &mut gate),
-        GateLookup::Stopped(found) => in_store(&asked.command, &mut GateClient::on_store(&asked.gate, found)?),
-        GateLookup::NoStore(found) => in_file(&asked.command, found),
-    }
+pub fn run(keys: &Noun<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let mut printer = Printer::new(keys.gate.output, out, err);
+    let client = match find::find(&keys.gate, &mut printer)? {
+        GateLookup::Running(client) => client,
+        GateLookup::Stopped(loaded) => loaded.open_store(&mut printer)?,
+        GateLookup::NoStore(loaded) => return in_file(&keys.command, &loaded, printer),
+    };
+    keys.command.run(&mut GateClient::new(client, printer))
 }
 
-fn in_store(asked: &KeyCommand, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
-    match asked {
-        KeyCommand::Create(args) => {
-            if args.client.is_some() || args.organization.is_some() {
-                return Err(
-                    "--client and --organization are for keys files: in a store a key belongs to a \
-                            subscription, which says whose it is (--subscription)"
-                        .into(),
-                );
+impl GateCommand for KeyCommand {
+    fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Create(args) => {
+                if args.client.is_some() || args.organization.is_some() {
+                    return Err(
+                        "--client and --organization are for keys files: in a store a key belongs to a \
+                         subscription, which says whose it is (--subscription)"
+                            .into(),
+                    );
+                }
+                let made = gate.create(PATH, args.terms.body(None), &args.once)?;
+                given(gate, &made)
             }
-            let mut body = json!({ "name": args.name, "expires": args.expires.to_string() });
-            with(
-                &mut body,
-                &args.scopes,
-                &args.addresses,
-                args.environment,
-                args.subscription.as_ref(),
-            );
-            let made = gate.create(PATH, &body, &args.once)?;
-            given(gate, &made)
-        }
-        KeyCommand::Import(args) => {
-            let digest = secret_text::from_file(&args.digest_file)?;
-            let digest = String::from_utf8_lossy(digest.expose()).into_owned();
-            let mut body = json!({ "digest": digest, "name": args.name, "expires": args.expires.to_string() });
-            with(
-                &mut body,
-                &args.scopes,
-                &args.addresses,
-                args.environment,
-                args.subscription.as_ref(),
-            );
-            let made = gate.create(&format!("{PATH}/import"), &body, &args.once)?;
-            let sentence = format!("API key {} is taken over, {}", called(&made), expiry(&made));
-            gate.done(&made, &sentence, &format!("{}\n", cell(&made["id"])))
-        }
-        KeyCommand::List {
-            organization,
-            subscription,
-            list,
-        } => {
-            let filters = [
-                ("organization", organization.as_ref().map(ToString::to_string)),
-                ("subscription", subscription.as_ref().map(ToString::to_string)),
-            ];
-            gate.list(PATH, &filters, list, COLUMNS)
-        }
-        KeyCommand::Show { id } => {
-            let key = gate.get(&format!("{PATH}/{id}"))?;
-            gate.thing(&key, &["id", "name", "state", "expires_at", "scopes"])
-        }
-        KeyCommand::Revoke(args) => {
-            let revoked = gate.post(&format!("{PATH}/{}/revoke", args.id), None)?;
-            gate.done(&revoked, &format!("API key {} is revoked", args.id), "")
-        }
-        KeyCommand::Regenerate {
-            id,
-            grace,
-            expires,
-            once,
-        } => {
-            let mut body = json!({});
-            if let Some(grace) = grace {
-                body["grace"] = grace.as_str().into();
+            Self::Import(args) => {
+                let digest = secret_text::from_file(&args.digest_file)?;
+                let body = args.terms.body(Some(&String::from_utf8_lossy(digest.expose())));
+                let made = gate.create(&format!("{PATH}/import"), body, &args.once)?;
+                let sentence = format!("API key {} is taken over, {}", called(&made), expiry(&made));
+                gate.report(&made, &sentence, &format!("{}\n", cell(&made["id"])))
             }
-            if let Some(expires) = expires {
-                body["expires"] = expires.to_string().into();
+            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
+            Self::Show { id } => gate.show_one(
+                &format!("{PATH}/{id}"),
+                &["id", "name", "state", "expires_at", "scopes"],
+            ),
+            Self::Revoke(args) => {
+                let path = format!("{PATH}/{}/revoke", args.id);
+                let changed = gate.call(Method::POST, &path, Value::Null)?;
+                gate.report(&changed, &format!("API key {} is revoked", args.id), "")
             }
-            let made = gate.create(&format!("{PATH}/{id}/regenerate"), &body, once)?;
-            match grace {
-                Some(grace) => gate.tell(&format!("The old key {id} counts for {grace} more"))?,
-                None => gate.tell(&format!("The old key {id} is revoked"))?,
+            Self::Regenerate {
+                id,
+                grace,
+                expires,
+                once,
+            } => {
+                let body = json!({ "grace": grace, "expires": member::text(expires) });
+                let made = gate.create(&format!("{PATH}/{id}/regenerate"), body, once)?;
+                match grace {
+                    Some(grace) => gate
+                        .printer
+                        .note(&format!("The old key {id} counts for {grace} more"))?,
+                    None => gate.printer.note(&format!("The old key {id} is revoked"))?,
+                }
+                given(gate, &made)
             }
-            given(gate, &made)
         }
     }
 }
@@ -303,11 +276,11 @@ fn given(gate: &mut GateClient<'_>, made: &Value) -> Result<(), Box<dyn Error>> 
                 called(made),
                 expiry(made)
             );
-            gate.done(made, &sentence, &format!("{}\n", render::escaped(key)))
+            gate.report(made, &sentence, &format!("{}\n", render::escaped(key)))
         }
         None => {
             let sentence = format!("API key {} was made before, and is not shown again", called(made));
-            gate.done(made, &sentence, "")
+            gate.report(made, &sentence, "")
         }
     }
 }
@@ -323,30 +296,8 @@ fn expiry(key: &Value) -> String {
     }
 }
 
-/// Puts in what was said. What was not is left to the plan and the subscription.
-fn with(
-    body: &mut Value,
-    scopes: &[Scope],
-    addresses: &[IpNet],
-    environment: Option<Environment>,
-    subscription: Option<&SubscriptionId>,
-) {
-    if !scopes.is_empty() {
-        body["scopes"] = scopes.iter().map(Scope::as_str).collect();
-    }
-    if !addresses.is_empty() {
-        body["addresses"] = addresses.iter().map(ToString::to_string).collect();
-    }
-    if let Some(environment) = environment {
-        body["environment"] = environment.as_str().into();
-    }
-    if let Some(subscription) = subscription {
-        body["subscription"] = subscription.as_str().into();
-    }
-}
-
-fn in_file(asked: &KeyCommand, found: LoadedConfig<'_>) -> Result<(), Box<dyn Error>> {
-    let (config, path) = (&found.config, found.path.display());
+fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) -> Result<(), Box<dyn Error>> {
+    let (config, path) = (&loaded.config, loaded.path.display());
     let Some(file) = &config.api_keys.file else {
         return Err(
             format!("{path}: neither `store` nor `api_keys.file` is set, so there is nowhere to keep keys").into(),
@@ -357,14 +308,14 @@ fn in_file(asked: &KeyCommand, found: LoadedConfig<'_>) -> Result<(), Box<dyn Er
         prefix: &config.api_keys.prefix,
         digester: &Digester::new(config.api_keys.pepper.as_ref()),
         now: SystemClock::new().now().wall,
-        stdout: found.out,
-        stderr: found.err,
+        stdout: printer.out,
+        stderr: printer.err,
     };
-    match asked {
-        KeyCommand::Create(args) if args.subscription.is_some() || args.once.idempotency_key.is_some() => Err(format!(
-            "{path}: `store` is not set, and a keys file knows neither subscriptions nor idempotency keys"
-        )
-        .into()),
+    match command {
+        KeyCommand::Create(args) if args.terms.subscription.is_some() || args.once.idempotency_key.is_some() => Err(
+            format!("{path}: `store` is not set, and a keys file knows neither subscriptions nor idempotency keys")
+                .into(),
+        ),
         KeyCommand::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
         KeyCommand::List { .. } => Ok(file::list(&mut context)?),
         KeyCommand::Revoke(args) => Ok(file::revoke(args, &mut context)?),

@@ -1,0 +1,183 @@
+//! Which gate does a command call, over which way, and with whose token?
+
+use crate::cli::gate::args::GateArgs;
+use crate::cli::http::admin_client::AdminClient;
+use crate::cli::http::admin_client::AdminError;
+use crate::cli::http::exchange::exposes_credentials;
+use crate::cli::http::token_client;
+use crate::cli::http::token_client::Identity;
+use crate::cli::http::token_client::Issuer;
+use crate::cli::http::token_client::Proof;
+use crate::cli::http::token_client::TokenRequest;
+use crate::cli::introduction;
+use crate::cli::printer::Printer;
+use crate::cli::run::config_path;
+use crate::cli::secret_text;
+use crate::cli::token;
+use crate::config;
+use crate::config::Config;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::model::id::ClientId;
+use crate::model::secret::Secret;
+use std::error::Error;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const TOKEN_VARIABLE: &str = "KEYGATE_ADMIN_TOKEN";
+
+/// What the flags lead to.
+pub enum GateLookup {
+    Running(AdminClient),
+    /// There is a store, and no gate runs on it.
+    Stopped(LoadedConfig),
+    /// There is no store.
+    NoStore(LoadedConfig),
+}
+
+/// A configuration that no running gate answers for.
+pub struct LoadedConfig {
+    pub config: Box<Config>,
+    pub path: PathBuf,
+}
+
+/// Finds the gate that was named with --admin or --socket, else the one that has the configuration's store.
+///
+/// # Errors
+/// A configuration that cannot be read, a missing token, a socket that no gate listens on.
+pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Box<dyn Error>> {
+    if let Some(base) = &args.admin {
+        let token = given_token(args)?
+            .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
+        if exposes_credentials(base) {
+            printer.note(&format!("warning: the token goes to {base} unencrypted"))?;
+        }
+        return Ok(GateLookup::Running(AdminClient::over_listener(base, token)?));
+    }
+    if let Some(path) = &args.socket {
+        let client = AdminClient::over_socket(path)?.ok_or_else(|| AdminError::Socket {
+            at: path.clone(),
+            problem: "nobody answers there; is `keygate run` running?".to_owned(),
+        })?;
+        return Ok(GateLookup::Running(client));
+    }
+    let path = config_path(&args.place)?;
+    let config = Box::new(config::load(&path)?);
+    let Some(store) = &config.store else {
+        return Ok(GateLookup::NoStore(LoadedConfig { config, path }));
+    };
+    match AdminClient::over_socket(&store.beside(".sock"))? {
+        Some(client) => Ok(GateLookup::Running(client)),
+        None => Ok(GateLookup::Stopped(LoadedConfig { config, path })),
+    }
+}
+
+/// Returns a client of the gate that [`find`] finds, or of the store itself where no gate runs.
+///
+/// # Errors
+/// Those of [`find`], a store that cannot be opened, a configuration without one.
+pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
+    match find(args, printer)? {
+        GateLookup::Running(client) => Ok(client),
+        GateLookup::Stopped(loaded) => loaded.open_store(printer),
+        GateLookup::NoStore(loaded) => Err(format!(
+            "{}: `store` is not set, so there is nothing that issues credentials (`store: {{ path: keygate.db }}`)",
+            loaded.path.display()
+        )
+        .into()),
+    }
+}
+
+impl LoadedConfig {
+    /// Opens the store, where no gate runs on it.
+    ///
+    /// # Errors
+    /// A store that cannot be opened.
+    pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
+        let (client, first_administrator) = AdminClient::on_store(&self.config)?;
+        if let Some(administrator) = &first_administrator {
+            // As `keygate run` does where it is the first: it is the one time that it can be seen.
+            printer.note(introduction::first_administrator(administrator).trim_end())?;
+        }
+        Ok(client)
+    }
+
+    /// Returns a client of the admin listener that the configuration names: for what only a running gate knows.
+    ///
+    /// # Errors
+    /// No listener, no token.
+    pub fn admin_listener(&self, args: &GateArgs) -> Result<AdminClient, Box<dyn Error>> {
+        let path = self.path.display();
+        let Some(admin) = &self.config.admin else {
+            return Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into());
+        };
+        if admin.address.port() == 0 {
+            let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
+            return Err(format!("{path}: {hint}").into());
+        }
+        // The configuration's own token is the gate's; another one only where it has none.
+        let token = match admin.token.clone() {
+            Some(token) => Some(token),
+            None => given_token(args)?,
+        };
+        let token = token.ok_or_else(|| format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")"))?;
+        let base = format!("http://{}", reachable(admin.address));
+        Ok(AdminClient::over_listener(&base, token)?)
+    }
+}
+
+fn given_token(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
+    match (&args.client_id, &args.token_file) {
+        (Some(client_id), _) => clients_token(args, client_id).map(Some),
+        (None, Some(file)) => Ok(secret_text::from_file(file).map(Some)?),
+        (None, None) => Ok(secret_text::from_variable(TOKEN_VARIABLE)),
+    }
+}
+
+/// Returns a token that the gate issues to an administrator's client.
+fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
+    let issuer = args.issuer.as_ref();
+    let issuer = issuer.ok_or("--client-id: say where the client gets its token, with --issuer")?;
+    let issuer = Issuer {
+        url: issuer,
+        ca_file: None,
+    };
+    let identity = Identity {
+        client_id: client_id.to_string(),
+        proof: Proof::Secret(token::secret(args.secret_file.as_deref())?),
+    };
+    let request = TokenRequest::Token { scope: None };
+    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    let token = answer["access_token"]
+        .as_str()
+        .ok_or("the answer has no `access_token`")?;
+    Ok(Secret::new(token.as_bytes().to_vec()))
+}
+
+/// A gate that listens on every address is args on this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_every_interface_is_asked_on_this_machine() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(reachable(address.parse().unwrap()).to_string(), expected);
+        };
+        check("0.0.0.0:9090", "127.0.0.1:9090");
+        check("[::]:9090", "[::1]:9090");
+        check("10.0.0.1:9090", "10.0.0.1:9090");
+    }
+}

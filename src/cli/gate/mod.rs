@@ -1,0 +1,217 @@
+//! How does a command call a gate, and print its answer?
+
+pub mod args;
+pub mod find;
+
+use crate::cli::gate::args::GateArgs;
+use crate::cli::gate::args::ListArgs;
+use crate::cli::gate::args::OnceArgs;
+use crate::cli::http::admin_client::AdminClient;
+use crate::cli::http::admin_client::AdminError;
+use crate::cli::http::admin_client::AdminRequest;
+use crate::cli::http::admin_client::AdminResponse;
+use crate::cli::printer::Printer;
+use crate::cli::render;
+use crate::cli::render::Column;
+use http::Method;
+use serde_json::Value;
+use serde_json::json;
+use std::error::Error;
+use std::io::Write;
+use url::form_urlencoded;
+
+/// Items of a list that a request asks for: the most that a page has.
+const PAGE: usize = 200;
+
+/// A client of a gate or of its store, and where a command prints.
+pub struct GateClient<'a> {
+    client: AdminClient,
+    pub printer: Printer<'a>,
+}
+
+impl<'a> GateClient<'a> {
+    pub const fn new(client: AdminClient, printer: Printer<'a>) -> Self {
+        Self { client, printer }
+    }
+
+    /// Returns a client of the gate that `args` name, or of the store itself where no gate runs.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read or has no store, a missing token, a gate that does not answer.
+    pub fn open(args: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
+        let mut printer = Printer::new(args.output, out, err);
+        Ok(Self::new(find::open(args, &mut printer)?, printer))
+    }
+
+    /// Sends a request and returns the body of the response. `members` are those of the request's body, or of the query of a
+    /// GET or a DELETE; those that are null are left out.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn call(&self, method: Method, path: &str, members: Value) -> Result<Value, Box<dyn Error>> {
+        self.accepted(method, path, members, None)
+    }
+
+    /// Posts `members`; the same with the same idempotency key makes nothing twice.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn create(&self, path: &str, members: Value, once: &OnceArgs) -> Result<Value, Box<dyn Error>> {
+        self.accepted(Method::POST, path, members, once.idempotency_key.as_deref())
+    }
+
+    fn accepted(&self, method: Method, path: &str, members: Value, key: Option<&str>) -> Result<Value, Box<dyn Error>> {
+        // What the command line did not name is left to the plan and the subscription, or stays as it is.
+        let members = match members {
+            Value::Object(members) => Value::from_iter(members.into_iter().filter(|(_, value)| !value.is_null())),
+            members => members,
+        };
+        let (path, body) = match method {
+            Method::GET | Method::DELETE => (path.to_owned() + &query(&members), None),
+            _ => (path.to_owned(), (!members.is_null()).then_some(&members)),
+        };
+        let response = self.send(&AdminRequest {
+            method,
+            path: &path,
+            body,
+            idempotency_key: key,
+        })?;
+        match response.status {
+            200..=299 => Ok(response.body),
+            _ => Err(self.refusal(&response).into()),
+        }
+    }
+
+    /// Returns the response, which may be a refusal.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+        self.client.send(request)
+    }
+
+    /// Returns what a person reads of a refusal.
+    pub fn refusal(&self, response: &AdminResponse) -> String {
+        refusal(response, self.client.listener().unwrap_or("the gate"))
+    }
+
+    /// Returns whether paths mean the same to the gate as to this command.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.client.listener().is_none()
+    }
+
+    /// Fetches a list, page by page, and prints it. `filters` are members of the query.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn list(
+        &mut self,
+        path: &str,
+        filters: Value,
+        args: &ListArgs,
+        columns: &[Column],
+    ) -> Result<(), Box<dyn Error>> {
+        let (mut query, mut items, mut after) = (filters, Vec::new(), args.after.clone());
+        let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
+        loop {
+            query["after"] = after.into();
+            query["limit"] = PAGE.min(most - items.len()).into();
+            let mut page = self.call(Method::GET, path, query.clone())?;
+            if let Value::Array(more) = page["items"].take() {
+                items.extend(more);
+            }
+            after = next(&page["next"]);
+            if after.is_none() || items.len() >= most {
+                break;
+            }
+        }
+        self.show_items(&json!({ "items": items, "next": after }), columns)?;
+        if let Some(after) = after {
+            let line = format!("There are more: go on with --after {}", render::escaped(&after));
+            self.printer.note_in_table(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches a list that has one page, and prints it.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn list_all(&mut self, path: &str, columns: &[Column]) -> Result<(), Box<dyn Error>> {
+        let list = self.call(Method::GET, path, Value::Null)?;
+        self.show_items(&list, columns)
+    }
+
+    fn show_items(&mut self, list: &Value, columns: &[Column]) -> Result<(), Box<dyn Error>> {
+        self.printer.show(list, |list| render::table(columns, &list["items"]))
+    }
+
+    /// Fetches one thing and prints it, the members `first` before the others.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn show_one(&mut self, path: &str, first: &[&str]) -> Result<(), Box<dyn Error>> {
+        let thing = self.call(Method::GET, path, Value::Null)?;
+        self.printer.show(&thing, |thing| render::page(thing, first))
+    }
+
+    /// Reports a change: `sentence` for people on stderr and `lines` on stdout, which the next command needs, or the answer
+    /// as it came.
+    ///
+    /// # Errors
+    /// The output cannot be written; then a secret in it is lost, which the error says.
+    pub fn report(&mut self, answer: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
+        self.printer.note_in_table(sentence)?;
+        if self.client.is_in_process() {
+            self.printer
+                .note("The gate is not running: it is written to the store, and in force from its next start")?;
+        }
+        let written = self.printer.write(answer, |_| lines.to_owned());
+        written.map_err(|error| format!("it was done, and its answer is lost: cannot write to stdout: {error}").into())
+    }
+}
+
+/// Returns the query of a request, with its question mark; nothing where there are no members.
+fn query(members: &Value) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in members.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        query.append_pair(name, &text);
+    }
+    match query.finish() {
+        query if query.is_empty() => query,
+        query => format!("?{query}"),
+    }
+}
+
+/// Returns `next` as a text: it is an id, or the number of an event.
+fn next(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn refusal(response: &AdminResponse, at: &str) -> String {
+    let (status, body) = (response.status, &response.body);
+    let text = |name: &str| body[name].as_str().map(render::escaped);
+    let detail = match (status, text("detail")) {
+        (401, _) => format!(
+            "{at} refuses the token: is it that of `admin.token` of the gate that runs there, or one with the scope \
+             `admin:read` or `admin:write` that has not expired?"
+        ),
+        (_, Some(detail)) => detail,
+        (_, None) => "no reason was given".to_owned(),
+    };
+    let title = text("title").unwrap_or_default();
+    // The last word of the type is what a script, or a search, can go by.
+    let slug = body["type"].as_str().and_then(|kind| kind.rsplit(':').next());
+    let slug = slug.map_or_else(String::new, |slug| format!(" {}", render::escaped(slug)));
+    let mut lines = vec![format!("{title}: {detail} ({status}{slug})")];
+    for error in body["errors"].as_array().into_iter().flatten() {
+        let (pointer, detail) = (render::cell(&error["pointer"]), render::cell(&error["detail"]));
+        lines.push(format!("  {pointer}: {detail}"));
+    }
+    lines.join("\n")
+}

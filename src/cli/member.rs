@@ -1,0 +1,23 @@
+//! How does a flag become a member of a request? One that was not given becomes null, which no request carries.
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+/// Returns the texts of `values`; null where there are none.
+pub fn list<T: ToString>(values: &[T]) -> Value {
+    match values {
+        [] => Value::Null,
+        values => values.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Returns the text of `value`.
+pub fn text<T: ToString>(value: &Option<T>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+/// Returns `value` as it is written on the command line.
+pub fn word(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value().expect("no value of ours is hidden from clap");
+    value.get_name().to_owned()
+}
