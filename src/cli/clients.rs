@@ -14,6 +14,8 @@ use crate::cli::render::cell;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
+use crate::store::record::client::TokenFormat;
+use crate::store::record::client::TokenTtl;
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -111,11 +113,11 @@ pub enum Authentication {
 }
 
 fn ttl() -> PossibleValuesParser {
-    PossibleValuesParser::new(["60s", "5m", "1h", "24h"])
+    PossibleValuesParser::new(TokenTtl::ALL.map(TokenTtl::as_str))
 }
 
 fn format() -> PossibleValuesParser {
-    PossibleValuesParser::new(["jwt", "opaque"])
+    PossibleValuesParser::new(TokenFormat::ALL.map(TokenFormat::as_str))
 }
 
 /// `keygate clients create`.

@@ -28,16 +28,16 @@ pub fn table(columns: &[Column], items: &Value) -> String {
 }
 
 /// Returns the rows as columns of equal width, two spaces apart.
-pub fn aligned(rows: &[Vec<String>]) -> String {
+pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
+    for row in rows.iter().map(AsRef::as_ref) {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in rows {
+    for row in rows.iter().map(AsRef::as_ref) {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)

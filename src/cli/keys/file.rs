@@ -6,6 +6,7 @@ use crate::cli::keys::RevokeArgs;
 use crate::keys_file;
 use crate::keys_file::KeysFileError;
 use crate::keys_file::edit;
+use crate::cli::render;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::Digester;
@@ -109,15 +110,7 @@ pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
             record.scopes.to_string(),
         ]
     }));
-    let widths: [usize; 6] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        writeln!(context.stdout, "{}", line.trim_end())?;
-    }
+    write!(context.stdout, "{}", render::aligned(&rows))?;
     Ok(())
 }
 
