@@ -10,6 +10,7 @@ use crate::cli::keys;
 use crate::cli::keys::KeyCommand;
 use crate::cli::noun::Noun;
 use crate::cli::organizations::OrganizationCommand;
+use crate::cli::place::Place;
 use crate::cli::plans::PlanCommand;
 use crate::cli::signing_keys::SigningKeyCommand;
 use crate::cli::subscriptions::SubscriptionCommand;
@@ -18,7 +19,6 @@ use crate::cli::token::Token;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use clap::ValueEnum;
 use std::path::PathBuf;
 
 /// A gateway that lets a request through to an API only when it carries exactly one good credential: a bearer token or
@@ -188,24 +188,4 @@ pub struct Run {
     /// Threads that serve requests, 1 to 1024 [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-}
-
-/// Where a configuration is.
-#[derive(Clone, Debug, Args)]
-pub struct Place {
-    /// The configuration [default: keygate.yaml in the data folder]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "config", global = true)]
-    pub data_dir: Option<PathBuf>,
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputForm {
-    /// For people
-    Table,
-    /// As it came
-    Json,
 }

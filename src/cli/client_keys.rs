@@ -1,6 +1,5 @@
 //! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
 
-use crate::cli::clients::PATH;
 use crate::cli::gate::GateClient;
 use crate::cli::render;
 use crate::cli::render::Column;
@@ -63,6 +62,11 @@ pub struct RemoveArgs {
     pub revoke_tokens: bool,
 }
 
+/// Returns the path of a client's keys.
+pub fn path(id: &ClientId) -> String {
+    format!("clients/{id}/keys")
+}
+
 /// A thumbprint (RFC 7638): nothing in it needs to be encoded in a path.
 fn kid(text: &str) -> Result<String, &'static str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -92,7 +96,7 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
     };
     // Before anything is made: a private key that cannot be written is lost.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
-    let mut made = gate.call(Method::POST, &format!("{PATH}/{}/keys", args.id), body)?;
+    let mut made = gate.call(Method::POST, &path(&args.id), body)?;
     let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
     let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
         return gate.report(&made, &sentence, "");
@@ -121,7 +125,7 @@ fn printable(pem: &str) -> String {
 /// No answer, or a refusal.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
-    let path = format!("{PATH}/{}/keys/{}", args.id, args.kid);
+    let path = format!("{}/{}", path(&args.id), args.kid);
     let tokens = if args.revoke_tokens {
         "; its tokens are ended"
     } else {

@@ -5,7 +5,7 @@ use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
-use crate::cli::keys::Environment;
+use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
 use crate::cli::render;
@@ -25,7 +25,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 
-pub const PATH: &str = "clients";
+const PATH: &str = "clients";
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
@@ -249,7 +249,7 @@ impl GateCommand for ClientCommand {
                 let problem = cell(&health["last_error"]);
                 Err(format!("the keys of client {id} cannot be used: {problem}").into())
             }
-            Self::Keys { id } => gate.list_all(&format!("{PATH}/{id}/keys"), client_keys::COLUMNS),
+            Self::Keys { id } => gate.list_all(&client_keys::path(id), client_keys::COLUMNS),
             Self::AddKey(args) => client_keys::add(args, gate),
             Self::RemoveKey(args) => client_keys::remove(args, gate),
         }

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod check;
 pub mod data_folder;
+pub mod place;
 pub mod explain;
 pub mod run;
 pub mod introduction;

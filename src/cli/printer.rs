@@ -1,14 +1,23 @@
 //! Where does a command print, and in which form?
 
-use crate::cli::args::OutputForm;
 use crate::cli::render;
+use clap::ValueEnum;
 use serde_json::Value;
 use std::error::Error;
 use std::io;
 use std::io::ErrorKind;
 use std::io::Write;
 
-/// Stdout and stderr of a command, and what it was told with `--output`.
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// For people
+    Table,
+    /// As it came
+    Json,
+}
+
+/// Stdout and stderr of a command, and the form of its answers (`--output`).
 pub struct Printer<'a> {
     pub form: OutputForm,
     pub out: &'a mut dyn Write,
@@ -52,7 +61,7 @@ impl<'a> Printer<'a> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())
     }
 
-    /// The same for an answer that can be had again: a reader may stop when it has read enough.
+    /// Writes an answer that can be had again, as [`Printer::write`] does: a reader may stop when it has read enough.
     ///
     /// # Errors
     /// Stdout cannot be written.

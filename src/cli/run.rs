@@ -1,6 +1,5 @@
 //! `keygate run`: which configuration, and then serve.
 
-use crate::cli::args::Place;
 use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
 use crate::cli::introduction;
@@ -13,7 +12,6 @@ use crate::runtime::serve::StartError;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// Serves until told to stop.
 ///
@@ -105,16 +103,5 @@ fn with_hint(error: StartError) -> Box<dyn Error> {
             format!("{error}\n  {hint}").into()
         }
         _ => error.into(),
-    }
-}
-
-/// The configuration that a command is about.
-///
-/// # Errors
-/// No data folder.
-pub(in crate::cli) fn config_path(place: &Place) -> Result<PathBuf, Box<dyn Error>> {
-    match &place.config {
-        Some(path) => Ok(path.clone()),
-        None => Ok(DataFolder::locate(place.data_dir.as_deref())?.made_config()?),
     }
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 
-/// More is no secret but the wrong file.
+const CLIENT_SECRET_VARIABLE: &str = "KEYGATE_CLIENT_SECRET";
+/// A longer file is not a secret but the wrong file.
 const BYTES_MAX: u64 = 64 * 1024;
 
 /// Returns what stands in `path`, without the white space around it; `-` is stdin.
@@ -49,6 +50,19 @@ pub fn read(path: &Path) -> io::Result<Secret<Vec<u8>>> {
 
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// Returns a client's secret, from a file or the environment.
+///
+/// # Errors
+/// There is none.
+pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
+    match file {
+        Some(file) => from_file(file),
+        None => from_variable(CLIENT_SECRET_VARIABLE).ok_or_else(|| {
+            format!("no secret and no key: set {CLIENT_SECRET_VARIABLE}, or name a file with --secret-file or --key")
+        }),
+    }
 }
 
 /// Returns a variable of the environment; `None` for an empty one.

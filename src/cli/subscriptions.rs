@@ -3,7 +3,7 @@
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
-use crate::cli::keys::Environment;
+use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
 use crate::cli::render::Column;

@@ -1,16 +1,15 @@
 //! `keygate token`: how does a client get a token, have it looked at, and give it back?
 
-use crate::cli::args::OutputForm;
-use crate::cli::args::Place;
 use crate::cli::http::exchange::exposes_credentials;
 use crate::cli::http::token_client;
 use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
+use crate::cli::place::Place;
+use crate::cli::printer::OutputForm;
 use crate::cli::printer::Printer;
 use crate::cli::render;
-use crate::cli::run::config_path;
 use crate::cli::secret_text;
 use crate::config;
 use crate::model::algorithm::Algorithm;
@@ -19,16 +18,12 @@ use crate::model::clock::SystemClock;
 use crate::model::id::ClientId;
 use crate::model::issuer::IssuerUrl;
 use crate::model::scope::Scope;
-use crate::model::secret::Secret;
 use clap::Args;
 use clap::Subcommand;
 use serde_json::Value;
 use std::error::Error;
 use std::io::Write;
-use std::path::Path;
 use std::path::PathBuf;
-
-const SECRET_VARIABLE: &str = "KEYGATE_CLIENT_SECRET";
 
 #[derive(Debug, Args)]
 pub struct Token {
@@ -154,7 +149,7 @@ fn issuer(args: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
     if let Some(issuer) = &args.issuer {
         return Ok(issuer.clone());
     }
-    let path = config_path(&args.place)?;
+    let path = args.place.config_path()?;
     if let Some(endpoint) = config::load(&path)?.token_endpoint {
         return Ok(endpoint.issuer);
     }
@@ -175,23 +170,10 @@ fn identity(args: &ClientArgs) -> Result<Identity, Box<dyn Error>> {
                 key: Box::new(key),
             }
         }
-        None => Proof::Secret(secret(args.secret_file.as_deref())?),
+        None => Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
     };
     Ok(Identity {
         client_id: client_id.to_string(),
         proof,
     })
-}
-
-/// A client's secret, from a file or the environment.
-///
-/// # Errors
-/// There is none.
-pub(in crate::cli) fn secret(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
-    match file {
-        Some(file) => secret_text::from_file(file),
-        None => secret_text::from_variable(SECRET_VARIABLE).ok_or_else(|| {
-            format!("no secret and no key: set {SECRET_VARIABLE}, or name a file with --secret-file or --key")
-        }),
-    }
 }

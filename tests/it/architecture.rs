@@ -256,7 +256,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "model/issuer.rs",
             "config/",
             "fetch/",
-            "cli/gate.rs",
+            "cli/gate/",
             "cli/http/",
             "control/registry/jwks_url.rs",
         ],

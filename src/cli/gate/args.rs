@@ -1,8 +1,8 @@
 //! Which flags has every command that calls a gate?
 
-use crate::cli::args::OutputForm;
-use crate::cli::args::Place;
 use crate::cli::member;
+use crate::cli::place::Place;
+use crate::cli::printer::OutputForm;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::issuer::IssuerUrl;

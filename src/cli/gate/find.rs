@@ -11,9 +11,7 @@ use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
 use crate::cli::introduction;
 use crate::cli::printer::Printer;
-use crate::cli::run::config_path;
 use crate::cli::secret_text;
-use crate::cli::token;
 use crate::config;
 use crate::config::Config;
 use crate::model::clock::Clock;
@@ -64,7 +62,7 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         })?;
         return Ok(GateLookup::Running(client));
     }
-    let path = config_path(&args.place)?;
+    let path = args.place.config_path()?;
     let config = Box::new(config::load(&path)?);
     let Some(store) = &config.store else {
         return Ok(GateLookup::NoStore(LoadedConfig { config, path }));
@@ -147,7 +145,7 @@ fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>
     };
     let identity = Identity {
         client_id: client_id.to_string(),
-        proof: Proof::Secret(token::secret(args.secret_file.as_deref())?),
+        proof: Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
     };
     let request = TokenRequest::Token { scope: None };
     let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;

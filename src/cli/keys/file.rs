@@ -1,12 +1,12 @@
 //! How are API keys made, seen and ended in a keys file?
 
-use crate::cli::keys::CreateArgs;
-use crate::cli::keys::Environment;
-use crate::cli::keys::RevokeArgs;
+use crate::cli::keys::args::CreateArgs;
+use crate::cli::keys::args::Environment;
+use crate::cli::keys::args::RevokeArgs;
+use crate::cli::render;
 use crate::keys_file;
 use crate::keys_file::KeysFileError;
 use crate::keys_file::edit;
-use crate::cli::render;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::Digester;

@@ -1,6 +1,7 @@
 //! `keygate keys`: how does an operator make, see and end API keys? In the store that a gate issues from; in the keys file
 //! where there is no store.
 
+pub mod args;
 pub mod file;
 
 use crate::cli::gate::GateClient;
@@ -10,6 +11,9 @@ use crate::cli::gate::args::OnceArgs;
 use crate::cli::gate::find;
 use crate::cli::gate::find::GateLookup;
 use crate::cli::gate::find::LoadedConfig;
+use crate::cli::keys::args::CreateArgs;
+use crate::cli::keys::args::ImportArgs;
+use crate::cli::keys::args::RevokeArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
@@ -19,26 +23,18 @@ use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::cli::secret_text;
-use crate::keys_file;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::expires::Expires;
-use crate::model::id::SubscriptionId;
-use crate::model::scope::Scope;
-use clap::Args;
 use clap::Subcommand;
-use clap::ValueEnum;
 use http::Method;
-use ipnet::IpNet;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
 
 const PATH: &str = "keys";
 const COLUMNS: &[Column] = &[
@@ -100,107 +96,6 @@ Example:
   printf %s \"$OLD_KEY\" | sha256sum | cut -d' ' -f1 > digest
   keygate keys import --name old-partner --digest-file digest --expires 90d
 Its holders go on as before. The key itself is never shown to Keygate before it is used.";
-
-// Of a key that is made there is more to say than of one that is taken over.
-const ADDRESS_HELP: &str =
-    "An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent";
-const ENVIRONMENT_HELP: &str = "What it is for; stands in the key's text [default: live, or that of its subscription]";
-
-/// What is said of a key that is made or taken over.
-#[derive(Clone, Debug, Args)]
-pub struct KeyTerms {
-    /// What the key is for; shown in lists
-    #[arg(long, value_parser = keys_file::plain_text)]
-    pub name: String,
-    /// How long it is good for: `90d`, `6mo` (1 to 730 days) or `never`
-    #[arg(long)]
-    pub expires: Expires,
-    /// A scope it has; may be repeated
-    #[arg(long = "scope")]
-    pub scopes: Vec<Scope>,
-    /// An address or range it may be used from; may be repeated
-    #[arg(long = "address", value_parser = address)]
-    pub addresses: Vec<IpNet>,
-    /// What it is for [default: live, or that of its subscription]
-    #[arg(long, value_enum)]
-    pub environment: Option<Environment>,
-    /// The subscription it belongs to [default: that of the default organization]
-    #[arg(long, value_name = "ID")]
-    pub subscription: Option<SubscriptionId>,
-}
-
-impl KeyTerms {
-    /// Returns the body of the request; `digest` is that of a key that is taken over.
-    fn body(&self, digest: Option<&str>) -> Value {
-        json!({
-            "digest": digest,
-            "name": self.name,
-            "expires": self.expires.to_string(),
-            "scopes": member::list(&self.scopes),
-            "addresses": member::list(&self.addresses),
-            "environment": self.environment.map(member::word),
-            "subscription": member::text(&self.subscription),
-        })
-    }
-}
-
-/// `keygate keys create`.
-#[derive(Clone, Debug, Args)]
-#[command(mut_arg("addresses", |arg| arg.help(ADDRESS_HELP)))]
-#[command(mut_arg("environment", |arg| arg.help(ENVIRONMENT_HELP).alias("env")))]
-pub struct CreateArgs {
-    #[command(flatten)]
-    pub terms: KeyTerms,
-    /// In the keys file: the client it belongs to
-    #[arg(long, value_parser = keys_file::plain_text)]
-    pub client: Option<String>,
-    /// In the keys file: the organization it belongs to
-    #[arg(long, value_parser = keys_file::plain_text)]
-    pub organization: Option<String>,
-    #[command(flatten)]
-    pub once: OnceArgs,
-}
-
-/// `keygate keys revoke`.
-#[derive(Clone, Debug, Args)]
-pub struct RevokeArgs {
-    /// The 16 characters between the second and the third `_` of the key, as `keys list` shows them
-    pub id: KeyId,
-}
-
-/// `keygate keys import`.
-#[derive(Clone, Debug, Args)]
-pub struct ImportArgs {
-    /// A file with the SHA-256 digest of the key's text, 64 hexadecimal digits; `-` is stdin
-    #[arg(long, value_name = "FILE")]
-    pub digest_file: PathBuf,
-    #[command(flatten)]
-    pub terms: KeyTerms,
-    #[command(flatten)]
-    pub once: OnceArgs,
-}
-
-/// Real use, or trying out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Environment {
-    Live,
-    #[value(alias = "test")]
-    Sandbox,
-}
-
-impl From<Environment> for KeyEnvironment {
-    fn from(word: Environment) -> Self {
-        match word {
-            Environment::Live => Self::Live,
-            Environment::Sandbox => Self::Test,
-        }
-    }
-}
-
-fn address(text: &str) -> Result<IpNet, String> {
-    keys_file::address_range(text)
-        .ok_or_else(|| "write an address or a range without host bits, such as 10.0.0.0/8".to_owned())
-}
 
 /// Carries out the command, in the store or in the keys file.
 ///

@@ -1,0 +1,30 @@
+//! Where is the configuration that a command is about?
+
+use crate::cli::data_folder::DataFolder;
+use crate::cli::data_folder::DataFolderError;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where a configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The configuration [default: keygate.yaml in the data folder]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config", global = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Returns the path of the configuration.
+    ///
+    /// # Errors
+    /// None was named, and there is no data folder.
+    pub fn config_path(&self) -> Result<PathBuf, DataFolderError> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => DataFolder::locate(self.data_dir.as_deref())?.made_config(),
+        }
+    }
+}
