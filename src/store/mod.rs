@@ -229,7 +229,7 @@ pub trait Store: Send + Sync {
     async fn api_key(&self, id: &KeyId) -> Result<Option<Versioned<ApiKeyRecord>>, StoreError>;
     async fn client(&self, id: &ClientId) -> Result<Option<Versioned<ClientRecord>>, StoreError>;
 
-    async fn organizations(&self, page: &Page) -> Result<Vec<OrganizationRecord>, StoreError>;
+    async fn organizations(&self, page: &Page) -> Result<Vec<Versioned<OrganizationRecord>>, StoreError>;
     async fn subscriptions(
         &self,
         filter: &Filter,

@@ -70,7 +70,7 @@ impl Right {
 
 /// A token of ours that was verified: signature, audience, expiry, the client's state, revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::control::admin) struct TokenHolder {
+pub(super) struct TokenHolder {
     pub client_id: String,
     pub organization: Name,
     pub read: bool,
@@ -78,7 +78,7 @@ pub(in crate::control::admin) struct TokenHolder {
 }
 
 /// Verifies access tokens of the gate's own token endpoint, from memory.
-pub(in crate::control::admin) trait OwnTokens: Send + Sync {
+pub(super) trait OwnTokens: Send + Sync {
     /// Whether there can be any.
     fn are_issued(&self) -> bool;
 
@@ -88,7 +88,7 @@ pub(in crate::control::admin) trait OwnTokens: Send + Sync {
 }
 
 /// Those of this gate.
-pub(in crate::control::admin) struct Own(pub Arc<Control>);
+pub(super) struct Own(pub Arc<Control>);
 
 impl OwnTokens for Own {
     fn are_issued(&self) -> bool {
@@ -117,11 +117,7 @@ impl OwnTokens for Own {
 
 /// Lets a request in, with the [`Actor`] it comes from, or answers it. Who may not ask learns nothing, not even which
 /// paths there are.
-pub(in crate::control::admin) async fn admit(
-    State(api): State<Arc<Api>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return problem(
             StatusCode::FORBIDDEN,
@@ -130,8 +126,9 @@ pub(in crate::control::admin) async fn admit(
         )
         .into_response();
     };
-    let now = api.clock.now();
+    let now = api.parts.clock.now();
     let admitted = api
+        .parts
         .access
         .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
     match admitted {
@@ -154,7 +151,7 @@ const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Why a request may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control::admin) enum Refusal {
+pub(super) enum Refusal {
     /// No token is configured, so nobody may.
     Off,
     TooManyFailures {
@@ -170,7 +167,7 @@ pub(in crate::control::admin) enum Refusal {
 const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
 
 impl Refusal {
-    pub(in crate::control::admin) fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> Answer {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
             Self::Off => problem(
@@ -234,7 +231,7 @@ impl Access {
     /// Anything but exactly one `Authorization: Bearer` with the token of the configuration, or with a token of ours that
     /// has the scope for `method`. A source whose guesses are spent is refused without a look, also with a good token:
     /// else guessing could simply go on.
-    pub(in crate::control::admin) fn admit(
+    pub(super) fn admit(
         &self,
         headers: &HeaderMap,
         method: &Method,

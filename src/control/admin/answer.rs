@@ -1,5 +1,6 @@
 //! What does the admin API answer with? JSON, and problem details (RFC 9457) where something is wrong.
 
+use crate::model::api_key::KeyEnvironment;
 use crate::observe::escape;
 use crate::store::Revision;
 use axum::response::IntoResponse;
@@ -22,7 +23,7 @@ pub struct Answer {
 }
 
 /// What a handler returns: an answer, or a refusal, which is one as well.
-pub type Answered = Result<Answer, Answer>;
+pub type HandlerResult = Result<Answer, Answer>;
 
 impl Answer {
     /// 200 with `value`. Hidden characters of strangers' texts (key ids, errors) are escaped.
@@ -64,6 +65,14 @@ impl IntoResponse for Answer {
             headers.append(name, value);
         }
         response
+    }
+}
+
+/// Returns the word that developers know: a key's text says `test`.
+pub const fn environment_word(environment: KeyEnvironment) -> &'static str {
+    match environment {
+        KeyEnvironment::Live => "live",
+        KeyEnvironment::Test => "sandbox",
     }
 }
 

@@ -1,24 +1,23 @@
 //! API keys over HTTP. The answer that makes a key has its text; every other one has what it can be recognised by.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
-use crate::control::admin::body::Create;
-use crate::control::admin::body::CreateFrom;
-use crate::control::admin::body::Nothing;
+use crate::control::admin::answer::HandlerResult;
+use crate::control::admin::answer::environment_word;
+use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
-use crate::control::admin::idempotency::once;
+use crate::control::admin::change::Change;
+use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::issuers::Time;
-use crate::control::admin::query;
-use crate::control::admin::query::Asking;
-use crate::control::admin::query::IfMatch;
+use crate::control::admin::query::CredentialListing;
+use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
-use crate::control::admin::subscriptions::environment_word;
+use crate::control::admin::resource::Resource;
 use crate::control::registry::Mistakes;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::control::registry::api_keys::AskedKey;
-use crate::control::registry::api_keys::MadeKey;
-use crate::control::registry::api_keys::RegeneratedKey;
+use crate::control::registry::RegistryError;
+use crate::control::registry::api_keys::ApiKeyReplacement;
+use crate::control::registry::api_keys::ApiKeySpec;
+use crate::control::registry::api_keys::ApiKeyWithText;
 use crate::control::registry::text::Label;
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyId;
@@ -26,9 +25,7 @@ use crate::model::api_key::obfuscated;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::expires;
-use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
-use crate::store::Versioned;
 use crate::store::record::ApiKeyRecord;
 use axum::extract::Path;
 use serde::Deserialize;
@@ -39,7 +36,7 @@ use utoipa::ToSchema;
 /// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// The 16 characters between the second and the third `_` of its text.
     #[schema(example = "0123456789abcdef")]
     id: String,
@@ -78,32 +75,35 @@ pub(in crate::control::admin) struct View {
     imported: bool,
 }
 
-impl View {
-    fn of(record: &ApiKeyRecord, prefix: &str, now: Timestamp) -> Self {
-        Self {
-            id: record.id.to_string(),
-            key_hint: match record.origin {
-                KeyOrigin::Own => obfuscated(prefix, record.environment, record.id),
+impl Resource for ApiKeyRecord {
+    type View = View;
+
+    fn view(&self, registry: &Registry) -> View {
+        let now = registry.now();
+        View {
+            id: self.id.to_string(),
+            key_hint: match self.origin {
+                KeyOrigin::Own => obfuscated(&registry.key_prefix(), self.environment, self.id),
                 KeyOrigin::Imported => "(imported)".to_owned(),
             },
-            name: record.name.clone(),
-            organization: record.organization.to_string(),
-            subscription: record.subscription.to_string(),
-            environment: environment_word(record.environment),
-            scopes: record.scopes.iter().map(Scope::to_string).collect(),
-            addresses: record.addresses.iter().map(ToString::to_string).collect(),
-            state: match (record.is_revoked(now), record.is_expired(now), record.revoked_at) {
+            name: self.name.clone(),
+            organization: self.organization.to_string(),
+            subscription: self.subscription.to_string(),
+            environment: environment_word(self.environment),
+            scopes: self.scopes.iter().map(Scope::to_string).collect(),
+            addresses: self.addresses.iter().map(ToString::to_string).collect(),
+            state: match (self.is_revoked(now), self.is_expired(now), self.revoked_at) {
                 (true, _, _) => "revoked",
                 (false, true, _) => "expired",
                 (false, false, Some(_)) => "ending",
                 (false, false, None) => "active",
             },
-            created_at: Time(record.created_at),
-            expires_at: record.expires_at.map(Time),
-            revoked_at: record.revoked_at.map(Time),
-            replaced_by: record.replaced_by.map(|id| id.to_string()),
-            last_used_at: record.last_used_at.map(Time),
-            imported: record.origin == KeyOrigin::Imported,
+            created_at: Time(self.created_at),
+            expires_at: self.expires_at.map(Time),
+            revoked_at: self.revoked_at.map(Time),
+            replaced_by: self.replaced_by.map(|id| id.to_string()),
+            last_used_at: self.last_used_at.map(Time),
+            imported: self.origin == KeyOrigin::Imported,
         }
     }
 }
@@ -111,7 +111,7 @@ impl View {
 /// A new API key, and its text: the one time that it can be seen.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewlyMadeApiKey)]
-pub(in crate::control::admin) struct Made<'a> {
+pub(super) struct ViewWithText<'a> {
     #[serde(flatten)]
     view: View,
     /// Sent as `x-api-key`. Not in an answer that is replayed for an Idempotency-Key.
@@ -121,13 +121,13 @@ pub(in crate::control::admin) struct Made<'a> {
     /// The key that this one was made in the place of.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
-    replaces: Option<Replaced>,
+    replaces: Option<Predecessor>,
 }
 
 /// A key that another was made in the place of.
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = ReplacedApiKey)]
-struct Replaced {
+struct Predecessor {
     #[schema(example = "0123456789abcdef")]
     id: String,
     /// From then on it is refused.
@@ -137,7 +137,7 @@ struct Replaced {
 /// A part of the list of keys.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKeyList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// The `after` of the next page; `null` on the last.
     next: Option<String>,
@@ -147,7 +147,7 @@ pub(in crate::control::admin) struct List {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewApiKey)]
-pub(in crate::control::admin) struct New {
+pub(super) struct NewKey {
     /// 1 to 200 characters, for people.
     #[schema(example = "ci", min_length = 1, max_length = 200)]
     name: String,
@@ -173,7 +173,7 @@ pub(in crate::control::admin) struct New {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ImportedApiKey)]
-pub(in crate::control::admin) struct Import {
+pub(super) struct ImportedKey {
     /// SHA-256 of the key's whole text: 64 lower-case hexadecimal digits (`printf %s "$KEY" | sha256sum`).
     #[schema(
         example = "ef4be9c2bb3a4ca0e0c5b1ba3b9a4a5a1f4d0d4cdeb7f8e0d3a1e2c1c4b5a697",
@@ -204,7 +204,7 @@ pub(in crate::control::admin) struct Import {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RegenerateApiKey)]
-pub(in crate::control::admin) struct Regenerate {
+pub(super) struct Regeneration {
     /// How long the old key stays good: at most `24h`. Not at all when absent.
     #[schema(example = "24h", required = false)]
     grace: Option<String>,
@@ -213,42 +213,17 @@ pub(in crate::control::admin) struct Regenerate {
     expires: Option<String>,
 }
 
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in crate::control::admin) struct Listing {
-    /// Of this organization alone.
-    #[param(required = false)]
-    organization: Option<String>,
-    /// Of this subscription alone.
-    #[param(required = false)]
-    subscription: Option<String>,
-    /// At most so many items.
-    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
-    limit: Option<u32>,
-    /// `next` of the page before.
-    #[param(required = false)]
-    after: Option<String>,
-}
-
-impl New {
-    fn asked(&self, now: Timestamp) -> Result<AskedKey, Refused> {
-        let mut mistakes = Mistakes::default();
+impl NewKey {
+    fn read(&self, now: Timestamp, mistakes: &mut Mistakes) -> Option<ApiKeySpec> {
         let name = mistakes.take("/name", Label::parse(&self.name));
         let expires_at = mistakes.take("/expires", expires::instant(&self.expires, now));
-        let scopes = read::scopes(self.scopes.as_deref(), &mut mistakes);
-        let addresses = read::addresses(self.addresses.as_deref(), &mut mistakes);
-        let environment = read::environment(self.environment.as_deref(), &mut mistakes);
-        let subscription = self.subscription.as_ref();
-        let subscription = subscription.and_then(|text| mistakes.take("/subscription", text.parse::<SubscriptionId>()));
-        let (Some(name), Some(expires_at)) = (name, expires_at) else {
-            return Err(mistakes.into());
-        };
-        mistakes.none()?;
-        Ok(AskedKey {
-            name,
-            expires_at,
+        let scopes = read::scopes(self.scopes.as_deref(), mistakes);
+        let addresses = read::addresses(self.addresses.as_deref(), mistakes);
+        let environment = read::environment(self.environment.as_deref(), mistakes);
+        let subscription = read::parsed("/subscription", self.subscription.as_deref(), mistakes);
+        Some(ApiKeySpec {
+            name: name?,
+            expires_at: expires_at?,
             scopes,
             addresses,
             environment,
@@ -257,101 +232,72 @@ impl New {
     }
 }
 
-fn id(text: &str) -> Result<KeyId, Refused> {
-    text.parse().map_err(|_| Refused::NotFound("key"))
+/// The key in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct KeyPath {
+    /// The key's id
+    #[param(example = "0123456789abcdef")]
+    id: String,
 }
 
-/// How keys are shown by this registry.
-#[derive(Clone)]
-struct Shown {
-    prefix: String,
-    now: Timestamp,
+impl KeyPath {
+    fn id(&self) -> Result<KeyId, RegistryError> {
+        self.id.parse().map_err(|_| RegistryError::NotFound("key"))
+    }
 }
 
-impl Shown {
-    fn by(registry: &Registry) -> Self {
-        Self {
-            prefix: registry.key_prefix(),
-            now: registry.now(),
-        }
-    }
-
-    fn view(&self, record: &ApiKeyRecord) -> View {
-        View::of(record, &self.prefix, self.now)
-    }
-
-    fn told(&self, found: &Versioned<ApiKeyRecord>) -> Answer {
-        Answer::json(&self.view(&found.record)).at(found.revision)
-    }
-
-    fn made(&self, made: &MadeKey, replaces: Option<Replaced>) -> Answer {
-        Answer::created(&Made {
-            view: self.view(&made.key.record),
-            key: Some(made.text.expose()),
-            replaces,
-        })
-        .at(made.key.revision)
-    }
+fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<Predecessor>) -> Answer {
+    Answer::created(&ViewWithText {
+        view: made.key.record.view(registry),
+        key: Some(made.text.expose()),
+        replaces,
+    })
+    .at(made.key.revision)
 }
 
 /// Every API key
 ///
 /// Without their secrets. Expired and revoked ones are among them.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
-    params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): Asking<Listing>) -> Answered {
-    let page = query::page(asked.limit, asked.after)?;
-    let organization = query::parsed("organization", asked.organization.as_deref())?;
-    let subscription = query::parsed("subscription", asked.subscription.as_deref())?;
-    let found = registry.api_keys(organization, subscription, &page).await?;
-    let shown = Shown::by(&registry);
-    Ok(query::listed(
-        found,
-        &page,
-        |found| found.record.id.to_string(),
-        |found| shown.view(&found.record),
-    ))
+    params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
+    let (filter, page) = asked.read()?;
+    let found = registry.api_keys(filter, &page).await?;
+    Ok(Answer::listed(&registry, found, &page))
 }
 
 /// One API key
 #[utoipa::path(get, path = "/admin/v1/keys/{id}", tag = "keys", operation_id = "showKey",
-    params(("id" = String, Path, description = "The key's id", example = "0123456789abcdef")),
-    responses((status = 200, description = "The key, without its secret", body = View)))]
-pub(in crate::control::admin) async fn show(registry: Registry, Path(text): Path<String>) -> Answered {
-    let found = registry.api_key(&id(&text)?).await?;
-    Ok(Shown::by(&registry).told(&found))
+    params(KeyPath), responses((status = 200, description = "The key, without its secret", body = View)))]
+pub(super) async fn show(registry: Registry, Path(key): Path<KeyPath>) -> HandlerResult {
+    let found = registry.api_key(&key.id()?).await?;
+    Ok(Answer::shown(&registry, &found))
 }
 
 /// Make an API key
 ///
 /// Its text is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/keys", tag = "keys", operation_id = "createKey",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = New, responses((status = 201, description = "It is made, and counts", body = Made)))]
-pub(in crate::control::admin) async fn create(registry: Registry, Create { body, remember }: Create<New>) -> Answered {
-    let asked = body.asked(registry.now())?;
-    let shown = Shown::by(&registry);
-    let keep = |made: &Versioned<ApiKeyRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&shown.view(&made.record), shown.now))
-    };
+    params(Idempotency),
+    request_body = NewKey, responses((status = 201, description = "It is made, and counts", body = ViewWithText)))]
+pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewKey>) -> HandlerResult {
+    let asked = Mistakes::collect(|mistakes| body.read(registry.now(), mistakes))?;
+    let keep = idempotency.keep(&registry);
     let make = registry.create_api_key(&asked, &keep);
-    once(&registry, remember.as_ref(), make, |made| shown.made(&made, None)).await
+    idempotency
+        .make(&registry, make, |made| made_with_text(&registry, &made, None))
+        .await
 }
 
 /// Bring along an API key of another system
 ///
 /// By its SHA-256: its owner goes on using it, and it never comes here.
 #[utoipa::path(post, path = "/admin/v1/keys/import", tag = "keys", operation_id = "importKey",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = Import, responses((status = 201, description = "It counts from now on", body = View)))]
-pub(in crate::control::admin) async fn import(
-    registry: Registry,
-    Create { body, remember }: Create<Import>,
-) -> Answered {
-    let mut mistakes = Mistakes::default();
-    let digest = mistakes.take("/digest", KeyDigest::from_hex(&body.digest));
-    let new = New {
+    params(Idempotency),
+    request_body = ImportedKey, responses((status = 201, description = "It counts from now on", body = View)))]
+pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<ImportedKey>) -> HandlerResult {
+    let key = NewKey {
         name: body.name,
         expires: body.expires,
         scopes: body.scopes,
@@ -359,43 +305,26 @@ pub(in crate::control::admin) async fn import(
         environment: body.environment,
         subscription: body.subscription,
     };
-    let asked = match (new.asked(registry.now()), digest) {
-        (Ok(asked), Some(digest)) => (asked, digest),
-        (Ok(_), None) => return Err(Refused::from(mistakes).into()),
-        (Err(Refused::Invalid(more)), _) => {
-            for mistake in more.as_slice() {
-                mistakes.add(&mistake.pointer, &mistake.detail);
-            }
-            return Err(Refused::from(mistakes).into());
-        }
-        (Err(refused), _) => return Err(refused.into()),
-    };
-    let shown = Shown::by(&registry);
-    let keep = |made: &Versioned<ApiKeyRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&shown.view(&made.record), shown.now))
-    };
-    let make = registry.import_api_key(&asked.0, asked.1, &keep);
-    once(&registry, remember.as_ref(), make, |made| {
-        Answer::created(&shown.view(&made.record)).at(made.revision)
-    })
-    .await
+    let (digest, asked) = Mistakes::collect(|mistakes| {
+        let digest = mistakes.take("/digest", KeyDigest::from_hex(&body.digest));
+        let asked = key.read(registry.now(), mistakes);
+        digest.zip(asked)
+    })?;
+    let keep = idempotency.keep(&registry);
+    let make = registry.import_api_key(&asked, digest, &keep);
+    idempotency
+        .make(&registry, make, |key| Answer::made(&registry, &key))
+        .await
 }
 
 /// Revoke an API key
 ///
 /// It is refused from this instant, whatever grace it had.
 #[utoipa::path(post, path = "/admin/v1/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey",
-    params(("id" = String, Path, description = "The key's id", example = "0123456789abcdef")),
-    responses((status = 200, description = "It is revoked", body = View)))]
-pub(in crate::control::admin) async fn revoke(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    let revoked = registry.revoke_api_key(&id(&text)?, expected).await?;
-    Ok(Shown::by(&registry).told(&revoked))
+    params(KeyPath), responses((status = 200, description = "It is revoked", body = View)))]
+pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) -> HandlerResult {
+    let revoked = registry.revoke_api_key(&key.id()?, expected).await?;
+    Ok(Answer::shown(&registry, &revoked))
 }
 
 /// Make an API key in the place of another
@@ -403,33 +332,27 @@ pub(in crate::control::admin) async fn revoke(
 /// The old one is refused from this instant, or after a grace that was asked for. The new one may do the same.
 #[utoipa::path(post, path = "/admin/v1/keys/{id}/regenerate", tag = "keys", operation_id = "regenerateKey",
     params(("id" = String, Path, description = "The old key's id", example = "0123456789abcdef"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = Option<Regenerate>, responses((status = 201, description = "The new key counts", body = Made)))]
-pub(in crate::control::admin) async fn regenerate(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    CreateFrom { body, remember }: CreateFrom<Regenerate>,
-) -> Answered {
-    let id = id(&text)?;
-    let mut mistakes = Mistakes::default();
-    let grace = read::grace(body.grace.as_deref(), &mut mistakes);
-    let expires = body.expires.as_deref();
-    let expires = expires.map(|text| mistakes.take("/expires", expires::instant(text, registry.now())));
-    mistakes.none()?;
-    let shown = Shown::by(&registry);
-    let keep = |made: &Versioned<ApiKeyRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&shown.view(&made.record), shown.now))
-    };
-    let make = registry.regenerate_api_key(&id, grace, expires.flatten(), expected, &keep);
-    let told = |regenerated: RegeneratedKey| {
-        let old = &regenerated.replaced.record;
-        let replaces = Replaced {
+        Idempotency),
+    request_body = Option<Regeneration>, responses((status = 201, description = "The new key counts", body = ViewWithText)))]
+pub(super) async fn regenerate(
+    Change(registry, key, expected, OptionalBody { body, idempotency }): Change<KeyPath, OptionalBody<Regeneration>>,
+) -> HandlerResult {
+    let id = key.id()?;
+    let (grace, expires_at) = Mistakes::collect(|mistakes| {
+        let grace = read::grace(body.grace.as_deref(), mistakes);
+        let expires = body.expires.as_deref();
+        let expires = expires.map(|text| mistakes.take("/expires", expires::instant(text, registry.now())));
+        Some((grace, expires.flatten()))
+    })?;
+    let keep = idempotency.keep(&registry);
+    let make = registry.regenerate_api_key(&id, grace, expires_at, expected, &keep);
+    let answer = |replacement: ApiKeyReplacement| {
+        let old = &replacement.replaced.record;
+        let replaces = Predecessor {
             id: old.id.to_string(),
             revoked_at: old.revoked_at.map(Time),
         };
-        shown.made(&regenerated.made, Some(replaces))
+        made_with_text(&registry, &replacement.new, Some(replaces))
     };
-    once(&registry, remember.as_ref(), make, told).await
+    idempotency.make(&registry, make, answer).await
 }

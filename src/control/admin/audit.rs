@@ -1,10 +1,10 @@
 //! The audit log over HTTP.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::issuers::Time;
 use crate::control::admin::query;
-use crate::control::admin::query::Asking;
+use crate::control::admin::query::Parameters;
 use crate::control::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::model::expires::rfc3339_instant;
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 /// What happened.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEvent)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// From 1, without gaps over the whole log.
     #[schema(example = 7)]
     sequence: u64,
@@ -68,7 +68,7 @@ impl View {
 /// A part of the log, the newest first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// The `after` of the next page; `null` on the last.
     next: Option<String>,
@@ -77,7 +77,7 @@ pub(in crate::control::admin) struct List {
 /// Whether the log is whole.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditChain)]
-pub(in crate::control::admin) struct Chain {
+pub(super) struct Chain {
     /// `whole`, or `broken`.
     #[schema(example = "whole")]
     state: &'static str,
@@ -97,7 +97,7 @@ pub(in crate::control::admin) struct Chain {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::control::admin) struct Listing {
+pub(super) struct Listing {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
@@ -141,7 +141,7 @@ fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Ans
 /// The newest first. An organization's own administrators see what happened in theirs.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", operation_id = "listAudit",
     params(Listing), responses((status = 200, description = "A part of the log", body = List)))]
-pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): Asking<Listing>) -> Answered {
+pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
     let page = query::page(asked.limit, None)?;
     let filter = AuditFilter {
         organization: query::parsed("organization", asked.organization.as_deref())?,
@@ -153,12 +153,7 @@ pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): A
         before: query::parsed("after", asked.after.as_deref())?,
     };
     let found = registry.audit(filter, page.limit).await?;
-    Ok(query::listed(
-        found,
-        &page,
-        |event| event.sequence.to_string(),
-        View::of,
-    ))
+    Ok(Answer::page(found, &page, |event| event.sequence.to_string(), View::of))
 }
 
 /// Whether the log is whole
@@ -166,7 +161,7 @@ pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): A
 /// Reads all of it: an event that was changed, removed, added or moved is found. For operators.
 #[utoipa::path(get, path = "/admin/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
     responses((status = 200, description = "Whether it is", body = Chain)))]
-pub(in crate::control::admin) async fn verify(registry: Registry) -> Answered {
+pub(super) async fn verify(registry: Registry) -> HandlerResult {
     let chain = match registry.verify_audit().await? {
         ChainState::Whole { events, head } => Chain {
             state: "whole",

@@ -1,7 +1,7 @@
 //! A copy of the store, over HTTP.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::Body;
 use crate::control::registry::Registry;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewBackup)]
-pub(in crate::control::admin) struct New {
+pub(super) struct NewBackup {
     /// The name of a file that is not there yet; it is made beside the store. Over the gate's own socket it may be any
     /// absolute path.
     #[schema(example = "keygate-2027-01-31.db")]
@@ -22,7 +22,7 @@ pub(in crate::control::admin) struct New {
 /// Where the copy is.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Backup)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     #[schema(example = "keygate-2027-01-31.db")]
     path: String,
 }
@@ -31,8 +31,8 @@ pub(in crate::control::admin) struct View {
 ///
 /// Whole, and of one instant, while the gate goes on. It holds no secrets, but the digests of all. For operators.
 #[utoipa::path(post, path = "/admin/v1/backup", tag = "gate", operation_id = "backUp",
-    request_body = New, responses((status = 201, description = "The copy is there", body = View)))]
-pub(in crate::control::admin) async fn make(registry: Registry, Body(body): Body<New>) -> Answered {
+    request_body = NewBackup, responses((status = 201, description = "The copy is there", body = View)))]
+pub(super) async fn make(registry: Registry, Body { body, .. }: Body<NewBackup>) -> HandlerResult {
     let path = registry.backup(&body.path).await?;
     Ok(Answer::created(&View {
         path: path.display().to_string(),

@@ -2,7 +2,7 @@
 
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
-use crate::control::admin::idempotency::Remember;
+use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::refused::invalid;
 use crate::control::registry::Actor;
 use crate::control::registry::Mistake;
@@ -19,24 +19,20 @@ use serde_path_to_error::Segment;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A body that must be there.
-pub struct Body<T>(pub T);
-
-/// A body that may be left out; the same as `{}` then.
-pub struct OptionalBody<T>(pub T);
-
-/// The body of a request that makes something, and what is kept so that it makes it once.
-pub struct Create<T> {
+pub struct Body<T> {
     pub body: T,
-    pub remember: Option<Remember>,
+    pub idempotency: Idempotency,
 }
 
-/// The same where the body may be left out.
-pub struct CreateFrom<T> {
+/// A body that may be left out; the same as `{}` then.
+pub struct OptionalBody<T> {
     pub body: T,
-    pub remember: Option<Remember>,
+    pub idempotency: Idempotency,
 }
 
 /// No members at all: what a request says that is thereby ignored would be a trap.
+pub type NoBody = OptionalBody<Nothing>;
+
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -45,8 +41,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Answer;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
-        let (_, bytes) = whole(request, Presence::Required).await?;
-        parse(&bytes).map(Self)
+        let (body, idempotency) = read(request, Presence::Required).await?;
+        Ok(Self { body, idempotency })
     }
 }
 
@@ -54,28 +50,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
     type Rejection = Answer;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
-        let (_, bytes) = whole(request, Presence::Optional).await?;
-        parse(&bytes).map(Self)
-    }
-}
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Create<T> {
-    type Rejection = Answer;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
-        let (remember, bytes) = whole(request, Presence::Required).await?;
-        let body = parse(&bytes)?;
-        Ok(Self { body, remember })
-    }
-}
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for CreateFrom<T> {
-    type Rejection = Answer;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
-        let (remember, bytes) = whole(request, Presence::Optional).await?;
-        let body = parse(&bytes)?;
-        Ok(Self { body, remember })
+        let (body, idempotency) = read(request, Presence::Optional).await?;
+        Ok(Self { body, idempotency })
     }
 }
 
@@ -85,7 +61,7 @@ enum Presence {
     Optional,
 }
 
-async fn whole(request: Request, presence: Presence) -> Result<(Option<Remember>, Bytes), Answer> {
+async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), Answer> {
     let (parts, body) = request.into_parts();
     let too_large = || {
         let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
@@ -109,8 +85,8 @@ async fn whole(request: Request, presence: Presence) -> Result<(Option<Remember>
         }
     };
     let actor = parts.extensions.get::<Actor>().map_or("", Actor::name);
-    let remember = Remember::read(&parts.headers, actor, &parts.method, parts.uri.path(), &bytes)?;
-    Ok((remember, bytes))
+    let idempotency = Idempotency::read(&parts.headers, actor, &parts.method, parts.uri.path(), &bytes)?;
+    Ok((parse(&bytes)?, idempotency))
 }
 
 /// Exactly one `Content-Type`, `application/json`; parameters mean nothing (RFC 8259 section 11).
@@ -124,21 +100,21 @@ fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
         }
         _ => false,
     };
-    match is_json {
-        true => Ok(()),
-        false => Err(problem(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "send the body as JSON, with `Content-Type: application/json`",
-        )),
+    if is_json {
+        return Ok(());
     }
+    Err(problem(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "send the body as JSON, with `Content-Type: application/json`",
+    ))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
-        told(&path, error.inner())
+        mistake(&path, error.inner())
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
@@ -149,7 +125,7 @@ fn malformed(error: &serde_json::Error) -> Answer {
     problem(StatusCode::BAD_REQUEST, "malformed-json", &detail)
 }
 
-fn told(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answer {
+fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answer {
     if !error.is_data() {
         return malformed(error);
     }

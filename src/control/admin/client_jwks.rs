@@ -2,14 +2,13 @@
 
 use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::problem;
-use crate::control::admin::body::Nothing;
-use crate::control::admin::body::OptionalBody;
-use crate::control::admin::clients;
+use crate::control::admin::body::NoBody;
+use crate::control::admin::clients::ClientPath;
 use crate::control::admin::issuers::Time;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
+use crate::control::registry::RegistryError;
 use crate::control::token::client_jwks::JwksHealth;
 use crate::control::token::client_jwks::JwksState;
 use crate::store::record::ClientError;
@@ -24,7 +23,7 @@ use utoipa::ToSchema;
 /// How the keys behind a client's URL are; never key material.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientJwksHealth)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// `ok`, `failing` (the last good set serves, if there was one), or `never_fetched`.
     #[schema(example = "ok")]
     state: &'static str,
@@ -75,24 +74,24 @@ impl View {
 ///
 /// Whatever the cooldown says, and tell how they are.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/jwks/validate", tag = "clients", operation_id = "validateClientJwks",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
+    params(ClientPath),
     responses((status = 200, description = "How they are, also where the fetch failed", body = View)))]
-pub(in crate::control::admin) async fn validate(
+pub(super) async fn validate(
     State(api): State<Arc<Api>>,
     registry: Registry,
-    Path(text): Path<String>,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    let id = clients::id(&text)?;
+    Path(client): Path<ClientPath>,
+    _: NoBody,
+) -> HandlerResult {
+    let id = client.id()?;
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
-        return Err(Refused::Already {
+        return Err(RegistryError::Already {
             word: ClientError::NoJwksUrl.as_str(),
             detail: ClientError::NoJwksUrl.to_string(),
         }
         .into());
     };
-    let Some(client_jwks) = &api.client_jwks else {
+    let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";
         return Err(problem(StatusCode::NOT_FOUND, "no-token-endpoint", detail));
     };

@@ -1,22 +1,25 @@
 //! Keys of clients over HTTP: uploaded, or made here and given away once.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::problem;
-use crate::control::admin::body::Create;
-use crate::control::admin::body::Nothing;
-use crate::control::admin::body::OptionalBody;
+use crate::control::admin::body::Body;
+use crate::control::admin::body::NoBody;
+use crate::control::admin::change::Change;
 use crate::control::admin::clients;
-use crate::control::admin::clients::Ending;
-use crate::control::admin::idempotency::once;
+use crate::control::admin::clients::ClientPath;
+use crate::control::admin::clients::TokenParameters;
+use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::issuers::Time;
-use crate::control::admin::query::Asking;
 use crate::control::admin::query::IfMatch;
+use crate::control::admin::query::Parameters;
+use crate::control::admin::resource::Resource;
 use crate::control::registry::Mistakes;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::control::registry::client_keys::AskedClientKey;
+use crate::control::registry::client_keys::ClientKeySpec;
+use crate::control::registry::client_keys::ClientKeyWithPrivate;
 use crate::jose::uploaded;
+use crate::jose::uploaded::UploadedKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::secret::Secret;
 use crate::store::record::client::ClientKey;
@@ -24,12 +27,13 @@ use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::IntoParams;
 use utoipa::ToSchema;
 
 /// A public key of a client.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientKey)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// What assertions can name it by: its RFC 7638 SHA-256 thumbprint.
     #[schema(example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     kid: String,
@@ -47,16 +51,18 @@ pub(in crate::control::admin) struct View {
     revoked_at: Option<Time>,
 }
 
-impl View {
-    fn of(key: &ClientKey) -> Self {
-        Self {
-            kid: key.kid.clone(),
-            fingerprint: key.kid.clone(),
-            algorithms: key.algorithms.iter().map(ToString::to_string).collect(),
-            public_key: key.public_pem.clone(),
-            generated: key.generated,
-            created_at: Time(key.created_at),
-            revoked_at: key.revoked_at.map(Time),
+impl Resource for ClientKey {
+    type View = View;
+
+    fn view(&self, _: &Registry) -> View {
+        View {
+            kid: self.kid.clone(),
+            fingerprint: self.kid.clone(),
+            algorithms: self.algorithms.iter().map(ToString::to_string).collect(),
+            public_key: self.public_pem.clone(),
+            generated: self.generated,
+            created_at: Time(self.created_at),
+            revoked_at: self.revoked_at.map(Time),
         }
     }
 }
@@ -64,7 +70,7 @@ impl View {
 /// A new key, and the private half where it was made here: the one time that it can be seen.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewlyMadeClientKey)]
-pub(in crate::control::admin) struct Made<'a> {
+pub(super) struct ViewWithPrivate<'a> {
     #[serde(flatten)]
     view: View,
     /// A `PRIVATE KEY` block (PKCS #8), where a pair was made. It is kept nowhere.
@@ -75,7 +81,7 @@ pub(in crate::control::admin) struct Made<'a> {
 /// The keys of a client.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientKeyList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// Always `null`: they are all here.
     next: Option<String>,
@@ -85,7 +91,7 @@ pub(in crate::control::admin) struct List {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewClientKey)]
-pub(in crate::control::admin) struct New {
+pub(super) struct NewKey {
     /// One `PUBLIC KEY` block: P-256, Ed25519 or RSA from 2048 bits.
     #[schema(required = false)]
     public_key: Option<String>,
@@ -94,19 +100,19 @@ pub(in crate::control::admin) struct New {
     generate: Option<String>,
 }
 
-enum Asked {
-    Uploaded(uploaded::UploadedKey),
+/// Where a new key comes from.
+enum KeySource {
+    Uploaded(UploadedKey),
     Generate(Algorithm),
 }
 
-impl New {
-    fn asked(&self) -> Result<Asked, Refused> {
-        let mut mistakes = Mistakes::default();
-        let asked = match (&self.public_key, &self.generate) {
+impl NewKey {
+    fn read(&self, mistakes: &mut Mistakes) -> Option<KeySource> {
+        match (&self.public_key, &self.generate) {
             (Some(pem), None) => {
                 let read =
                     uploaded::public_key(pem).map_err(|reason| format!("this is no usable public key: {reason}"));
-                mistakes.take("/public_key", read).map(Asked::Uploaded)
+                mistakes.take("/public_key", read).map(KeySource::Uploaded)
             }
             (None, Some(text)) => {
                 let algorithm = text
@@ -114,21 +120,20 @@ impl New {
                     .ok()
                     .filter(|it| uploaded::ASSERTION_ALGORITHMS.contains(it));
                 let algorithm = algorithm.ok_or("must be `ES256`, `RS256`, `PS256` or `EdDSA`");
-                mistakes.take("/generate", algorithm).map(Asked::Generate)
+                mistakes.take("/generate", algorithm).map(KeySource::Generate)
             }
             (Some(_), Some(_)) | (None, None) => {
                 mistakes.add("", "has exactly one of `public_key` and `generate`");
                 None
             }
-        };
-        asked.ok_or_else(|| mistakes.into())
+        }
     }
 }
 
-async fn made(registry: &Registry, asked: Asked) -> Result<AskedClientKey, Answer> {
-    match asked {
-        Asked::Uploaded(key) => Ok(registry.uploaded_key(key)),
-        Asked::Generate(algorithm) => {
+async fn key_of(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, Answer> {
+    match source {
+        KeySource::Uploaded(key) => Ok(registry.uploaded_key(key)),
+        KeySource::Generate(algorithm) => {
             let registry = registry.clone();
             // RSA takes a tenth of a second of computing, in which this thread would answer nobody.
             let made = tokio::task::spawn_blocking(move || registry.generated_key(algorithm)).await;
@@ -143,17 +148,28 @@ async fn made(registry: &Registry, asked: Asked) -> Result<AskedClientKey, Answe
     }
 }
 
+/// The key of a client in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct KeyPath {
+    /// `client_id`
+    #[param(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
+    id: String,
+    /// The key's id
+    #[param(example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
+    kid: String,
+}
+
 /// The keys that a client has here
 ///
 /// Revoked ones are among them.
 #[utoipa::path(get, path = "/admin/v1/clients/{id}/keys", tag = "clients", operation_id = "listClientKeys",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
-    responses((status = 200, description = "The keys", body = List),
+    params(ClientPath), responses((status = 200, description = "The keys", body = List),
         (status = 409, description = "Its keys are behind its JWKS URL (`keys-from-url`), or it has a secret (`no-keys`)", body = crate::control::admin::openapi::Problem, content_type = "application/problem+json")))]
-pub(in crate::control::admin) async fn list(registry: Registry, Path(text): Path<String>) -> Answered {
-    let keys = registry.client_keys(&clients::id(&text)?).await?;
+pub(super) async fn list(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
+    let keys = registry.client_keys(&client.id()?).await?;
     Ok(Answer::json(&List {
-        items: keys.iter().map(View::of).collect(),
+        items: keys.iter().map(|key| key.view(&registry)).collect(),
         next: None,
     }))
 }
@@ -162,33 +178,26 @@ pub(in crate::control::admin) async fn list(registry: Registry, Path(text): Path
 ///
 /// Upload a public key, or have a pair made: then the private half is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/keys", tag = "clients", operation_id = "addClientKey",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = New, responses((status = 201, description = "It counts from now on", body = Made)))]
-pub(in crate::control::admin) async fn add(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    Create { body, remember }: Create<New>,
-) -> Answered {
-    let id = clients::id(&text)?;
-    let asked = body.asked()?;
+    params(ClientPath, Idempotency),
+    request_body = NewKey, responses((status = 201, description = "It counts from now on", body = ViewWithPrivate)))]
+pub(super) async fn add(
+    Change(registry, client, expected, Body { body, idempotency }): Change<ClientPath, Body<NewKey>>,
+) -> HandlerResult {
+    let id = client.id()?;
+    let source = Mistakes::collect(|mistakes| body.read(mistakes))?;
     // Nobody makes a pair for a client that is not there, or not theirs.
     registry.client(&id).await?;
-    let asked = made(&registry, asked).await?;
-    let keep = |key: &ClientKey| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&View::of(key), registry.now()))
-    };
-    let make = registry.add_client_key(&id, asked, expected, &keep);
-    once(&registry, remember.as_ref(), make, |made| {
-        let body = Made {
-            view: View::of(&made.key),
+    let key = key_of(&registry, source).await?;
+    let keep = idempotency.keep(&registry);
+    let make = registry.add_client_key(&id, key, expected, &keep);
+    let answer = |made: ClientKeyWithPrivate| {
+        let body = ViewWithPrivate {
+            view: made.key.view(&registry),
             private_key: made.private_pem.as_ref().map(Secret::expose).map(String::as_str),
         };
         Answer::created(&body).at(made.client.revision)
-    })
-    .await
+    };
+    idempotency.make(&registry, make, answer).await
 }
 
 /// Revoke one key of a client
@@ -196,17 +205,18 @@ pub(in crate::control::admin) async fn add(
 /// The others go on; without any it proves nothing. Tokens that are out stay good until they expire, unless
 /// `revoke_tokens`, which ends every token of the client: no token says which key it was got with.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}/keys/{kid}", tag = "clients", operation_id = "revokeClientKey",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h"),
-        ("kid" = String, Path, description = "The key's id", example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"), Ending),
+    params(KeyPath, TokenParameters),
     responses((status = 200, description = "It is revoked", body = clients::View)))]
-pub(in crate::control::admin) async fn remove(
+pub(super) async fn remove(
     registry: Registry,
-    Path((text, kid)): Path<(String, String)>,
-    Asking(ending): Asking<Ending>,
+    Path(path): Path<KeyPath>,
+    Parameters(tokens): Parameters<TokenParameters>,
     IfMatch(expected): IfMatch,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    let id = clients::id(&text)?;
-    let fewer = registry.revoke_client_key(&id, &kid, ending.tokens(), expected).await?;
-    Ok(Answer::json(&clients::View::of(&fewer.record, registry.now())).at(fewer.revision))
+    _: NoBody,
+) -> HandlerResult {
+    let id = ClientPath { id: path.id }.id()?;
+    let fewer = registry
+        .revoke_client_key(&id, &path.kid, tokens.issued(), expected)
+        .await?;
+    Ok(Answer::shown(&registry, &fewer))
 }

@@ -1,34 +1,32 @@
 //! Clients over HTTP. The answer that makes a secret has it; no other one does.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
+use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
-use crate::control::admin::body::Create;
-use crate::control::admin::body::CreateFrom;
-use crate::control::admin::body::Nothing;
+use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
-use crate::control::admin::idempotency::once;
+use crate::control::admin::change::Change;
+use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::issuers::Time;
-use crate::control::admin::query;
-use crate::control::admin::query::Asking;
+use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::IfMatch;
+use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
-use crate::control::admin::subscriptions::environment_word;
+use crate::control::admin::resource::Resource;
 use crate::control::registry::Mistakes;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::control::registry::clients::AskedChange;
-use crate::control::registry::clients::AskedClient;
+use crate::control::registry::RegistryError;
 use crate::control::registry::clients::Authentication;
-use crate::control::registry::clients::MadeClient;
+use crate::control::registry::clients::ClientSpec;
+use crate::control::registry::clients::ClientUpdate;
+use crate::control::registry::clients::ClientWithSecret;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
 use crate::model::id::ClientId;
-use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
 use crate::model::secret::Secret;
-use crate::store::Versioned;
 use crate::store::record::ClientRecord;
 use crate::store::record::IssuedTokens;
 use crate::store::record::client::ClientAuthentication;
@@ -41,7 +39,7 @@ use utoipa::ToSchema;
 /// A client, without its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Client)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// `client_id`.
     #[schema(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
     id: String,
@@ -93,10 +91,13 @@ struct SecretView {
     ends_at: Option<Time>,
 }
 
-impl View {
-    pub(in crate::control::admin) fn of(record: &ClientRecord, now: crate::model::clock::Timestamp) -> Self {
+impl Resource for ClientRecord {
+    type View = View;
+
+    fn view(&self, registry: &Registry) -> View {
+        let now = registry.now();
         let (mut secrets, mut keys, mut jwks_url) = (Vec::new(), Vec::new(), None);
-        match &record.authentication {
+        match &self.authentication {
             ClientAuthentication::ClientSecret { secrets: kept } => {
                 let good = kept.iter().filter(|secret| secret.is_good(now));
                 secrets.extend(good.map(|secret| SecretView {
@@ -110,24 +111,24 @@ impl View {
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }
-        Self {
-            id: record.id.to_string(),
-            name: record.name.clone(),
-            description: record.description.clone(),
-            organization: record.organization.to_string(),
-            subscription: record.subscription.to_string(),
-            environment: environment_word(record.environment),
-            authentication: record.authentication.kind().as_str(),
+        View {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            description: self.description.clone(),
+            organization: self.organization.to_string(),
+            subscription: self.subscription.to_string(),
+            environment: environment_word(self.environment),
+            authentication: self.authentication.kind().as_str(),
             jwks_url,
             secrets,
             keys,
-            scopes: record.scopes.iter().map(Scope::to_string).collect(),
-            token_ttl: record.token_ttl.as_str(),
-            token_format: record.token_format.as_str(),
-            state: record.state.as_str(),
-            tokens_not_before: record.tokens_not_before.map(Time),
-            created_at: Time(record.created_at),
-            changed_at: Time(record.changed_at),
+            scopes: self.scopes.iter().map(Scope::to_string).collect(),
+            token_ttl: self.token_ttl.as_str(),
+            token_format: self.token_format.as_str(),
+            state: self.state.as_str(),
+            tokens_not_before: self.tokens_not_before.map(Time),
+            created_at: Time(self.created_at),
+            changed_at: Time(self.changed_at),
         }
     }
 }
@@ -135,7 +136,7 @@ impl View {
 /// A client that was given a secret: the one time that it can be seen.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientWithSecret)]
-pub(in crate::control::admin) struct Made<'a> {
+pub(super) struct ViewWithSecret<'a> {
     #[serde(flatten)]
     view: View,
     /// Of a client with `client_secret`. Not in an answer that is replayed for an Idempotency-Key.
@@ -147,7 +148,7 @@ pub(in crate::control::admin) struct Made<'a> {
 /// A part of the list of clients.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// The `after` of the next page; `null` on the last.
     next: Option<String>,
@@ -157,7 +158,7 @@ pub(in crate::control::admin) struct List {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewClient)]
-pub(in crate::control::admin) struct New {
+pub(super) struct NewClient {
     /// 1 to 200 characters, for people.
     #[schema(example = "nightly export", min_length = 1, max_length = 200)]
     name: String,
@@ -188,27 +189,21 @@ pub(in crate::control::admin) struct New {
     subscription: Option<String>,
 }
 
-impl New {
-    fn asked(&self, registry: &Registry) -> Result<AskedClient, Refused> {
-        let mut mistakes = Mistakes::default();
+impl NewClient {
+    fn read(&self, registry: &Registry, mistakes: &mut Mistakes) -> Option<ClientSpec> {
         let name = mistakes.take("/name", Label::parse(&self.name));
         let description = self.description.as_deref().unwrap_or_default();
         let description = mistakes.take("/description", Description::parse(description));
-        let authentication = self.authentication(registry, &mut mistakes);
-        let scopes = read::scopes(self.scopes.as_deref(), &mut mistakes);
-        let token_ttl = read::token_ttl(self.token_ttl.as_deref(), &mut mistakes);
-        let token_format = read::token_format(self.token_format.as_deref(), &mut mistakes);
-        let environment = read::environment(self.environment.as_deref(), &mut mistakes);
-        let subscription = self.subscription.as_ref();
-        let subscription = subscription.and_then(|text| mistakes.take("/subscription", text.parse::<SubscriptionId>()));
-        let (Some(name), Some(description), Some(authentication)) = (name, description, authentication) else {
-            return Err(mistakes.into());
-        };
-        mistakes.none()?;
-        Ok(AskedClient {
-            name,
-            description,
-            authentication,
+        let authentication = self.authentication(registry, mistakes);
+        let scopes = read::scopes(self.scopes.as_deref(), mistakes);
+        let token_ttl = read::token_ttl(self.token_ttl.as_deref(), mistakes);
+        let token_format = read::token_format(self.token_format.as_deref(), mistakes);
+        let environment = read::environment(self.environment.as_deref(), mistakes);
+        let subscription = read::parsed("/subscription", self.subscription.as_deref(), mistakes);
+        Some(ClientSpec {
+            name: name?,
+            description: description?,
+            authentication: authentication?,
             scopes,
             token_ttl: token_ttl.unwrap_or_default(),
             token_format: token_format.unwrap_or_default(),
@@ -241,7 +236,7 @@ impl New {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientChange)]
-pub(in crate::control::admin) struct Change {
+pub(super) struct ClientChange {
     /// 1 to 200 characters, for people.
     #[schema(example = "nightly export", min_length = 1, max_length = 200, required = false)]
     name: Option<String>,
@@ -265,9 +260,8 @@ pub(in crate::control::admin) struct Change {
     jwks_url: Option<String>,
 }
 
-impl Change {
-    fn asked(&self, registry: &Registry) -> Result<AskedChange, Refused> {
-        let mut mistakes = Mistakes::default();
+impl ClientChange {
+    fn read(&self, registry: &Registry, mistakes: &mut Mistakes) -> ClientUpdate {
         let name = self.name.as_deref();
         let description = self.description.as_deref();
         let url = self.jwks_url.as_deref();
@@ -276,18 +270,16 @@ impl Change {
             "disabled" => Ok(false),
             _ => Err("must be `active` or `disabled`; DELETE deletes a client"),
         });
-        let asked = AskedChange {
+        ClientUpdate {
             name: name.and_then(|text| mistakes.take("/name", Label::parse(text))),
             description: description.and_then(|text| mistakes.take("/description", Description::parse(text))),
-            scopes: read::scopes(self.scopes.as_deref(), &mut mistakes),
-            token_ttl: read::token_ttl(self.token_ttl.as_deref(), &mut mistakes),
-            token_format: read::token_format(self.token_format.as_deref(), &mut mistakes),
+            scopes: read::scopes(self.scopes.as_deref(), mistakes),
+            token_ttl: read::token_ttl(self.token_ttl.as_deref(), mistakes),
+            token_format: read::token_format(self.token_format.as_deref(), mistakes),
             jwks_url: url
                 .and_then(|text| mistakes.take("/jwks_url", JwksUrl::parse(text, registry.allows_http_jwks()))),
             active: active.and_then(|active| mistakes.take("/state", active)),
-        };
-        mistakes.none()?;
-        Ok(asked)
+        }
     }
 }
 
@@ -295,7 +287,7 @@ impl Change {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RotateClientSecret)]
-pub(in crate::control::admin) struct Rotate {
+pub(super) struct Rotation {
     /// How long the old secret stays good: at most `24h`. Not at all when absent.
     #[schema(example = "24h", required = false)]
     grace: Option<String>,
@@ -305,43 +297,24 @@ pub(in crate::control::admin) struct Rotate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RegenerateClient)]
-pub(in crate::control::admin) struct Regenerate {
+pub(super) struct Regeneration {
     /// End the old client's tokens as well; otherwise they stay good until they expire.
     #[schema(required = false)]
     revoke_tokens: Option<bool>,
-}
-
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in crate::control::admin) struct Listing {
-    /// Of this organization alone.
-    #[param(required = false)]
-    organization: Option<String>,
-    /// Of this subscription alone.
-    #[param(required = false)]
-    subscription: Option<String>,
-    /// At most so many items.
-    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
-    limit: Option<u32>,
-    /// `next` of the page before.
-    #[param(required = false)]
-    after: Option<String>,
 }
 
 /// What becomes of tokens that are out.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::control::admin) struct Ending {
+pub(super) struct TokenParameters {
     /// End the client's tokens as well; otherwise they stay good until they expire.
     #[param(default = false, required = false)]
     revoke_tokens: Option<bool>,
 }
 
-impl Ending {
-    pub(in crate::control::admin) fn tokens(&self) -> IssuedTokens {
+impl TokenParameters {
+    pub(super) fn issued(&self) -> IssuedTokens {
         tokens(self.revoke_tokens)
     }
 }
@@ -353,17 +326,24 @@ const fn tokens(revoke: Option<bool>) -> IssuedTokens {
     }
 }
 
-pub(in crate::control::admin) fn id(text: &str) -> Result<ClientId, Refused> {
-    text.parse().map_err(|_| Refused::NotFound("client"))
+/// The client in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ClientPath {
+    /// `client_id`
+    #[param(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
+    pub id: String,
 }
 
-fn told(registry: &Registry, found: &Versioned<ClientRecord>) -> Answer {
-    Answer::json(&View::of(&found.record, registry.now())).at(found.revision)
+impl ClientPath {
+    pub(super) fn id(&self) -> Result<ClientId, RegistryError> {
+        self.id.parse().map_err(|_| RegistryError::NotFound("client"))
+    }
 }
 
-fn with_secret(registry: &Registry, made: &MadeClient) -> Answer {
-    let body = Made {
-        view: View::of(&made.client.record, registry.now()),
+fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> Answer {
+    let body = ViewWithSecret {
+        view: made.client.record.view(registry),
         client_secret: made.secret.as_ref().map(Secret::expose).map(String::as_str),
     };
     Answer::created(&body).at(made.client.revision)
@@ -373,134 +353,108 @@ fn with_secret(registry: &Registry, made: &MadeClient) -> Answer {
 ///
 /// Without their secrets. Deleted ones are among them, for those who look for where a token came from.
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
-    params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): Asking<Listing>) -> Answered {
-    let page = query::page(asked.limit, asked.after)?;
-    let organization = query::parsed("organization", asked.organization.as_deref())?;
-    let subscription = query::parsed("subscription", asked.subscription.as_deref())?;
-    let found = registry.clients(organization, subscription, &page).await?;
-    Ok(query::listed(
-        found,
-        &page,
-        |found| found.record.id.to_string(),
-        |found| View::of(&found.record, registry.now()),
-    ))
+    params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
+    let (filter, page) = asked.read()?;
+    let found = registry.clients(filter, &page).await?;
+    Ok(Answer::listed(&registry, found, &page))
 }
 
 /// One client
 #[utoipa::path(get, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "showClient",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
-    responses((status = 200, description = "The client, without its secret", body = View)))]
-pub(in crate::control::admin) async fn show(registry: Registry, Path(text): Path<String>) -> Answered {
-    let found = registry.client(&id(&text)?).await?;
-    Ok(told(&registry, &found))
+    params(ClientPath), responses((status = 200, description = "The client, without its secret", body = View)))]
+pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
+    let found = registry.client(&client.id()?).await?;
+    Ok(Answer::shown(&registry, &found))
 }
 
 /// Make a client
 ///
 /// Its secret, if it is to have one, is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/clients", tag = "clients", operation_id = "createClient",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = New, responses((status = 201, description = "It is made, and gets tokens", body = Made)))]
-pub(in crate::control::admin) async fn create(registry: Registry, Create { body, remember }: Create<New>) -> Answered {
-    let asked = body.asked(&registry)?;
-    let keep = |made: &Versioned<ClientRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&View::of(&made.record, registry.now()), registry.now()))
-    };
+    params(Idempotency),
+    request_body = NewClient, responses((status = 201, description = "It is made, and gets tokens", body = ViewWithSecret)))]
+pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewClient>) -> HandlerResult {
+    let asked = Mistakes::collect(|mistakes| body.read(&registry, mistakes))?;
+    let keep = idempotency.keep(&registry);
     let make = registry.create_client(&asked, &keep);
-    once(&registry, remember.as_ref(), make, |made| with_secret(&registry, &made)).await
+    idempotency
+        .make(&registry, make, |made| made_with_secret(&registry, &made))
+        .await
 }
 
 /// Change a client
 ///
 /// Tokens that are out keep what they were issued with.
 #[utoipa::path(patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "changeClient",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
-    request_body = Change, responses((status = 200, description = "It is changed", body = View)))]
-pub(in crate::control::admin) async fn change(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    Body(body): Body<Change>,
-) -> Answered {
-    let id = id(&text)?;
-    let asked = body.asked(&registry)?;
-    let changed = registry.change_client(&id, &asked, expected).await?;
-    Ok(told(&registry, &changed))
+    params(ClientPath),
+    request_body = ClientChange, responses((status = 200, description = "It is changed", body = View)))]
+pub(super) async fn change(
+    Change(registry, client, expected, Body { body, .. }): Change<ClientPath, Body<ClientChange>>,
+) -> HandlerResult {
+    let id = client.id()?;
+    let update = Mistakes::collect(|mistakes| Some(body.read(&registry, mistakes)))?;
+    let changed = registry.change_client(&id, &update, expected).await?;
+    Ok(Answer::shown(&registry, &changed))
 }
 
 /// Delete a client
 ///
 /// For good: it gets no tokens any more. Those that are out stay good until they expire, unless `revoke_tokens`.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "deleteClient",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h"), Ending),
-    responses((status = 200, description = "It is deleted", body = View)))]
-pub(in crate::control::admin) async fn delete(
+    params(ClientPath, TokenParameters), responses((status = 200, description = "It is deleted", body = View)))]
+pub(super) async fn delete(
     registry: Registry,
-    Path(text): Path<String>,
-    Asking(ending): Asking<Ending>,
+    Path(client): Path<ClientPath>,
+    Parameters(tokens): Parameters<TokenParameters>,
     IfMatch(expected): IfMatch,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    let deleted = registry.delete_client(&id(&text)?, ending.tokens(), expected).await?;
-    Ok(told(&registry, &deleted))
+    _: NoBody,
+) -> HandlerResult {
+    let deleted = registry.delete_client(&client.id()?, tokens.issued(), expected).await?;
+    Ok(Answer::shown(&registry, &deleted))
 }
 
 /// Give a client another secret
 ///
 /// Its id stays. The old secret ends at once, or after a grace that was asked for.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/secret/rotate", tag = "clients", operation_id = "rotateClientSecret",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
-    request_body = Option<Rotate>, responses((status = 201, description = "The new secret counts", body = Made)))]
-pub(in crate::control::admin) async fn rotate_secret(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    OptionalBody(body): OptionalBody<Rotate>,
-) -> Answered {
-    let id = id(&text)?;
-    let mut mistakes = Mistakes::default();
-    let grace = read::grace(body.grace.as_deref(), &mut mistakes);
-    mistakes.none()?;
+    params(ClientPath),
+    request_body = Option<Rotation>, responses((status = 201, description = "The new secret counts", body = ViewWithSecret)))]
+pub(super) async fn rotate_secret(
+    Change(registry, client, expected, OptionalBody { body, .. }): Change<ClientPath, OptionalBody<Rotation>>,
+) -> HandlerResult {
+    let id = client.id()?;
+    let grace = Mistakes::collect(|mistakes| Some(read::grace(body.grace.as_deref(), mistakes)))?;
     let rotated = registry.rotate_client_secret(&id, grace, expected).await?;
-    Ok(with_secret(&registry, &rotated))
+    Ok(made_with_secret(&registry, &rotated))
 }
 
 /// Make a client in the place of another
 ///
 /// With a new id and a new secret; the old one is deleted.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/secret/regenerate", tag = "clients", operation_id = "regenerateClient",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = Option<Regenerate>, responses((status = 201, description = "The new client gets tokens", body = Made)))]
-pub(in crate::control::admin) async fn regenerate(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    CreateFrom { body, remember }: CreateFrom<Regenerate>,
-) -> Answered {
-    let id = id(&text)?;
-    let keep = |made: &Versioned<ClientRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&View::of(&made.record, registry.now()), registry.now()))
-    };
+    params(ClientPath, Idempotency),
+    request_body = Option<Regeneration>, responses((status = 201, description = "The new client gets tokens", body = ViewWithSecret)))]
+pub(super) async fn regenerate(
+    Change(registry, client, expected, OptionalBody { body, idempotency }): Change<
+        ClientPath,
+        OptionalBody<Regeneration>,
+    >,
+) -> HandlerResult {
+    let id = client.id()?;
+    let keep = idempotency.keep(&registry);
     let make = registry.regenerate_client(&id, tokens(body.revoke_tokens), expected, &keep);
-    once(&registry, remember.as_ref(), make, |made| with_secret(&registry, &made)).await
+    idempotency
+        .make(&registry, make, |made| made_with_secret(&registry, &made))
+        .await
 }
 
 /// End every token that a client has got
 ///
 /// It may get new ones.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/revoke-tokens", tag = "clients", operation_id = "revokeClientTokens",
-    params(("id" = String, Path, description = "`client_id`", example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")),
-    responses((status = 200, description = "They are refused from now on", body = View)))]
-pub(in crate::control::admin) async fn revoke_tokens(
-    registry: Registry,
-    Path(text): Path<String>,
-    IfMatch(expected): IfMatch,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    let ended = registry.revoke_client_tokens(&id(&text)?, expected).await?;
-    Ok(told(&registry, &ended))
+    params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View)))]
+pub(super) async fn revoke_tokens(Change(registry, client, expected, _): Change<ClientPath>) -> HandlerResult {
+    let ended = registry.revoke_client_tokens(&client.id()?, expected).await?;
+    Ok(Answer::shown(&registry, &ended))
 }

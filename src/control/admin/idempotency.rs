@@ -3,12 +3,13 @@
 //! secret, which was in the first answer alone.
 
 use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::json_line;
 use crate::control::admin::answer::problem;
-use crate::control::registry::Refused;
+use crate::control::admin::resource::Resource;
 use crate::control::registry::Registry;
+use crate::control::registry::RegistryError;
 use crate::model::api_key::KeyDigest;
-use crate::model::clock::Timestamp;
 use crate::store::IdempotentAnswer;
 use crate::store::StoreError;
 use http::HeaderMap;
@@ -16,36 +17,40 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
-use serde::Serialize;
+use utoipa::IntoParams;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::path::ParameterBuilder;
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::schema::Type;
 
 const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY_CHARS_MAX: usize = 255;
 
-/// What is kept of a request that named an idempotency key.
+/// Whether a request is to make its thing once, and how the same request is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remember {
+pub struct Idempotency(Option<Key>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
     /// Who asked, for what, and the key: the same key of somebody else is another.
     key: String,
     /// SHA-256 of the body.
     request: String,
 }
 
-impl Remember {
-    /// `None` without the header.
+impl Idempotency {
+    /// Reads the header; without it the thing is made each time.
     ///
     /// # Errors
     /// The header twice, or anything but 1 to 255 visible ASCII characters.
-    pub fn read(
-        headers: &HeaderMap,
-        actor: &str,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-    ) -> Result<Option<Self>, Answer> {
+    pub fn read(headers: &HeaderMap, actor: &str, method: &Method, path: &str, body: &[u8]) -> Result<Self, Answer> {
         let mut values = headers.get_all(HEADER).iter();
         let (Some(key), more) = (values.next(), values.next()) else {
-            return Ok(None);
+            return Ok(Self(None));
         };
         let text = key.to_str().unwrap_or_default();
         let is_visible = text.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
@@ -56,81 +61,106 @@ impl Remember {
                 "send one Idempotency-Key of 1 to 255 visible ASCII characters without spaces, such as a UUID",
             ));
         }
-        Ok(Some(Self {
+        Ok(Self(Some(Key {
             // None of the first three can have a line end in it.
             key: format!("{actor}\n{method} {path}\n{text}"),
             request: KeyDigest::sha256_of(body).to_hex(),
-        }))
+        })))
     }
 
-    /// What is kept: the answer that is given without a secret.
-    pub fn answer(&self, view: &impl Serialize, at: Timestamp) -> IdempotentAnswer {
-        IdempotentAnswer {
-            key: self.key.clone(),
-            request: self.request.clone(),
-            status: StatusCode::CREATED.as_u16(),
-            body: String::from_utf8(json_line(view)).expect("JSON is UTF-8"),
-            at,
+    /// Returns what is to be kept with a new record: the answer that is given without its secret.
+    pub(super) fn keep<R: Resource>(
+        &self,
+        registry: &Registry,
+    ) -> impl Fn(&R) -> Option<IdempotentAnswer> + Send + Sync {
+        move |made| {
+            let Key { key, request } = self.0.clone()?;
+            Some(IdempotentAnswer {
+                key,
+                request,
+                status: StatusCode::CREATED.as_u16(),
+                body: String::from_utf8(json_line(&made.view(registry))).expect("JSON is UTF-8"),
+                at: registry.now(),
+            })
         }
+    }
+
+    /// Makes something unless the same request made it before; then the answer is the one of that time without its secret.
+    ///
+    /// # Errors
+    /// Those of `make`; the key was used for another request.
+    pub async fn make<T>(
+        &self,
+        registry: &Registry,
+        make: impl Future<Output = Result<T, RegistryError>> + Send,
+        answer: impl FnOnce(T) -> Answer + Send,
+    ) -> HandlerResult {
+        if let Some(replayed) = self.replay(registry).await? {
+            return Ok(replayed);
+        }
+        let error = match make.await {
+            Ok(made) => return Ok(answer(made)),
+            Err(error) => error,
+        };
+        // Two of the same at the same time: the other one was first.
+        let lost = matches!(
+            error,
+            RegistryError::Store(StoreError::Conflict(_)) | RegistryError::Exists(_)
+        );
+        if lost && let Some(replayed) = self.replay(registry).await? {
+            return Ok(replayed);
+        }
+        Err(error.into())
+    }
+
+    async fn replay(&self, registry: &Registry) -> Result<Option<Answer>, RegistryError> {
+        let Some(asked) = &self.0 else {
+            return Ok(None);
+        };
+        let Some(kept) = registry.idempotent_answer(&asked.key).await? else {
+            return Ok(None);
+        };
+        if kept.request != asked.request {
+            return Err(RegistryError::IdempotencyKeyReused);
+        }
+        let answer = Answer {
+            status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::CREATED),
+            content_type: "application/json",
+            headers: Vec::new(),
+            body: kept.body.into_bytes(),
+        };
+        Ok(Some(answer.with(REPLAYED, HeaderValue::from_static("true"))))
     }
 }
 
-/// Makes something unless the same request made it before; then the answer is the one of that time without its secret.
-///
-/// # Errors
-/// Those of `make`; the key was used for another request.
-pub async fn once<T>(
-    registry: &Registry,
-    remember: Option<&Remember>,
-    make: impl Future<Output = Result<T, Refused>> + Send,
-    told: impl FnOnce(T) -> Answer + Send,
-) -> Result<Answer, Answer> {
-    if let Some(remember) = remember
-        && let Some(replayed) = replay(registry, remember).await?
-    {
-        return Ok(replayed);
+/// As the description has the header.
+impl IntoParams for Idempotency {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let types = SchemaType::from_iter([Type::String, Type::Null]);
+        let header = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .description(Some(
+                "Makes it once, however often it is sent: 1 to 255 visible ASCII characters",
+            ))
+            .required(Required::False)
+            .schema(Some(ObjectBuilder::new().schema_type(types)));
+        vec![header.build()]
     }
-    match make.await {
-        Ok(made) => Ok(told(made)),
-        Err(refused) => {
-            // Two of the same at the same time: the other one was first.
-            let lost = matches!(refused, Refused::Store(StoreError::Conflict(_)) | Refused::Exists(_));
-            if let (true, Some(remember)) = (lost, remember)
-                && let Some(replayed) = replay(registry, remember).await?
-            {
-                return Ok(replayed);
-            }
-            Err(refused.into())
-        }
-    }
-}
-
-async fn replay(registry: &Registry, remember: &Remember) -> Result<Option<Answer>, Refused> {
-    let Some(kept) = registry.idempotent_answer(&remember.key).await? else {
-        return Ok(None);
-    };
-    if kept.request != remember.request {
-        return Err(Refused::IdempotencyKeyReused);
-    }
-    let answer = Answer {
-        status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::CREATED),
-        content_type: "application/json",
-        headers: Vec::new(),
-        body: kept.body.into_bytes(),
-    };
-    Ok(Some(answer.with(REPLAYED, HeaderValue::from_static("true"))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(values: &[&str], actor: &str, path: &str, body: &str) -> Result<Option<Remember>, StatusCode> {
+    fn read(values: &[&str], actor: &str, path: &str, body: &str) -> Result<Option<Key>, StatusCode> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Remember::read(&headers, actor, &Method::POST, path, body.as_bytes()).map_err(|answer| answer.status)
+        Idempotency::read(&headers, actor, &Method::POST, path, body.as_bytes())
+            .map(|read| read.0)
+            .map_err(|answer| answer.status)
     }
 
     #[test]

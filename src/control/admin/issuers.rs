@@ -2,14 +2,12 @@
 
 use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::problem;
 use crate::control::admin::answer::problem_with;
-use crate::control::admin::body::Nothing;
-use crate::control::admin::body::OptionalBody;
+use crate::control::admin::body::NoBody;
 use crate::control::admin::openapi::Problem;
 use crate::control::registry::Actor;
-use crate::control::registry::Refused;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::observe::access::rfc3339;
@@ -17,10 +15,12 @@ use axum::Extension;
 use axum::extract::Path;
 use axum::extract::State as Served;
 use http::StatusCode;
+use serde::Deserialize;
 use serde::Serialize;
 use serde::Serializer;
 use std::pin::Pin;
 use std::sync::Arc;
+use utoipa::IntoParams;
 use utoipa::PartialSchema;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
@@ -166,7 +166,7 @@ impl Serialize for Time {
 /// The issuers of the configuration in force.
 #[derive(Serialize, ToSchema)]
 #[schema(as = IssuerList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     issuers: Vec<IssuerHealth>,
     at: Time,
 }
@@ -174,9 +174,24 @@ pub(in crate::control::admin) struct List {
 /// What came of a fetch.
 #[derive(Serialize, ToSchema)]
 #[schema(as = IssuerRefresh)]
-pub(in crate::control::admin) struct Outcome {
+pub(super) struct Outcome {
     outcome: &'static str,
     issuer: IssuerHealth,
+}
+
+/// The issuer in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct IssuerPath {
+    /// The issuer's name in the configuration
+    #[param(example = "sixtyfour")]
+    name: String,
+}
+
+impl IssuerPath {
+    fn name(&self) -> Result<Name, Answer> {
+        self.name.parse().map_err(|_| unknown())
+    }
 }
 
 /// Every issuer and how its keys are
@@ -184,14 +199,12 @@ pub(in crate::control::admin) struct Outcome {
 /// What the configuration in force names, sorted by name. For operators.
 #[utoipa::path(get, path = "/admin/v1/issuers", tag = "issuers", operation_id = "listIssuers",
     responses((status = 200, description = "The issuers", body = List)))]
-pub(in crate::control::admin) async fn list(
-    Served(api): Served<Arc<Api>>,
-    Extension(actor): Extension<Actor>,
-) -> Answered {
-    operators_only(&actor)?;
+pub(super) async fn list(Served(api): Served<Arc<Api>>, Extension(actor): Extension<Actor>) -> HandlerResult {
+    // Which servers the gate trusts, and what went wrong with them, is for those who run it.
+    actor.operators_only()?;
     Ok(Answer::json(&List {
-        issuers: api.issuers.all(),
-        at: Time(api.clock.now().wall),
+        issuers: api.parts.issuers.all(),
+        at: Time(api.parts.clock.now().wall),
     }))
 }
 
@@ -199,16 +212,15 @@ pub(in crate::control::admin) async fn list(
 ///
 /// For operators.
 #[utoipa::path(get, path = "/admin/v1/issuers/{name}", tag = "issuers", operation_id = "showIssuer",
-    params(("name" = String, Path, description = "The issuer's name in the configuration", example = "sixtyfour")),
-    responses((status = 200, description = "The issuer", body = IssuerHealth)))]
-pub(in crate::control::admin) async fn show(
+    params(IssuerPath), responses((status = 200, description = "The issuer", body = IssuerHealth)))]
+pub(super) async fn show(
     Served(api): Served<Arc<Api>>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
-) -> Answered {
-    operators_only(&actor)?;
-    let name = name.parse().map_err(|_| unknown())?;
-    let health = api.issuers.one(&name).ok_or_else(unknown)?;
+    Path(issuer): Path<IssuerPath>,
+) -> HandlerResult {
+    actor.operators_only()?;
+    let name = issuer.name()?;
+    let health = api.parts.issuers.one(&name).ok_or_else(unknown)?;
     Ok(Answer::json(&health))
 }
 
@@ -216,29 +228,20 @@ pub(in crate::control::admin) async fn show(
 ///
 /// Whatever its cooldown says; or waits for the fetch that is under way. For operators.
 #[utoipa::path(post, path = "/admin/v1/issuers/{name}/refresh", tag = "issuers", operation_id = "refreshIssuer",
-    params(("name" = String, Path, description = "The issuer's name in the configuration", example = "sixtyfour")),
-    responses(
+    params(IssuerPath), responses(
         (status = 200, description = "The fetch succeeded", body = Outcome),
         (status = 502, description = "The fetch failed; what was good before still serves", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "The fetch goes on", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(in crate::control::admin) async fn refresh(
+pub(super) async fn refresh(
     Served(api): Served<Arc<Api>>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
-    _: OptionalBody<Nothing>,
-) -> Answered {
-    operators_only(&actor)?;
-    let name = name.parse().map_err(|_| unknown())?;
-    Ok(refreshed(api.issuers.refresh(&name).await))
-}
-
-/// Which servers the gate trusts, and what went wrong with them, is for those who run it.
-fn operators_only(actor: &Actor) -> Result<(), Answer> {
-    match actor.is_operator() {
-        true => Ok(()),
-        false => Err(Refused::OperatorsOnly.into()),
-    }
+    Path(issuer): Path<IssuerPath>,
+    _: NoBody,
+) -> HandlerResult {
+    actor.operators_only()?;
+    let name = issuer.name()?;
+    Ok(refreshed(api.parts.issuers.refresh(&name).await))
 }
 
 fn refreshed(refreshed: Refreshed) -> Answer {

@@ -6,7 +6,9 @@ pub mod refused;
 pub mod body;
 pub mod idempotency;
 pub mod query;
+mod change;
 mod read;
+mod resource;
 pub mod openapi;
 pub mod issuers;
 pub mod organizations;
@@ -54,13 +56,9 @@ pub struct Parts {
 }
 
 /// The state of every handler.
-pub(in crate::control::admin) struct Api {
-    control: Option<Arc<Control>>,
-    issuers: Arc<dyn Issuers>,
-    client_jwks: Option<Arc<dyn ClientJwks>>,
-    access: Arc<Access>,
+struct Api {
+    parts: Parts,
     tokens: Option<Arc<dyn OwnTokens>>,
-    clock: Arc<dyn Clock>,
     /// The description, as JSON.
     described: Vec<u8>,
 }
@@ -73,12 +71,8 @@ pub fn router(parts: Parts) -> Router {
         .clone()
         .map(|control| Arc::new(Own(control)) as Arc<dyn OwnTokens>);
     let api = Arc::new(Api {
-        control: parts.control,
-        client_jwks: parts.client_jwks,
-        issuers: parts.issuers,
-        access: parts.access,
+        parts,
         tokens,
-        clock: parts.clock,
         described: answer::json_line(&described),
     });
     router
@@ -149,14 +143,19 @@ impl FromRequestParts<Arc<Api>> for Registry {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, Answer> {
-        let Some(control) = &api.control else {
+        let Some(control) = &api.parts.control else {
             let detail = "this gate keeps no records: set `store` in the configuration (`store: { path: keygate.db }`)";
             return Err(problem(StatusCode::NOT_FOUND, "no-store", detail));
         };
         let actor = parts.extensions.get::<Actor>().cloned();
         // `admit` is around every handler; without its word nothing is done.
         let actor = actor.ok_or_else(|| problem(StatusCode::FORBIDDEN, "no-actor", "nobody was let in"))?;
-        Ok(Self::new(control.clone(), actor, api.clock.now().wall, system_random))
+        Ok(Self::new(
+            control.clone(),
+            actor,
+            api.parts.clock.now().wall,
+            system_random,
+        ))
     }
 }
 

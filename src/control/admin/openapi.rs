@@ -38,7 +38,7 @@ use utoipa::openapi::tag::TagBuilder;
 
 /// What is wrong (RFC 9457).
 #[derive(Serialize, ToSchema)]
-pub(in crate::control::admin) struct Problem {
+pub(super) struct Problem {
     /// `urn:keygate:problem:` and a word that stays, for programs to branch on.
     #[serde(rename = "type")]
     #[schema(example = "urn:keygate:problem:invalid-request")]
@@ -62,7 +62,7 @@ pub(in crate::control::admin) struct Problem {
 
 /// One thing that is wrong with a request.
 #[derive(Serialize, ToSchema)]
-pub(in crate::control::admin) struct ProblemError {
+pub(super) struct ProblemError {
     /// Where, in the body (RFC 6901).
     #[schema(required = false, example = "/expires")]
     pointer: String,
@@ -139,7 +139,7 @@ const SHARED: [(&str, &str, &str); 12] = [
 ];
 
 /// The document before the operations are in it.
-pub(in crate::control::admin) fn base() -> OpenApi {
+pub(super) fn base() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Keygate admin API")
         .version("1")
@@ -195,7 +195,7 @@ const TAGS: [(&str, &str); 9] = [
 ];
 
 /// RFC 3339.
-pub(in crate::control::admin) fn instant() -> RefOr<Schema> {
+pub(super) fn instant() -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
@@ -207,7 +207,7 @@ pub(in crate::control::admin) fn instant() -> RefOr<Schema> {
 
 /// Adds to each operation what follows from its method and its path: the scope it takes, and the refusals that need no
 /// words of its own.
-pub(in crate::control::admin) fn complete(mut described: OpenApi) -> OpenApi {
+pub(super) fn complete(mut described: OpenApi) -> OpenApi {
     let components = described.components.get_or_insert_with(Components::default);
     let scheme = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
@@ -296,7 +296,7 @@ fn share(path: &str, method: &Method, operation: &mut Operation) {
 /// This description
 #[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "gate", operation_id = "describe",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub(in crate::control::admin) async fn show(State(api): State<Arc<Api>>) -> Answer {
+pub(super) async fn show(State(api): State<Arc<Api>>) -> Answer {
     Answer {
         status: StatusCode::OK,
         content_type: "application/json",

@@ -1,18 +1,18 @@
 //! Organizations over HTTP.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
-use crate::control::admin::body::Create;
-use crate::control::admin::idempotency::once;
+use crate::control::admin::answer::HandlerResult;
+use crate::control::admin::body::Body;
+use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::issuers::Time;
 use crate::control::admin::query;
-use crate::control::admin::query::Asking;
+use crate::control::admin::query::Parameters;
+use crate::control::admin::resource::Resource;
 use crate::control::registry::Mistakes;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
+use crate::control::registry::RegistryError;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
-use crate::store::Versioned;
 use crate::store::record::OrganizationRecord;
 use axum::extract::Path;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 /// An organization.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Organization)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     /// Stands in `/t/{organization}/oauth/token`, and in tokens as `org`.
     #[schema(example = "acme")]
     id: String,
@@ -33,12 +33,14 @@ pub(in crate::control::admin) struct View {
     created_at: Time,
 }
 
-impl View {
-    fn of(record: &OrganizationRecord) -> Self {
-        Self {
-            id: record.id.to_string(),
-            name: record.name.clone(),
-            created_at: Time(record.created_at),
+impl Resource for OrganizationRecord {
+    type View = View;
+
+    fn view(&self, _: &Registry) -> View {
+        View {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            created_at: Time(self.created_at),
         }
     }
 }
@@ -46,7 +48,7 @@ impl View {
 /// A part of the list of organizations.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrganizationList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// The `after` of the next page; `null` on the last.
     next: Option<String>,
@@ -56,7 +58,7 @@ pub(in crate::control::admin) struct List {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrganization)]
-pub(in crate::control::admin) struct New {
+pub(super) struct NewOrganization {
     /// 1 to 64 characters: a lower-case letter or a digit first, then also `-`, `_` and `.`. For good.
     #[schema(example = "acme", pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
     id: String,
@@ -69,7 +71,7 @@ pub(in crate::control::admin) struct New {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::control::admin) struct Listing {
+pub(super) struct Listing {
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -83,47 +85,37 @@ pub(in crate::control::admin) struct Listing {
 /// An organization's own administrators see theirs alone.
 #[utoipa::path(get, path = "/admin/v1/organizations", tag = "organizations", operation_id = "listOrganizations",
     params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(in crate::control::admin) async fn list(registry: Registry, Asking(asked): Asking<Listing>) -> Answered {
+pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
     let page = query::page(asked.limit, asked.after)?;
     let found = registry.organizations(&page).await?;
-    Ok(query::listed(
-        found,
-        &page,
-        |record| record.id.to_string(),
-        |record| View::of(&record),
-    ))
+    Ok(Answer::listed(&registry, found, &page))
 }
 
 /// One organization
 #[utoipa::path(get, path = "/admin/v1/organizations/{id}", tag = "organizations", operation_id = "showOrganization",
     params(("id" = String, Path, description = "The organization's id", example = "acme")),
     responses((status = 200, description = "The organization", body = View)))]
-pub(in crate::control::admin) async fn show(registry: Registry, Path(id): Path<String>) -> Answered {
-    let id = id.parse().map_err(|_| Refused::NotFound("organization"))?;
+pub(super) async fn show(registry: Registry, Path(id): Path<String>) -> HandlerResult {
+    let id = id.parse().map_err(|_| RegistryError::NotFound("organization"))?;
     let found = registry.organization(&id).await?;
-    Ok(Answer::json(&View::of(&found.record)).at(found.revision))
+    Ok(Answer::shown(&registry, &found))
 }
 
 /// Make an organization
 ///
 /// For operators. It has no subscription yet.
 #[utoipa::path(post, path = "/admin/v1/organizations", tag = "organizations", operation_id = "createOrganization",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes it once, however often it is sent: 1 to 255 visible ASCII characters")),
-    request_body = New, responses((status = 201, description = "It is made", body = View)))]
-pub(in crate::control::admin) async fn create(registry: Registry, Create { body, remember }: Create<New>) -> Answered {
-    let mut mistakes = Mistakes::default();
-    let id = mistakes.take("/id", body.id.parse::<Name>());
-    let name = mistakes.take("/name", Label::parse(&body.name));
-    let (Some(id), Some(name)) = (id, name) else {
-        return Err(Refused::from(mistakes).into());
-    };
-    let keep = |made: &Versioned<OrganizationRecord>| {
-        let remember = remember.as_ref()?;
-        Some(remember.answer(&View::of(&made.record), registry.now()))
-    };
+    params(Idempotency),
+    request_body = NewOrganization, responses((status = 201, description = "It is made", body = View)))]
+pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewOrganization>) -> HandlerResult {
+    let (id, name) = Mistakes::collect(|mistakes| {
+        let id = mistakes.take("/id", body.id.parse::<Name>());
+        let name = mistakes.take("/name", Label::parse(&body.name));
+        id.zip(name)
+    })?;
+    let keep = idempotency.keep(&registry);
     let make = registry.create_organization(id, name, &keep);
-    once(&registry, remember.as_ref(), make, |made| {
-        Answer::created(&View::of(&made.record)).at(made.revision)
-    })
-    .await
+    idempotency
+        .make(&registry, make, |it| Answer::made(&registry, &it))
+        .await
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// A plan.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Plan)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     #[schema(example = "gold")]
     name: String,
     /// What its credentials are made of: `api_key`, `client_secret`, `private_key_jwt`.
@@ -67,7 +67,7 @@ impl View {
 /// Every plan.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PlanList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// Always `null`: they are all here.
     next: Option<String>,
@@ -76,7 +76,7 @@ pub(in crate::control::admin) struct List {
 /// Every plan of the configuration in force
 #[utoipa::path(get, path = "/admin/v1/plans", tag = "plans", operation_id = "listPlans",
     responses((status = 200, description = "The plans, sorted by name", body = List)))]
-pub(in crate::control::admin) async fn list(registry: Registry) -> Answer {
+pub(super) async fn list(registry: Registry) -> Answer {
     Answer::json(&List {
         items: registry.plans().iter().map(View::of).collect(),
         next: None,

@@ -1,7 +1,9 @@
 //! What is asked for behind the `?`: which part of a list, what it is narrowed to? Only parameters that are known.
 
 use crate::control::admin::answer::Answer;
+use crate::control::admin::answer::problem;
 use crate::control::admin::answer::problem_with;
+use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
 use axum::extract::FromRequestParts;
@@ -10,19 +12,20 @@ use http::HeaderMap;
 use http::StatusCode;
 use http::header;
 use http::request::Parts;
-use serde::Serialize;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Display;
 use std::str::FromStr;
+use utoipa::IntoParams;
 
 pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 200;
 
 /// The query of a request, as a `T` that denies unknown fields.
-pub struct Asking<T>(pub T);
+pub struct Parameters<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asking<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
     type Rejection = Answer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
@@ -53,49 +56,50 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
         .transpose()
 }
 
-/// How many items a list has.
-///
-/// # Errors
-/// Not 1 to 200.
-pub fn limit(asked: Option<u32>) -> Result<u32, Answer> {
-    match asked.unwrap_or(LIMIT_DEFAULT) {
-        limit @ 1..=LIMIT_MAX => Ok(limit),
-        _ => Err(bad_query("limit", format!("must be 1 to {LIMIT_MAX}"))),
-    }
-}
-
 /// One more than is shown, because that one says whether there is a next page.
 ///
 /// # Errors
 /// A limit that is not 1 to 200.
 pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, Answer> {
-    Ok(Page {
-        after,
-        limit: limit(asked)? + 1,
-    })
+    match asked.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(Page {
+            after,
+            limit: limit + 1,
+        }),
+        _ => Err(bad_query("limit", format!("must be 1 to {LIMIT_MAX}"))),
+    }
 }
 
-/// A part of a list, and where the next one begins.
-#[derive(Serialize)]
-struct List<T> {
-    items: Vec<T>,
-    next: Option<String>,
+/// Which part of a list of credentials.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CredentialListing {
+    /// Of this organization alone.
+    #[param(required = false)]
+    organization: Option<String>,
+    /// Of this subscription alone.
+    #[param(required = false)]
+    subscription: Option<String>,
+    /// At most so many items.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[param(required = false)]
+    after: Option<String>,
 }
 
-/// The answer of a list that was asked for with one item more than is shown.
-pub fn listed<R, T: Serialize>(
-    mut found: Vec<R>,
-    page: &Page,
-    id: impl Fn(&R) -> String,
-    view: impl Fn(R) -> T,
-) -> Answer {
-    let shown = page.limit.saturating_sub(1) as usize;
-    let more = found.len() > shown;
-    found.truncate(shown);
-    Answer::json(&List {
-        next: found.last().filter(|_| more).map(id),
-        items: found.into_iter().map(view).collect(),
-    })
+impl CredentialListing {
+    /// # Errors
+    /// 400 for the first parameter that is not what it should be.
+    pub fn read(self) -> Result<(Filter, Page), Answer> {
+        let page = page(self.limit, self.after)?;
+        let filter = Filter {
+            organization: parsed("organization", self.organization.as_deref())?,
+            subscription: parsed("subscription", self.subscription.as_deref())?,
+        };
+        Ok((filter, page))
+    }
 }
 
 /// The revision that a change asks for (RFC 9110 section 13.1.1); `None` where it asks for none, or for any (`*`).
@@ -125,7 +129,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Answer> {
         .and_then(|digits| digits.parse().ok());
     match (revision, more) {
         (Some(revision), None) => Ok(Some(Revision(revision))),
-        _ => Err(crate::control::admin::answer::problem(
+        _ => Err(problem(
             StatusCode::BAD_REQUEST,
             "invalid-if-match",
             "If-Match is one ETag as an answer gave it, such as `\"3\"`",

@@ -1,7 +1,6 @@
 //! How are members that several bodies share read? As the types they stand for, every mistake with its place.
 
 use crate::config::parse_duration;
-use crate::control::admin::subscriptions;
 use crate::control::registry::Mistakes;
 use crate::keys_file::address_range;
 use crate::model::api_key::KeyEnvironment;
@@ -12,6 +11,8 @@ use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::grace::Grace;
 use ipnet::IpNet;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// More would not fit in a token, or in anybody's head.
@@ -48,9 +49,19 @@ pub fn addresses(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Vec<IpNet
     ranges
 }
 
-/// `environment`.
+/// A member whose text is a `T`.
+pub fn parsed<T: FromStr<Err: Display>>(pointer: &str, text: Option<&str>, mistakes: &mut Mistakes) -> Option<T> {
+    text.and_then(|text| mistakes.take(pointer, text.parse()))
+}
+
+/// `environment`; `test` is taken for `sandbox`.
 pub fn environment(text: Option<&str>, mistakes: &mut Mistakes) -> Option<KeyEnvironment> {
-    text.and_then(|text| mistakes.take("/environment", subscriptions::environment(text)))
+    let read = text.map(|text| match text {
+        "live" => Ok(KeyEnvironment::Live),
+        "sandbox" | "test" => Ok(KeyEnvironment::Test),
+        _ => Err("must be `live` or `sandbox`"),
+    });
+    read.and_then(|read| mistakes.take("/environment", read))
 }
 
 /// `grace`: none when absent.

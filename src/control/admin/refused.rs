@@ -4,7 +4,7 @@ use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
 use crate::control::admin::answer::problem_with;
 use crate::control::registry::Mistake;
-use crate::control::registry::Refused;
+use crate::control::registry::RegistryError;
 use crate::store::StoreError;
 use http::HeaderValue;
 use http::StatusCode;
@@ -12,40 +12,42 @@ use http::header;
 use serde_json::Value;
 use serde_json::json;
 
-impl From<Refused> for Answer {
-    fn from(refused: Refused) -> Self {
-        let detail = refused.to_string();
-        match &refused {
-            Refused::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
-            Refused::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
-            Refused::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
-            Refused::Invalid(mistakes) => invalid(mistakes.as_slice()),
-            Refused::Standing(standing) => {
+impl From<RegistryError> for Answer {
+    fn from(error: RegistryError) -> Self {
+        let detail = error.to_string();
+        match &error {
+            RegistryError::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
+            RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
+            RegistryError::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
+            RegistryError::Invalid(mistakes) => invalid(mistakes.as_slice()),
+            RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
                 problem(StatusCode::CONFLICT, &slug, &detail)
             }
-            Refused::NotInPlan { allowed, .. } => {
+            RegistryError::NotInPlan { allowed, .. } => {
                 let allowed: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
                 let more = [("allowed", json!(allowed))];
                 problem_with(StatusCode::CONFLICT, "credential-not-in-plan", &detail, &more)
             }
-            Refused::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
-            Refused::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
-            Refused::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
-            Refused::IdempotencyKeyReused => {
+            RegistryError::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
+            RegistryError::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
+            RegistryError::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
+            RegistryError::IdempotencyKeyReused => {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", &detail)
             }
-            Refused::PreconditionFailed => problem(StatusCode::PRECONDITION_FAILED, "precondition-failed", &detail),
-            Refused::File(_) => problem(StatusCode::CONFLICT, "file-exists", &detail),
-            Refused::SigningKeys(_) => {
+            RegistryError::PreconditionFailed => {
+                problem(StatusCode::PRECONDITION_FAILED, "precondition-failed", &detail)
+            }
+            RegistryError::File(_) => problem(StatusCode::CONFLICT, "file-exists", &detail),
+            RegistryError::SigningKeys(_) => {
                 tracing::error!(error = %detail, "Signing keys cannot be changed");
                 unavailable(
                     "signing-keys-unavailable",
                     "the signing keys cannot be changed now; see the gate's log",
                 )
             }
-            Refused::Off { .. } => problem(StatusCode::NOT_FOUND, "no-token-endpoint", &detail),
-            Refused::Store(error) => store(error),
+            RegistryError::Off { .. } => problem(StatusCode::NOT_FOUND, "no-token-endpoint", &detail),
+            RegistryError::Store(error) => store(error),
         }
     }
 }

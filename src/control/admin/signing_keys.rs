@@ -1,7 +1,7 @@
 //! Signing keys over HTTP: which there are, and rotating them. Never their private halves.
 
 use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::Answered;
+use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::issuers::Time;
 use crate::control::registry::Registry;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 /// A key that access tokens are, were or will be signed with.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SigningKey)]
-pub(in crate::control::admin) struct View {
+pub(super) struct View {
     #[schema(example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     kid: String,
     #[schema(example = "ES256")]
@@ -55,7 +55,7 @@ impl View {
 /// Every signing key.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SigningKeyList)]
-pub(in crate::control::admin) struct List {
+pub(super) struct List {
     items: Vec<View>,
     /// Always `null`: they are all here.
     next: Option<String>,
@@ -65,7 +65,7 @@ pub(in crate::control::admin) struct List {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RotateSigningKeys)]
-pub(in crate::control::admin) struct Rotate {
+pub(super) struct RotationBody {
     /// For a private key that others have: the new one signs at once, and the ones before it verify nothing any more, so
     /// that every token that is out ends. When absent, the new one signs once it has been published long enough.
     #[schema(required = false)]
@@ -78,7 +78,7 @@ pub(in crate::control::admin) struct Rotate {
 #[utoipa::path(get, path = "/admin/v1/signing-keys", tag = "signing-keys", operation_id = "listSigningKeys",
     responses((status = 200, description = "The keys, in the order in which they were published", body = List),
         (status = 404, description = "There is no token endpoint (`no-token-endpoint`), or no store (`no-store`)", body = crate::control::admin::openapi::Problem, content_type = "application/problem+json")))]
-pub(in crate::control::admin) async fn list(registry: Registry) -> Answered {
+pub(super) async fn list(registry: Registry) -> HandlerResult {
     let keys = registry.signing_keys()?;
     Ok(Answer::json(&List {
         items: keys.iter().map(View::of).collect(),
@@ -91,11 +91,8 @@ pub(in crate::control::admin) async fn list(registry: Registry) -> Answered {
 /// Publishes a new key, which signs once everybody had time to fetch it; where one is on its way already, it is that one.
 /// For operators.
 #[utoipa::path(post, path = "/admin/v1/signing-keys/rotate", tag = "signing-keys", operation_id = "rotateSigningKeys",
-    request_body = Option<Rotate>, responses((status = 200, description = "The new key", body = View)))]
-pub(in crate::control::admin) async fn rotate(
-    registry: Registry,
-    OptionalBody(body): OptionalBody<Rotate>,
-) -> Answered {
+    request_body = Option<RotationBody>, responses((status = 200, description = "The new key", body = View)))]
+pub(super) async fn rotate(registry: Registry, OptionalBody { body, .. }: OptionalBody<RotationBody>) -> HandlerResult {
     let rotation = match body.leaked {
         Some(true) => Rotation::Leaked,
         Some(false) | None => Rotation::Published,

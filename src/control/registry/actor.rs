@@ -1,5 +1,6 @@
 //! Who asks, and how far does their word reach?
 
+use crate::control::registry::RegistryError;
 use crate::model::names::Name;
 use crate::model::plan::OPERATORS;
 use std::net::IpAddr;
@@ -85,6 +86,16 @@ impl Actor {
 
     pub const fn is_operator(&self) -> bool {
         matches!(self.reach, Reach::All)
+    }
+
+    /// # Errors
+    /// It is a client of another organization than `operators`.
+    pub fn operators_only(&self) -> Result<(), RegistryError> {
+        if self.is_operator() {
+            Ok(())
+        } else {
+            Err(RegistryError::OperatorsOnly)
+        }
     }
 
     /// Whether it may open any file of this machine that the gate may: only who has a shell on it.

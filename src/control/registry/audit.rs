@@ -1,8 +1,7 @@
 //! Who changed what? An organization reads of itself; operators read everything, and whether the chain is whole.
 
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::control::registry::actor::Reach;
+use crate::control::registry::RegistryError;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
 use crate::store::record::AuditEvent;
@@ -12,13 +11,8 @@ impl Registry {
     ///
     /// # Errors
     /// An organization that is not there for this actor.
-    pub async fn audit(&self, mut filter: AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, Refused> {
-        if let Reach::Organization(own) = self.actor.reach() {
-            match &filter.organization {
-                Some(asked) if asked != own => return Err(Refused::NotFound("organization")),
-                Some(_) | None => filter.organization = Some(own.clone()),
-            }
-        }
+    pub async fn audit(&self, mut filter: AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, RegistryError> {
+        filter.organization = self.narrow(filter.organization)?;
         Ok(self.control.store.audit(&filter, limit).await?)
     }
 
@@ -26,8 +20,8 @@ impl Registry {
     ///
     /// # Errors
     /// Not an operator.
-    pub async fn verify_audit(&self) -> Result<ChainState, Refused> {
-        self.operators_only()?;
+    pub async fn verify_audit(&self) -> Result<ChainState, RegistryError> {
+        self.actor.operators_only()?;
         // With the log's memory of where the chain ended: who can change the database can shorten it.
         Ok(self.control.revocations.verify_audit(&*self.control.store).await?)
     }

@@ -1,9 +1,8 @@
 //! Where does a copy of the store go? Into a file that is not there yet, beside the store unless the command is given on
 //! the machine itself.
 
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::store::Batch;
+use crate::control::registry::RegistryError;
 use serde_json::json;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,25 +15,21 @@ impl Registry {
     ///
     /// # Errors
     /// Not an operator; not such a name; a file that is there, or cannot be written.
-    pub async fn backup(&self, to: &str) -> Result<PathBuf, Refused> {
-        self.operators_only()?;
+    pub async fn backup(&self, to: &str) -> Result<PathBuf, RegistryError> {
+        self.actor.operators_only()?;
         let path = self.backup_path(to)?;
         if path.symlink_metadata().is_ok() {
-            return Err(Refused::File("there is a file of this name already".to_owned()));
+            return Err(RegistryError::File("there is a file of this name already".to_owned()));
         }
         self.control.store.backup(&path).await?;
         // Afterwards, because what is in a backup is what was before it. That it was made is worth knowing: it holds
         // the digests of every credential.
-        let shown = path.display().to_string();
-        let batch = Batch {
-            event: Some(self.event("store.backup", &shown, None, json!({}))),
-            ..Batch::default()
-        };
-        self.control.commit(batch).await?;
+        self.note("store.backup", &path.display().to_string(), json!({}))
+            .await?;
         Ok(path)
     }
 
-    fn backup_path(&self, to: &str) -> Result<PathBuf, Refused> {
+    fn backup_path(&self, to: &str) -> Result<PathBuf, RegistryError> {
         let path = Path::new(to);
         if self.actor.is_local() && path.is_absolute() {
             return Ok(path.to_owned());
@@ -45,7 +40,7 @@ impl Registry {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         if !is_plain {
-            return Err(Refused::invalid(
+            return Err(RegistryError::invalid(
                 "/path",
                 "a file name of letters, digits, `-`, `_` and `.`; it is made beside the store (the command line on the gate's machine can name any absolute path)",
             ));

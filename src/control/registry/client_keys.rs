@@ -1,11 +1,11 @@
 //! How does a client come by its keys here? It uploads a public one, or has a pair made and is given the private half once.
 
-use crate::control::registry::Place;
-use crate::control::registry::Refused;
+use crate::control::registry::Keep;
 use crate::control::registry::Registry;
-use crate::control::registry::after;
-use crate::control::registry::check_revision;
-use crate::control::registry::settle;
+use crate::control::registry::RegistryError;
+use crate::control::registry::change::settle;
+use crate::control::registry::change::unchanged;
+use crate::control::registry::clients;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::UploadedKey;
@@ -13,10 +13,9 @@ use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
 use crate::model::secret::Secret;
 use crate::store::Batch;
-use crate::store::IdempotentAnswer;
 use crate::store::Revision;
 use crate::store::Versioned;
-use crate::store::Write;
+use crate::store::record::ClientError;
 use crate::store::record::ClientRecord;
 use crate::store::record::IssuedTokens;
 use crate::store::record::client::ClientAuthentication;
@@ -25,26 +24,23 @@ use serde_json::json;
 
 /// A key that a client is to have.
 #[derive(Debug)]
-pub struct AskedClientKey {
+pub struct ClientKeySpec {
     key: ClientKey,
     private_pem: Option<Secret<String>>,
 }
 
 /// A client's new key, and the private half of it where it was made here, to be given once.
 #[derive(Debug)]
-pub struct MadeClientKey {
+pub struct ClientKeyWithPrivate {
     pub client: Versioned<ClientRecord>,
     pub key: ClientKey,
     pub private_pem: Option<Secret<String>>,
 }
 
-/// What is kept with a new key, so that the same request again makes nothing twice.
-pub type KeepKey<'a> = &'a (dyn Fn(&ClientKey) -> Option<IdempotentAnswer> + Send + Sync);
-
 impl Registry {
     /// One that was uploaded.
-    pub fn uploaded_key(&self, uploaded: UploadedKey) -> AskedClientKey {
-        AskedClientKey {
+    pub fn uploaded_key(&self, uploaded: UploadedKey) -> ClientKeySpec {
+        ClientKeySpec {
             key: ClientKey {
                 kid: uploaded.kid,
                 public_pem: uploaded.pem,
@@ -61,9 +57,9 @@ impl Registry {
     ///
     /// # Errors
     /// The cryptographic library makes none.
-    pub fn generated_key(&self, algorithm: Algorithm) -> Result<AskedClientKey, SignError> {
+    pub fn generated_key(&self, algorithm: Algorithm) -> Result<ClientKeySpec, SignError> {
         let pair = SigningKey::generate(algorithm)?;
-        Ok(AskedClientKey {
+        Ok(ClientKeySpec {
             key: ClientKey {
                 kid: pair.kid().to_owned(),
                 public_pem: pair.public_pem(),
@@ -85,52 +81,32 @@ impl Registry {
     pub async fn add_client_key(
         &self,
         id: &ClientId,
-        asked: AskedClientKey,
+        asked: ClientKeySpec,
         expected: Option<Revision>,
-        keep: KeepKey<'_>,
-    ) -> Result<MadeClientKey, Refused> {
-        let client = settle!(self.try_add_client_key(id, &asked.key, expected, keep).await)?;
-        Ok(MadeClientKey {
-            client,
-            key: asked.key,
-            private_pem: asked.private_pem,
+        keep: Keep<'_, ClientKey>,
+    ) -> Result<ClientKeyWithPrivate, RegistryError> {
+        let ClientKeySpec { key, private_pem } = asked;
+        let client = settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            // What cannot be at all is said before what cannot be now.
+            let grown = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
+            let placement = self.place(clients::spec(&found.record)).await?;
+            let details = json!({
+                "kid": key.kid,
+                "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "generated": key.generated,
+            });
+            let batch = Batch {
+                answer: keep(&key),
+                ..placement.batch()
+            };
+            self.replace_in(batch, "client_key.add", grown, details).await
         })
-    }
-
-    async fn try_add_client_key(
-        &self,
-        id: &ClientId,
-        key: &ClientKey,
-        expected: Option<Revision>,
-        keep: KeepKey<'_>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        // What cannot be at all is said before what cannot be now.
-        let grown = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
-        let placed = self
-            .place(Place {
-                subscription: Some(&found.record.subscription),
-                environment: Some(found.record.environment),
-                kind: found.record.authentication.kind(),
-                scopes: None,
-            })
-            .await?;
-        let more = json!({
-            "kid": key.kid,
-            "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "generated": key.generated,
-        });
-        let batch = Batch {
-            event: Some(self.event("client_key.add", id.as_str(), Some(&grown.record.organization), more)),
-            answer: keep(key),
-            unchanged: vec![placed.still_so()],
-            writes: vec![Write::Client(grown.clone())],
-        };
-        self.control.commit(batch).await?;
-        Ok(Versioned {
-            revision: after(grown.revision),
-            ..grown
+        .await?;
+        Ok(ClientKeyWithPrivate {
+            client,
+            key,
+            private_pem,
         })
     }
 
@@ -138,11 +114,11 @@ impl Registry {
     ///
     /// # Errors
     /// There is no such client; its keys are behind its URL, or it has a secret.
-    pub async fn client_keys(&self, id: &ClientId) -> Result<Vec<ClientKey>, Refused> {
+    pub async fn client_keys(&self, id: &ClientId) -> Result<Vec<ClientKey>, RegistryError> {
         match self.client(id).await?.record.authentication {
             ClientAuthentication::Keys { keys } => Ok(keys),
-            ClientAuthentication::JwksUrl { .. } => Err(crate::store::record::ClientError::KeysFromUrl.into()),
-            ClientAuthentication::ClientSecret { .. } => Err(crate::store::record::ClientError::NoKeys.into()),
+            ClientAuthentication::JwksUrl { .. } => Err(ClientError::KeysFromUrl.into()),
+            ClientAuthentication::ClientSecret { .. } => Err(ClientError::NoKeys.into()),
         }
     }
 
@@ -156,21 +132,13 @@ impl Registry {
         kid: &str,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        settle!(self.try_revoke_client_key(id, kid, tokens, expected).await)
-    }
-
-    async fn try_revoke_client_key(
-        &self,
-        id: &ClientId,
-        kid: &str,
-        tokens: IssuedTokens,
-        expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        let fewer = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
-        let more = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-        self.write_client("client_key.revoke", fewer, more).await
+    ) -> Result<Versioned<ClientRecord>, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            let fewer = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
+            let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
+            self.replace("client_key.revoke", fewer, details).await
+        })
+        .await
     }
 }

@@ -1,25 +1,23 @@
 //! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
 
+use crate::control::registry::CredentialSpec;
 use crate::control::registry::Keep;
-use crate::control::registry::Place;
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
-use crate::control::registry::after;
-use crate::control::registry::check_revision;
+use crate::control::registry::RegistryError;
+use crate::control::registry::change::settle;
+use crate::control::registry::change::unchanged;
 use crate::control::registry::check_scopes;
 use crate::control::registry::jwks_url::JwksUrl;
-use crate::control::registry::settle;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::client_secret;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
-use crate::model::names::Name;
 use crate::model::plan::CredentialKind;
 use crate::model::scope::ScopeSet;
 use crate::model::secret::Secret;
-use crate::store::Batch;
+use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
 use crate::store::Versioned;
@@ -60,7 +58,7 @@ impl Authentication {
 
 /// A client that is asked for.
 #[derive(Clone, Debug)]
-pub struct AskedClient {
+pub struct ClientSpec {
     pub name: Label,
     pub description: Description,
     pub authentication: Authentication,
@@ -76,14 +74,14 @@ pub struct AskedClient {
 
 /// A client, and its secret, if it has one, to be shown once.
 #[derive(Debug)]
-pub struct MadeClient {
+pub struct ClientWithSecret {
     pub client: Versioned<ClientRecord>,
     pub secret: Option<Secret<String>>,
 }
 
 /// What is to be other than it was.
 #[derive(Clone, Debug, Default)]
-pub struct AskedChange {
+pub struct ClientUpdate {
     pub name: Option<Label>,
     pub description: Option<Description>,
     pub scopes: Option<ScopeSet>,
@@ -94,7 +92,7 @@ pub struct AskedChange {
     pub active: Option<bool>,
 }
 
-impl From<ClientError> for Refused {
+impl From<ClientError> for RegistryError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NoSuchKey => Self::NotFound("key"),
@@ -129,6 +127,16 @@ fn details(record: &ClientRecord) -> Value {
     })
 }
 
+/// Returns what a client is, to be checked once more; without its scopes, which are checked where they are given anew.
+pub(super) fn spec(client: &ClientRecord) -> CredentialSpec<'_> {
+    CredentialSpec {
+        subscription: Some(&client.subscription),
+        environment: Some(client.environment),
+        kind: client.authentication.kind(),
+        scopes: None,
+    }
+}
+
 impl Registry {
     /// Makes a client.
     ///
@@ -136,64 +144,47 @@ impl Registry {
     /// Its subscription is not there or not in force; its plan gives no clients of this kind, or not these scopes.
     pub async fn create_client(
         &self,
-        asked: &AskedClient,
+        asked: &ClientSpec,
         keep: Keep<'_, ClientRecord>,
-    ) -> Result<MadeClient, Refused> {
-        settle!(self.try_create_client(asked, keep).await)
-    }
-
-    async fn try_create_client(
-        &self,
-        asked: &AskedClient,
-        keep: Keep<'_, ClientRecord>,
-    ) -> Result<MadeClient, Refused> {
-        let placed = self
-            .place(Place {
-                subscription: asked.subscription.as_ref(),
-                environment: asked.environment,
-                kind: asked.authentication.kind(),
-                scopes: asked.scopes.as_ref(),
-            })
-            .await?;
-        let (authentication, secret) = match &asked.authentication {
-            Authentication::ClientSecret => {
-                let (secret, kept) = self.new_secret();
-                (ClientAuthentication::ClientSecret { secrets: vec![kept] }, Some(secret))
-            }
-            Authentication::Keys => (ClientAuthentication::Keys { keys: Vec::new() }, None),
-            Authentication::JwksUrl(url) => (ClientAuthentication::JwksUrl { url: url.to_string() }, None),
-        };
-        let subscription = &placed.subscription.record;
-        let new = NewClient {
-            id: ClientId::generate(&mut { self.random }),
-            organization: subscription.organization.clone(),
-            subscription: subscription.id.clone(),
-            environment: placed.environment,
-            name: asked.name.to_string(),
-            description: asked.description.clone().into_string(),
-            authentication,
-            scopes: placed.scopes.clone(),
-            token_ttl: asked.token_ttl,
-            token_format: asked.token_format,
-        };
-        let record = ClientRecord::new(new, self.now);
-        let client = Versioned {
-            record: record.clone(),
-            revision: after(Revision::NEW),
-        };
-        let batch = Batch {
-            event: Some(self.event(
-                "client.create",
-                record.id.as_str(),
-                Some(&record.organization),
-                details(&record),
-            )),
-            answer: keep(&client),
-            unchanged: vec![placed.still_so()],
-            writes: vec![Write::Client(Versioned::new(record))],
-        };
-        self.control.commit(batch).await?;
-        Ok(MadeClient { client, secret })
+    ) -> Result<ClientWithSecret, RegistryError> {
+        settle(|| async {
+            let placement = self
+                .place(CredentialSpec {
+                    subscription: asked.subscription.as_ref(),
+                    environment: asked.environment,
+                    kind: asked.authentication.kind(),
+                    scopes: asked.scopes.as_ref(),
+                })
+                .await?;
+            let (authentication, secret) = match &asked.authentication {
+                Authentication::ClientSecret => {
+                    let (secret, kept) = self.new_secret();
+                    (ClientAuthentication::ClientSecret { secrets: vec![kept] }, Some(secret))
+                }
+                Authentication::Keys => (ClientAuthentication::Keys { keys: Vec::new() }, None),
+                Authentication::JwksUrl(url) => (ClientAuthentication::JwksUrl { url: url.to_string() }, None),
+            };
+            let subscription = &placement.subscription.record;
+            let new = NewClient {
+                id: ClientId::generate(&mut { self.random }),
+                organization: subscription.organization.clone(),
+                subscription: subscription.id.clone(),
+                environment: placement.environment,
+                name: asked.name.to_string(),
+                description: asked.description.clone().into_string(),
+                authentication,
+                scopes: placement.scopes.clone(),
+                token_ttl: asked.token_ttl,
+                token_format: asked.token_format,
+            };
+            let record = ClientRecord::new(new, self.now);
+            let details = details(&record);
+            let client = self
+                .insert_in(placement.batch(), "client.create", record, details, keep)
+                .await?;
+            Ok(ClientWithSecret { client, secret })
+        })
+        .await
     }
 
     fn new_secret(&self) -> (Secret<String>, ClientSecret) {
@@ -204,24 +195,16 @@ impl Registry {
 
     /// # Errors
     /// There is none, or not for this actor.
-    pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.control.store.client(id).await?;
-        found
-            .filter(|found| self.actor.sees(&found.record.organization))
-            .ok_or(Refused::NotFound("client"))
+    pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
+        self.seen(self.control.store.client(id).await?)
     }
 
     /// Sorted by id; deleted ones among them, for those who look for where a token came from.
     ///
     /// # Errors
     /// An organization that is not there for this actor.
-    pub async fn clients(
-        &self,
-        organization: Option<Name>,
-        subscription: Option<SubscriptionId>,
-        page: &Page,
-    ) -> Result<Vec<Versioned<ClientRecord>>, Refused> {
-        let filter = self.filter(organization, subscription)?;
+    pub async fn clients(&self, asked: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
+        let filter = self.filter(asked)?;
         Ok(self.control.store.clients(&filter, page).await?)
     }
 
@@ -232,62 +215,36 @@ impl Registry {
     pub async fn change_client(
         &self,
         id: &ClientId,
-        change: &AskedChange,
+        change: &ClientUpdate,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        settle!(self.try_change_client(id, change, expected).await)
-    }
-
-    async fn try_change_client(
-        &self,
-        id: &ClientId,
-        change: &AskedChange,
-        expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        if let Some(scopes) = &change.scopes {
-            let subscription = self.find_subscription(&found.record.subscription).await?;
-            if let Some(plan) = self.plan(&subscription.record.plan) {
-                check_scopes(&plan, Some(scopes))?;
+    ) -> Result<Versioned<ClientRecord>, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            if let Some(scopes) = &change.scopes {
+                let subscription = self.subscription(&found.record.subscription).await?;
+                if let Some(plan) = self.plan(&subscription.record.plan) {
+                    check_scopes(&plan, Some(scopes))?;
+                }
             }
-        }
-        let asked = ClientChange {
-            name: change.name.clone().map(Label::into_string),
-            description: change.description.clone().map(Description::into_string),
-            scopes: change.scopes.clone(),
-            token_ttl: change.token_ttl,
-            token_format: change.token_format,
-            jwks_url: change.jwks_url.as_ref().map(ToString::to_string),
-        };
-        let mut changed = found.try_map(|client| client.change(asked, self.now))?;
-        // To say what is so already is no mistake: whoever writes the whole resource back says it every time.
-        changed = match (change.active, changed.record.state) {
-            (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
-            (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
-            (Some(_) | None, _) => changed,
-        };
-        let more = details(&changed.record);
-        self.write_client("client.change", changed, more).await
-    }
-
-    pub(in crate::control::registry) async fn write_client(
-        &self,
-        action: &'static str,
-        changed: Versioned<ClientRecord>,
-        more: Value,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let record = &changed.record;
-        let batch = Batch {
-            event: Some(self.event(action, record.id.as_str(), Some(&record.organization), more)),
-            writes: vec![Write::Client(changed.clone())],
-            ..Batch::default()
-        };
-        self.control.commit(batch).await?;
-        Ok(Versioned {
-            revision: after(changed.revision),
-            ..changed
+            let asked = ClientChange {
+                name: change.name.clone().map(Label::into_string),
+                description: change.description.clone().map(Description::into_string),
+                scopes: change.scopes.clone(),
+                token_ttl: change.token_ttl,
+                token_format: change.token_format,
+                jwks_url: change.jwks_url.as_ref().map(ToString::to_string),
+            };
+            let mut changed = found.try_map(|client| client.change(asked, self.now))?;
+            // To say what is so already is no mistake: whoever writes the whole resource back says it every time.
+            changed = match (change.active, changed.record.state) {
+                (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
+                (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
+                (Some(_) | None, _) => changed,
+            };
+            let details = details(&changed.record);
+            self.replace("client.change", changed, details).await
         })
+        .await
     }
 
     /// Ends a client for good. Its tokens stay good until they expire, or end with it when asked for.
@@ -299,21 +256,14 @@ impl Registry {
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        settle!(self.try_delete_client(id, tokens, expected).await)
-    }
-
-    async fn try_delete_client(
-        &self,
-        id: &ClientId,
-        tokens: IssuedTokens,
-        expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
-        let more = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
-        self.write_client("client.delete", deleted, more).await
+    ) -> Result<Versioned<ClientRecord>, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
+            let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
+            self.replace("client.delete", deleted, details).await
+        })
+        .await
     }
 
     /// Gives a client another secret; its id stays. The old one ends at once, or after a grace that was asked for (S071).
@@ -325,21 +275,17 @@ impl Registry {
         id: &ClientId,
         grace: Grace,
         expected: Option<Revision>,
-    ) -> Result<MadeClient, Refused> {
-        settle!(self.try_rotate(id, grace, expected).await)
-    }
-
-    async fn try_rotate(&self, id: &ClientId, grace: Grace, expected: Option<Revision>) -> Result<MadeClient, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        let (secret, kept) = self.new_secret();
-        let rotated = found.try_map(|client| client.rotate_secret(kept.digest, grace, self.now))?;
-        let more = json!({ "grace_seconds": grace.duration().as_secs() });
-        let client = self.write_client("client.rotate_secret", rotated, more).await?;
-        Ok(MadeClient {
-            client,
-            secret: Some(secret),
+    ) -> Result<ClientWithSecret, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            let (secret, kept) = self.new_secret();
+            let rotated = found.try_map(|client| client.rotate_secret(kept.digest, grace, self.now))?;
+            let details = json!({ "grace_seconds": grace.duration().as_secs() });
+            let client = self.replace("client.rotate_secret", rotated, details).await?;
+            let secret = Some(secret);
+            Ok(ClientWithSecret { client, secret })
         })
+        .await
     }
 
     /// Makes a client in the place of another, with a new id and a new secret, and deletes the old one.
@@ -353,53 +299,33 @@ impl Registry {
         tokens: IssuedTokens,
         expected: Option<Revision>,
         keep: Keep<'_, ClientRecord>,
-    ) -> Result<MadeClient, Refused> {
-        settle!(self.try_regenerate_client(id, tokens, expected, keep).await)
-    }
-
-    async fn try_regenerate_client(
-        &self,
-        id: &ClientId,
-        tokens: IssuedTokens,
-        expected: Option<Revision>,
-        keep: Keep<'_, ClientRecord>,
-    ) -> Result<MadeClient, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        let placed = self
-            .place(Place {
-                subscription: Some(&found.record.subscription),
-                environment: Some(found.record.environment),
-                kind: found.record.authentication.kind(),
+    ) -> Result<ClientWithSecret, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            let spec = CredentialSpec {
                 scopes: Some(&found.record.scopes),
-            })
-            .await?;
-        let (secret, kept) = self.new_secret();
-        let new_id = ClientId::generate(&mut { self.random });
-        let revision = found.revision;
-        let (old, new) = found.record.regenerate(new_id, kept.digest, tokens, self.now)?;
-        let client = Versioned {
-            record: new.clone(),
-            revision: after(Revision::NEW),
-        };
-        let more = json!({
-            "replaced_by": new.id.as_str(),
-            "revoke_tokens": tokens == IssuedTokens::End,
-        });
-        let batch = Batch {
-            event: Some(self.event("client.regenerate", id.as_str(), Some(&new.organization), more)),
-            answer: keep(&client),
-            unchanged: vec![placed.still_so()],
-            writes: vec![
-                Write::Client(Versioned { record: old, revision }),
-                Write::Client(Versioned::new(new)),
-            ],
-        };
-        self.control.commit(batch).await?;
-        Ok(MadeClient {
-            client,
-            secret: Some(secret),
+                ..spec(&found.record)
+            };
+            let placement = self.place(spec).await?;
+            let (secret, kept) = self.new_secret();
+            let new_id = ClientId::generate(&mut { self.random });
+            let revision = found.revision;
+            let (old, new) = found.record.regenerate(new_id, kept.digest, tokens, self.now)?;
+            let details = json!({
+                "replaced_by": new.id.as_str(),
+                "revoke_tokens": tokens == IssuedTokens::End,
+            });
+            let mut batch = placement.batch();
+            batch.event = Some(self.event("client.regenerate", id.as_str(), Some(&new.organization), details));
+            batch.answer = keep(&new);
+            let new = Versioned::new(new);
+            batch.writes.push(Write::Client(Versioned { record: old, revision }));
+            batch.writes.push(Write::Client(new.clone()));
+            self.control.commit(batch).await?;
+            let (client, secret) = (new.written(), Some(secret));
+            Ok(ClientWithSecret { client, secret })
         })
+        .await
     }
 
     /// Ends every token that a client has got until now; it may get new ones.
@@ -410,19 +336,13 @@ impl Registry {
         &self,
         id: &ClientId,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        settle!(self.try_revoke_client_tokens(id, expected).await)
-    }
-
-    async fn try_revoke_client_tokens(
-        &self,
-        id: &ClientId,
-        expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, Refused> {
-        let found = self.client(id).await?;
-        check_revision(&found, expected)?;
-        let ended = found.map(|client| client.revoke_tokens(self.now));
-        let more = json!({ "name": ended.record.name });
-        self.write_client("client.revoke_tokens", ended, more).await
+    ) -> Result<Versioned<ClientRecord>, RegistryError> {
+        settle(|| async {
+            let found = unchanged(self.client(id).await?, expected)?;
+            let ended = found.map(|client| client.revoke_tokens(self.now));
+            let details = json!({ "name": ended.record.name });
+            self.replace("client.revoke_tokens", ended, details).await
+        })
+        .await
     }
 }

@@ -31,10 +31,16 @@ impl Mistakes {
         read.map_err(|error| self.add(pointer, error)).ok()
     }
 
+    /// Returns what `read` makes of a request, or everything that it found wrong with it.
+    ///
     /// # Errors
-    /// When there are any.
-    pub fn none(self) -> Result<(), Refused> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.into()) }
+    /// [`RegistryError::Invalid`] where there are mistakes.
+    pub fn collect<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, RegistryError> {
+        let mut mistakes = Self::default();
+        match read(&mut mistakes) {
+            Some(value) if mistakes.0.is_empty() => Ok(value),
+            Some(_) | None => Err(RegistryError::Invalid(mistakes)),
+        }
     }
 
     pub fn as_slice(&self) -> &[Mistake] {
@@ -42,15 +48,9 @@ impl Mistakes {
     }
 }
 
-impl From<Mistakes> for Refused {
-    fn from(mistakes: Mistakes) -> Self {
-        Self::Invalid(mistakes)
-    }
-}
-
-/// Why an operation was refused. Nothing was changed, but for [`Refused::Store`] of a log that could not be written.
+/// Why an operation was refused. Nothing was changed, but for [`RegistryError::Store`] of a log that could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum RegistryError {
     /// Also what belongs to an organization that the actor has nothing to do with.
     #[error("there is no {0} of this id")]
     NotFound(&'static str),
@@ -94,20 +94,21 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
-impl Refused {
+impl RegistryError {
     /// One mistake.
     pub fn invalid(pointer: &str, detail: impl Display) -> Self {
         let mut mistakes = Mistakes::default();
         mistakes.add(pointer, detail);
-        mistakes.into()
+        Self::Invalid(mistakes)
     }
 }
 
 fn words(kinds: &[CredentialKind]) -> String {
     let words: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
-    match words.is_empty() {
-        true => "none at all".to_owned(),
-        false => words.join(", "),
+    if words.is_empty() {
+        "none at all".to_owned()
+    } else {
+        words.join(", ")
     }
 }
 

@@ -52,7 +52,7 @@ pub fn is_built_in(id: &SubscriptionId) -> bool {
     *id == default_subscription_id() || *id == operators_subscription_id()
 }
 
-pub(in crate::control::registry) fn operators_name() -> Name {
+pub(super) fn operators_name() -> Name {
     OPERATORS.parse().expect("it is a name")
 }
 

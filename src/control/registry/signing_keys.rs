@@ -1,10 +1,9 @@
 //! What signs access tokens, and when is it replaced? Operators see it, and may not wait for the schedule.
 
-use crate::control::registry::Refused;
 use crate::control::registry::Registry;
+use crate::control::registry::RegistryError;
 use crate::control::signing_keys::SigningKeysError;
 use crate::control::signing_keys::schedule::KeyState;
-use crate::store::Batch;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -23,10 +22,10 @@ impl Registry {
     ///
     /// # Errors
     /// Not an operator; there is no token endpoint.
-    pub fn signing_keys(&self) -> Result<Vec<KeyState>, Refused> {
-        self.operators_only()?;
+    pub fn signing_keys(&self) -> Result<Vec<KeyState>, RegistryError> {
+        self.actor.operators_only()?;
         if self.control.settings.load().token_endpoint.is_none() {
-            return Err(Refused::Off(
+            return Err(RegistryError::Off(
                 "there are no signing keys: set `token_endpoint` in the configuration",
             ));
         }
@@ -37,7 +36,7 @@ impl Registry {
     ///
     /// # Errors
     /// Not an operator; there is no token endpoint; the key cannot be made or kept.
-    pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<KeyState, Refused> {
+    pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<KeyState, RegistryError> {
         self.signing_keys()?;
         let (control, now) = (Arc::clone(&self.control), self.now);
         // Writes to disk, and may look for an RSA key.
@@ -46,16 +45,12 @@ impl Registry {
             Rotation::Leaked => control.signing_keys.replace_leaked(now),
         });
         let key = match rotated.await {
-            Ok(rotated) => rotated.map_err(|error: SigningKeysError| Refused::SigningKeys(error.to_string()))?,
-            Err(error) => return Err(Refused::SigningKeys(error.to_string())),
+            Ok(rotated) => rotated.map_err(|error: SigningKeysError| RegistryError::SigningKeys(error.to_string()))?,
+            Err(error) => return Err(RegistryError::SigningKeys(error.to_string())),
         };
-        let more = json!({ "leaked": rotation == Rotation::Leaked, "algorithm": key.algorithm.as_str() });
+        let details = json!({ "leaked": rotation == Rotation::Leaked, "algorithm": key.algorithm.as_str() });
         // Afterwards: the keys are in files of their own, and a rotation that failed is none.
-        let batch = Batch {
-            event: Some(self.event("signing_key.rotate", &key.kid, None, more)),
-            ..Batch::default()
-        };
-        self.control.commit(batch).await?;
+        self.note("signing_key.rotate", &key.kid, details).await?;
         Ok(key)
     }
 }

@@ -102,10 +102,9 @@ impl Store for SqliteStore {
         read::one(&self.files, &mut reader, id.as_str()).await
     }
 
-    async fn organizations(&self, page: &Page) -> Result<Vec<OrganizationRecord>, StoreError> {
+    async fn organizations(&self, page: &Page) -> Result<Vec<Versioned<OrganizationRecord>>, StoreError> {
         let mut reader = self.reader().await?;
-        let found = read::page(&self.files, &mut reader, &Filter::default(), page).await?;
-        Ok(found.into_iter().map(|organization| organization.record).collect())
+        read::page(&self.files, &mut reader, &Filter::default(), page).await
     }
 
     async fn subscriptions(

@@ -92,7 +92,7 @@ impl Store for Meddled {
         self.inner.client(id).await
     }
 
-    async fn organizations(&self, page: &Page) -> Result<Vec<OrganizationRecord>, StoreError> {
+    async fn organizations(&self, page: &Page) -> Result<Vec<Versioned<OrganizationRecord>>, StoreError> {
         self.inner.organizations(page).await
     }
 

@@ -1,0 +1,57 @@
+//! How is a record shown? As its view, with its revision, the same way wherever one is made, changed, looked at or listed.
+
+use crate::control::admin::answer::Answer;
+use crate::control::registry::Registry;
+use crate::store::Page;
+use crate::store::Versioned;
+use crate::store::record::Record;
+use serde::Serialize;
+
+/// What the API shows.
+pub(super) trait Resource {
+    type View: Serialize;
+
+    /// Returns what is shown of it: nothing of its secrets.
+    fn view(&self, registry: &Registry) -> Self::View;
+}
+
+impl Answer {
+    /// 200 with a record and its revision.
+    pub(super) fn shown<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
+        Self::json(&found.record.view(registry)).at(found.revision)
+    }
+
+    /// 201 with a new record and its revision.
+    pub(super) fn made<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
+        Self::created(&new.record.view(registry)).at(new.revision)
+    }
+
+    /// 200 with a page of a list of records.
+    pub(super) fn listed<R: Resource + Record>(registry: &Registry, found: Vec<Versioned<R>>, page: &Page) -> Self {
+        let id = |found: &Versioned<R>| found.record.id().to_owned();
+        Self::page(found, page, id, |found| found.record.view(registry))
+    }
+
+    /// 200 with a page of a list that was read with one item more than is shown.
+    pub(super) fn page<R, T: Serialize>(
+        mut found: Vec<R>,
+        page: &Page,
+        id: impl Fn(&R) -> String,
+        view: impl Fn(R) -> T,
+    ) -> Self {
+        let shown = page.limit.saturating_sub(1) as usize;
+        let more = found.len() > shown;
+        found.truncate(shown);
+        Self::json(&List {
+            next: found.last().filter(|_| more).map(id),
+            items: found.into_iter().map(view).collect(),
+        })
+    }
+}
+
+/// A part of a list, and where the next one begins.
+#[derive(Serialize)]
+struct List<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
