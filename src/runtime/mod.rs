@@ -7,8 +7,6 @@ pub mod follow_store;
 #[cfg(feature = "gateway")]
 pub mod admin;
 #[cfg(feature = "gateway")]
-pub mod admin_socket;
-#[cfg(feature = "gateway")]
 pub mod local_admin;
 #[cfg(feature = "gateway")]
 pub mod echo;

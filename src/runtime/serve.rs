@@ -24,9 +24,9 @@ use crate::observe::metrics::ReloadResult;
 use crate::observe::panics;
 use crate::observe::ready::Readiness;
 use crate::proxy::http1::connection::Open;
-use crate::runtime::admin;
-use crate::runtime::admin::Admin;
-use crate::runtime::admin_socket::Socket;
+use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::listener;
+use crate::runtime::admin::socket::Socket;
 use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::control_plane::InProcess;
@@ -217,12 +217,12 @@ pub fn serve(
         host_names: Vec::new(),
     };
     if let Some(listener) = admin {
-        background.spawn(admin::serve(parts.clone(), listener, std::future::pending()));
+        background.spawn(listener::serve(parts.clone(), listener, std::future::pending()));
     }
     if let Some(control) = &control {
         // For the command line of whoever may open the store's files. Without it there is the admin listener.
         match Socket::bind(&control.settings.load().store.beside(".sock")) {
-            Ok(socket) => drop(background.spawn(admin::serve_socket(parts, socket, std::future::pending()))),
+            Ok(socket) => drop(background.spawn(listener::serve_socket(parts, socket, std::future::pending()))),
             Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
         }
     }

@@ -1,0 +1,141 @@
+//! What does the admin listener answer, and under which host names? `/metrics`, `/livez`, `/readyz`, the admin API, and
+//! nothing else.
+
+use crate::observe::escape;
+use crate::observe::metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::ready::Condition;
+use crate::observe::ready::Readiness;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::middleware;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use http::uri::Authority;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+/// What the endpoints read, and by which names they may be called.
+#[derive(Clone)]
+pub struct Admin {
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    /// What is below `/admin/v1/`: `control::admin::router`.
+    pub api: Router,
+    /// Host names, lower case, that requests may carry besides IP addresses and `localhost`.
+    pub host_names: Vec<String>,
+}
+
+const API_PREFIX: &str = "/admin/v1/";
+
+/// Returns the router of all endpoints.
+pub(super) fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
+    Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .fallback(everything_else)
+        .method_not_allowed_fallback(not_found)
+        .layer(middleware::from_fn_with_state(admin.clone(), only_our_names))
+        .layer(middleware::map_response(no_store))
+        .with_state(admin)
+}
+
+async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
+    // Every key is looked at, a tenth of a second of a million, and this thread has others to serve.
+    let text = tokio::task::spawn_blocking(move || admin.metrics.text()).await;
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let report = admin.readiness.report();
+    let status = match report.status {
+        Condition::Ok => StatusCode::OK,
+        Condition::Failed => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (status, content_type, report.to_json()).into_response()
+}
+
+/// The admin API answers for everything below its prefix: only who is let in learns which paths there are. Not a nested
+/// route, whose wildcard would be one more parameter of every path in it.
+async fn everything_else(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    match request.uri().path().starts_with(API_PREFIX) {
+        true => admin.api.clone().oneshot(request).await.into_response(),
+        false => not_found().await,
+    }
+}
+
+async fn not_found() -> Response {
+    let detail = "there are GET /metrics, /livez and /readyz, and the admin API below /admin/v1/";
+    problem(StatusCode::NOT_FOUND, detail)
+}
+
+async fn no_store(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A page in an operator's browser can point a name of its own at our address and then read us as its own origin (DNS
+/// rebinding). It cannot make the browser leave out its name, nor its `Origin` on other requests.
+async fn only_our_names(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
+    }
+    if !names_us(&admin, &request) {
+        let detail = "Host must be an IP address, localhost or the configured name";
+        return problem(StatusCode::MISDIRECTED_REQUEST, detail);
+    }
+    next.run(request).await
+}
+
+/// Exactly one `Host` that is ours; in absolute form, the same as the target's (RFC 9112 section 3.2.2).
+fn names_us(admin: &Admin, request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let agrees = request.uri().authority().is_none_or(|target| *target == authority);
+    agrees && !authority.as_str().contains('@') && is_our_name(admin, authority.host())
+}
+
+fn is_our_name(admin: &Admin, host: &str) -> bool {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let host = host.to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok() || host == "localhost" || admin.host_names.contains(&host)
+}
+
+/// `application/problem+json` (RFC 9457).
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let problem = serde_json::json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut body = Vec::new();
+    escape::push_json(&mut body, &problem).expect("a JSON value is JSON");
+    let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, content_type, Body::from(body)).into_response()
+}

@@ -1,0 +1,144 @@
+//! How are connections to the admin listener and to the admin socket accepted, and what may one cost?
+
+use crate::control::admin::access::Peer;
+use crate::runtime::admin::endpoints;
+use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::socket::Socket;
+use axum::Extension;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+
+/// How much one connection may cost. Scrapes and probes need a small part of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) connections: usize,
+    /// Until a request's head is complete.
+    pub(super) head: Duration,
+    /// From accepting a connection to closing it. One request each.
+    pub(super) whole: Duration,
+}
+
+pub(super) const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    head: Duration::from_secs(5),
+    whole: Duration::from_secs(30),
+};
+
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// Serves on `listener`, which was bound by the caller so that a taken port is noticed before anything starts, until
+/// `stop` is done. To be stopped last: probes ask while requests drain.
+///
+/// # Errors
+/// When `listener` cannot be used by tokio.
+pub async fn serve(admin: Admin, listener: std::net::TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+    serve_within(BOUNDS, admin, listener, stop).await
+}
+
+/// The same on the gate's own socket, whoever asks there being somebody who may open the store's files.
+///
+/// # Errors
+/// When the socket cannot be used by tokio.
+pub async fn serve_socket(admin: Admin, socket: Socket, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let listener = socket.listener()?;
+    accept_all(BOUNDS, admin, listener, stop).await
+}
+
+pub(super) async fn serve_within(
+    bounds: Bounds,
+    admin: Admin,
+    listener: std::net::TcpListener,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    accept_all(bounds, admin, listener, stop).await
+}
+
+/// Where connections come from, and who is at their other end.
+trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        Ok((stream, Peer::Network(peer.ip())))
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, Peer::Local))
+    }
+}
+
+async fn accept_all(
+    bounds: Bounds,
+    admin: Admin,
+    listener: impl Accept,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let router = endpoints::router(admin);
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let accept = async {
+        loop {
+            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            match listener.next().await {
+                Ok((stream, peer)) => {
+                    let answered = answer(bounds, router.clone(), stream, peer);
+                    tokio::spawn(async move {
+                        let _place = place;
+                        answered.await;
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely. Trying again at once would only take the processor as well.
+                    tracing::warn!(%error, "Admin listener cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = stop => Ok(()),
+        never = accept => never,
+    }
+}
+
+async fn answer<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = router.layer(Extension(peer));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Whoever is slow or breaks off learns nothing more, and nobody else has to know.
+    let _ = tokio::time::timeout(bounds.whole, connection).await;
+}

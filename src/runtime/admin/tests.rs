@@ -1,0 +1,239 @@
+use crate::control::admin;
+use crate::control::admin::access::Access;
+use crate::control::admin::issuers::IssuerHealth;
+use crate::control::admin::issuers::Issuers;
+use crate::control::admin::issuers::Refreshed;
+use crate::model::clock::SystemClock;
+use crate::model::clock::Timestamp;
+use crate::model::names::Name;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::Reasons;
+use crate::observe::ready::Readiness;
+use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::listener::BOUNDS;
+use crate::runtime::admin::listener::Bounds;
+use crate::runtime::admin::listener::HEADERS_MAX;
+use crate::runtime::admin::listener::serve_within;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+const NO_REASONS: Reasons = Reasons {
+    denials: &[],
+    heads: &[],
+    connections: &[],
+};
+
+struct NoIssuers;
+
+impl Issuers for NoIssuers {
+    fn all(&self) -> Vec<IssuerHealth> {
+        Vec::new()
+    }
+
+    fn one(&self, _: &Name) -> Option<IssuerHealth> {
+        None
+    }
+
+    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+        Box::pin(std::future::ready(Refreshed::Unknown))
+    }
+}
+
+fn admin() -> Admin {
+    Admin {
+        metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
+        readiness: Arc::new(Readiness::new()),
+        api: admin::router(admin::Parts {
+            control: None,
+            issuers: Arc::new(NoIssuers),
+            access: Arc::new(Access::new(None)),
+            client_jwks: None,
+            clock: Arc::new(SystemClock::new()),
+        }),
+        host_names: vec!["keygate.internal".to_owned()],
+    }
+}
+
+/// Serves `admin` within `bounds` until `client`, which is given the address, is done.
+fn with_server<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -> T) -> T {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(serve_within(bounds, admin, listener, async {
+            let _ = stopped.await;
+        }))
+    });
+    let result = client(address);
+    drop(stop);
+    server.join().unwrap().unwrap();
+    result
+}
+
+/// Everything that comes back until the server closes.
+fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8(response).unwrap()
+}
+
+#[track_caller]
+fn check(request: &str, status: u16) -> String {
+    let response = with_server(BOUNDS, admin(), |address| exchange(address, request));
+    assert!(
+        response.starts_with(&format!("HTTP/1.1 {status} ")),
+        "{request:?} {response}"
+    );
+    assert!(response.contains("cache-control: no-store\r\n"), "{response}");
+    response
+}
+
+fn get(path: &str, host: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+#[test]
+fn metrics_come_in_the_text_format() {
+    let response = check(&get("/metrics", "127.0.0.1:9090"), 200);
+    assert!(
+        response.contains("content-type: text/plain; version=0.0.4"),
+        "{response}"
+    );
+    assert!(response.contains("keygate_build_info{version="), "{response}");
+}
+
+#[test]
+fn an_unready_process_is_alive() {
+    check(&get("/livez", "localhost"), 200);
+    let response = check(&get("/readyz", "localhost"), 503);
+    assert!(response.contains(r#"{"name":"config","status":"failed""#), "{response}");
+}
+
+#[test]
+fn a_ready_process_says_so() {
+    let admin = admin();
+    admin.readiness.config_loaded();
+    let response = with_server(BOUNDS, admin, |address| exchange(address, &get("/readyz", "localhost")));
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+#[test]
+fn whatever_else_is_asked_is_not_found() {
+    for request in [
+        get("/", "localhost"),
+        get("/metrics/", "localhost"),
+        get("//metrics", "localhost"),
+        get("/admin/v2/issuers", "localhost"),
+        get("/admin", "localhost"),
+        get("/debug/pprof", "localhost"),
+        "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "DELETE /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+    ] {
+        let response = check(&request, 404);
+        assert!(
+            response.contains("content-type: application/problem+json\r\n"),
+            "{response}"
+        );
+    }
+}
+
+#[test]
+fn without_a_token_the_api_is_off_and_says_how_to_switch_it_on() {
+    for path in ["/admin/v1/issuers", "/admin/v1/nothing"] {
+        let response = check(&get(path, "localhost"), 403);
+        assert!(
+            response.contains("content-type: application/problem+json\r\n"),
+            "{response}"
+        );
+        assert!(response.contains("set `admin.token`"), "{response}");
+    }
+}
+
+#[test]
+fn s151_a_foreign_host_is_refused() {
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:9090",
+        "[::1]:9090",
+        "localhost:9090",
+        "LocalHost",
+        "keygate.internal",
+    ] {
+        check(&get("/metrics", host), 200);
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil@localhost",
+        "keygate.internal.",
+        "0x7f.1",
+        "",
+    ] {
+        check(&get("/metrics", host), 421);
+    }
+    check("GET /metrics HTTP/1.1\r\n\r\n", 421);
+    check(
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        421,
+    );
+    check(
+        "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        421,
+    );
+    check("GET http://localhost/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 200);
+}
+
+#[test]
+fn s151_a_web_page_of_another_origin_is_refused() {
+    check(
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n",
+        403,
+    );
+    check("GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n", 403);
+}
+
+#[test]
+fn a_connection_serves_one_request() {
+    let two = get("/livez", "localhost").repeat(2);
+    let response = check(&two, 200);
+    assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+}
+
+#[test]
+fn a_head_that_never_ends_loses_its_connection_and_its_place() {
+    let bounds = Bounds {
+        connections: 1,
+        head: Duration::from_millis(50),
+        ..BOUNDS
+    };
+    with_server(bounds, admin(), |address| {
+        // The slow one has the only place; the second gets an answer because the first was cut.
+        let mut slow = std::net::TcpStream::connect(address).unwrap();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
+        assert!(exchange(address, &get("/livez", "localhost")).starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_refused() {
+    let many = format!(
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        "A: b\r\n".repeat(HEADERS_MAX)
+    );
+    let response = with_server(BOUNDS, admin(), |address| exchange(address, &many));
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
+}
