@@ -1,12 +1,12 @@
 //! Keygate: a reverse proxy that lets a request through to an API only when it carries exactly one good credential.
 //!
-//! Two sides, two immutable values between them, one function that decides. The *data side* ([`gate`] decides, [`proxy`] carries) reads a
-//! `Snapshot` (compiled from the configuration file) and a `Directory` (compiled from the keys), and `decide` runs the
-//! stages in order: accept → intake → authenticate → authorize → limit → forward → observe. It yields a `Permit`,
-//! which nothing else can make, or a `Denial`. The *control side* ([`control`]) answers operators. [`runtime`] builds
-//! both values, swaps them in whole, and is where the sides meet.
+//! Two sides, two immutable values between them, one function that decides. The *data side* reads a `Snapshot` (compiled
+//! from the configuration file) and a `Directory` (compiled from the keys): `gate` decides, in the order of its stages
+//! (accept, intake, authenticate, authorize, admit), `fetch` brings what a decision lacks, and `proxy` carries. A decision
+//! yields a `Permit`, which nothing else can make, or a `Denial`. The *control side* (`control`) issues credentials and
+//! answers operators. `runtime` builds both values, swaps them in whole, and is where the sides meet.
 //!
-//! Read `gate/decide.rs` first.
+//! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: one request's life, whatever carries it.
 //!
 //! Invariants:
 //! - Nothing is forwarded without a `Permit`; only `decide` makes one.

@@ -2,7 +2,6 @@
 //! that are forwarded. It never names the data side; `runtime` hands it what it needs to know of it.
 
 pub mod clients;
-pub mod gcra;
 pub mod enforce;
 pub mod signing_keys;
 pub mod token;

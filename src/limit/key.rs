@@ -5,6 +5,7 @@ use siphasher::sip128::Hasher128;
 use siphasher::sip128::SipHasher13;
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::OnceLock;
 
 /// A hash of `parts`, told apart from every other sequence of parts. Different in every process.
@@ -23,11 +24,19 @@ pub fn bucket_key(parts: &[&str]) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// One bucket per IPv4 address, one per IPv6 /64: the smallest block a single subscriber is given, so that walking
-/// through its addresses gains nothing (S110).
-pub fn ip_key(ip: IpAddr) -> u128 {
+/// Returns the source that `ip` belongs to: an IPv4 address, or an IPv6 /64. That is the smallest block a single subscriber
+/// is given, so that walking through its addresses gains nothing (S110).
+pub fn source_of(ip: IpAddr) -> IpAddr {
     // An IPv4 address mapped into IPv6 is that IPv4 address; as IPv6 all of them would share one /64.
-    let (family, block) = match ip.to_canonical() {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    }
+}
+
+/// Returns the bucket of a source: one per IPv4 address, one per IPv6 /64.
+pub fn ip_key(ip: IpAddr) -> u128 {
+    let (family, block) = match source_of(ip) {
         IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
         IpAddr::V6(ip) => ("ipv6", (ip.to_bits() >> 64) as u64),
     };

@@ -19,7 +19,10 @@ const MODULES: [(&str, &[&str]); 17] = [
     ("upstream", &["model", "config"]),
     // Never `gate` or `proxy`: what it shows of the data side, `runtime` hands it.
     // `keys_file` for how address ranges are written, which is the same in both.
-    ("control", &["model", "jose", "config", "store", "observe", "keys_file"]),
+    (
+        "control",
+        &["model", "jose", "config", "store", "observe", "keys_file", "limit"],
+    ),
     // Decides, and knows nobody who carries.
     ("gate", &["model", "jose", "config", "observe", "limit", "upstream"]),
     // Meets a need and decides nothing.

@@ -5,16 +5,18 @@ use crate::control::Control;
 use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
-use crate::control::gcra::Gcra;
-use crate::control::gcra::source_of;
 use crate::control::registry::Actor;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
+use crate::limit::key::source_of;
+use crate::limit::keyed::Bucket;
+use crate::limit::quota::CompiledQuota;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
 use crate::model::clock::secs_rounded_up;
 use crate::model::names::Name;
+use crate::model::plan::Quota;
 use crate::model::secret::Secret;
 use axum::extract::Request;
 use axum::extract::State;
@@ -29,6 +31,7 @@ use http::header;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -141,9 +144,10 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
 }
 
 /// Wrong tokens from one source.
-const GUESSES: Gcra = Gcra {
-    burst: 5,
-    one_each: Duration::from_secs(1),
+const GUESSES: Quota = Quota {
+    requests: NonZeroU32::MIN,
+    period: Duration::from_secs(1),
+    burst: NonZeroU32::new(5).expect("it is not zero"),
 };
 /// Sources remembered. Beyond it they share one count, so that many addresses buy no more guesses and no more memory.
 const SOURCES_MAX: usize = 1024;
@@ -207,8 +211,9 @@ impl Refusal {
 /// Who is let in, and how many guesses everybody has left.
 pub struct Access {
     token: RwLock<Option<Secret<Vec<u8>>>>,
-    /// By source: when it would have recovered from all its failures (the theoretical arrival time of GCRA).
-    failures: Mutex<HashMap<IpAddr, Tick>>,
+    /// By source: the guesses that are left.
+    failures: Mutex<HashMap<IpAddr, Bucket>>,
+    guesses: CompiledQuota,
 }
 
 impl Access {
@@ -217,6 +222,7 @@ impl Access {
         Self {
             token: RwLock::new(token),
             failures: Mutex::default(),
+            guesses: CompiledQuota::compile(&GUESSES),
         }
     }
 
@@ -286,17 +292,17 @@ impl Access {
         } else {
             failures.get(&source)
         };
-        GUESSES.wait(*known?, now)
+        known?.wait(&self.guesses, now)
     }
 
     fn count(&self, source: IpAddr, now: Tick) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {
-            failures.retain(|_, recovered| *recovered > now);
+            failures.retain(|_, bucket| !bucket.is_full(now));
         }
         let full = failures.len() >= SOURCES_MAX && !failures.contains_key(&source);
-        let recovered = failures.entry(if full { SHARED } else { source }).or_insert(now);
-        *recovered = GUESSES.spend(*recovered, now);
+        let bucket = failures.entry(if full { SHARED } else { source }).or_default();
+        *bucket = bucket.spend(&self.guesses, now);
     }
 }
 

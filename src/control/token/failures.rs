@@ -1,7 +1,8 @@
 //! Who has guessed too often (S139)? Failed authentications per client and source, in bounded memory.
 
-use crate::control::gcra::Gcra;
-use crate::control::gcra::source_of;
+use crate::limit::key::source_of;
+use crate::limit::keyed::Bucket;
+use crate::limit::quota::CompiledQuota;
 use crate::model::clock::Tick;
 use crate::model::id::ClientId;
 use crate::model::plan::Quota;
@@ -15,15 +16,15 @@ const PAIRS_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct Failures {
-    /// When the pair would have recovered from all its failures. Also of clients that do not exist: else the first refusal
+    /// The failures that each pair has left. Also of clients that do not exist: else the first refusal
     /// would tell which do (S133).
-    recovered: Cache<(ClientId, IpAddr), Tick>,
+    buckets: Cache<(ClientId, IpAddr), Bucket>,
 }
 
 impl Default for Failures {
     fn default() -> Self {
         Self {
-            recovered: Cache::new(PAIRS_MAX),
+            buckets: Cache::new(PAIRS_MAX),
         }
     }
 }
@@ -31,16 +32,17 @@ impl Default for Failures {
 impl Failures {
     /// How long until `client` is listened to again from `source`; `None` when it is now.
     pub fn spent(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
-        let recovered = self.recovered.get(&(client.clone(), source_of(source)))?;
-        Gcra::of(quota).wait(recovered, now)
+        let bucket = self.buckets.get(&(client.clone(), source_of(source)))?;
+        bucket.wait(&CompiledQuota::compile(quota), now)
     }
 
     /// Counts a failure.
     pub fn count(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) {
         let pair = (client.clone(), source_of(source));
         // Two that fail in the same instant may count as one: it is a limit on guessing, not an account.
-        let recovered = self.recovered.get(&pair).unwrap_or(now);
-        self.recovered.insert(pair, Gcra::of(quota).spend(recovered, now));
+        let bucket = self.buckets.get(&pair).unwrap_or_default();
+        let bucket = bucket.spend(&CompiledQuota::compile(quota), now);
+        self.buckets.insert(pair, bucket);
     }
 }
 
@@ -112,7 +114,7 @@ mod tests {
         for high in 1..40_000_u128 {
             failures.count(&client("a"), peer(high << 64), &quota(), Tick::ZERO);
         }
-        assert!(failures.recovered.len() <= PAIRS_MAX);
+        assert!(failures.buckets.len() <= PAIRS_MAX);
         assert_eq!(fails(&failures, "a", HERE, Tick::ZERO), None);
     }
 }

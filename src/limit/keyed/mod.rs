@@ -130,30 +130,7 @@ impl Buckets {
     }
 
     fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
-        let view = View {
-            buckets: self,
-            now: now.as_nanos(),
-            full: quota.full_nanos(),
-            mode,
-            full_in: Cell::new(0),
-        };
-        let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
-            RateLimiter::new(quota.governor(), &view, NowIsZero);
-        match limiter.check_key(&split(key)) {
-            Ok(snapshot) => {
-                let full_in = view.full_in.get();
-                let remaining = snapshot.remaining_burst_capacity();
-                let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
-                Ok(Spending {
-                    level: Level {
-                        remaining,
-                        refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
-                    },
-                    full_at: view.now.saturating_add(full_in),
-                })
-            }
-            Err(refusal) => Err(refusal.wait_time_from(Nanos::new(0))),
-        }
+        measure(Place::Of(self), quota, key, now, mode)
     }
 
     /// Calls `f` with the bucket of `key` where it has one, else with the shared bucket it would count in.
@@ -215,6 +192,66 @@ impl Buckets {
     }
 }
 
+/// One bucket outside of a map, for what keeps its own: when it is full again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket(u64);
+
+impl Bucket {
+    /// Returns how long until one more request can be taken out; `None` when it can now.
+    pub fn wait(self, quota: &CompiledQuota, now: Tick) -> Option<Duration> {
+        let place = AtomicU64::new(self.0);
+        measure(Place::One(&place), quota, 0, now, Mode::Peek).err()
+    }
+
+    /// Returns the bucket with one request less; as it is when it is empty.
+    #[must_use]
+    pub fn spend(self, quota: &CompiledQuota, now: Tick) -> Self {
+        let place = AtomicU64::new(self.0);
+        // An empty bucket stays as it is, and its owner has asked before.
+        let _ = measure(Place::One(&place), quota, 0, now, Mode::Spend);
+        Self(place.into_inner())
+    }
+
+    /// Returns whether everything can be taken out again: such a bucket need not be kept.
+    pub const fn is_full(self, now: Tick) -> bool {
+        self.0 <= now.as_nanos()
+    }
+}
+
+fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
+    let view = View {
+        place,
+        now: now.as_nanos(),
+        full: quota.full_nanos(),
+        mode,
+        full_in: Cell::new(0),
+    };
+    let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
+        RateLimiter::new(quota.governor(), &view, NowIsZero);
+    match limiter.check_key(&split(key)) {
+        Ok(snapshot) => {
+            let full_in = view.full_in.get();
+            let remaining = snapshot.remaining_burst_capacity();
+            let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
+            Ok(Spending {
+                level: Level {
+                    remaining,
+                    refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
+                },
+                full_at: view.now.saturating_add(full_in),
+            })
+        }
+        Err(refusal) => Err(refusal.wait_time_from(Nanos::new(0))),
+    }
+}
+
+/// Where the bucket of a call is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Of(&'a Buckets),
+    One(&'a AtomicU64),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Peek,
@@ -223,7 +260,7 @@ enum Mode {
 
 /// The buckets as one call sees them: governor is told how long from now a bucket will be full.
 struct View<'a> {
-    buckets: &'a Buckets,
+    place: Place<'a>,
     now: u64,
     full: u64,
     mode: Mode,
@@ -271,11 +308,12 @@ impl StateStore for &View<'_> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        match self.mode {
-            Mode::Peek => self.buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f)),
-            Mode::Spend => self
-                .buckets
-                .with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f)),
+        match (self.place, self.mode) {
+            (Place::Of(buckets), Mode::Peek) => buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f)),
+            (Place::Of(buckets), Mode::Spend) => {
+                buckets.with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f))
+            }
+            (Place::One(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
         }
     }
 }

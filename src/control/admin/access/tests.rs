@@ -137,10 +137,10 @@ fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
     };
     assert!(ask("own:acme:r").is_ok());
     // A scope that is missing is no guess.
-    for _ in 0..GUESSES.burst + 1 {
+    for _ in 0..GUESSES.burst.get() + 1 {
         assert_eq!(ask("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
     }
-    for _ in 0..GUESSES.burst {
+    for _ in 0..GUESSES.burst.get() {
         assert_eq!(ask("x"), Err(Refusal::Wrong("no token of ours")));
     }
     assert!(matches!(ask("own:acme:r"), Err(Refusal::TooManyFailures { .. })));
@@ -155,12 +155,12 @@ fn the_socket_asks_for_no_token() {
 #[test]
 fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
     let access = access();
-    for _ in 0..GUESSES.burst {
+    for _ in 0..GUESSES.burst.get() {
         assert_eq!(admit(&access, &with("x"), HERE, Tick::ZERO), Err(WRONG));
     }
     // The right one is not compared either, and asking costs nothing more.
     for token in ["x", TOKEN, TOKEN] {
-        let retry_after = GUESSES.one_each;
+        let retry_after = GUESSES.period;
         assert_eq!(
             admit(&access, &with(token), HERE, Tick::ZERO),
             Err(Refusal::TooManyFailures { retry_after })
@@ -168,9 +168,9 @@ fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
     }
     let elsewhere = "192.0.2.1".parse().unwrap();
     assert_eq!(admit(&access, &with(TOKEN), elsewhere, Tick::ZERO), Ok(()));
-    let almost = Tick::ZERO.saturating_add(GUESSES.one_each - Duration::from_nanos(1));
+    let almost = Tick::ZERO.saturating_add(GUESSES.period - Duration::from_nanos(1));
     assert!(admit(&access, &with(TOKEN), HERE, almost).is_err());
-    let then = Tick::ZERO.saturating_add(GUESSES.one_each);
+    let then = Tick::ZERO.saturating_add(GUESSES.period);
     assert_eq!(admit(&access, &with(TOKEN), HERE, then), Ok(()));
     assert_eq!(admit(&access, &with("x"), HERE, then), Err(WRONG));
     assert!(admit(&access, &with(TOKEN), HERE, then).is_err());
@@ -184,7 +184,7 @@ fn many_addresses_buy_neither_guesses_nor_memory() {
         admit(&access, &with("x"), peer, Tick::ZERO)
     };
     // One /64 is one source.
-    for low in 0..u128::from(GUESSES.burst) {
+    for low in 0..u128::from(GUESSES.burst.get()) {
         assert_eq!(guess(1 << 127 | low), Err(WRONG));
     }
     assert!(matches!(guess(1 << 127 | 77), Err(Refusal::TooManyFailures { .. })));
@@ -192,7 +192,7 @@ fn many_addresses_buy_neither_guesses_nor_memory() {
     for high in 1..5_000_u128 {
         compared += usize::from(guess(high << 64) == Err(WRONG));
     }
-    assert!(compared <= SOURCES_MAX + GUESSES.burst as usize, "{compared}");
+    assert!(compared <= SOURCES_MAX + GUESSES.burst.get() as usize, "{compared}");
     assert!(access.failures.lock().unwrap().len() <= SOURCES_MAX + 1);
     let mapped = |text: &str| source_of(text.parse().unwrap());
     assert_eq!(mapped("::ffff:192.0.2.1"), mapped("192.0.2.1"));
