@@ -331,10 +331,9 @@ impl Exchange {
         ResponseRules {
             request_id: self.request_id.header_value(),
             // In place of the upstream's fields about limits of its own, which would contradict Keygate's.
-            limits: permit
-                .into_iter()
-                .flat_map(|permit| limit_headers::of_admission(permit.admission(), families))
-                .collect(),
+            limits: permit.map_or_else(Vec::new, |permit| {
+                limit_headers::of_admission(permit.admission(), families).collect()
+            }),
             now: self.upstream_started.unwrap_or(self.started).wall,
             cors: cors.map(|cors| (cors, &self.request.headers)),
         }

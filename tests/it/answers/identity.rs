@@ -442,15 +442,16 @@ fn a_key_that_was_made_here_is_kept_over_a_restart() {
 #[test]
 fn a_key_that_could_not_be_kept_is_kept_at_the_next_signal() {
     let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
-    // A file where the folder should be.
-    std::fs::write(&state, "").unwrap();
+    // A file where a folder should be.
+    let blocked = folder.path().join("blocked");
+    std::fs::write(&blocked, "").unwrap();
+    let state = blocked.join("state");
     let gate = Gate::start(|gate| {
         let top = format!("{}\nstate_dir: {}", settings(""), state.display());
         routes(gate, &top)
     });
     gate.binary.wait_for_output("The key of identity tokens cannot be kept");
-    std::fs::remove_file(&state).unwrap();
+    std::fs::remove_file(&blocked).unwrap();
     gate.binary.signal("HUP");
     gate.binary.wait_for_output("Configuration unchanged");
     assert!(state.join("identity_token.pem").is_file());
