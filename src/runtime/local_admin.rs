@@ -6,20 +6,18 @@ use crate::control::admin;
 use crate::control::admin::Parts;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::Peer;
-use crate::control::admin::issuers::IssuerHealth;
-use crate::control::admin::issuers::Issuers;
-use crate::control::admin::issuers::Refreshed;
+use crate::control::admin::issuers::NoIssuers;
 use crate::control::registry::FirstAdministrator;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
+use crate::runtime::admin_client::AskError;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
 use crate::store::StoreError;
 use axum::Extension;
 use axum::Router;
-use std::pin::Pin;
 use std::sync::Arc;
 
 /// The admin API of a store that no gate has open.
@@ -65,21 +63,4 @@ pub async fn open(config: &Config) -> Result<Opened, OpenError> {
         router: router.layer(Extension(Peer::Local)),
         first_administrator: opened.first_administrator,
     })
-}
-
-/// How issuers are is known only to a gate that runs.
-struct NoIssuers;
-
-impl Issuers for NoIssuers {
-    fn all(&self) -> Vec<IssuerHealth> {
-        Vec::new()
-    }
-
-    fn one(&self, _: &Name) -> Option<IssuerHealth> {
-        None
-    }
-
-    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
-        Box::pin(std::future::ready(Refreshed::Unknown))
-    }
 }

@@ -1,11 +1,8 @@
 use crate::control::admin;
 use crate::control::admin::access::Access;
-use crate::control::admin::issuers::IssuerHealth;
-use crate::control::admin::issuers::Issuers;
-use crate::control::admin::issuers::Refreshed;
+use crate::control::admin::issuers::NoIssuers;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
-use crate::model::names::Name;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::ready::Readiness;
@@ -17,7 +14,6 @@ use crate::runtime::admin::listener::serve_within;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,22 +22,6 @@ const NO_REASONS: Reasons = Reasons {
     heads: &[],
     connections: &[],
 };
-
-struct NoIssuers;
-
-impl Issuers for NoIssuers {
-    fn all(&self) -> Vec<IssuerHealth> {
-        Vec::new()
-    }
-
-    fn one(&self, _: &Name) -> Option<IssuerHealth> {
-        None
-    }
-
-    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
-        Box::pin(std::future::ready(Refreshed::Unknown))
-    }
-}
 
 fn admin() -> Admin {
     Admin {

@@ -15,6 +15,8 @@ use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::IssuerHealth;
 use keygate::control::admin::issuers::Issuers;
 use keygate::control::admin::issuers::Refreshed;
+use keygate::control::admin::issuers::NoIssuers;
+use keygate::control::clients::Clients;
 use keygate::control::registry;
 use keygate::control::token;
 use keygate::control::token::Caller;
@@ -43,6 +45,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -110,22 +113,6 @@ impl Told {
             .as_str()
             .unwrap_or_else(|| panic!("{self:?}"))
             .to_owned()
-    }
-}
-
-struct NoIssuers;
-
-impl Issuers for NoIssuers {
-    fn all(&self) -> Vec<IssuerHealth> {
-        Vec::new()
-    }
-
-    fn one(&self, _: &Name) -> Option<IssuerHealth> {
-        None
-    }
-
-    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
-        Box::pin(std::future::ready(Refreshed::Unknown))
     }
 }
 
