@@ -89,33 +89,12 @@ fn description(parts: &Parts, body_length: u64, body: &[u8]) -> serde_json::Valu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-    use std::io::Write;
-    use std::net::TcpStream;
-    use std::time::Duration;
+    use crate::runtime::test_server::exchange;
+    use crate::runtime::test_server::with_server;
 
     /// What the echo answers to `request`, which must ask for the connection to be closed.
     fn answer(request: &[u8]) -> serde_json::Value {
-        let listener = bind().unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(serve(listener, async {
-                let _ = stopped.await;
-            }))
-        });
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(request).unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        drop(stop);
-        server.join().unwrap().unwrap();
+        let response = with_server(bind().unwrap(), serve, |address| exchange(address, request));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         serde_json::from_str(body).unwrap()

@@ -24,3 +24,5 @@ pub mod watch;
 pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod workers;
+#[cfg(test)]
+mod test_server;

@@ -11,9 +11,12 @@ use crate::runtime::admin::listener::BOUNDS;
 use crate::runtime::admin::listener::Bounds;
 use crate::runtime::admin::listener::HEADERS_MAX;
 use crate::runtime::admin::listener::serve_within;
-use std::io::Read;
+use crate::runtime::test_server::exchange;
+use crate::runtime::test_server::with_server;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,40 +41,16 @@ fn admin() -> Admin {
     }
 }
 
-/// Serves `admin` within `bounds` until `client`, which is given the address, is done.
-fn with_server<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -> T) -> T {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(serve_within(bounds, admin, listener, async {
-            let _ = stopped.await;
-        }))
-    });
-    let result = client(address);
-    drop(stop);
-    server.join().unwrap().unwrap();
-    result
-}
-
-/// Everything that comes back until the server closes.
-fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut response = Vec::new();
-    stream.read_to_end(&mut response).unwrap();
-    String::from_utf8(response).unwrap()
+/// Serves `admin` within `bounds` until `client`, which gets the address, returns.
+fn with_admin<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -> T) -> T {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let serve = move |listener, stop| serve_within(bounds, admin, listener, stop);
+    with_server(listener, serve, client)
 }
 
 #[track_caller]
 fn check(request: &str, status: u16) -> String {
-    let response = with_server(BOUNDS, admin(), |address| exchange(address, request));
+    let response = with_admin(BOUNDS, admin(), |address| exchange(address, request));
     assert!(
         response.starts_with(&format!("HTTP/1.1 {status} ")),
         "{request:?} {response}"
@@ -105,7 +84,7 @@ fn an_unready_process_is_alive() {
 fn a_ready_process_says_so() {
     let admin = admin();
     admin.readiness.config_loaded();
-    let response = with_server(BOUNDS, admin, |address| exchange(address, &get("/readyz", "localhost")));
+    let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 }
 
@@ -200,11 +179,11 @@ fn a_head_that_never_ends_loses_its_connection_and_its_place() {
         head: Duration::from_millis(50),
         ..BOUNDS
     };
-    with_server(bounds, admin(), |address| {
+    with_admin(bounds, admin(), |address| {
         // The slow one has the only place; the second gets an answer because the first was cut.
-        let mut slow = std::net::TcpStream::connect(address).unwrap();
+        let mut slow = TcpStream::connect(address).unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
-        assert!(exchange(address, &get("/livez", "localhost")).starts_with("HTTP/1.1 200 "));
+        assert!(exchange(address, get("/livez", "localhost")).starts_with("HTTP/1.1 200 "));
     });
 }
 
@@ -214,6 +193,6 @@ fn a_head_beyond_the_limit_is_refused() {
         "GET /livez HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
         "A: b\r\n".repeat(HEADERS_MAX)
     );
-    let response = with_server(BOUNDS, admin(), |address| exchange(address, &many));
+    let response = with_admin(BOUNDS, admin(), |address| exchange(address, many));
     assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 }
