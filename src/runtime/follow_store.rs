@@ -43,7 +43,7 @@ pub enum StoreStartError {
 }
 
 /// A store that was opened and is in force.
-pub struct Opened {
+pub struct OpenStore {
     pub control: Arc<Control>,
     /// Made at the first start, to be shown once.
     pub first_administrator: Option<FirstAdministrator>,
@@ -58,7 +58,7 @@ pub async fn open(
     config: &Config,
     directory: &Arc<Directory>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Opened>, StoreStartError> {
+) -> Result<Option<OpenStore>, StoreStartError> {
     let Some(settings) = settings(config) else {
         return Ok(None);
     };
@@ -96,7 +96,7 @@ pub async fn open(
     });
     let first_administrator = prepare(&control, now, system_random).await?;
     tracing::info!(keys, clients = held, "Store opened");
-    Ok(Some(Opened {
+    Ok(Some(OpenStore {
         control,
         first_administrator,
     }))

@@ -21,7 +21,7 @@ use axum::Router;
 use std::sync::Arc;
 
 /// The admin API of a store that no gate has open.
-pub struct Opened {
+pub struct LocalAdmin {
     pub router: Router,
     /// To be shown once: the store was not there before.
     pub first_administrator: Option<FirstAdministrator>,
@@ -47,20 +47,20 @@ impl OpenError {
 ///
 /// # Errors
 /// A store that another process has open or that cannot be read, signing keys that cannot be read.
-pub async fn open(config: &Config) -> Result<Opened, OpenError> {
+pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());
-    let opened = follow_store::open(config, &directory, &clock).await?;
-    let opened = opened.ok_or(OpenError::NoStore)?;
+    let store = follow_store::open(config, &directory, &clock).await?;
+    let store = store.ok_or(OpenError::NoStore)?;
     let router = admin::router(Parts {
-        control: Some(opened.control),
+        control: Some(store.control),
         issuers: Arc::new(NoIssuers),
         access: Arc::new(Access::new(None)),
         client_jwks: None,
         clock,
     });
-    Ok(Opened {
+    Ok(LocalAdmin {
         router: router.layer(Extension(Peer::Local)),
-        first_administrator: opened.first_administrator,
+        first_administrator: store.first_administrator,
     })
 }

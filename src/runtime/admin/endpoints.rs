@@ -72,9 +72,10 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 /// The admin API answers for everything below its prefix: only who is let in learns which paths there are. Not a nested
 /// route, whose wildcard would be one more parameter of every path in it.
 async fn everything_else(State(admin): State<Arc<Admin>>, request: Request) -> Response {
-    match request.uri().path().starts_with(API_PREFIX) {
-        true => admin.api.clone().oneshot(request).await.into_response(),
-        false => not_found().await,
+    if request.uri().path().starts_with(API_PREFIX) {
+        admin.api.clone().oneshot(request).await.into_response()
+    } else {
+        not_found().await
     }
 }
 
