@@ -23,6 +23,7 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
 use crate::runtime::reload::Follower;
+use crate::runtime::ticks::every;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::revocations::RevocationLog;
@@ -30,7 +31,6 @@ use crate::store::sqlite::SqliteStore;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
 
 /// Why the gate cannot start on its store. It does not start without: it would refuse keys that are good, or take some
 /// that were revoked.
@@ -162,11 +162,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
 /// Keeps the store in order, and the keys of the data side those that sign. Ends when it is aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
-    let every = |period| {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
     let (mut tick, mut flush, mut sweep) = (every(TICK_EVERY), every(FLUSH_EVERY), every(SWEEP_EVERY));
     let mut changes = control.signing_keys.changes();
     loop {

@@ -24,5 +24,8 @@ pub mod watch;
 pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod workers;
+pub mod housekeeping;
+pub mod signals;
+pub mod ticks;
 #[cfg(test)]
 mod test_server;

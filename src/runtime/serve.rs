@@ -10,7 +10,6 @@ use crate::control::admin::access::Access as AdminAccess;
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::control::token;
 use crate::control::token::client_jwks::ClientJwks;
-use crate::fetch::resolve;
 use crate::gate::Gate;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::live::Live;
@@ -34,11 +33,13 @@ use crate::runtime::echo;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::follow_store::StoreStartError;
+use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
 use crate::runtime::kept;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
 use crate::runtime::reload::Reloader;
+use crate::runtime::signals::Signals;
 use crate::runtime::workers::Workers;
 use std::net::SocketAddr;
 use std::net::TcpListener;
@@ -47,15 +48,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
-/// How often files are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often recovered buckets are forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long requests in flight may take to end after SIGTERM.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -235,11 +229,11 @@ pub fn serve(
     started(&bound);
 
     background.block_on(async {
-        let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
+        let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&gate)));
         let following = control
             .as_ref()
             .map(|control| tokio::spawn(follow_store::follow(Arc::clone(control), Arc::clone(&gate))));
-        until_stopped(reloader, signals).await;
+        signals.until_stop(reloader).await;
         readiness.begin_drain();
         housekeeping.abort();
         tracing::info!("Draining");
@@ -273,73 +267,6 @@ fn background_runtime() -> std::io::Result<Runtime> {
         .thread_name("keygate-background")
         .enable_all()
         .build()
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        use tokio::signal::unix::signal;
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-}
-
-async fn until_stopped(mut reloader: Reloader, mut signals: Signals) {
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = signals.hangup.recv() => reloader.reload(),
-            _ = look.tick() => reloader.look(),
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-        }
-    }
-}
-
-/// What has to be done now and then, off the request path.
-async fn keep_house(gate: Arc<Gate>) {
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut resolve_tick = tokio::time::interval(resolve::RESOLVE_EVERY);
-    resolve_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unresolved_tick = tokio::time::interval(Duration::from_millis(500));
-    unresolved_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = sweep.tick() => {
-                let now = gate.clock.now();
-                for (_, limit) in gate.live.limits() {
-                    limit.sweep(now.tick);
-                }
-                gate.live.failures.sweep(now.tick);
-                gate.live.token_requests.sweep(now.tick);
-                gate.live.directory.sweep(now.wall);
-                gate.live.identity_tokens.sweep(now.wall);
-            }
-            _ = resolve_tick.tick() => {
-                for endpoint in gate.live.endpoints_to_resolve() {
-                    resolve::resolve(&endpoint).await;
-                }
-            }
-            // A name that a reload brought in waits for no full round.
-            _ = unresolved_tick.tick() => {
-                for endpoint in gate.live.endpoints_to_resolve() {
-                    if endpoint.never_resolved() {
-                        resolve::resolve(&endpoint).await;
-                    }
-                }
-            }
-        }
-    }
 }
 
 async fn drained(open: &Open) {

@@ -1,0 +1,47 @@
+//! What does a gate do now and then, off the request path? It forgets what has expired, and resolves upstreams' names.
+
+use crate::fetch::resolve;
+use crate::gate::Gate;
+use crate::runtime::ticks::every;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often recovered buckets and expired entries are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often a name without an address is resolved again: one that a reload brought in does not wait a full round.
+const RESOLVE_NEW_EVERY: Duration = Duration::from_millis(500);
+
+/// Keeps house until it is aborted.
+pub async fn run(gate: Arc<Gate>) {
+    let mut sweep_ticks = every(SWEEP_EVERY);
+    let mut resolve_ticks = every(resolve::RESOLVE_EVERY);
+    let mut new_ticks = every(RESOLVE_NEW_EVERY);
+    loop {
+        tokio::select! {
+            _ = sweep_ticks.tick() => sweep(&gate),
+            _ = resolve_ticks.tick() => {
+                for endpoint in gate.live.endpoints_to_resolve() {
+                    resolve::resolve(&endpoint).await;
+                }
+            }
+            _ = new_ticks.tick() => {
+                for endpoint in gate.live.endpoints_to_resolve() {
+                    if endpoint.never_resolved() {
+                        resolve::resolve(&endpoint).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sweep(gate: &Gate) {
+    let now = gate.clock.now();
+    for (_, limit) in gate.live.limits() {
+        limit.sweep(now.tick);
+    }
+    gate.live.failures.sweep(now.tick);
+    gate.live.token_requests.sweep(now.tick);
+    gate.live.directory.sweep(now.wall);
+    gate.live.identity_tokens.sweep(now.wall);
+}

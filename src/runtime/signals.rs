@@ -1,0 +1,46 @@
+//! When does the process look at its files, and when does it stop?
+
+use crate::runtime::reload::Reloader;
+use crate::runtime::ticks::every;
+use std::io;
+use std::time::Duration;
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The signals that the process handles: SIGHUP reloads, SIGTERM and SIGINT stop.
+pub struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Installs the handlers. To be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Keeps the gate up to date with its files until SIGTERM or SIGINT; reloads on SIGHUP as well.
+    pub async fn until_stop(mut self, mut reloader: Reloader) {
+        let mut look = every(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => reloader.reload(),
+                _ = look.tick() => reloader.look(),
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+}
