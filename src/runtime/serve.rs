@@ -22,7 +22,6 @@ use crate::observe::log::Format;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::panics;
 use crate::observe::ready::Readiness;
-use crate::proxy::http1::connection::Open;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::socket::Socket;
@@ -48,10 +47,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
-
-/// How long requests in flight may take to end after SIGTERM.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Why the gate could not start.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +168,7 @@ pub fn serve(
     });
     assemble::read_state_on_scrape(&gate);
 
-    let (stop, stopping) = watch::channel(false);
-    let workers = Workers::start(threads, &gate, listeners, &stopping).map_err(StartError::Threads)?;
+    let workers = Workers::start(threads, &gate, listeners).map_err(StartError::Threads)?;
     let token = loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
     let admin_access = Arc::new(AdminAccess::new(token));
     let api = admin_api::router(admin_api::Parts {
@@ -237,8 +231,7 @@ pub fn serve(
         readiness.begin_drain();
         housekeeping.abort();
         tracing::info!("Draining");
-        stop.send_replace(true);
-        drained(workers.open()).await;
+        workers.drain().await;
         if let Some(control) = &control {
             following.iter().for_each(|following| following.abort());
             follow_store::close(control).await;
@@ -267,16 +260,4 @@ fn background_runtime() -> std::io::Result<Runtime> {
         .thread_name("keygate-background")
         .enable_all()
         .build()
-}
-
-async fn drained(open: &Open) {
-    let ended = async {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        while open.count() > 0 {
-            look.tick().await;
-        }
-    };
-    if tokio::time::timeout(DRAIN_MAX, ended).await.is_err() {
-        tracing::warn!(connections = open.count(), "Stopped before every request had ended");
-    }
 }

@@ -9,6 +9,7 @@ use crate::observe::trace;
 use crate::proxy::http1::connection::Open;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
+use crate::runtime::ticks::every;
 use pingora::connectors::TransportConnector;
 use pingora::listeners::L4BufferSettings;
 use pingora::listeners::ListenerConfig;
@@ -23,35 +24,36 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 /// How often idle connections to upstreams are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long requests in flight may take to end once the workers drain.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How often a drain counts the connections that are left.
+const COUNT_EVERY: Duration = Duration::from_millis(20);
 
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     open: Open,
+    stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
 }
 
 impl Workers {
-    /// Starts accepting on `listeners`, which are bound and non-blocking, until `stopping` holds `true`.
+    /// Starts accepting on `listeners`, which are bound and non-blocking.
     ///
     /// # Errors
     /// The system is out of threads or of files.
-    pub fn start(
-        count: usize,
-        gate: &Arc<Gate>,
-        listeners: Vec<TcpListener>,
-        stopping: &watch::Receiver<bool>,
-    ) -> io::Result<Self> {
+    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<TcpListener>) -> io::Result<Self> {
         trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
+        let (stopping, stop) = watch::channel(false);
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
             open: Open::default(),
+            stopping,
             ended,
         };
         for number in 0..count.max(1) {
@@ -63,17 +65,29 @@ impl Workers {
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
             let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.open.clone());
             let service = service(worker, listeners);
-            let (stopping, end) = (stopping.clone(), end.clone());
+            let (stop, end) = (stop.clone(), end.clone());
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
-            let thread = thread.spawn(move || run(&runtime, service, pool, stopping, end))?;
+            let thread = thread.spawn(move || run(&runtime, service, pool, stop, end))?;
             workers.threads.push(thread);
         }
         Ok(workers)
     }
 
-    /// The connections that are open now.
-    pub fn open(&self) -> &Open {
-        &self.open
+    /// Stops accepting, and waits until no connection is served any more, for [`DRAIN_MAX`] at most.
+    pub async fn drain(&self) {
+        self.stopping.send_replace(true);
+        let drained = async {
+            let mut ticks = every(COUNT_EVERY);
+            while self.open.count() > 0 {
+                ticks.tick().await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+            tracing::warn!(
+                connections = self.open.count(),
+                "Stopped before every request had ended"
+            );
+        }
     }
 
     /// Ends the workers, and with them what is still open.
@@ -107,12 +121,12 @@ fn run(
     runtime: &Runtime,
     (mut service, fds): Service,
     pool: Arc<Pool>,
-    stopping: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
         let fds = Arc::new(parking_lot::Mutex::new(fds));
-        tokio::spawn(async move { service.start_service(Some(fds), stopping, 1).await });
+        tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
         tokio::spawn(sweep(pool));
         // Accepting has ended long before, and so have the connections that were given time to. The sender's end is one too.
         let _ = end.wait_for(|ended| *ended).await;
@@ -120,10 +134,9 @@ fn run(
 }
 
 async fn sweep(pool: Arc<Pool>) {
-    let mut tick = tokio::time::interval(SWEEP_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(SWEEP_EVERY);
     loop {
-        tick.tick().await;
+        ticks.tick().await;
         pool.sweep();
     }
 }

@@ -27,7 +27,6 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
-use tokio::sync::watch;
 
 /// Where the access records go.
 #[derive(Clone, Default)]
@@ -83,8 +82,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let (_stop, stopping) = watch::channel(false);
-    let workers = Workers::start(1, &gate, vec![listener], &stopping).unwrap();
+    let workers = Workers::start(1, &gate, vec![listener]).unwrap();
 
     let good = token(&key, &claims());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {good}\r\n\r\n");
