@@ -7,7 +7,7 @@ use crate::cli::introduction::shell_word;
 use crate::observe::subscriber;
 use crate::runtime::reload;
 use crate::runtime::serve;
-use crate::runtime::serve::Bound;
+use crate::runtime::serve::Addresses;
 use crate::runtime::serve::StartError;
 use std::error::Error;
 use std::io::ErrorKind;
@@ -37,32 +37,32 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
     };
     let named = asked.place.data_dir.is_some();
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
-    serve::serve(path, loaded, threads, |bound| {
-        if let Some(administrator) = &bound.first_administrator {
+    serve::serve(path, loaded, threads, |addresses, first_administrator| {
+        if let Some(administrator) = &first_administrator {
             // Not in the log, which others read and which is kept.
             eprint!("{}", introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
-            eprint!("{}", introduction(folder, named, issues, bound));
+            eprint!("{}", introduction(folder, named, issues, addresses));
         }
     })
     .map_err(with_hint)
 }
 
 /// What a newcomer reads and pastes.
-fn introduction(folder: &DataFolder, named: bool, issues: bool, bound: &Bound) -> String {
+fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addresses) -> String {
     let place = if named {
         format!(" --data-dir {}", shell_word(folder.path()))
     } else {
         String::new()
     };
-    let at = bound
+    let at = addresses
         .data
         .first()
         .map_or_else(|| "127.0.0.1:8080".to_owned(), SocketAddr::to_string);
     let config = folder.config();
     let config = config.display();
-    let admin = bound.admin.map_or_else(String::new, |admin| {
+    let admin = addresses.admin.map_or_else(String::new, |admin| {
         format!("Metrics and readiness: http://{admin}/metrics http://{admin}/readyz\n")
     });
     let try_it = if issues {

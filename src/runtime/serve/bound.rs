@@ -1,0 +1,103 @@
+//! What does a start take before anything else? Every socket, so that a taken port stops it while nothing has happened.
+
+use crate::config::Config;
+use crate::gate::live::Live;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::observe::panics;
+use crate::observe::ready::Readiness;
+use crate::runtime::assemble;
+use crate::runtime::echo;
+use crate::runtime::serve::Addresses;
+use crate::runtime::serve::StartError;
+use std::io;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Every socket is bound, and nothing reads them.
+pub struct Bound {
+    pub(super) sockets: Sockets,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) live: Arc<Live>,
+    pub(super) readiness: Arc<Readiness>,
+    /// Fetches, reloads, scrapes and the echo upstream never share a thread with requests. The last field, here and in the
+    /// steps after this one: it is dropped after all that has tasks on it.
+    pub(super) background: Runtime,
+}
+
+/// The listening sockets of the process.
+pub struct Sockets {
+    pub(super) data: Vec<TcpListener>,
+    pub(super) admin: Option<TcpListener>,
+    pub(super) echo: TcpListener,
+}
+
+impl Bound {
+    /// Binds the sockets of `config`, which was read from `path`.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, or a system out of threads.
+    pub fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let metrics = assemble::metrics(clock.now().wall);
+        panics::report(metrics.panics.clone());
+        let background = background_runtime().map_err(StartError::Threads)?;
+        let sockets = Sockets::bind(config, path)?;
+        let echo = sockets.echo.local_addr().map_err(StartError::Echo)?;
+        Ok(Self {
+            sockets,
+            clock,
+            live: Arc::new(Live::new(metrics, echo)),
+            readiness: Arc::new(Readiness::new()),
+            background,
+        })
+    }
+}
+
+impl Sockets {
+    fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
+        let data = config.listeners.iter();
+        let data = data.map(|listener| bind(listener.address, "listeners", path));
+        let data = data.collect::<Result<_, _>>()?;
+        let admin = config.admin.as_ref();
+        let admin = admin.map(|admin| bind(admin.address, "admin.address", path));
+        Ok(Self {
+            data,
+            admin: admin.transpose()?,
+            echo: echo::bind().map_err(StartError::Echo)?,
+        })
+    }
+
+    /// Returns the addresses of the sockets that the configuration names.
+    pub fn addresses(&self) -> Addresses {
+        let address = |listener: &TcpListener| listener.local_addr().ok();
+        Addresses {
+            data: self.data.iter().filter_map(address).collect(),
+            admin: self.admin.as_ref().and_then(address),
+        }
+    }
+}
+
+fn bind(address: SocketAddr, key: &'static str, config: &Path) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| StartError::Bind {
+        address,
+        key,
+        config: config.to_owned(),
+        source,
+    })
+}
+
+fn background_runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("keygate-background")
+        .enable_all()
+        .build()
+}

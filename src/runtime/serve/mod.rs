@@ -1,0 +1,85 @@
+//! How does a loaded configuration become a process that serves, and how does that process end? In four steps. Each is a
+//! type that owns what exists from then on, and whose one method consumes it and returns the next:
+//!
+//! - `Bound`: every socket is bound, and nothing reads them.
+//! - `Opened`: the configuration is compiled, the store is open, and all it holds is in force.
+//! - `Serving`: connections are accepted, operators are answered, signals and files are followed.
+//! - `Drained`: no request is in flight, and the store is closed.
+//!
+//! A step that fails drops what it owns: sockets are closed, and the store's lock is released.
+//!
+//! pingora's `Server` is not used: it waits its whole grace period in `sleep`, goes on without a listener when binding
+//! fails, and dies of SIGHUP. Its listening service is (`workers.rs`), on sockets that are bound here, so that every address
+//! is known and every bind error seen before anything starts.
+
+mod bound;
+mod opened;
+mod serving;
+mod drained;
+
+use crate::config::LogFormat;
+use crate::control::registry::prepare::FirstAdministrator;
+use crate::gate::accept::matcher::MatcherError;
+use crate::observe::log::Format;
+use crate::runtime::follow_store::StoreStartError;
+use crate::runtime::reload;
+use crate::runtime::reload::Loaded;
+use crate::runtime::serve::bound::Bound;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Serves until SIGTERM or SIGINT, then drains. `started` is called once everything answers, with the first administrator
+/// where this start has made the store.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn serve(
+    path: PathBuf,
+    loaded: Loaded,
+    threads: usize,
+    started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
+) -> Result<(), StartError> {
+    reload::say_warnings(&loaded.config);
+    let bound = Bound::bind(&loaded.config, &path)?;
+    let (opened, first_administrator) = bound.open(loaded)?;
+    let serving = opened.serve(path, threads)?;
+    started(serving.addresses(), first_administrator);
+    serving.until_stopped().end();
+    Ok(())
+}
+
+/// The addresses that the process listens on, each with the port it got where the configuration leaves it open.
+pub struct Addresses {
+    pub data: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// Why the gate could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} ({key} in {}): {source}", config.display())]
+    Bind {
+        address: SocketAddr,
+        key: &'static str,
+        config: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot listen on a loopback port for the built-in echo upstream: {0}")]
+    Echo(std::io::Error),
+    #[error("cannot start threads")]
+    Threads(#[source] std::io::Error),
+    #[error(transparent)]
+    Routes(#[from] MatcherError),
+    #[error(transparent)]
+    Store(#[from] StoreStartError),
+    #[error("cannot install signal handlers")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Returns the format of `observe` under the name that the log has for it.
+pub fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
+    }
+}

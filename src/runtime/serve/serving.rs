@@ -1,0 +1,159 @@
+//! Who is at work while the gate serves, and until when?
+
+use crate::control::Control;
+use crate::control::admin as admin_api;
+use crate::control::admin::access::Access;
+use crate::gate::Gate;
+use crate::observe::log::ErrorChain;
+use crate::observe::ready::Readiness;
+use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::listener;
+use crate::runtime::admin::socket::Socket;
+use crate::runtime::echo;
+use crate::runtime::follow_store;
+use crate::runtime::housekeeping;
+use crate::runtime::issuers::GateIssuers;
+use crate::runtime::reload::Reloader;
+use crate::runtime::serve::Addresses;
+use crate::runtime::serve::StartError;
+use crate::runtime::serve::drained::Drained;
+use crate::runtime::serve::opened::ControlSide;
+use crate::runtime::serve::opened::Opened;
+use crate::runtime::signals::Signals;
+use crate::runtime::workers::Workers;
+use axum::Router;
+use std::future::pending;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Connections are accepted, operators are answered, signals and files are followed.
+pub struct Serving {
+    addresses: Addresses,
+    signals: Signals,
+    reloader: Reloader,
+    workers: Workers,
+    control: Option<Arc<Control>>,
+    gate: Arc<Gate>,
+    readiness: Arc<Readiness>,
+    background: Runtime,
+}
+
+impl Opened {
+    /// Starts `threads` workers and everything that runs beside them. `path` is the file that reloads read.
+    ///
+    /// # Errors
+    /// A system out of threads, or one that refuses signal handlers.
+    pub fn serve(self, path: PathBuf, threads: usize) -> Result<Serving, StartError> {
+        let addresses = self.sockets.addresses();
+        let workers = Workers::start(threads, &self.gate, self.sockets.data).map_err(StartError::Threads)?;
+        let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
+        let access = Arc::new(Access::new(token));
+        let admin = Admin {
+            metrics: Arc::clone(&self.gate.live.metrics),
+            readiness: Arc::clone(&self.readiness),
+            api: api(&self.gate, self.control_side.as_ref(), &access),
+            host_names: Vec::new(),
+        };
+        let control = self.control_side.map(|side| side.control);
+        let (signals, reloader) = {
+            let _inside = self.background.enter();
+            let signals = Signals::install().map_err(StartError::Signals)?;
+            let reloader = Reloader::new(
+                path,
+                self.loaded,
+                Arc::clone(&self.gate),
+                Arc::clone(&self.readiness),
+                access,
+                self.kept,
+                control.clone(),
+            );
+            (signals, reloader)
+        };
+        let serving = Serving {
+            addresses,
+            signals,
+            reloader,
+            workers,
+            control,
+            gate: self.gate,
+            readiness: self.readiness,
+            background: self.background,
+        };
+        serving.answer(admin, self.sockets.admin, self.sockets.echo);
+        serving.addresses.log();
+        Ok(serving)
+    }
+}
+
+impl Serving {
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Starts to answer operators and the echo upstream's requests. A method of `Serving`, which has a reloader: until the
+    /// reloader has named the issuers, `/readyz` does not report that their keys are missing.
+    ///
+    /// Both are answered until the background runtime ends: probes ask during a drain, and requests in flight may be for the
+    /// echo upstream.
+    fn answer(&self, admin: Admin, admin_listener: Option<TcpListener>, echo_listener: TcpListener) {
+        self.background.spawn(echo::serve(echo_listener, pending()));
+        if let Some(admin_listener) = admin_listener {
+            self.background
+                .spawn(listener::serve(admin.clone(), admin_listener, pending()));
+        }
+        if let Some(control) = &self.control {
+            // For commands of the user who owns the store's files. Without it, there is still the admin listener.
+            match Socket::bind(&control.settings.load().store.beside(".sock")) {
+                Ok(socket) => drop(self.background.spawn(listener::serve_socket(admin, socket, pending()))),
+                Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
+            }
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT, then lets requests end and closes the store.
+    pub fn until_stopped(self) -> Drained {
+        self.background.block_on(async {
+            let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&self.gate)));
+            let follow = |control| tokio::spawn(follow_store::follow(Arc::clone(control), Arc::clone(&self.gate)));
+            let following = self.control.as_ref().map(follow);
+            self.signals.until_stop(self.reloader).await;
+            self.readiness.begin_drain();
+            housekeeping.abort();
+            tracing::info!("Draining");
+            self.workers.drain().await;
+            // After the last request: until then tokens are issued, and uses of keys are noted.
+            if let Some(control) = &self.control {
+                following.iter().for_each(|following| following.abort());
+                follow_store::close(control).await;
+            }
+        });
+        Drained {
+            workers: self.workers,
+            gate: self.gate,
+            background: self.background,
+        }
+    }
+}
+
+impl Addresses {
+    fn log(&self) {
+        for address in &self.data {
+            tracing::info!(listener = "data", address = %address, "Listening");
+        }
+        if let Some(address) = self.admin {
+            tracing::info!(listener = "admin", address = %address, "Listening");
+        }
+    }
+}
+
+fn api(gate: &Arc<Gate>, control_side: Option<&ControlSide>, access: &Arc<Access>) -> Router {
+    admin_api::router(admin_api::Parts {
+        control: control_side.map(|side| Arc::clone(&side.control)),
+        issuers: Arc::new(GateIssuers(Arc::clone(gate))),
+        access: Arc::clone(access),
+        client_jwks: control_side.map(|side| Arc::clone(&side.client_jwks)),
+        clock: Arc::clone(&gate.clock),
+    })
+}
