@@ -11,8 +11,6 @@ use crate::control::registry::FirstAdministrator;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::directory::Directory;
-use crate::model::names::Name;
-use crate::runtime::admin_client::AskError;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
 use crate::store::StoreError;

@@ -25,7 +25,9 @@ pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod workers;
 pub mod housekeeping;
+#[cfg(feature = "gateway")]
 pub mod signals;
 pub mod ticks;
+#[cfg(feature = "gateway")]
 #[cfg(test)]
 mod test_server;

@@ -64,6 +64,7 @@ const MODULES: [(&str, &[&str]); 17] = [
             "explain",
             "runtime",
             "control",
+            "store",
             "keys_file",
             "observe",
             "fetch",
@@ -669,6 +670,10 @@ const CIRCLES: &[(&str, &str)] = &[
     (
         "control/admin/mod.rs",
         "the router lists the handlers, which take its state",
+    ),
+    (
+        "control/registry/mod.rs",
+        "every operation is a change, and a change is the registry's",
     ),
     (
         "control/signing_keys/mod.rs",

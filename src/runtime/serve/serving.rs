@@ -11,6 +11,7 @@ use crate::runtime::admin::listener;
 use crate::runtime::admin::socket::Socket;
 use crate::runtime::echo;
 use crate::runtime::follow_store;
+use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
 use crate::runtime::reload::Reloader;
@@ -65,9 +66,12 @@ impl Opened {
                 self.loaded,
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
-                access,
                 self.kept,
-                control.clone(),
+                Some(Box::new(ControlFollower {
+                    control: control.clone(),
+                    access,
+                    live: Arc::clone(&self.gate.live),
+                })),
             );
             (signals, reloader)
         };
