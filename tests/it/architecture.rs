@@ -689,6 +689,10 @@ const CIRCLES: &[(&str, &str)] = &[
     ("observe/metrics.rs", "the registry and the handles on it"),
     ("keys_file/mod.rs", "the file and how it is read"),
     ("store/mod.rs", "the trait of all stores and the records that it takes"),
+    (
+        "runtime/serve/mod.rs",
+        "the steps in their order, and the errors that each of them can end with",
+    ),
 ];
 
 #[test]
