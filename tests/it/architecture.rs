@@ -656,10 +656,6 @@ fn a_stage_before_decide_names_only_stages_before_it() {
 /// Files that name each other, and why they may: one file of each circle, and the reason.
 const CIRCLES: &[(&str, &str)] = &[
     (
-        "cli/args.rs",
-        "clap: the root lists every noun, and each noun takes the root's arguments",
-    ),
-    (
         "config/check.rs",
         "the checker resolves names over all parts of a file, and each part is read with it",
     ),
