@@ -2,19 +2,19 @@
 
 use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
+use crate::jose::verifier::Verifier;
 use crate::model::algorithm::Algorithm;
-use aws_lc_rs::signature::ParsedPublicKey;
 use serde_json::Map;
 use serde_json::Value;
 
-/// A public key, parsed once, with the algorithms it may be used for.
+/// A public key with the algorithms it may be used for.
 #[derive(Debug)]
 pub struct VerifyingKey {
     /// `kid`, where the set names its keys.
     kid: Option<Box<str>>,
     thumbprint: Box<str>,
     /// Never empty. One entry where the JWK has an `alg`.
-    verifiers: Box<[(Algorithm, ParsedPublicKey)]>,
+    verifiers: Box<[(Algorithm, Verifier)]>,
 }
 
 /// A signature that is not the key's, over this message, with this algorithm. Nobody is told more.
@@ -67,10 +67,10 @@ impl VerifyingKey {
             .into_iter()
             .filter(|(algorithm, _)| algorithms.contains(algorithm))
             .collect();
-        match read.verifiers.is_empty() {
-            true => Err("none of its algorithms fits the type of the key"),
-            false => Ok(read),
+        if read.verifiers.is_empty() {
+            return Err("none of its algorithms fits the type of the key");
         }
+        Ok(read)
     }
 
     /// A key that may be used for `declared`, or for all its type can do where nothing is declared.
@@ -120,17 +120,16 @@ impl VerifyingKey {
         self.kid == other.kid && self.thumbprint == other.thumbprint && algorithms(self) == algorithms(other)
     }
 
-    /// Checks `signature` over `message` (RFC 7515 section 5.2). ECDSA signatures are r and s side by side (RFC 7518
-    /// section 3.4), never DER.
+    /// Checks `signature` over `message` (RFC 7515 section 5.2).
     ///
     /// # Errors
     /// Whenever it is not exactly right, `algorithm` not fitting the key included.
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        let (_, verifier) = self
-            .verifiers
-            .iter()
-            .find(|(one, _)| *one == algorithm)
-            .ok_or(BadSignature)?;
-        verifier.verify_sig(message, signature).map_err(|_| BadSignature)
+        let fitting = self.verifiers.iter().find(|(one, _)| *one == algorithm);
+        if fitting.is_some_and(|(_, verifier)| verifier.verifies(message, signature)) {
+            Ok(())
+        } else {
+            Err(BadSignature)
+        }
     }
 }

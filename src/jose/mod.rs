@@ -1,4 +1,4 @@
-//! JSON object signing: the only home of the signature crate.
+//! JSON object signing: the only home of the signature crates.
 
 mod base64url;
 pub mod json;
@@ -9,3 +9,4 @@ pub mod pem_file;
 mod public_key;
 pub mod sign;
 pub mod uploaded;
+mod verifier;

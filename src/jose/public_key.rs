@@ -3,12 +3,9 @@
 
 use crate::jose::base64url;
 use crate::jose::pem_file::PublicDer;
+use crate::jose::verifier::Verifier;
 use crate::model::algorithm::Algorithm;
 use aws_lc_rs::digest;
-use aws_lc_rs::signature;
-use aws_lc_rs::signature::ParsedPublicKey;
-use aws_lc_rs::signature::RsaParameters;
-use aws_lc_rs::signature::RsaPublicKeyComponents;
 use aws_lc_rs::signature::RsaSubjectPublicKey;
 use serde_json::Map;
 use serde_json::Value;
@@ -166,19 +163,14 @@ impl PublicKey {
         }
     }
 
-    /// The key, parsed for `algorithm`. `None` where the two do not fit, or the library refuses the numbers.
-    pub fn verifier(&self, algorithm: Algorithm) -> Option<ParsedPublicKey> {
+    /// Returns what verifies this key's signatures with `algorithm`, `None` where the two do not fit or the library refuses
+    /// the numbers.
+    pub fn verifier(&self, algorithm: Algorithm) -> Option<Verifier> {
         match (self, algorithm) {
-            (Self::Rsa { n, e }, algorithm) => RsaPublicKeyComponents { n, e }
-                .to_parsed_public_key(rsa_parameters(algorithm)?)
-                .ok(),
-            (Self::P256 { x, y }, Algorithm::Es256) => {
-                ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point(x, y)).ok()
-            }
-            (Self::P384 { x, y }, Algorithm::Es384) => {
-                ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point(x, y)).ok()
-            }
-            (Self::Ed25519 { x }, Algorithm::EdDsa) => ParsedPublicKey::new(&signature::ED25519, x).ok(),
+            (Self::Rsa { n, e }, algorithm) => Verifier::rsa(n, e, algorithm),
+            (Self::P256 { x, y }, Algorithm::Es256) => Verifier::p256(&point(x, y)),
+            (Self::P384 { x, y }, Algorithm::Es384) => Verifier::p384(&point(x, y)),
+            (Self::Ed25519 { x }, Algorithm::EdDsa) => Verifier::ed25519(x),
             (Self::P256 { .. } | Self::P384 { .. } | Self::Ed25519 { .. }, _) => None,
         }
     }
@@ -217,18 +209,6 @@ fn names_rsa_encryption(spki: &[u8]) -> bool {
     [3, 4]
         .into_iter()
         .any(|start| spki.get(start..).is_some_and(|inner| inner.starts_with(RSA_ENCRYPTION)))
-}
-
-fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
-    match algorithm {
-        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
-        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
-        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => None,
-    }
 }
 
 fn ec_members(curve: &str, x: &[u8], y: &[u8]) -> Vec<(&'static str, String)> {

@@ -1,8 +1,7 @@
 //! How are tokens signed? Those that clients get, those that vouch to upstreams, and those of tests.
 //!
 //! `jsonwebtoken` signs, but for RSA: it parses the key again for each token, and the parts of an RSA key are checked
-//! against each other every time, which takes longer than signing (1.5 ms in all). It does not verify here: its checks of
-//! claims pass what is absent (see `token.rs`).
+//! against each other every time, which takes longer than signing (1.5 ms in all).
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
