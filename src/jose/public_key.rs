@@ -77,21 +77,27 @@ impl PublicKey {
     pub fn from_der(der: &PublicDer) -> Result<Self, &'static str> {
         match der {
             PublicDer::Pkcs1(der) => Self::rsa_from_der(der),
-            PublicDer::Spki(der) => {
-                if let Some(point) = der.strip_prefix(SPKI_P256) {
-                    let (x, y) = point.split_at_checked(32).ok_or("a truncated key")?;
-                    Self::p256(x, y)
-                } else if let Some(point) = der.strip_prefix(SPKI_P384) {
-                    let (x, y) = point.split_at_checked(48).ok_or("a truncated key")?;
-                    Self::p384(x, y)
-                } else if let Some(x) = der.strip_prefix(SPKI_ED25519) {
-                    Self::ed25519(x)
-                } else if names_rsa_encryption(der) {
-                    Self::rsa_from_der(der)
-                } else {
-                    Err("a key other than RSA, P-256, P-384 and Ed25519")
-                }
-            }
+            PublicDer::Spki(der) => Self::from_spki(der),
+        }
+    }
+
+    /// Reads a SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// The reason, for the operator.
+    pub fn from_spki(der: &[u8]) -> Result<Self, &'static str> {
+        if let Some(point) = der.strip_prefix(SPKI_P256) {
+            let (x, y) = point.split_at_checked(32).ok_or("a truncated key")?;
+            Self::p256(x, y)
+        } else if let Some(point) = der.strip_prefix(SPKI_P384) {
+            let (x, y) = point.split_at_checked(48).ok_or("a truncated key")?;
+            Self::p384(x, y)
+        } else if let Some(x) = der.strip_prefix(SPKI_ED25519) {
+            Self::ed25519(x)
+        } else if names_rsa_encryption(der) {
+            Self::rsa_from_der(der)
+        } else {
+            Err("a key other than RSA, P-256, P-384 and Ed25519")
         }
     }
 

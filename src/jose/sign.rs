@@ -1,11 +1,11 @@
 //! How are tokens signed? Those that clients get, those that vouch to upstreams, and those of tests.
 //!
-//! `jsonwebtoken` signs, but for RSA: it parses the key again for each token, and the parts of an RSA key are checked
-//! against each other every time, which takes longer than signing (1.5 ms in all).
+//! `jsonwebtoken` signs with EC and EdDSA, by the provider that is named here and not by that of the process (see
+//! `verifier.rs`). RSA is signed by `aws-lc` itself: `jsonwebtoken` parses the key again for each token, and the parts of an
+//! RSA key are checked against each other every time, which takes longer than signing (1.5 ms in all).
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
-use crate::jose::pem_file::PublicDer;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::secret::Secret;
@@ -16,11 +16,13 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature;
 use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::EcdsaSigningAlgorithm;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair;
 use aws_lc_rs::signature::RsaEncoding;
 use aws_lc_rs::signature::RsaKeyPair;
 use jsonwebtoken::EncodingKey;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
@@ -35,18 +37,25 @@ pub fn token_id() -> String {
 /// A private key and the one algorithm it signs with.
 pub struct SigningKey {
     algorithm: Algorithm,
-    pair: Pair,
-    /// The same key as `jsonwebtoken` takes it; `None` for RSA.
-    signer: Option<EncodingKey>,
+    private: PrivateKey,
     public: PublicKey,
     public_der: Vec<u8>,
     kid: String,
 }
 
-enum Pair {
-    Rsa(RsaKeyPair),
-    Ec(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
+/// A private key as the library that signs with it keeps it.
+enum PrivateKey {
+    /// Parsed, for `aws-lc`.
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
+    /// PKCS #8, for `jsonwebtoken`.
+    Pkcs8(EncodingKey, jsonwebtoken::Algorithm),
+}
+
+/// How an algorithm signs.
+enum Scheme {
+    Rsa(&'static dyn RsaEncoding),
+    Ecdsa(&'static EcdsaSigningAlgorithm, jsonwebtoken::Algorithm),
+    Ed25519,
 }
 
 /// Why a private key cannot be read, made or used.
@@ -66,49 +75,17 @@ impl From<aws_lc_rs::error::Unspecified> for SignError {
     }
 }
 
-impl Pair {
-    fn to_pkcs8_pem(&self) -> Result<Secret<String>, SignError> {
-        let text = match self {
-            Self::Rsa(pair) => {
-                let der: Pkcs8V1Der<'_> = pair.as_der()?;
-                pem_file::write("PRIVATE KEY", der.as_ref())
-            }
-            Self::Ec(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
-            Self::Ed25519(pair) => pem_file::write("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
-        };
-        Ok(Secret::new(text))
-    }
-
-    /// The same key as `jsonwebtoken` takes it; `None` for those that sign without it.
-    fn signer(&self, algorithm: Algorithm) -> Result<Option<EncodingKey>, SignError> {
-        let read = match self {
-            Self::Rsa(_) => return Ok(None),
-            Self::Ec(_) => EncodingKey::from_ec_pem,
-            Self::Ed25519(_) => EncodingKey::from_ed_pem,
-        };
-        let signer = read(self.to_pkcs8_pem()?.expose().as_bytes());
-        signer.map(Some).map_err(|_| SignError::Key(algorithm))
-    }
-}
-
 impl SigningKey {
     /// A fresh key for `algorithm`; of RSA keys one of 2048 bits, which takes a tenth of a second to find.
     ///
     /// # Errors
     /// The library makes none.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SignError> {
-        let pair = match algorithm {
-            Algorithm::Es256 => Pair::Ec(EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?),
-            Algorithm::Es384 => Pair::Ec(EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?),
-            Algorithm::EdDsa => Pair::Ed25519(Ed25519KeyPair::generate()?),
-            Algorithm::Rs256
-            | Algorithm::Rs384
-            | Algorithm::Rs512
-            | Algorithm::Ps256
-            | Algorithm::Ps384
-            | Algorithm::Ps512 => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048)?),
-        };
-        Self::new(algorithm, pair)
+        match Scheme::of(algorithm) {
+            Scheme::Rsa(encoding) => Self::rsa(algorithm, RsaKeyPair::generate(KeySize::Rsa2048)?, encoding),
+            Scheme::Ecdsa(curve, name) => Self::ecdsa(algorithm, &EcdsaKeyPair::generate(curve)?, name),
+            Scheme::Ed25519 => Self::ed25519(&Ed25519KeyPair::generate()?),
+        }
     }
 
     /// A fresh P-256 key.
@@ -122,38 +99,46 @@ impl SigningKey {
     /// Another block, several, or a key that does not fit `algorithm`; RSA below 2048 bits.
     pub fn from_pkcs8_pem(algorithm: Algorithm, text: &str) -> Result<Self, SignError> {
         let der = Secret::new(pem_file::private_key(text.as_bytes()).map_err(SignError::Pem)?);
-        let ec = |curve| EcdsaKeyPair::from_pkcs8(curve, der.expose()).map(Pair::Ec);
-        let pair = match algorithm {
-            Algorithm::Es256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-            Algorithm::Es384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(der.expose()).map(Pair::Ed25519),
-            Algorithm::Rs256
-            | Algorithm::Rs384
-            | Algorithm::Rs512
-            | Algorithm::Ps256
-            | Algorithm::Ps384
-            | Algorithm::Ps512 => RsaKeyPair::from_pkcs8(der.expose()).map(Pair::Rsa),
-        };
-        Self::new(algorithm, pair.map_err(|_| SignError::Key(algorithm))?)
+        let der = der.expose();
+        let unfit = |_| SignError::Key(algorithm);
+        match Scheme::of(algorithm) {
+            Scheme::Rsa(encoding) => Self::rsa(algorithm, RsaKeyPair::from_pkcs8(der).map_err(unfit)?, encoding),
+            Scheme::Ecdsa(curve, name) => {
+                Self::ecdsa(algorithm, &EcdsaKeyPair::from_pkcs8(curve, der).map_err(unfit)?, name)
+            }
+            Scheme::Ed25519 => Self::ed25519(&Ed25519KeyPair::from_pkcs8(der).map_err(unfit)?),
+        }
     }
 
-    fn new(algorithm: Algorithm, pair: Pair) -> Result<Self, SignError> {
-        let spki: PublicKeyX509Der<'_> = match &pair {
-            Pair::Rsa(pair) => pair.public_key().as_der()?,
-            Pair::Ec(pair) => pair.public_key().as_der()?,
-            Pair::Ed25519(pair) => pair.public_key().as_der()?,
-        };
-        let spki = PublicDer::Spki(spki.as_ref().to_vec());
-        let public = PublicKey::from_der(&spki).map_err(SignError::Pem)?;
-        let kid = public.thumbprint();
-        let (PublicDer::Spki(public_der) | PublicDer::Pkcs1(public_der)) = spki;
+    fn rsa(algorithm: Algorithm, pair: RsaKeyPair, encoding: &'static dyn RsaEncoding) -> Result<Self, SignError> {
+        let public = pair.public_key().as_der()?;
+        Self::new(algorithm, PrivateKey::Rsa(pair, encoding), &public)
+    }
+
+    fn ecdsa(algorithm: Algorithm, pair: &EcdsaKeyPair, name: jsonwebtoken::Algorithm) -> Result<Self, SignError> {
+        let private = EncodingKey::from_ec_der(pair.to_pkcs8v1()?.as_ref());
+        Self::new(
+            algorithm,
+            PrivateKey::Pkcs8(private, name),
+            &pair.public_key().as_der()?,
+        )
+    }
+
+    fn ed25519(pair: &Ed25519KeyPair) -> Result<Self, SignError> {
+        let private = EncodingKey::from_ed_der(pair.to_pkcs8v1()?.as_ref());
+        let private = PrivateKey::Pkcs8(private, jsonwebtoken::Algorithm::EdDSA);
+        Self::new(Algorithm::EdDsa, private, &pair.public_key().as_der()?)
+    }
+
+    fn new(algorithm: Algorithm, private: PrivateKey, spki: &PublicKeyX509Der<'_>) -> Result<Self, SignError> {
+        let public_der = spki.as_ref().to_vec();
+        let public = PublicKey::from_spki(&public_der).map_err(SignError::Pem)?;
         Ok(Self {
             algorithm,
-            signer: pair.signer(algorithm)?,
-            pair,
+            kid: public.thumbprint(),
+            private,
             public,
             public_der,
-            kid,
         })
     }
 
@@ -171,7 +156,14 @@ impl SigningKey {
     /// # Errors
     /// The library cannot write the key.
     pub fn to_pkcs8_pem(&self) -> Result<Secret<String>, SignError> {
-        self.pair.to_pkcs8_pem()
+        let text = match &self.private {
+            PrivateKey::Rsa(pair, _) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der()?;
+                pem_file::write("PRIVATE KEY", der.as_ref())
+            }
+            PrivateKey::Pkcs8(key, _) => pem_file::write("PRIVATE KEY", key.as_bytes()),
+        };
+        Ok(Secret::new(text))
     }
 
     /// A `PUBLIC KEY` block.
@@ -205,57 +197,50 @@ impl SigningKey {
         let mut token = base64url::encode(header.as_bytes());
         token.push('.');
         token.push_str(&base64url::encode(payload.as_bytes()));
-        let signature = self.signature(&token)?;
+        let signature = self.private.sign(token.as_bytes())?;
         token.push('.');
-        token.push_str(&signature);
+        token.push_str(&base64url::encode(&signature));
         Ok(token)
     }
+}
 
-    /// The third part of a compact JWS, encoded.
-    fn signature(&self, message: &str) -> Result<String, SignError> {
-        let message = message.as_bytes();
-        match (&self.pair, &self.signer) {
-            (Pair::Rsa(pair), _) => {
-                let encoding = rsa_encoding(self.algorithm).ok_or(SignError::Key(self.algorithm))?;
+impl PrivateKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        match self {
+            Self::Rsa(pair, encoding) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 // The library has randomness of its own, which it takes instead of what it is given.
-                pair.sign(encoding, &SystemRandom::new(), message, &mut signature)?;
-                Ok(base64url::encode(&signature))
+                pair.sign(*encoding, &SystemRandom::new(), message, &mut signature)?;
+                Ok(signature)
             }
-            (_, Some(signer)) => {
-                let algorithm = jwt_algorithm(self.algorithm).ok_or(SignError::Key(self.algorithm))?;
-                jsonwebtoken::crypto::sign(message, signer, algorithm).map_err(|_| SignError::Library)
+            Self::Pkcs8(key, name) => {
+                let signer = (DEFAULT_PROVIDER.signer_factory)(name, key).map_err(|_| SignError::Library)?;
+                signer.try_sign(message).map_err(|_| SignError::Library)
             }
-            (_, None) => Err(SignError::Key(self.algorithm)),
         }
     }
 }
 
-/// Of those that `jsonwebtoken` signs with.
-const fn jwt_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
-    match algorithm {
-        Algorithm::Es256 => Some(jsonwebtoken::Algorithm::ES256),
-        Algorithm::Es384 => Some(jsonwebtoken::Algorithm::ES384),
-        Algorithm::EdDsa => Some(jsonwebtoken::Algorithm::EdDSA),
-        Algorithm::Rs256
-        | Algorithm::Rs384
-        | Algorithm::Rs512
-        | Algorithm::Ps256
-        | Algorithm::Ps384
-        | Algorithm::Ps512 => None,
-    }
-}
-
-/// RFC 7518 sections 3.3 and 3.5; of PSS the salt is as long as the hash.
-fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
-    match algorithm {
-        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_SHA256),
-        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_SHA384),
-        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_SHA512),
-        Algorithm::Ps256 => Some(&signature::RSA_PSS_SHA256),
-        Algorithm::Ps384 => Some(&signature::RSA_PSS_SHA384),
-        Algorithm::Ps512 => Some(&signature::RSA_PSS_SHA512),
-        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => None,
+impl Scheme {
+    /// RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1; of PSS the salt is as long as the hash.
+    fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_SHA256),
+            Algorithm::Rs384 => Self::Rsa(&signature::RSA_PKCS1_SHA384),
+            Algorithm::Rs512 => Self::Rsa(&signature::RSA_PKCS1_SHA512),
+            Algorithm::Ps256 => Self::Rsa(&signature::RSA_PSS_SHA256),
+            Algorithm::Ps384 => Self::Rsa(&signature::RSA_PSS_SHA384),
+            Algorithm::Ps512 => Self::Rsa(&signature::RSA_PSS_SHA512),
+            Algorithm::Es256 => Self::Ecdsa(
+                &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+                jsonwebtoken::Algorithm::ES256,
+            ),
+            Algorithm::Es384 => Self::Ecdsa(
+                &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+                jsonwebtoken::Algorithm::ES384,
+            ),
+            Algorithm::EdDsa => Self::Ed25519,
+        }
     }
 }
 
