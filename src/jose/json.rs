@@ -31,7 +31,7 @@ pub enum JsonError {
 /// # Errors
 /// Anything else: other JSON values, text after the object, invalid UTF-8, numbers that fit no type, depth.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
-    Members::parse(bytes).map(Members::into_map)
+    Members::parse(bytes).map(|members| members.to_map())
 }
 
 /// A JSON object as it was read: texts without escapes stay where they stand. A token that was not seen before is read
@@ -72,9 +72,11 @@ impl<'a> Members<'a> {
         found.map(|(_, value)| value)
     }
 
-    fn into_map(self) -> Map<String, Value> {
-        let members = self.0.into_iter();
-        members.map(|(name, value)| (name.into_owned(), value.into())).collect()
+    fn to_map(&self) -> Map<String, Value> {
+        let members = self.0.iter();
+        members
+            .map(|(name, value)| (name.to_string(), value.to_value()))
+            .collect()
     }
 
     /// Whether a member stands twice.
@@ -82,31 +84,16 @@ impl<'a> Members<'a> {
         // Of the few that a token has, each is compared with those before it; a stranger may send thousands.
         const FEW: usize = 16;
         let names = || self.0.iter().map(|(name, _)| &**name);
-        match self.0.len() <= FEW {
-            true => (1..self.0.len()).any(|end| names().take(end).any(|name| name == self.0[end].0)),
-            false => {
-                let mut seen = BTreeSet::new();
-                !names().all(|name| seen.insert(name))
-            }
+        if self.0.len() <= FEW {
+            return (1..self.0.len()).any(|end| names().take(end).any(|name| name == self.0[end].0));
         }
-    }
-}
-
-impl From<Json<'_>> for Value {
-    fn from(json: Json<'_>) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(value),
-            Json::Number(value) => Self::Number(value),
-            Json::Text(value) => Self::String(value.into_owned()),
-            Json::Array(values) => Self::Array(values.into_iter().map(Self::from).collect()),
-            Json::Object(members) => Self::Object(members.into_map()),
-        }
+        let mut seen = BTreeSet::new();
+        !names().all(|name| seen.insert(name))
     }
 }
 
 impl Json<'_> {
-    /// The same on its own.
+    /// Returns the same value, which borrows nothing.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -114,11 +101,7 @@ impl Json<'_> {
             Self::Number(value) => Value::Number(value.clone()),
             Self::Text(value) => Value::String(value.to_string()),
             Self::Array(values) => values.iter().map(Self::to_value).collect(),
-            Self::Object(members) => {
-                let members = members.0.iter();
-                let owned = members.map(|(name, value)| (name.to_string(), value.to_value()));
-                Value::Object(owned.collect())
-            }
+            Self::Object(members) => Value::Object(members.to_map()),
         }
     }
 
@@ -206,10 +189,10 @@ impl<'de> Visitor<'de> for Unique {
             object.0.push((name, members.next_value_seed(inner)?));
         }
         // The name is not repeated in the message: it is a stranger's text.
-        match object.has_double() {
-            true => Err(A::Error::custom("a member stands twice")),
-            false => Ok(Json::Object(object)),
+        if object.has_double() {
+            return Err(A::Error::custom("a member stands twice"));
         }
+        Ok(Json::Object(object))
     }
 }
 
