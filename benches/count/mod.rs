@@ -273,7 +273,7 @@ fn head_checked() -> Box<dyn FnMut()> {
 
 fn recorded(format: Format) -> Box<dyn FnMut()> {
     let metrics = assemble::metrics(Timestamp::from_unix_secs(0));
-    let log = AccessLog::start(io::sink(), format, metrics.access_records_dropped.clone()).expect("a thread");
+    let log = AccessLog::start(io::sink(), format, metrics.logs.access_records_dropped.clone()).expect("a thread");
     let mut millis = 1_800_000_000_000;
     Box::new(move || {
         millis += 1;
@@ -308,10 +308,10 @@ fn recorded(format: Format) -> Box<dyn FnMut()> {
 
 fn counted() -> Box<dyn FnMut()> {
     let metrics = assemble::metrics(Timestamp::from_unix_secs(0));
-    let (route, limit) = (metrics.route("orders"), metrics.limit("per-key"));
-    let upstream = metrics.upstream("orders");
+    let (route, limit) = (metrics.requests.of_route("orders"), metrics.limits.of("per-key"));
+    let upstream = metrics.upstreams.of("orders");
     Box::new(move || {
-        let _open = metrics.request_started();
+        let _open = metrics.requests.started();
         route.request(black_box(&Method::GET), Some(200), Duration::from_micros(1_234));
         route.allowed(black_box(CredentialLabel::Jwt));
         limit.allowed();

@@ -102,7 +102,7 @@ impl Running {
             issuer(source),
             Arc::clone(&keys),
             Arc::<ManualClock>::clone(&clock),
-            Metrics::new(&NO_REASONS, clock.now().wall).issuer("main"),
+            Metrics::new(&NO_REASONS, clock.now().wall).issuers.of("main"),
             None,
             stopped,
         ));

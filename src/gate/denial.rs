@@ -9,8 +9,22 @@ use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authorize::Forbidden;
 use crate::gate::authorize::SubscriptionError;
 use crate::gate::intake::IntakeError;
+use crate::model::reason::reasons;
 use http::Method;
 use std::time::Duration;
+
+/// Why a connection is closed before anything is read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    #[error("too many connections are open")]
+    TooMany,
+}
+
+reasons! {
+    ConnectionError {
+        Self::TooMany => "too_many_connections",
+    }
+}
 
 /// Why a preflight is refused. A browser then does not send the request; what its page sees is a network error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,26 +37,23 @@ pub enum CorsError {
     Header,
 }
 
-impl CorsError {
-    /// Label value of a denial; a closed set.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Origin => "cors_origin",
-            Self::Method => "cors_method",
-            Self::Header => "cors_header",
-        }
+reasons! {
+    CorsError {
+        Self::Origin => "cors_origin",
+        Self::Method => "cors_method",
+        Self::Header => "cors_header",
     }
 }
 
 /// Why a request was not forwarded, or not answered by its upstream. What the client is told stands in `answer/refusal/rows.rs`.
 #[derive(Debug)]
 pub enum Denial {
+    /// There is no room for the connection.
+    Connection(ConnectionError),
     /// The head is not HTTP that everyone reads alike, or it is too large.
     Head(HeadError),
-    HeadTimeout,
-    /// A head that passed our checks and cannot be read all the same, or chunks that are none.
+    /// The body is not the chunks that its head announced.
     RefusedByParser,
-    TooManyConnections,
     /// The request is ambiguous, or not one that is served anywhere.
     Accept(AcceptError),
     NoRoute,
@@ -84,42 +95,40 @@ pub enum Denial {
     Panicked,
 }
 
-impl Denial {
-    /// One closed word, the same in metric, access record and refusal table.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Head(error) => error.reason(),
-            Self::HeadTimeout => "head_timeout",
-            Self::RefusedByParser => "refused_by_parser",
-            Self::TooManyConnections => "too_many_connections",
-            Self::Accept(error) => error.reason(),
-            Self::NoRoute => "no_route",
-            Self::PathNearMiss => "path_near_miss",
-            Self::MethodNotAllowed(_) => "method_not_allowed",
-            Self::Cors(error) => error.reason(),
-            Self::BodyTooLarge => "body_too_large",
-            Self::BodyTimeout => "body_timeout",
-            Self::Pipelined => "pipelined",
-            Self::CredentialMissing => "credential_missing",
-            Self::Intake(error) => error.reason(),
-            Self::Authentication(refusal) => refusal.reason(),
-            Self::TooManyFailures { .. } => "too_many_failures",
-            Self::KeysUnavailable => "keys_unavailable",
-            Self::IntrospectionUnavailable(unavailable) => unavailable.reason(),
-            Self::Subscription(error) => error.reason(),
-            Self::Forbidden(forbidden) => forbidden.reason(),
-            Self::LimitSpent(_) => "limit_spent",
-            Self::ClearText => "clear_text",
-            Self::ControlUnavailable => "control_unavailable",
-            Self::IdentityTokenUnsigned => "identity_token_unsigned",
-            Self::NoEndpoint => "no_endpoint",
-            Self::ConnectFailed => "connect_failed",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::ClientGone => "client_gone",
-            Self::Panicked => "internal_error",
-        }
+reasons! {
+    Denial {
+        Self::RefusedByParser => "refused_by_parser",
+        Self::NoRoute => "no_route",
+        Self::PathNearMiss => "path_near_miss",
+        Self::MethodNotAllowed(_) => "method_not_allowed",
+        Self::BodyTooLarge => "body_too_large",
+        Self::BodyTimeout => "body_timeout",
+        Self::Pipelined => "pipelined",
+        Self::CredentialMissing => "credential_missing",
+        Self::TooManyFailures { .. } => "too_many_failures",
+        Self::KeysUnavailable => "keys_unavailable",
+        Self::ClearText => "clear_text",
+        Self::ControlUnavailable => "control_unavailable",
+        Self::IdentityTokenUnsigned => "identity_token_unsigned",
+        Self::NoEndpoint => "no_endpoint",
+        Self::ConnectFailed => "connect_failed",
+        Self::ConnectTimeout => "connect_timeout",
+        Self::UpstreamTimeout => "upstream_timeout",
+        Self::UpstreamFailed => "upstream_failed",
+        Self::ClientGone => "client_gone",
+        Self::Panicked => "internal_error",
+    }
+    of {
+        Connection(ConnectionError),
+        Head(HeadError),
+        Accept(AcceptError),
+        Cors(CorsError),
+        Intake(IntakeError),
+        Authentication(Refusal),
+        IntrospectionUnavailable(Unavailable),
+        Subscription(SubscriptionError),
+        Forbidden(Forbidden),
+        LimitSpent(Spent),
     }
 }
 
@@ -134,6 +143,7 @@ macro_rules! denial_from {
 }
 
 denial_from! {
+    ConnectionError => Connection,
     HeadError => Head,
     AcceptError => Accept,
     CorsError => Cors,

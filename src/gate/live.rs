@@ -77,7 +77,7 @@ impl Live {
             before => {
                 let proof = match (&settings.keys, before) {
                     (KeySource::Introspection(asked), _) => {
-                        let metrics = self.metrics.introspection(settings.name.as_str());
+                        let metrics = self.metrics.introspection.of(settings.name.as_str());
                         Proof::Introspection(Introspection::new(asked, metrics))
                     }
                     (source, before) => Proof::Keys(keys(source, before.map(|state| &**state))),

@@ -255,7 +255,11 @@ impl Route {
                 .map(|name| limits.get(name).expect(known).clone())
                 .collect()
         };
-        let counted = |mode| limits_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+        let counted = |mode| {
+            limits_in(mode)
+                .map(|name| live.metrics.limits.of(name.as_str()))
+                .collect()
+        };
         let state = |name: &Name| Arc::clone(issuers.get(name).expect(known));
         let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
         let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
@@ -295,10 +299,10 @@ impl Route {
                 .map(|name| config.resources.get(name).expect(known).url.metadata_url().into()),
             identity_audience: route.identity_token.as_deref().map(Into::into),
             intake: intake_rules(route, config),
-            metrics: live.metrics.route(route.name.as_str()),
+            metrics: live.metrics.requests.of_route(route.name.as_str()),
             limit_metrics: counted(Mode::Enforce),
             shadow_limit_metrics: counted(Mode::Shadow),
-            upstream_metrics: live.metrics.upstream(route.upstream.as_str()),
+            upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
     }
 }
@@ -324,7 +328,11 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
             .map(|name| limits.get(name).expect(known).clone())
             .collect()
     };
-    let counted = |mode| names_in(mode).map(|name| live.metrics.limit(name.as_str())).collect();
+    let counted = |mode| {
+        names_in(mode)
+            .map(|name| live.metrics.limits.of(name.as_str()))
+            .collect()
+    };
     PlanLimits {
         limits: compiled(Mode::Enforce),
         shadow_limits: compiled(Mode::Shadow),
@@ -375,7 +383,7 @@ fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
         Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
     };
     BuiltIns::new(config.built_ins.iter().map(|built_in| {
-        let metrics = live.metrics.route(built_in.name.as_str());
+        let metrics = live.metrics.requests.of_route(built_in.name.as_str());
         (built_in.clone(), metrics, answers(&built_in.serves))
     }))
 }

@@ -10,6 +10,7 @@ pub mod claim;
 pub mod issuer;
 pub mod algorithm;
 pub mod id;
+pub mod reason;
 pub mod expires;
 pub mod api_key;
 pub mod client_secret;

@@ -1,8 +1,11 @@
 //! Which state do the metrics read when somebody scrapes them?
 
 use crate::gate::Gate;
-use crate::gate::answer::refusal::ROWS;
+use crate::gate::accept::AcceptError;
+use crate::gate::accept::HeadError;
 use crate::gate::authenticate::jwks_cache::Origin;
+use crate::gate::denial::ConnectionError;
+use crate::gate::denial::Denial;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::metrics::ApiKeyCounts;
@@ -15,23 +18,15 @@ use std::time::Duration;
 /// An API key that expires within this is worth a look.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The one reason to refuse a connection; its row ends those of the heads.
-const OVERLOADED: &str = "too_many_connections";
-
-/// The metrics of a process, with every reason that the refusal table knows as a label.
+/// Returns the metrics of a process, with every reason as a label that something can be refused for.
 pub fn metrics(now: Timestamp) -> Arc<Metrics> {
-    let reasons = || ROWS.iter().map(|row| row.reason);
-    let all: &'static [&'static str] = reasons().collect::<Vec<_>>().leak();
-    // The table begins with what a head can be refused for, and CONNECT is refused there too.
-    let heads = reasons()
-        .take_while(|reason| *reason != OVERLOADED)
-        .chain(["method_refused"]);
-    let heads: &'static [&'static str] = heads.collect::<Vec<_>>().leak();
+    // No head is refused for `framing` any more: `head::check` has narrower words for it. Dashboards may still name it.
+    let heads = [HeadError::REASONS, &[AcceptError::Framing.reason()]].concat();
     Arc::new(Metrics::new(
         &Reasons {
-            denials: all,
-            heads,
-            connections: &[OVERLOADED],
+            denials: Denial::REASONS,
+            heads: &heads,
+            connections: ConnectionError::REASONS,
         },
         now,
     ))
@@ -46,20 +41,13 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
         };
         let now = gate.clock.now();
         let live = &gate.live;
+        let (verified, identity_tokens) = (&live.verified, &live.identity_tokens);
+        metrics.token_cache.set_remembered(verified.len(), verified.bytes());
         metrics
-            .token_cache_entries
-            .set(i64::try_from(live.verified.len()).unwrap_or(i64::MAX));
-        metrics
-            .token_cache_bytes
-            .set(i64::try_from(live.verified.bytes()).unwrap_or(i64::MAX));
-        metrics
-            .identity_token_cache_entries
-            .set(i64::try_from(live.identity_tokens.len()).unwrap_or(i64::MAX));
-        metrics
-            .identity_token_cache_bytes
-            .set(i64::try_from(live.identity_tokens.bytes()).unwrap_or(i64::MAX));
+            .identity_tokens
+            .set_remembered(identity_tokens.len(), identity_tokens.bytes());
         for (name, limit) in live.limits() {
-            metrics.limit(name.as_str()).set_buckets(limit.len());
+            metrics.limits.of(name.as_str()).set_buckets(limit.len());
         }
         for issuer in &gate.snapshot().issuers {
             if let Some(introspection) = issuer.introspection() {
@@ -72,7 +60,7 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
             };
             let health = keys.health(now);
             let keys = health.keys.as_ref();
-            metrics.issuer(issuer.name().as_str()).set(IssuerGauges {
+            metrics.issuers.of(issuer.name().as_str()).set(IssuerGauges {
                 usable: keys.map_or(0, |keys| keys.jwks.len()),
                 skipped: keys.map_or(0, |keys| keys.jwks.skipped().len()),
                 age: keys.map(|keys| keys.age(now)),
@@ -82,7 +70,7 @@ pub fn read_state_on_scrape(gate: &Arc<Gate>) {
                 consecutive_failures: health.consecutive_failures,
             });
         }
-        metrics.set_api_keys(count(&live.directory, now.wall));
+        metrics.api_keys.set(count(&live.directory, now.wall));
     }));
 }
 

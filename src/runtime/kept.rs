@@ -26,7 +26,7 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
     match KeptKeys::open(folder) {
         Ok(kept) => Some(Arc::new(kept)),
         Err(error) => {
-            metrics.state().write_failed();
+            metrics.state.write_failed();
             tracing::error!(error = %ErrorChain(&error), "State folder cannot be used; nothing is kept over a restart");
             None
         }

@@ -385,7 +385,7 @@ impl Reloader {
                 self.refused = None;
                 self.follow();
                 self.readiness.forget(KEYS_FILE);
-                metrics.config_reloaded(ReloadResult::Success, now.wall);
+                metrics.reloads.ended(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
@@ -396,7 +396,7 @@ impl Reloader {
                     ..reading
                 });
                 self.files.config = files.config;
-                metrics.config_reloaded(ReloadResult::Failure, now.wall);
+                metrics.reloads.ended(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
                 say_refused(&error);
             }
@@ -419,7 +419,7 @@ impl Reloader {
                 // Good keys do not make a refused configuration good.
                 if self.refused.is_none() {
                     let now = self.gate.clock.now().wall;
-                    self.gate.live.metrics.config_reloaded(ReloadResult::Success, now);
+                    self.gate.live.metrics.reloads.ended(ReloadResult::Success, now);
                 }
                 tracing::info!(keys = count, "API keys reloaded");
             }
@@ -431,7 +431,7 @@ impl Reloader {
                 );
                 if !unchanged {
                     let now = self.gate.clock.now().wall;
-                    self.gate.live.metrics.config_reloaded(ReloadResult::Failure, now);
+                    self.gate.live.metrics.reloads.ended(ReloadResult::Failure, now);
                 }
                 tracing::error!(error = %one_line(&error), "Keys file refused; the keys before go on serving");
             }
@@ -562,8 +562,8 @@ fn follow_keys(
 ) -> AbortHandle {
     let keys = Arc::clone(keys);
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
-    let metrics = gate.live.metrics.issuer(issuer.name().as_str());
-    let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state()));
+    let metrics = gate.live.metrics.issuers.of(issuer.name().as_str());
+    let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state.clone()));
     let name = condition(issuer.name());
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");

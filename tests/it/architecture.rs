@@ -689,7 +689,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("explain/mod.rs", "the command lists the stages, which take its facts"),
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),
-    ("observe/metrics.rs", "the registry and the handles on it"),
     ("keys_file/mod.rs", "the file and how it is read"),
     ("store/mod.rs", "the trait of all stores and the records that it takes"),
     (

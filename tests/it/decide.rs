@@ -171,7 +171,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
     let token = gate.token(json!({}));
     assert_eq!(gate.bearer(&token), "allowed");
     assert_eq!(gate.bearer(&token), "allowed");
-    assert_eq!(gate.live.metrics.token_cache_hits.get(), 1);
+    assert_eq!(gate.live.metrics.token_cache.hits.get(), 1);
     let other = SigningKey::generate_es256().unwrap();
     gate.publish(&[&other]);
     // Within the cooldown of that very fetch nothing newer is to be had.
@@ -468,7 +468,7 @@ fn every_request_has_one_outcome() {
 
 #[test]
 fn every_reason_a_token_is_refused_for_has_its_row() {
-    for reason in TokenError::REASONS {
+    for &reason in TokenError::REASONS {
         let row = row(reason);
         assert_eq!((row.reason, row.status), (reason, 401));
     }

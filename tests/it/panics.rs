@@ -72,7 +72,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     keys.start_attempt(now)
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
     let kept = Kept::default();
-    let access = AccessLog::start(kept.clone(), Format::Json, metrics.access_records_dropped.clone()).unwrap();
+    let access = AccessLog::start(kept.clone(), Format::Json, metrics.logs.access_records_dropped.clone()).unwrap();
     let gate = Arc::new(Gate {
         current: Current::new(snapshot),
         live: Arc::new(live),
@@ -108,7 +108,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         assert_eq!(upstream.received().len(), forwarded, "{stage:?} let it through");
         records += 1;
         panics += 1;
-        assert_eq!(metrics.panics.get(), panics);
+        assert_eq!(metrics.process.panics.get(), panics);
         let id = answer.header("x-request-id").unwrap();
         assert_eq!(record(&gate, &kept, records, id)["reason"], "internal_error");
         // A public route passes the same stages but two.

@@ -271,7 +271,7 @@ fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
 #[tokio::test]
 async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_stale() {
     let fixture = Fixture::new();
-    let metrics = crate::fetch::tests::metrics().state();
+    let metrics = crate::fetch::tests::metrics().state;
     let keys = IssuerKeys::new(&fixture.issuer.keys);
     let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
     let mut keeper = Keeper::new(&kept, &fixture.issuer, metrics).unwrap();
@@ -306,7 +306,7 @@ async fn a_writing_that_fails_is_counted_and_tried_again() {
     let all = crate::fetch::tests::metrics();
     let keys = IssuerKeys::new(&fixture.issuer.keys);
     let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
-    let mut keeper = Keeper::new(&kept, &fixture.issuer, all.state()).unwrap();
+    let mut keeper = Keeper::new(&kept, &fixture.issuer, all.state.clone()).unwrap();
     let set = set_of(&[rsa_jwk()]);
     std::fs::remove_dir(fixture.state_dir.path().join("issuers")).unwrap();
     for secs in 0..2 {

@@ -1,6 +1,7 @@
 //! Why is a request refused before anybody asks whose it is?
 
 use crate::gate::accept::normalize::PathError;
+use crate::model::reason::reasons;
 
 /// What makes a request ambiguous, or not one that Keygate serves. The head itself has [`crate::gate::accept::HeadError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,21 +30,18 @@ pub enum AcceptError {
     ConnectionNomination,
 }
 
-impl AcceptError {
-    /// Label value of a denial; a closed set.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Path(path) => path.reason(),
-            Self::QueryByte => "query_byte",
-            Self::HostMissing => "host_missing",
-            Self::HostRepeated => "host_repeated",
-            Self::HostInvalid => "host_invalid",
-            Self::HostMismatch => "host_mismatch",
-            Self::MethodRefused => "method_refused",
-            Self::MethodUnknown => "method_unknown",
-            Self::Framing => "framing",
-            Self::HeaderAlias => "header_alias",
-            Self::ConnectionNomination => "connection_nomination",
-        }
+reasons! {
+    AcceptError {
+        Self::QueryByte => "query_byte",
+        Self::HostMissing => "host_missing",
+        Self::HostRepeated => "host_repeated",
+        Self::HostInvalid => "host_invalid",
+        Self::HostMismatch => "host_mismatch",
+        Self::MethodRefused => "method_refused",
+        Self::MethodUnknown => "method_unknown",
+        Self::Framing => "framing",
+        Self::HeaderAlias => "header_alias",
+        Self::ConnectionNomination => "connection_nomination",
     }
+    of { Path(PathError) }
 }

@@ -1,5 +1,7 @@
 //! Why does a head never become a request?
 
+use crate::model::reason::reasons;
+
 /// Why a head is refused. Every one of them ends the connection, because where the next request starts is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -43,32 +45,36 @@ pub enum HeadError {
     Upgrade,
     #[error("unknown expectation")]
     Expectation,
+    #[error("not complete in time")]
+    Timeout,
+    /// The head passed `head::check` but exceeds a limit of `httparse` or `http`.
+    #[error("refused by the parser that reads it next")]
+    RefusedByParser,
 }
 
-impl HeadError {
-    /// Label value of a denial; a closed set.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::HeadTooLong => "head_too_long",
-            Self::TooManyFields => "header_count",
-            Self::TargetTooLong => "target_too_long",
-            Self::LineEnding => "line_ending",
-            Self::RequestLine => "request_line",
-            Self::Version => "http_version",
-            Self::Connect => "method_refused",
-            Self::Target => "target",
-            Self::FieldName => "header_name",
-            Self::ObsFold => "header_folded",
-            Self::FieldValue => "header_value",
-            Self::HostMissing => "host_missing",
-            Self::HostRepeated => "host_repeated",
-            Self::HostInvalid => "host_invalid",
-            Self::HostMismatch => "host_mismatch",
-            Self::ContentLength => "content_length",
-            Self::TransferEncoding => "transfer_encoding",
-            Self::LengthAndEncoding => "length_and_encoding",
-            Self::Upgrade => "upgrade",
-            Self::Expectation => "expectation",
-        }
+reasons! {
+    HeadError {
+        Self::HeadTooLong => "head_too_long",
+        Self::TooManyFields => "header_count",
+        Self::TargetTooLong => "target_too_long",
+        Self::LineEnding => "line_ending",
+        Self::RequestLine => "request_line",
+        Self::Version => "http_version",
+        Self::Connect => "method_refused",
+        Self::Target => "target",
+        Self::FieldName => "header_name",
+        Self::ObsFold => "header_folded",
+        Self::FieldValue => "header_value",
+        Self::HostMissing => "host_missing",
+        Self::HostRepeated => "host_repeated",
+        Self::HostInvalid => "host_invalid",
+        Self::HostMismatch => "host_mismatch",
+        Self::ContentLength => "content_length",
+        Self::TransferEncoding => "transfer_encoding",
+        Self::LengthAndEncoding => "length_and_encoding",
+        Self::Upgrade => "upgrade",
+        Self::Expectation => "expectation",
+        Self::Timeout => "head_timeout",
+        Self::RefusedByParser => "refused_by_parser",
     }
 }

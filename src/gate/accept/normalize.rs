@@ -1,5 +1,6 @@
 //! What is the one form of a path, used to match and to forward (RFC 3986 section 6.2.2)?
 
+use crate::model::reason::reasons;
 use std::borrow::Cow;
 
 /// A path with one reading: percent-escapes of unreserved characters are decoded, hex digits are upper case, and bytes
@@ -46,22 +47,19 @@ pub enum PathError {
     EmptySegment,
 }
 
-impl PathError {
-    /// Label value of a denial; a closed set.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NoLeadingSlash => "path_no_leading_slash",
-            Self::InvalidEscape => "path_invalid_escape",
-            Self::Control => "path_control_byte",
-            Self::NonAscii => "path_non_ascii",
-            Self::Backslash => "path_backslash",
-            Self::Fragment => "path_fragment",
-            Self::InvalidUtf8 => "path_invalid_utf8",
-            Self::DotSegment => "path_dot_segment",
-            Self::DoubleEncoding => "path_double_encoding",
-            Self::EncodedSlash => "path_encoded_slash",
-            Self::EmptySegment => "path_empty_segment",
-        }
+reasons! {
+    PathError {
+        Self::NoLeadingSlash => "path_no_leading_slash",
+        Self::InvalidEscape => "path_invalid_escape",
+        Self::Control => "path_control_byte",
+        Self::NonAscii => "path_non_ascii",
+        Self::Backslash => "path_backslash",
+        Self::Fragment => "path_fragment",
+        Self::InvalidUtf8 => "path_invalid_utf8",
+        Self::DotSegment => "path_dot_segment",
+        Self::DoubleEncoding => "path_double_encoding",
+        Self::EncodedSlash => "path_encoded_slash",
+        Self::EmptySegment => "path_empty_segment",
     }
 }
 

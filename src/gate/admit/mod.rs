@@ -17,6 +17,7 @@ use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Tick;
 use crate::model::names::Name;
+use crate::model::reason::reasons;
 use http::HeaderValue;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -103,10 +104,11 @@ impl Spent {
     pub const fn retry_after_secs(&self) -> u64 {
         self.facts.reset_secs
     }
+}
 
-    /// Label value of `keygate_denials_total`.
-    pub const fn reason(&self) -> &'static str {
-        "limit_spent"
+reasons! {
+    Spent {
+        Self { .. } => "limit_spent",
     }
 }
 

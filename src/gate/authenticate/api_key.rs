@@ -12,6 +12,7 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::model::directory::KeyEntry;
 use crate::model::directory::KeyOrigin;
+use crate::model::reason::reasons;
 use crate::model::scope::ScopeSet;
 use foldhash::fast::RandomState;
 use quick_cache::UnitWeighter;
@@ -42,18 +43,15 @@ pub enum ApiKeyError {
     WrongAddress(KeyId),
 }
 
-impl ApiKeyError {
-    /// Label value of `keygate_denials_total`; a closed set.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed => "api_key_malformed",
-            Self::Checksum => "api_key_checksum",
-            Self::Unknown => "api_key_unknown",
-            Self::WrongSecret => "api_key_wrong_secret",
-            Self::Revoked(_) => "api_key_revoked",
-            Self::Expired(_) => "api_key_expired",
-            Self::WrongAddress(_) => "api_key_wrong_address",
-        }
+reasons! {
+    ApiKeyError {
+        Self::Malformed => "api_key_malformed",
+        Self::Checksum => "api_key_checksum",
+        Self::Unknown => "api_key_unknown",
+        Self::WrongSecret => "api_key_wrong_secret",
+        Self::Revoked(_) => "api_key_revoked",
+        Self::Expired(_) => "api_key_expired",
+        Self::WrongAddress(_) => "api_key_wrong_address",
     }
 }
 

@@ -96,7 +96,7 @@ impl Authenticator {
         {
             let generation = keys.current_generation(now);
             if generation.map_err(|_| Failure::CannotTell(Lack::Keys))? == remembered.generation {
-                self.metrics.token_cache_hits.inc();
+                self.metrics.token_cache.hits.inc();
                 return trust.for_audience(remembered.identity, issuer);
             }
             self.verified.forget(token);
@@ -119,7 +119,7 @@ impl Authenticator {
                 None => Err(needs_answer(token, issuer, introspection)),
             },
             (Err(error), None) => {
-                self.metrics.token_cache_misses.inc();
+                self.metrics.token_cache.misses.inc();
                 Err(Failure::Refused(Refusal::Token(error)))
             }
         }
@@ -134,13 +134,13 @@ impl Authenticator {
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
         let Some(issuer) = trust.named(parsed) else {
-            self.metrics.token_cache_misses.inc();
+            self.metrics.token_cache.misses.inc();
             return Err(Failure::Refused(Refusal::UnknownIssuer));
         };
         match issuer.proof() {
             Proof::Introspection(introspection) => Err(needs_answer(token, issuer, introspection)),
             Proof::Keys(keys) => {
-                self.metrics.token_cache_misses.inc();
+                self.metrics.token_cache.misses.inc();
                 let remembered = verify(parsed, issuer, keys, now)?;
                 let identity = Arc::clone(&remembered.identity);
                 self.verified.remember(token, remembered);

@@ -18,6 +18,7 @@ use crate::gate::authenticate::verified::TokenText;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
+use crate::model::reason::reasons;
 use crate::model::secret::Secret;
 use crate::observe::metrics::IntrospectionMetrics;
 use aws_lc_rs::digest;
@@ -44,14 +45,11 @@ pub enum Unavailable {
     Busy,
 }
 
-impl Unavailable {
-    /// The word for it in metrics, records and the refusal table; a closed set.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NoAnswer => "introspection_unavailable",
-            Self::Suspended => "introspection_suspended",
-            Self::Busy => "introspection_busy",
-        }
+reasons! {
+    Unavailable {
+        Self::NoAnswer => "introspection_unavailable",
+        Self::Suspended => "introspection_suspended",
+        Self::Busy => "introspection_busy",
     }
 }
 

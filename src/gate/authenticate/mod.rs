@@ -35,6 +35,7 @@ use crate::gate::authenticate::own::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
+use crate::model::reason::reasons;
 use crate::model::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,18 +101,12 @@ pub enum Refusal {
     WrongAudience,
 }
 
-impl Refusal {
-    /// The word for it in metrics, records and the refusal table; a closed set.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Token(error) => error.reason(),
-            Self::Asked(refused) => refused.reason(),
-            Self::ApiKey(error) => error.reason(),
-            Self::Own(error) => error.reason(),
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::WrongAudience => "wrong_audience",
-        }
+reasons! {
+    Refusal {
+        Self::UnknownIssuer => "unknown_issuer",
+        Self::WrongAudience => "wrong_audience",
     }
+    of { Token(TokenError), Asked(NotGood), ApiKey(ApiKeyError), Own(OwnTokenError) }
 }
 
 /// What has to be brought before a credential can be judged.

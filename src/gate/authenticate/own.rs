@@ -11,6 +11,7 @@ use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::model::directory::OpaqueToken;
+use crate::model::reason::reasons;
 use crate::model::scope::ScopeSet;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -30,25 +31,13 @@ pub enum OwnTokenError {
     ClientRevoked,
 }
 
-impl OwnTokenError {
-    /// Every word that [`Self::reason`] can give.
-    pub const REASONS: [&'static str; 5] = [
-        "token_unknown",
-        "token_expired",
-        "client_unknown",
-        "token_revoked",
-        "client_tokens_revoked",
-    ];
-
-    /// Label value of `keygate_denials_total`; a closed set.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Unknown => "token_unknown",
-            Self::Expired => "token_expired",
-            Self::UnknownClient => "client_unknown",
-            Self::Revoked => "token_revoked",
-            Self::ClientRevoked => "client_tokens_revoked",
-        }
+reasons! {
+    OwnTokenError {
+        Self::Unknown => "token_unknown",
+        Self::Expired => "token_expired",
+        Self::UnknownClient => "client_unknown",
+        Self::Revoked => "token_revoked",
+        Self::ClientRevoked => "client_tokens_revoked",
     }
 }
 

@@ -7,6 +7,7 @@ use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Identity;
 use crate::model::claim::ClaimFact;
 use crate::model::names::Name;
+use crate::model::reason::reasons;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::Method;
@@ -39,25 +40,23 @@ enum Unmet {
     Scope,
 }
 
-impl Forbidden {
-    /// Every word that [`Self::reason`] can give.
-    pub const REASONS: [&'static str; 5] = [
-        "client_not_allowed",
-        "subject_not_allowed",
-        "organization_not_allowed",
-        "claim_not_allowed",
-        "insufficient_scope",
-    ];
+reasons! {
+    Unmet {
+        Self::Client => "client_not_allowed",
+        Self::Subject => "subject_not_allowed",
+        Self::Organization => "organization_not_allowed",
+        Self::Claim => "claim_not_allowed",
+        Self::Scope => "insufficient_scope",
+    }
+}
 
-    /// Label value of a denial; a closed set.
+impl Forbidden {
+    /// Every word that [`Self::reason`] returns.
+    pub const REASONS: &'static [&'static str] = Unmet::REASONS;
+
+    /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
     pub const fn reason(self) -> &'static str {
-        match self.unmet {
-            Unmet::Client => "client_not_allowed",
-            Unmet::Subject => "subject_not_allowed",
-            Unmet::Organization => "organization_not_allowed",
-            Unmet::Claim => "claim_not_allowed",
-            Unmet::Scope => "insufficient_scope",
-        }
+        self.unmet.reason()
     }
 
     /// Whether more scopes would be enough (RFC 6750 section 3.1).

@@ -4,6 +4,7 @@ use crate::gate::authenticate::Holding;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
+use crate::model::reason::reasons;
 use crate::model::subscription::Standing;
 use crate::model::subscription::Subscription;
 use std::collections::BTreeMap;
@@ -25,33 +26,29 @@ pub enum SubscriptionError {
     Unknown,
 }
 
-impl SubscriptionError {
-    /// Every word that [`Self::reason`] can give.
-    pub const REASONS: [&'static str; 10] = [
-        "subscription_pending",
-        "subscription_provisioning_failed",
-        "subscription_cancelled",
-        "payment_due",
-        "plan_not_released",
-        "sandbox_only",
-        "plan_gone",
-        "credential_not_in_plan",
-        "subscription_required",
-        "subscription_unknown",
-    ];
+reasons! {
+    SubscriptionError {
+        Self::NotInForce(Standing::Pending) => word(Standing::Pending),
+        Self::NotInForce(Standing::ProvisioningFailed) => word(Standing::ProvisioningFailed),
+        Self::NotInForce(Standing::Cancelled) => word(Standing::Cancelled),
+        Self::NotInForce(Standing::PaymentDue) => word(Standing::PaymentDue),
+        Self::NotInForce(Standing::NotReleased) => word(Standing::NotReleased),
+        Self::NotInForce(Standing::SandboxOnly) => word(Standing::SandboxOnly),
+        Self::NotInForce(Standing::PlanGone) => word(Standing::PlanGone),
+        Self::NotInPlan => "credential_not_in_plan",
+        Self::Required => "subscription_required",
+        // A standing that is good is none to refuse for.
+        Self::Unknown | Self::NotInForce(Standing::Good) => UNKNOWN,
+    }
+}
 
-    /// Label value of a denial; a closed set.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NotInForce(standing) => match standing.reason() {
-                Some(reason) => reason,
-                // A standing that is good is none to refuse for.
-                None => "subscription_unknown",
-            },
-            Self::NotInPlan => "credential_not_in_plan",
-            Self::Required => "subscription_required",
-            Self::Unknown => "subscription_unknown",
-        }
+const UNKNOWN: &str = "subscription_unknown";
+
+/// Returns the word that `model` has for a standing that is not good.
+const fn word(standing: Standing) -> &'static str {
+    match standing.reason() {
+        Some(reason) => reason,
+        None => UNKNOWN,
     }
 }
 

@@ -94,7 +94,7 @@ impl IdentityTokens {
         let token = signer.sign(identity, audience, &signed)?;
         let mut value = HeaderValue::from_str(&token).map_err(|_| SignError::Library)?;
         value.set_sensitive(true);
-        self.metrics.identity_tokens_signed.inc();
+        self.metrics.identity_tokens.signed.inc();
         let remembered = Remembered {
             identity: Arc::clone(identity),
             signer: signer.uid(),

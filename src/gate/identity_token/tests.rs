@@ -132,7 +132,7 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     let token = |signer, identity, audience, now| tokens.token(signer, identity, audience, now).unwrap();
     let first = token(&one, &alice, &orders, NOW);
     assert_eq!(token(&one, &alice, &again, NOW), first, "the audience is a text");
-    assert_eq!(metrics.identity_tokens_signed.get(), 1);
+    assert_eq!(metrics.identity_tokens.signed.get(), 1);
     let others = [
         token(&one, &alice, &billing, NOW),
         // Of the same words and another credential: it may end at another time, or have been withdrawn.
@@ -140,7 +140,7 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
         token(&two, &alice, &orders, NOW),
     ];
     assert!(!others.contains(&first));
-    assert_eq!(metrics.identity_tokens_signed.get(), 4);
+    assert_eq!(metrics.identity_tokens.signed.get(), 4);
     // What another signer made has taken the place.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }

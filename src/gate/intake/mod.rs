@@ -10,6 +10,7 @@ use crate::config::Accept;
 use crate::config::TwoCredentials;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::Single;
+use crate::model::reason::reasons;
 use http::HeaderValue;
 use std::fmt;
 
@@ -98,20 +99,17 @@ pub enum IntakeError {
     InQuery,
 }
 
-impl IntakeError {
-    /// Label value of a denial; a closed set.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::TwoCredentials => "two_credentials",
-            Self::AuthorizationRepeated => "authorization_repeated",
-            Self::ApiKeyRepeated => "api_key_repeated",
-            Self::AuthorizationMalformed => "authorization_malformed",
-            Self::ApiKeyMalformed => "api_key_header_malformed",
-            Self::TooLong => "credential_too_long",
-            Self::OtherScheme => "authorization_scheme",
-            Self::TypeNotAccepted => "credential_type",
-            Self::InQuery => "query_credential",
-        }
+reasons! {
+    IntakeError {
+        Self::TwoCredentials => "two_credentials",
+        Self::AuthorizationRepeated => "authorization_repeated",
+        Self::ApiKeyRepeated => "api_key_repeated",
+        Self::AuthorizationMalformed => "authorization_malformed",
+        Self::ApiKeyMalformed => "api_key_header_malformed",
+        Self::TooLong => "credential_too_long",
+        Self::OtherScheme => "authorization_scheme",
+        Self::TypeNotAccepted => "credential_type",
+        Self::InQuery => "query_credential",
     }
 }
 

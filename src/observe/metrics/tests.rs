@@ -1,9 +1,11 @@
 use super::*;
+use crate::runtime::assemble;
 use http::Method;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +16,8 @@ const REASONS: Reasons = Reasons {
     connections: &["too_many"],
 };
 
+const GOLDEN: &str = "tests/data/metrics.txt";
+
 fn metrics() -> Metrics {
     Metrics::new(&REASONS, Timestamp::from_unix_secs(1_700_000_000))
 }
@@ -21,14 +25,20 @@ fn metrics() -> Metrics {
 /// Metrics in which every family has a series.
 fn full() -> Metrics {
     let metrics = metrics();
-    let route = metrics.route("orders");
+    count_each(&metrics);
+    metrics
+}
+
+/// Counts something in every family, the same each time.
+fn count_each(metrics: &Metrics) {
+    let route = metrics.requests.of_route("orders");
     route.request(&Method::GET, Some(200), Duration::from_millis(3));
     route.allowed(CredentialLabel::Jwt);
     route.denied(CredentialLabel::None, "no_credential");
     route.two_credentials_reported();
-    metrics.upstream("orders").answered(Duration::from_millis(2));
-    metrics.issuer("main").fetched(FetchResult::Success);
-    metrics.issuer("main").set(IssuerGauges {
+    metrics.upstreams.of("orders").answered(Duration::from_millis(2));
+    metrics.issuers.of("main").fetched(FetchResult::Success);
+    metrics.issuers.of("main").set(IssuerGauges {
         usable: 2,
         skipped: 1,
         age: Some(Duration::from_secs(9)),
@@ -37,13 +47,14 @@ fn full() -> Metrics {
         next_fetch: Some(Timestamp::from_unix_secs(2000)),
         consecutive_failures: 3,
     });
-    let introspection = metrics.introspection("main");
+    let introspection = metrics.introspection.of("main");
     introspection.called(CallResult::Active, Duration::from_millis(2));
     introspection.set_remembered(2, 1, 3_000);
-    metrics.limit("per-key").allowed();
-    metrics.set_api_keys(ApiKeyCounts::default());
-    metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
+    metrics.limits.of("per-key").allowed();
+    metrics.api_keys.set(ApiKeyCounts::default());
     metrics
+        .reloads
+        .ended(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
 }
 
 /// The lines of one metric, comments left out.
@@ -81,6 +92,25 @@ fn family_names() -> BTreeSet<String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned))
         .collect()
+}
+
+/// Names, help, types, labels and their order, as dashboards and alerts out there rely on them: `tests/data/metrics.txt`,
+/// which `UPDATE_GOLDEN=1` rewrites.
+#[test]
+fn the_text_of_a_gate_reads_as_written_down() {
+    let metrics = assemble::metrics(Timestamp::from_unix_secs(1_700_000_000));
+    count_each(&metrics);
+    let text = metrics.text().replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let lines = text.lines().map(|line| match line.split_once(' ') {
+        // What this very process uses.
+        Some((name, _)) if name.starts_with("process_") && name != "process_start_time_seconds" => name.to_owned(),
+        Some(_) | None => line.to_owned(),
+    });
+    let text: String = lines.map(|line| line + "\n").collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(GOLDEN).unwrap());
 }
 
 #[test]
@@ -132,7 +162,10 @@ fn every_metric_of_the_contract_is_there() {
 #[test]
 fn s145_nothing_a_stranger_sends_makes_a_series() {
     let metrics = metrics();
-    let routes = [metrics.route("orders"), metrics.no_route().clone()];
+    let routes = [
+        metrics.requests.of_route("orders"),
+        metrics.requests.of_no_route().clone(),
+    ];
     let send = |count: usize| {
         for number in 0..count {
             let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
@@ -142,8 +175,8 @@ fn s145_nothing_a_stranger_sends_makes_a_series() {
                 route.denied(CredentialLabel::ApiKey, "no_credential");
                 route.denied(CredentialLabel::ApiKey, "not in the set");
             }
-            metrics.head_refused("not in the set");
-            metrics.connection_refused("not in the set");
+            metrics.connections.head_refused("not in the set");
+            metrics.connections.refused("not in the set");
         }
     };
     send(1_000);
@@ -156,7 +189,7 @@ fn s145_nothing_a_stranger_sends_makes_a_series() {
 #[test]
 fn requests_count_by_method_and_status_class() {
     let metrics = metrics();
-    let route = metrics.route("orders");
+    let route = metrics.requests.of_route("orders");
     route.request(&Method::GET, Some(204), Duration::ZERO);
     route.request(&Method::GET, Some(299), Duration::ZERO);
     route.request(&Method::from_bytes(b"get").unwrap(), Some(404), Duration::ZERO);
@@ -176,11 +209,17 @@ fn requests_count_by_method_and_status_class() {
 #[test]
 fn decisions_count_by_credential_outcome_and_reason() {
     let metrics = metrics();
-    metrics.route("orders").allowed(CredentialLabel::Jwt);
-    metrics.route("orders").allowed(CredentialLabel::Jwt);
-    metrics.route("orders").denied(CredentialLabel::Jwt, "token_expired");
-    metrics.no_route().denied(CredentialLabel::None, "no_credential");
-    metrics.no_route().denied(CredentialLabel::None, "invented");
+    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
+    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
+    metrics
+        .requests
+        .of_route("orders")
+        .denied(CredentialLabel::Jwt, "token_expired");
+    metrics
+        .requests
+        .of_no_route()
+        .denied(CredentialLabel::None, "no_credential");
+    metrics.requests.of_no_route().denied(CredentialLabel::None, "invented");
     check(
         &metrics,
         "keygate_decisions_total",
@@ -198,7 +237,10 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
     let metrics = full();
     let all = metrics.text();
     let names = |name: &'static str| HashSet::from([name]);
-    metrics.no_route().denied(CredentialLabel::None, "no_credential");
+    metrics
+        .requests
+        .of_no_route()
+        .denied(CredentialLabel::None, "no_credential");
     metrics.forget_all_but(&ConfiguredNames {
         routes: names("orders"),
         upstreams: names("orders"),
@@ -208,7 +250,7 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
     for line in all.lines().filter(|line| !line.starts_with("process_")) {
         assert!(metrics.text().contains(line), "{line}");
     }
-    metrics.route("orders").allowed(CredentialLabel::Jwt);
+    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
     assert!(lines(&metrics, "keygate_decisions_total")[0].ends_with(" 2"));
 
     metrics.forget_all_but(&ConfiguredNames::default());
@@ -225,8 +267,8 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
 #[test]
 fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
     let metrics = metrics();
-    let request = metrics.request_started();
-    let connection = metrics.connection_opened();
+    let request = metrics.requests.started();
+    let connection = metrics.connections.opened();
     check(
         &metrics,
         "keygate_requests_in_flight",
@@ -249,7 +291,7 @@ fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
 #[test]
 fn known_reasons_are_there_before_they_happen() {
     let metrics = metrics();
-    metrics.head_refused("head_too_large");
+    metrics.connections.head_refused("head_too_large");
     check(
         &metrics,
         "keygate_heads_refused_total",
@@ -264,8 +306,12 @@ fn known_reasons_are_there_before_they_happen() {
 #[test]
 fn a_failed_reload_leaves_the_time_of_the_last_good_one() {
     let metrics = metrics();
-    metrics.config_reloaded(ReloadResult::Success, Timestamp::from_unix_millis(1_500));
-    metrics.config_reloaded(ReloadResult::Failure, Timestamp::from_unix_millis(9_000));
+    metrics
+        .reloads
+        .ended(ReloadResult::Success, Timestamp::from_unix_millis(1_500));
+    metrics
+        .reloads
+        .ended(ReloadResult::Failure, Timestamp::from_unix_millis(9_000));
     let timestamp = "keygate_config_last_reload_success_timestamp_seconds";
     check(&metrics, timestamp, &[&format!("{timestamp} 1.5")]);
     let success = "keygate_config_last_reload_success";
@@ -275,7 +321,7 @@ fn a_failed_reload_leaves_the_time_of_the_last_good_one() {
 #[test]
 fn an_issuer_without_keys_reads_as_infinitely_stale() {
     let metrics = metrics();
-    metrics.issuer("main").set(IssuerGauges::default());
+    metrics.issuers.of("main").set(IssuerGauges::default());
     let age = "keygate_issuer_keys_age_seconds";
     check(&metrics, age, &[&format!("{age}{{issuer=\"main\"}} inf")]);
     assert_eq!(promtool(&["check", "metrics"], &metrics.text()), (true, String::new()));
@@ -288,7 +334,7 @@ fn gauges_that_live_elsewhere_are_set_before_each_scrape() {
     let seen = scrapes.clone();
     metrics.on_scrape(Box::new(move |metrics| {
         let count = seen.fetch_add(1, Ordering::Relaxed) + 1;
-        metrics.set_api_keys(ApiKeyCounts {
+        metrics.api_keys.set(ApiKeyCounts {
             active: count,
             ..ApiKeyCounts::default()
         });
@@ -325,7 +371,7 @@ fn alerts_and_dashboard_name_only_metrics_that_exist() {
                 .unwrap_or(name);
             assert!(
                 families.contains(family),
-                "{file} uses {name}, which metrics.rs does not have"
+                "{file} uses {name}, which no file of metrics has"
             );
         }
     }

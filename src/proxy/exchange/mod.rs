@@ -10,7 +10,8 @@ mod record;
 
 pub use outcome::Interruption;
 pub use outcome::Outcome;
-pub use record::refuse_unread;
+pub use record::refuse_connection;
+pub use record::refuse_head;
 
 use crate::config;
 use crate::gate::Gate;
@@ -153,7 +154,7 @@ impl Exchange {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
-            _in_flight: gate.live.metrics.request_started(),
+            _in_flight: gate.live.metrics.requests.started(),
             gate: Arc::clone(gate),
             from: Arc::clone(from),
             snapshot,
@@ -227,7 +228,7 @@ impl Exchange {
         let now = self.gate.clock.now();
         let live = &self.gate.live;
         // A panic in a stage must never let a request through, nor take its answer away (S146).
-        let decided = panics::catch(&live.metrics.panics, || {
+        let decided = panics::catch(&live.metrics.process.panics, || {
             let snapshot: &Snapshot = &self.snapshot;
             let peer = self.from.peer.ip();
             let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;

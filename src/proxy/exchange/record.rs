@@ -1,12 +1,14 @@
 //! What a request leaves behind: one access record and its counts, however it ended.
 
 use crate::gate::Gate;
+use crate::gate::accept::HeadError;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Principal;
+use crate::gate::denial::ConnectionError;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::model::clock::Now;
@@ -35,7 +37,7 @@ pub fn write(exchange: &Exchange) {
     let metrics = match (&trail.route, &trail.built_in) {
         (Some(route), _) => &route.metrics,
         (None, Some(built_in)) => &built_in.metrics,
-        (None, None) => gate.live.metrics.no_route(),
+        (None, None) => gate.live.metrics.requests.of_no_route(),
     };
     metrics.request(&exchange.request.method, status, duration);
     let shown = credential_label(trail.credential_type);
@@ -67,9 +69,20 @@ pub fn write(exchange: &Exchange) {
     }
 }
 
+/// Counts and records a connection that is refused before anything is read from it, and returns the answer to it.
+pub fn refuse_connection(gate: &Gate, peer: SocketAddr, error: ConnectionError) -> Answer {
+    gate.live.metrics.connections.refused(error.reason());
+    refuse_unread(gate, peer, None, &error.into(), &[])
+}
+
 /// Counts and records a head that never became a request, and returns the answer to it. `started` is when its first byte
-/// came; `None` for a connection that was refused before.
-pub fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &Denial, head: &[u8]) -> Answer {
+/// came, and `head` is the part of it that was read.
+pub fn refuse_head(gate: &Gate, peer: SocketAddr, started: Now, error: HeadError, head: &[u8]) -> Answer {
+    gate.live.metrics.connections.head_refused(error.reason());
+    refuse_unread(gate, peer, Some(started), &error.into(), head)
+}
+
+fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &Denial, head: &[u8]) -> Answer {
     let now = gate.clock.now();
     let duration = now.tick.saturating_since(started.unwrap_or(now).tick);
     let snapshot = gate.snapshot();
@@ -84,10 +97,6 @@ pub fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial
     answer
         .headers
         .push((trace::REQUEST_ID, request_id.header_value().clone()));
-    match denial {
-        Denial::TooManyConnections => gate.live.metrics.connection_refused(denial.reason()),
-        _ => gate.live.metrics.head_refused(denial.reason()),
-    }
     if snapshot.access_records {
         let line = RequestLine::guess(head);
         gate.access.write(&AccessRecord {

@@ -6,12 +6,14 @@
 use crate::config::RequestLimits;
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
-use crate::gate::denial::Denial;
+use crate::gate::answer::Answer;
+use crate::gate::denial::ConnectionError;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::exchange::refuse_unread;
+use crate::proxy::exchange::refuse_connection;
+use crate::proxy::exchange::refuse_head;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::downstream::Lost;
@@ -115,17 +117,12 @@ impl After {
     }
 }
 
-/// How reading a head ended.
-enum Head {
-    Whole(Request),
-    /// The peer left, or nothing came in time, between two requests: nobody is owed an answer.
-    Idle,
-    Refused {
-        denial: Denial,
-        started: Now,
-        /// What came of it.
-        head: Vec<u8>,
-    },
+/// A head that never becomes a request.
+struct BadHead {
+    error: HeadError,
+    started: Now,
+    /// The part of it that was read.
+    head: Vec<u8>,
 }
 
 /// A request whose head is one.
@@ -149,7 +146,7 @@ impl Worker {
         let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
             return self.refuse_surplus(downstream, peer).await;
         };
-        let _open = self.gate.live.metrics.connection_opened();
+        let _open = self.gate.live.metrics.connections.opened();
         let from = Arc::new(Connection::new(peer));
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
@@ -160,10 +157,11 @@ impl Worker {
             // Made once for the connection: it is looked at again for each request, and not set up again.
             let stopping = stopping.as_mut();
             let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
-                Head::Whole(request) => request,
-                Head::Idle => return,
-                Head::Refused { denial, started, head } => {
-                    return self.refuse(downstream, peer, Some(started), denial, &head).await;
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(BadHead { error, started, head }) => {
+                    let answer = refuse_head(&self.gate, peer, started, error, &head);
+                    return refuse(downstream, answer, &head).await;
                 }
             };
             served += 1;
@@ -179,12 +177,14 @@ impl Worker {
         }
     }
 
+    /// Reads the next head. `None` when the peer left, in the middle of a head too, or when nothing came in time between
+    /// two requests: nobody is owed an answer.
     async fn read_head(
         &self,
         downstream: &mut Downstream,
         idle_timeout: Duration,
         mut stopping: Pin<&mut impl Future>,
-    ) -> Head {
+    ) -> Result<Option<Request>, BadHead> {
         let mut idle_until = None;
         let arrived = poll_fn(|cx| {
             if !downstream.read.is_empty() {
@@ -202,25 +202,24 @@ impl Worker {
             downstream.alarm.poll(cx, idle_until).map(|()| false)
         });
         if !arrived.await {
-            return Head::Idle;
+            return Ok(None);
         }
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
         match self.rest_of_head(downstream, &snapshot.requests).await {
-            Ok(Some((parts, framing, after))) => Head::Whole(Request {
+            Ok(Some((parts, framing, after))) => Ok(Some(Request {
                 parts,
                 framing,
                 after,
                 started,
                 snapshot,
-            }),
-            // The peer left in the middle of its head: there is nobody to answer.
-            Ok(None) => Head::Idle,
-            Err(denial) => Head::Refused {
-                denial,
+            })),
+            Ok(None) => Ok(None),
+            Err(error) => Err(BadHead {
+                error,
                 started,
                 head: downstream.read.to_vec(),
-            },
+            }),
         }
     }
 
@@ -229,11 +228,11 @@ impl Worker {
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
-    ) -> Result<Option<(Parts, Framing, After)>, Denial> {
+    ) -> Result<Option<(Parts, Framing, After)>, HeadError> {
         // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
         // an answer would see a gate that hangs.
         if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
-            return Err(HeadError::RequestLine.into());
+            return Err(HeadError::RequestLine);
         }
         let head_limits = HeadLimits {
             head_bytes_max: limits.head_bytes_max,
@@ -246,65 +245,30 @@ impl Worker {
             if let Some(end) = head::find_end(&downstream.read, searched) {
                 let framing = head::check(&downstream.read[..end], &head_limits)?;
                 let head = Bytes::copy_from_slice(&downstream.read[..end]);
-                // It passed our checks and still cannot be read: it is recorded as that.
-                let parts = request::parse(&head).map_err(|_| Denial::RefusedByParser)?;
+                let parts = request::parse(&head).map_err(|_| HeadError::RefusedByParser)?;
                 downstream.read.take(end);
                 return Ok(Some((parts, framing, After::of(framing, downstream.read.len()))));
             }
             if downstream.read.len() > limits.head_bytes_max {
-                return Err(HeadError::HeadTooLong.into());
+                return Err(HeadError::HeadTooLong);
             }
             searched = downstream.read.len();
             let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
             match downstream.fill(until).await {
                 Ok(()) => {}
                 Err(Lost::Gone) => return Ok(None),
-                Err(Lost::Late) => return Err(Denial::HeadTimeout),
+                Err(Lost::Late) => return Err(HeadError::Timeout),
             }
         }
     }
 
     /// A connection over the bound: told so, while there is room for that.
     async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
-        match Slot::take(&self.open.surplus, SURPLUS_MAX) {
-            Some(_slot) => {
-                self.refuse(downstream, peer, None, Denial::TooManyConnections, &[])
-                    .await;
-            }
-            None => {
-                refuse_unread(&self.gate, peer, None, &Denial::TooManyConnections, &[]);
-            }
+        let slot = Slot::take(&self.open.surplus, SURPLUS_MAX);
+        let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
+        if slot.is_some() {
+            refuse(downstream, answer, &[]).await;
         }
-    }
-
-    /// Answers a head that never became a request, records it, and closes.
-    async fn refuse(
-        &self,
-        mut downstream: Downstream,
-        peer: SocketAddr,
-        started: Option<Now>,
-        denial: Denial,
-        head: &[u8],
-    ) {
-        let mut answer = refuse_unread(&self.gate, peer, started, &denial, head);
-        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
-        if head.starts_with(b"HEAD ") {
-            answer.body = Bytes::new();
-        }
-        response_head::write_closing(&answer, &mut downstream.write);
-        let writing = async {
-            downstream.flush(LINGER).await?;
-            downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
-            let mut read = 0;
-            while read < LINGER_BYTES_MAX {
-                downstream.read.clear();
-                downstream.fill(None).await?;
-                read += downstream.read.len();
-            }
-            Ok::<(), Lost>(())
-        };
-        // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
-        let _ = timeout(LINGER, writing).await;
     }
 }
 
@@ -318,4 +282,26 @@ impl ServerApp for Worker {
         self.serve(stream, peer, shutdown).await;
         None
     }
+}
+
+/// Answers a head that never became a request, or no head at all, and closes.
+async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
+    // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+    if head.starts_with(b"HEAD ") {
+        answer.body = Bytes::new();
+    }
+    response_head::write_closing(&answer, &mut downstream.write);
+    let writing = async {
+        downstream.flush(LINGER).await?;
+        downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
+        let mut read = 0;
+        while read < LINGER_BYTES_MAX {
+            downstream.read.clear();
+            downstream.fill(None).await?;
+            read += downstream.read.len();
+        }
+        Ok::<(), Lost>(())
+    };
+    // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
+    let _ = timeout(LINGER, writing).await;
 }

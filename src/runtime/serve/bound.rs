@@ -43,7 +43,7 @@ impl Bound {
     pub fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
-        panics::report(metrics.panics.clone());
+        panics::report(metrics.process.panics.clone());
         let background = background_runtime().map_err(StartError::Threads)?;
         let sockets = Sockets::bind(config, path)?;
         let echo = sockets.echo.local_addr().map_err(StartError::Echo)?;

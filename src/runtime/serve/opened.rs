@@ -69,10 +69,10 @@ impl Bound {
         if let Some(kept) = &kept {
             kept::restore(&snapshot, kept, now);
         }
-        metrics.config_reloaded(ReloadResult::Success, now.wall);
+        metrics.reloads.ended(ReloadResult::Success, now.wall);
         self.readiness.config_loaded();
         let format = log_format(loaded.config.observe.format);
-        let access = AccessLog::start(std::io::stdout(), format, metrics.access_records_dropped.clone())
+        let access = AccessLog::start(std::io::stdout(), format, metrics.logs.access_records_dropped.clone())
             .map_err(StartError::Threads)?;
         let gate = Arc::new(Gate {
             current: Current::new(snapshot),

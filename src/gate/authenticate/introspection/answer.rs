@@ -9,6 +9,7 @@ use crate::jose::json::JsonError;
 use crate::jose::json::Members;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
+use crate::model::reason::reasons;
 use std::sync::Arc;
 
 /// A longer answer is not read: what a token says fits in some kilobytes.
@@ -50,15 +51,12 @@ pub enum NotGood {
     Token(TokenError),
 }
 
-impl NotGood {
-    /// The word for it in metrics, records and the refusal table; a closed set.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Inactive => "token_inactive",
-            Self::NotBearer => "token_not_bearer",
-            Self::Token(error) => error.reason(),
-        }
+reasons! {
+    NotGood {
+        Self::Inactive => "token_inactive",
+        Self::NotBearer => "token_not_bearer",
     }
+    of { Token(TokenError) }
 }
 
 /// Why an answer says nothing: Keygate cannot tell, and the token is neither good nor bad (S056).

@@ -214,7 +214,7 @@ fn metrics() -> IntrospectionMetrics {
         heads: &[],
         connections: &[],
     };
-    Metrics::new(&reasons, Timestamp::default()).introspection("idp")
+    Metrics::new(&reasons, Timestamp::default()).introspection.of("idp")
 }
 
 fn memory(bytes_max: u64) -> Memory {

@@ -3,6 +3,7 @@
 use crate::jose::json::JsonError;
 use crate::jose::jws::JwsError;
 use crate::model::algorithm::Algorithm;
+use crate::model::reason::reasons;
 
 /// Why a bearer token was refused. For operators; a client is told less.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,60 +45,29 @@ pub enum TokenError {
     RequiredClaim(String),
 }
 
-impl TokenError {
-    /// Every word that [`Self::reason`] can give.
-    pub const REASONS: [&'static str; 19] = [
-        "token_too_long",
-        "token_malformed",
-        "token_encrypted",
-        "token_critical_header",
-        "token_algorithm",
-        "token_type",
-        "token_issuer",
-        "unknown_key",
-        "key_mismatch",
-        "ambiguous_key",
-        "bad_signature",
-        "token_expired",
-        "token_not_yet_valid",
-        "token_issued_in_future",
-        "token_lifetime",
-        "not_an_access_token",
-        "token_claim_missing",
-        "token_claim_invalid",
-        "token_required_claim",
-    ];
-
-    /// Label value of `keygate_denials_total`; a closed set.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Jws(error) => match error {
-                JwsError::TooLong => "token_too_long",
-                JwsError::Encrypted => "token_encrypted",
-                JwsError::Critical => "token_critical_header",
-                JwsError::Algorithm => "token_algorithm",
-                JwsError::Parts
-                | JwsError::Base64(_)
-                | JwsError::Header(_)
-                | JwsError::HeaderMember(_)
-                | JwsError::Nested => "token_malformed",
-            },
-            Self::Payload(_) => "token_malformed",
-            Self::Issuer => "token_issuer",
-            Self::Algorithm(_) => "token_algorithm",
-            Self::Type => "token_type",
-            Self::UnknownKey => "unknown_key",
-            Self::KeyMismatch => "key_mismatch",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::BadSignature => "bad_signature",
-            Self::Expired { .. } => "token_expired",
-            Self::NotYetValid => "token_not_yet_valid",
-            Self::IssuedInFuture => "token_issued_in_future",
-            Self::Lifetime => "token_lifetime",
-            Self::NotAccessToken(_) => "not_an_access_token",
-            Self::ClaimMissing(_) => "token_claim_missing",
-            Self::ClaimInvalid(_) => "token_claim_invalid",
-            Self::RequiredClaim(_) => "token_required_claim",
-        }
+reasons! {
+    TokenError {
+        Self::Jws(JwsError::TooLong) => "token_too_long",
+        Self::Jws(
+            JwsError::Parts | JwsError::Base64(_) | JwsError::Header(_) | JwsError::HeaderMember(_) | JwsError::Nested,
+        )
+        | Self::Payload(_) => "token_malformed",
+        Self::Jws(JwsError::Encrypted) => "token_encrypted",
+        Self::Jws(JwsError::Critical) => "token_critical_header",
+        Self::Jws(JwsError::Algorithm) | Self::Algorithm(_) => "token_algorithm",
+        Self::Type => "token_type",
+        Self::Issuer => "token_issuer",
+        Self::UnknownKey => "unknown_key",
+        Self::KeyMismatch => "key_mismatch",
+        Self::AmbiguousKey => "ambiguous_key",
+        Self::BadSignature => "bad_signature",
+        Self::Expired { .. } => "token_expired",
+        Self::NotYetValid => "token_not_yet_valid",
+        Self::IssuedInFuture => "token_issued_in_future",
+        Self::Lifetime => "token_lifetime",
+        Self::NotAccessToken(_) => "not_an_access_token",
+        Self::ClaimMissing(_) => "token_claim_missing",
+        Self::ClaimInvalid(_) => "token_claim_invalid",
+        Self::RequiredClaim(_) => "token_required_claim",
     }
 }

@@ -1,0 +1,109 @@
+//! Which words can an error give as its reason? One table an error makes the word of each kind and the list of all words.
+
+/// Gives an error `reason()` and `REASONS`, from one table: a kind that has no row does not compile, and a word that no
+/// row has is not in the list.
+///
+/// After `of` stand the variants that hold an error with a table of its own.
+///
+/// ```text
+/// reasons! {
+///     AcceptError {
+///         Self::QueryByte => "query_byte",
+///         Self::HostMissing => "host_missing",
+///     }
+///     of { Path(PathError) }
+/// }
+/// ```
+macro_rules! reasons {
+    (
+        $error:ty { $($kind:pat => $reason:expr,)* }
+        $(of { $($variant:ident($inner:ty)),+ $(,)? })?
+    ) => {
+        impl $error {
+            /// Every word that [`Self::reason`] returns. A word that two errors share stands once for each of them.
+            pub const REASONS: &'static [&'static str] = {
+                const PARTS: &[&[&str]] = &[&[$($reason),*], $($(<$inner>::REASONS),+)?];
+                &$crate::model::reason::joined::<{ $crate::model::reason::words_in(PARTS) }>(PARTS)
+            };
+
+            /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
+            pub const fn reason(&self) -> &'static str {
+                match self {
+                    $($kind => $reason,)*
+                    $($(Self::$variant(inner) => inner.reason(),)+)?
+                }
+            }
+        }
+    };
+}
+pub(crate) use reasons;
+
+/// Returns how many words `parts` hold together.
+pub(crate) const fn words_in(parts: &[&[&'static str]]) -> usize {
+    let (mut words, mut part) = (0, 0);
+    while part < parts.len() {
+        words += parts[part].len();
+        part += 1;
+    }
+    words
+}
+
+/// Returns the words of `parts` one after another. `N` is [`words_in`] of the same parts.
+pub(crate) const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let (mut place, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut word = 0;
+        while word < parts[part].len() {
+            words[place] = parts[part][word];
+            place += 1;
+            word += 1;
+        }
+        part += 1;
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    enum Inner {
+        Early,
+        Late,
+    }
+
+    reasons! {
+        Inner {
+            Self::Early => "early",
+            Self::Late => "late",
+        }
+    }
+
+    enum Outer {
+        Held(Inner),
+        First,
+        Second { secs: u64 },
+    }
+
+    reasons! {
+        Outer {
+            Self::First | Self::Second { secs: 0 } => "first",
+            Self::Second { .. } => "second",
+        }
+        of { Held(Inner) }
+    }
+
+    #[test]
+    fn each_row_is_a_word_of_the_list_and_held_errors_add_theirs() {
+        assert_eq!(Inner::REASONS, ["early", "late"]);
+        assert_eq!(Outer::REASONS, ["first", "second", "early", "late"]);
+        for (error, reason) in [
+            (Outer::First, "first"),
+            (Outer::Second { secs: 0 }, "first"),
+            (Outer::Second { secs: 1 }, "second"),
+            (Outer::Held(Inner::Early), "early"),
+            (Outer::Held(Inner::Late), "late"),
+        ] {
+            assert_eq!(error.reason(), reason);
+        }
+    }
+}

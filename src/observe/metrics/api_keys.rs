@@ -1,0 +1,42 @@
+//! API keys, by state.
+
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::value::count;
+use prometheus::IntGaugeVec;
+
+/// API keys by state. One that expires within 7 days is active too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeyCounts {
+    pub active: u64,
+    pub revoked: u64,
+    pub expired: u64,
+    pub expiring_soon: u64,
+}
+
+/// API keys that are known.
+pub struct ApiKeyMetrics {
+    keys: IntGaugeVec,
+}
+
+impl ApiKeyMetrics {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            keys: registrar.gauges(
+                "keygate_api_keys",
+                "API keys by state (active, revoked, expired); expiring_soon are the active ones with less than 7 days.",
+                &["state"],
+            ),
+        }
+    }
+
+    pub fn set(&self, counts: ApiKeyCounts) {
+        for (state, keys) in [
+            ("active", counts.active),
+            ("revoked", counts.revoked),
+            ("expired", counts.expired),
+            ("expiring_soon", counts.expiring_soon),
+        ] {
+            self.keys.with_label_values(&[state]).set(count(keys));
+        }
+    }
+}

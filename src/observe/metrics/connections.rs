@@ -1,0 +1,51 @@
+//! Connections from clients, and the heads on them that never became a request.
+
+use crate::observe::metrics::open::Open;
+use crate::observe::metrics::reasons::ReasonCounters;
+use crate::observe::metrics::reasons::Reasons;
+use crate::observe::metrics::registrar::Registrar;
+use prometheus::IntGauge;
+
+/// Connections from clients: those that are open, and what was refused on them before there was a request.
+pub struct ConnectionMetrics {
+    open: IntGauge,
+    refused: ReasonCounters,
+    heads_refused: ReasonCounters,
+}
+
+impl ConnectionMetrics {
+    pub(super) fn new(registrar: &Registrar, reasons: &Reasons<'_>) -> Self {
+        let refused = registrar.counters(
+            "keygate_connections_refused_total",
+            "Connections that were closed before a request was read.",
+            &["reason"],
+        );
+        let heads_refused = registrar.counters(
+            "keygate_heads_refused_total",
+            "Request heads that were refused before a route was looked for.",
+            &["reason"],
+        );
+        Self {
+            open: registrar.gauge("keygate_connections_open", "Connections from clients that are open."),
+            refused: ReasonCounters::new(&refused, reasons.connections),
+            heads_refused: ReasonCounters::new(&heads_refused, reasons.heads),
+        }
+    }
+
+    /// Counts one connection as open until the guard goes.
+    pub fn opened(&self) -> Open {
+        Open::count(&self.open)
+    }
+
+    /// Counts one connection that was closed before a request was read. `reason` is one of [`Reasons::connections`]; any
+    /// other word counts as `other`.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.inc(reason);
+    }
+
+    /// Counts one head that never became a request. `reason` is one of [`Reasons::heads`]; any other word counts as
+    /// `other`.
+    pub fn head_refused(&self, reason: &'static str) {
+        self.heads_refused.inc(reason);
+    }
+}

@@ -1,0 +1,38 @@
+//! Identity tokens, which tell upstreams who called.
+
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::value::count;
+use prometheus::IntCounter;
+use prometheus::IntGauge;
+
+/// Identity tokens that were signed, and the memory of them.
+pub struct IdentityTokenMetrics {
+    pub signed: IntCounter,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
+}
+
+impl IdentityTokenMetrics {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            signed: registrar.counter(
+                "keygate_identity_tokens_signed_total",
+                "Identity tokens that were signed for upstreams; the others were remembered.",
+            ),
+            cache_entries: registrar.gauge(
+                "keygate_identity_token_cache_entries",
+                "Identity tokens that are remembered.",
+            ),
+            cache_bytes: registrar.gauge(
+                "keygate_identity_token_cache_bytes",
+                "Memory that remembered identity tokens take, about.",
+            ),
+        }
+    }
+
+    /// Sets how many tokens are remembered, and the bytes they take.
+    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+        self.cache_entries.set(count(entries));
+        self.cache_bytes.set(count(bytes));
+    }
+}

@@ -1,0 +1,168 @@
+//! Issuers that are asked about tokens: calls, and remembered answers.
+
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::registrar::forget;
+use crate::observe::metrics::value::count;
+use prometheus::Histogram;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The families with a series for each issuer that is asked about its tokens.
+pub struct IntrospectionFamilies {
+    calls: IntCounterVec,
+    duration: HistogramVec,
+    cache: IntCounterVec,
+    suspended: IntGaugeVec,
+    cache_entries: IntGaugeVec,
+    cache_bytes: IntGaugeVec,
+}
+
+impl IntrospectionFamilies {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            calls: registrar.counters(
+                "keygate_introspection_calls_total",
+                "Calls to an issuer's introspection endpoint by result (active, inactive, refused, rejected, failure).",
+                &["issuer", "result"],
+            ),
+            duration: registrar.histograms(
+                "keygate_introspection_duration_seconds",
+                "Time from a call to an issuer's introspection endpoint to the end of its answer.",
+                "issuer",
+            ),
+            cache: registrar.counters(
+                "keygate_introspection_cache_total",
+                "Opaque tokens that an answer was remembered for (hit), or that their issuer had to be asked about (miss).",
+                &["issuer", "result"],
+            ),
+            suspended: registrar.gauges(
+                "keygate_introspection_suspended",
+                "Whether an issuer's introspection endpoint failed so often that it is left alone for a while.",
+                &["issuer"],
+            ),
+            cache_entries: registrar.gauges(
+                "keygate_introspection_cache_entries",
+                "Remembered answers of an issuer, that tokens are good (active) or not (refused).",
+                &["issuer", "kind"],
+            ),
+            cache_bytes: registrar.gauges(
+                "keygate_introspection_cache_bytes",
+                "Memory that an issuer's remembered answers take, about.",
+                &["issuer"],
+            ),
+        }
+    }
+
+    /// Returns the series of one issuer.
+    pub fn of(&self, issuer: &str) -> IntrospectionMetrics {
+        let calls = |result: CallResult| self.calls.with_label_values(&[issuer, result.as_str()]);
+        let cache = |result| self.cache.with_label_values(&[issuer, result]);
+        let entries = |kind| self.cache_entries.with_label_values(&[issuer, kind]);
+        IntrospectionMetrics {
+            calls: CallResult::ALL.map(calls),
+            duration: self.duration.with_label_values(&[issuer]),
+            hits: cache("hit"),
+            misses: cache("miss"),
+            suspended: self.suspended.with_label_values(&[issuer]),
+            good_entries: entries("active"),
+            refused_entries: entries("refused"),
+            bytes: self.cache_bytes.with_label_values(&[issuer]),
+        }
+    }
+
+    pub(super) fn forget_all_but(&self, issuers: &HashSet<&str>) {
+        forget(&self.calls, "issuer", issuers);
+        forget(&self.duration, "issuer", issuers);
+        forget(&self.cache, "issuer", issuers);
+        forget(&self.suspended, "issuer", issuers);
+        forget(&self.cache_entries, "issuer", issuers);
+        forget(&self.cache_bytes, "issuer", issuers);
+    }
+}
+
+/// How a call to an introspection endpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallResult {
+    /// The token is good.
+    Active,
+    /// The issuer says that it is not.
+    Inactive,
+    /// The issuer says that it is, and what else it says does not meet our rules.
+    Refused,
+    /// An answer came that says nothing: not 200, too long, no introspection response.
+    Rejected,
+    /// No answer came: network, TLS, time.
+    Failure,
+}
+
+impl CallResult {
+    const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Inactive,
+        Self::Refused,
+        Self::Rejected,
+        Self::Failure,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// Calls to one issuer about its tokens, and its remembered answers.
+#[derive(Clone, Debug)]
+pub struct IntrospectionMetrics {
+    calls: [IntCounter; CallResult::ALL.len()],
+    duration: Histogram,
+    hits: IntCounter,
+    misses: IntCounter,
+    suspended: IntGauge,
+    good_entries: IntGauge,
+    refused_entries: IntGauge,
+    bytes: IntGauge,
+}
+
+impl IntrospectionMetrics {
+    /// Counts one call, and the time to the end of its answer.
+    pub fn called(&self, result: CallResult, duration: Duration) {
+        self.calls[result as usize].inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts one token that a remembered answer was used for.
+    pub fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// Counts one token that the issuer has to be asked about.
+    pub fn missed(&self) {
+        self.misses.inc();
+    }
+
+    /// Sets whether the endpoint is left alone for now.
+    pub fn set_suspended(&self, suspended: bool) {
+        self.suspended.set(i64::from(suspended));
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.get() != 0
+    }
+
+    /// Sets how many answers are remembered, and the bytes they take.
+    pub fn set_remembered(&self, good: usize, refused: usize, bytes: u64) {
+        self.good_entries.set(count(good));
+        self.refused_entries.set(count(refused));
+        self.bytes.set(count(bytes));
+    }
+}

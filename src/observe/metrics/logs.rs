@@ -1,0 +1,21 @@
+//! Access records that are lost.
+
+use crate::observe::metrics::registrar::Registrar;
+use prometheus::IntCounter;
+
+/// Access records.
+pub struct LogMetrics {
+    /// Records that were not written; see [`crate::observe::access::AccessLog`].
+    pub access_records_dropped: IntCounter,
+}
+
+impl LogMetrics {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            access_records_dropped: registrar.counter(
+                "keygate_access_records_dropped_total",
+                "Access records that were not written because their reader is too slow or gone.",
+            ),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Which words can a `reason` label have, and where is each counted?
+
+use crate::observe::metrics::label::OTHER;
+use foldhash::fast::FixedState;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use std::collections::HashMap;
+
+/// The closed sets of `reason` labels, which their stages own.
+#[derive(Clone, Copy, Debug)]
+pub struct Reasons<'a> {
+    /// Of `keygate_decisions_total`.
+    pub denials: &'a [&'static str],
+    /// Of `keygate_heads_refused_total`.
+    pub heads: &'a [&'static str],
+    /// Of `keygate_connections_refused_total`.
+    pub connections: &'a [&'static str],
+}
+
+/// The words of a closed set, each with its place. There are a hundred, and a refusal looks one up.
+pub(super) type Places = HashMap<&'static str, usize, FixedState>;
+
+/// Returns the places of `words`, from 0; a word that stands twice has one place.
+pub(super) fn places(words: &[&'static str]) -> Places {
+    let mut places = Places::default();
+    for word in words {
+        let next = places.len();
+        places.entry(*word).or_insert(next);
+    }
+    places
+}
+
+/// One counter for each word of a closed set, there from the start, so that a graph shows the first one as an increase.
+pub(super) struct ReasonCounters {
+    known: Vec<(&'static str, IntCounter)>,
+    other: IntCounter,
+}
+
+impl ReasonCounters {
+    pub(super) fn new(family: &IntCounterVec, reasons: &[&'static str]) -> Self {
+        Self {
+            known: reasons
+                .iter()
+                .map(|reason| (*reason, family.with_label_values(&[reason])))
+                .collect(),
+            other: family.with_label_values(&[OTHER]),
+        }
+    }
+
+    pub(super) fn inc(&self, reason: &'static str) {
+        let known = self.known.iter().find(|(known, _)| *known == reason);
+        known.map_or(&self.other, |(_, counter)| counter).inc();
+    }
+}

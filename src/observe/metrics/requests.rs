@@ -1,0 +1,53 @@
+//! Requests, by the route that was found for them: how many, how long, decided how.
+
+use crate::observe::metrics::label::NONE;
+use crate::observe::metrics::open::Open;
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::route::RouteFamilies;
+use crate::observe::metrics::route::RouteMetrics;
+use prometheus::IntGauge;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// `route` of requests that no route was found for.
+const NO_ROUTE: &str = NONE;
+
+/// Requests and what was decided about them.
+pub struct RequestMetrics {
+    families: Arc<RouteFamilies>,
+    no_route: Arc<RouteMetrics>,
+    in_flight: IntGauge,
+}
+
+impl RequestMetrics {
+    pub(super) fn new(registrar: &Registrar, denial_reasons: &[&'static str]) -> Self {
+        let families = Arc::new(RouteFamilies::new(registrar, denial_reasons));
+        Self {
+            no_route: Arc::new(RouteMetrics::new(NO_ROUTE, &families)),
+            families,
+            in_flight: registrar.gauge("keygate_requests_in_flight", "Requests being worked on."),
+        }
+    }
+
+    /// Returns the counters of one route. For the snapshot's compilation: the series are the same for the same name, so
+    /// counts go on over a reload.
+    pub fn of_route(&self, name: &str) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(name, &self.families))
+    }
+
+    /// Returns the counters of requests that no route was found for.
+    pub fn of_no_route(&self) -> &Arc<RouteMetrics> {
+        &self.no_route
+    }
+
+    /// Counts one request as being worked on until the guard goes, however that happens.
+    pub fn started(&self) -> Open {
+        Open::count(&self.in_flight)
+    }
+
+    pub(super) fn forget_all_but(&self, routes: &HashSet<&str>) {
+        let mut routes = routes.clone();
+        routes.insert(NO_ROUTE);
+        self.families.forget_all_but(&routes);
+    }
+}

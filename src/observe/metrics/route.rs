@@ -1,0 +1,190 @@
+//! What is counted of the requests of one route?
+//!
+//! Each counter is looked up when it is first needed; counting is then an atomic addition, without a look-up by text.
+
+use crate::observe::metrics::label::AnswerLabel;
+use crate::observe::metrics::label::CredentialLabel;
+use crate::observe::metrics::label::NONE;
+use crate::observe::metrics::label::OTHER;
+use crate::observe::metrics::reasons::Places;
+use crate::observe::metrics::reasons::places;
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::registrar::forget;
+use http::Method;
+use prometheus::Histogram;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
+];
+/// `none` when the client left before it was answered.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
+
+/// The families with a series for each route.
+pub(super) struct RouteFamilies {
+    denial_reasons: Places,
+    requests: IntCounterVec,
+    decisions: IntCounterVec,
+    two_credentials_reported: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl RouteFamilies {
+    pub(super) fn new(registrar: &Registrar, denial_reasons: &[&'static str]) -> Self {
+        Self {
+            denial_reasons: places(denial_reasons),
+            requests: registrar.counters(
+                "keygate_requests_total",
+                "Requests by route, method and class of the status that was answered.",
+                &["route", "method", "status_class"],
+            ),
+            decisions: registrar.counters(
+                "keygate_decisions_total",
+                "Decisions by route, credential type, outcome (allow, deny; would_deny for what is let through by shadow mode alone; answer for what the gate answers itself) and reason.",
+                &["route", "credential_type", "outcome", "reason"],
+            ),
+            two_credentials_reported: registrar.counters(
+                "keygate_two_credentials_reported_total",
+                "Requests with two credentials on routes that report them in place of refusing.",
+                &["route"],
+            ),
+            duration: registrar.histograms(
+                "keygate_request_duration_seconds",
+                "Time from a request's complete head to the end of its answer.",
+                "route",
+            ),
+        }
+    }
+
+    pub(super) fn forget_all_but(&self, routes: &HashSet<&str>) {
+        forget(&self.requests, "route", routes);
+        forget(&self.decisions, "route", routes);
+        forget(&self.two_credentials_reported, "route", routes);
+        forget(&self.duration, "route", routes);
+    }
+}
+
+/// Requests of one route. A thousand routes nobody calls cost no series, and how many series there can be is fixed by the
+/// arrays.
+pub struct RouteMetrics {
+    route: Box<str>,
+    families: Arc<RouteFamilies>,
+    requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
+    allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
+    answered: [OnceLock<IntCounter>; AnswerLabel::ALL.len()],
+    denied: ByReason,
+    would_denied: ByReason,
+    two_credentials_reported: OnceLock<IntCounter>,
+    duration: OnceLock<Histogram>,
+}
+
+/// Counters by credential type, then by the place of the reason; the last is [`OTHER`].
+type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
+
+impl RouteMetrics {
+    pub(super) fn new(route: &str, families: &Arc<RouteFamilies>) -> Self {
+        let reasons = families.denial_reasons.len();
+        let by_reason = || -> ByReason { std::array::from_fn(|_| (0..=reasons).map(|_| OnceLock::new()).collect()) };
+        Self {
+            route: route.into(),
+            families: Arc::clone(families),
+            requests: Default::default(),
+            allowed: Default::default(),
+            answered: Default::default(),
+            denied: by_reason(),
+            would_denied: by_reason(),
+            two_credentials_reported: OnceLock::new(),
+            duration: OnceLock::new(),
+        }
+    }
+
+    /// Counts one request that ended, and the time it took. `status` is that of its answer, `None` when the client left
+    /// before.
+    pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
+        let method = method_place(method);
+        let class = match status {
+            Some(status @ 100..=599) => usize::from(status / 100 - 1),
+            Some(_) | None => STATUS_CLASSES.len() - 1,
+        };
+        self.requests[method][class]
+            .get_or_init(|| {
+                let labels = [&*self.route, METHODS[method], STATUS_CLASSES[class]];
+                self.families.requests.with_label_values(&labels)
+            })
+            .inc();
+        self.duration
+            .get_or_init(|| self.families.duration.with_label_values(&[&*self.route]))
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Counts one request that was let through.
+    pub fn allowed(&self, credential: CredentialLabel) {
+        self.allowed[credential as usize]
+            .get_or_init(|| self.decision(credential, "allow", NONE))
+            .inc();
+    }
+
+    /// Counts one request that the gate answered itself; nothing was proved, because nothing was asked for.
+    pub fn answered(&self, answer: AnswerLabel) {
+        self.answered[answer as usize]
+            .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
+            .inc();
+    }
+
+    /// Counts one refusal. `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word counts as
+    /// `other`.
+    pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+        self.by_reason(&self.denied, credential, "deny", reason);
+    }
+
+    /// Counts one request that was let through and would have been refused for `reason`, were everything enforced.
+    pub fn would_denied(&self, credential: CredentialLabel, reason: &'static str) {
+        self.by_reason(&self.would_denied, credential, "would_deny", reason);
+    }
+
+    /// Counts one request with two credentials on a route that reports that.
+    pub fn two_credentials_reported(&self) {
+        self.two_credentials_reported
+            .get_or_init(|| {
+                let family = &self.families.two_credentials_reported;
+                family.with_label_values(&[&*self.route])
+            })
+            .inc();
+    }
+
+    fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
+        let places = &self.families.denial_reasons;
+        let known = places.get(reason).copied();
+        counters[credential as usize][known.unwrap_or(places.len())]
+            .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
+            .inc();
+    }
+
+    fn decision(&self, credential: CredentialLabel, outcome: &str, reason: &str) -> IntCounter {
+        let labels = [&*self.route, credential.as_str(), outcome, reason];
+        self.families.decisions.with_label_values(&labels)
+    }
+}
+
+impl fmt::Debug for RouteMetrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RouteMetrics")
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the place of `method` in [`METHODS`]. Methods are case-sensitive (RFC 9110 section 9.1): `get` is another one.
+fn method_place(method: &Method) -> usize {
+    let known = METHODS[..METHODS.len() - 1]
+        .iter()
+        .position(|known| *known == method.as_str());
+    known.unwrap_or(METHODS.len() - 1)
+}

@@ -1,0 +1,26 @@
+//! What is kept in `state_dir`, and fails to be.
+
+use crate::observe::metrics::registrar::Registrar;
+use prometheus::IntCounter;
+
+/// Attempts to keep something in `state_dir`.
+#[derive(Clone, Debug)]
+pub struct StateMetrics {
+    write_failures: IntCounter,
+}
+
+impl StateMetrics {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            write_failures: registrar.counter(
+                "keygate_state_write_failures_total",
+                "Attempts to keep something in state_dir that failed.",
+            ),
+        }
+    }
+
+    /// Counts one attempt that failed.
+    pub fn write_failed(&self) {
+        self.write_failures.inc();
+    }
+}

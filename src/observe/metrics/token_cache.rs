@@ -1,0 +1,37 @@
+//! Tokens that were verified and are remembered.
+
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::value::count;
+use prometheus::IntCounter;
+use prometheus::IntGauge;
+
+/// Tokens that were remembered or had to be verified, and the memory of those.
+pub struct TokenCacheMetrics {
+    pub hits: IntCounter,
+    pub misses: IntCounter,
+    entries: IntGauge,
+    bytes: IntGauge,
+}
+
+impl TokenCacheMetrics {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            hits: registrar.counter(
+                "keygate_token_cache_hits_total",
+                "Tokens that were verified before and are remembered.",
+            ),
+            misses: registrar.counter("keygate_token_cache_misses_total", "Tokens that had to be verified."),
+            entries: registrar.gauge("keygate_token_cache_entries", "Verified tokens that are remembered."),
+            bytes: registrar.gauge(
+                "keygate_token_cache_bytes",
+                "Memory that remembered tokens take, about.",
+            ),
+        }
+    }
+
+    /// Sets how many tokens are remembered, and the bytes they take.
+    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+        self.entries.set(count(entries));
+        self.bytes.set(count(bytes));
+    }
+}

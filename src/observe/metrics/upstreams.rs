@@ -1,0 +1,65 @@
+//! Upstreams: how long they take, and connections to them that fail.
+
+use crate::observe::metrics::registrar::Registrar;
+use crate::observe::metrics::registrar::forget;
+use prometheus::Histogram;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The families with a series for each upstream.
+pub struct UpstreamFamilies {
+    duration: HistogramVec,
+    connect_failures: IntCounterVec,
+}
+
+impl UpstreamFamilies {
+    pub(super) fn new(registrar: &Registrar) -> Self {
+        Self {
+            duration: registrar.histograms(
+                "keygate_upstream_duration_seconds",
+                "Time from the first connection attempt to an upstream to the end of its answer.",
+                "upstream",
+            ),
+            connect_failures: registrar.counters(
+                "keygate_upstream_connect_failures_total",
+                "Connection attempts to an upstream that failed.",
+                &["upstream"],
+            ),
+        }
+    }
+
+    /// Returns the series of one upstream.
+    pub fn of(&self, upstream: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            duration: self.duration.with_label_values(&[upstream]),
+            connect_failures: self.connect_failures.with_label_values(&[upstream]),
+        }
+    }
+
+    pub(super) fn forget_all_but(&self, upstreams: &HashSet<&str>) {
+        forget(&self.duration, "upstream", upstreams);
+        forget(&self.connect_failures, "upstream", upstreams);
+    }
+}
+
+/// Requests to one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    duration: Histogram,
+    connect_failures: IntCounter,
+}
+
+impl UpstreamMetrics {
+    /// Counts one answer, and the time from the first connection attempt to its end.
+    pub fn answered(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts one connection attempt that failed.
+    pub fn connect_failed(&self) {
+        self.connect_failures.inc();
+    }
+}
