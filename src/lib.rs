@@ -6,6 +6,8 @@
 //! yields a `Permit`, which nothing else can make, or a `Denial`. The *control side* (`control`) issues credentials and
 //! answers operators. `runtime` builds both values, swaps them in whole, and is where the sides meet.
 //!
+//! A program that decides requests in its own process starts at [`Gate::open`]; the process `keygate` is `cli` and `runtime`.
+//!
 //! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: one request's life, whatever carries it.
 //!
 //! Invariants:
@@ -16,12 +18,8 @@
 #![forbid(unsafe_code)]
 // `expect("why it cannot happen")` says what `unwrap` does not; tests may.
 #![warn(clippy::unwrap_used)]
-// Without the gateway, what only the gateway calls is compiled and not called; and some of what is public is called by
-// tests alone.
-#![cfg_attr(
-    not(all(feature = "gateway", feature = "internals")),
-    allow(dead_code, unused_imports)
-)]
+// Without the gateway, some of what only the gateway calls is compiled and not called.
+#![cfg_attr(not(feature = "gateway"), allow(dead_code, unused_imports))]
 
 // Private, but for Keygate's own tests and benches: a module is public where the feature `internals` is on.
 #[cfg(feature = "internals")]
@@ -104,6 +102,20 @@ mod explain;
 pub mod cli;
 #[cfg(all(feature = "gateway", not(feature = "internals")))]
 mod cli;
+
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod embed;
+#[cfg(not(feature = "internals"))]
+mod embed;
+
+pub use embed::Decision;
+pub use embed::Exchange;
+pub use embed::Gate;
+pub use embed::OpenError;
+pub use embed::Principal;
+pub use embed::Upkeep;
+pub use gate::answer::Answer;
 
 /// Runs the command line: the whole of the binary `keygate`.
 #[cfg(feature = "gateway")]

@@ -5,6 +5,7 @@ use crate::cli::data_folder::DataFolder;
 use crate::cli::introduction;
 use crate::cli::introduction::shell_word;
 use crate::observe::subscriber;
+use crate::runtime::assemble;
 use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
@@ -28,7 +29,7 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
     };
     let loaded = reload::load(&path)?;
     subscriber::init(
-        serve::log_format(loaded.config.observe.format),
+        assemble::log_format(loaded.config.observe.format),
         &loaded.config.observe.level,
     )?;
     let threads = match asked.threads {

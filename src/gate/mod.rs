@@ -22,16 +22,33 @@ use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Clock;
 use crate::observe::access::AccessLog;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything a request is decided with and recorded in.
 pub struct Gate {
-    pub current: Current,
-    pub live: Arc<Live>,
-    pub clock: Arc<dyn Clock>,
-    pub access: AccessLog,
+    pub(crate) current: Current,
+    pub(crate) live: Arc<Live>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) access: AccessLog,
 }
 
 impl Gate {
+    /// Returns a gate with `snapshot` in force.
+    pub fn new(snapshot: Snapshot, live: Arc<Live>, clock: Arc<dyn Clock>, access: AccessLog) -> Arc<Self> {
+        Arc::new(Self {
+            current: Current::new(snapshot),
+            live,
+            clock,
+            access,
+        })
+    }
+
+    /// Waits until the access records so far are written, `patience` at most. Returns whether they are.
+    pub fn flush_records(&self, patience: Duration) -> bool {
+        self.access.flush(patience)
+    }
+
+    /// Returns the configuration in force. A request keeps the one it began with.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load()
     }

@@ -1,22 +1,77 @@
-//! Which state do the metrics read when somebody scrapes them?
+//! How is a gate put together, and which state do its metrics read when they are scraped?
 
+use crate::config::LogFormat;
+use crate::config::Observe;
+use crate::fetch::kept::KeptKeys;
 use crate::gate::Gate;
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
+use crate::gate::accept::matcher::MatcherError;
 use crate::gate::authenticate::jwks_cache::Origin;
 use crate::gate::denial::ConnectionError;
 use crate::gate::denial::Denial;
+use crate::gate::live::Live;
+use crate::model::clock::Clock;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
+use crate::observe::access::AccessLog;
+use crate::observe::log::Format;
 use crate::observe::metrics::ApiKeyCounts;
 use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
+use crate::observe::metrics::ReloadResult;
+use crate::observe::ready::Readiness;
+use crate::runtime::kept;
+use crate::runtime::reload;
+use crate::runtime::reload::Loaded;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An API key that expires within this is worth a look.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Puts what was loaded in force, and returns the gate and, where there is a `state_dir`, the keys that it keeps.
+///
+/// # Errors
+/// Two routes that nothing tells apart.
+pub fn gate(
+    loaded: &mut Loaded,
+    live: Arc<Live>,
+    clock: Arc<dyn Clock>,
+    access: AccessLog,
+    readiness: &Readiness,
+) -> Result<(Arc<Gate>, Option<Arc<KeptKeys>>), MatcherError> {
+    let now = clock.now();
+    let snapshot = reload::install(loaded, &live, 1, now)?;
+    let kept = kept::open(&loaded.config, &live.metrics);
+    if let Some(kept) = &kept {
+        kept::restore(&snapshot, kept, now);
+    }
+    live.metrics.reloads.ended(ReloadResult::Success, now.wall);
+    readiness.config_loaded();
+    let gate = Gate::new(snapshot, live, clock, access);
+    read_state_on_scrape(&gate);
+    Ok((gate, kept))
+}
+
+/// Returns the access log of a gate with `metrics`: records go to standard output, as `observe` says.
+///
+/// # Errors
+/// The system has no thread.
+pub fn access_log(observe: &Observe, metrics: &Metrics) -> io::Result<AccessLog> {
+    let dropped = metrics.logs.access_records_dropped.clone();
+    AccessLog::start(io::stdout(), log_format(observe.format), dropped)
+}
+
+/// Returns the format of `observe` under the name that the log has for it.
+pub const fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
+    }
+}
 
 /// Returns the metrics of a process, with every reason as a label that something can be refused for.
 pub fn metrics(now: Timestamp) -> Arc<Metrics> {
@@ -33,7 +88,7 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
 }
 
 /// Gauges that mirror state held elsewhere are set when they are read, so that nothing on the request path keeps them.
-pub fn read_state_on_scrape(gate: &Arc<Gate>) {
+fn read_state_on_scrape(gate: &Arc<Gate>) {
     let weak = Arc::downgrade(gate);
     gate.live.metrics.on_scrape(Box::new(move |metrics| {
         let Some(gate) = weak.upgrade() else {

@@ -10,7 +10,6 @@ pub mod admin;
 pub mod local_admin;
 #[cfg(feature = "gateway")]
 pub mod echo;
-#[cfg(feature = "gateway")]
 pub mod assemble;
 #[cfg(feature = "gateway")]
 pub mod client_jwks;

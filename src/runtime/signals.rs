@@ -2,14 +2,11 @@
 
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
+use crate::runtime::watch::LOOK_EVERY;
 use std::io;
-use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
-
-/// How often files are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The signals that the process handles: SIGHUP reloads, SIGTERM and SIGINT stop.
 pub struct Signals {

@@ -7,6 +7,10 @@ use crate::config::Includes;
 use crate::fetch::file::Fingerprint;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often files are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
     // Follows symbolic links: what counts is the file that would be read.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Top-level modules, and the ones they may name beside themselves.
-const MODULES: [(&str, &[&str]); 17] = [
+const MODULES: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("jose", &["model"]),
     ("config", &["model"]),
@@ -69,6 +69,11 @@ const MODULES: [(&str, &[&str]); 17] = [
             "observe",
             "fetch",
         ],
+    ),
+    // What `keygate` is to a program that decides requests in its own process.
+    (
+        "embed",
+        &["model", "config", "observe", "fetch", "gate", "proxy", "runtime"],
     ),
     ("main", &[]),
 ];
@@ -148,6 +153,8 @@ const HOMES: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "runtime/",
+            // Runs the upkeep.
+            "embed/upkeep.rs",
             "store/",
             // A command waits for the response, and no longer than it must.
             "cli/http/",

@@ -8,6 +8,7 @@ mod properties;
 mod attacks;
 mod config;
 mod decide;
+mod embed;
 mod front;
 mod token;
 mod tokens;

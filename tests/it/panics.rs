@@ -12,7 +12,6 @@ use crate::support::issuer::token;
 use keygate::config;
 use keygate::gate::Gate;
 use keygate::gate::live::Live;
-use keygate::gate::snapshot::Current;
 use keygate::gate::snapshot::Snapshot;
 use keygate::gate::stage::Stage;
 use keygate::jose::jwks::Jwks;
@@ -73,12 +72,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
     let kept = Kept::default();
     let access = AccessLog::start(kept.clone(), Format::Json, metrics.logs.access_records_dropped.clone()).unwrap();
-    let gate = Arc::new(Gate {
-        current: Current::new(snapshot),
-        live: Arc::new(live),
-        clock: Arc::new(clock),
-        access,
-    });
+    let gate = Gate::new(snapshot, Arc::new(live), Arc::new(clock), access);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -140,7 +134,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
 fn record(gate: &Gate, kept: &Kept, count: usize, id: &str) -> serde_json::Value {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
-        gate.access.flush(PATIENCE);
+        gate.flush_records(PATIENCE);
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()

@@ -103,6 +103,17 @@ impl Deadlines {
         });
     }
 
+    /// Returns when the exchange as a whole must be looked at again: when its time is over or its stream's credential ends.
+    ///
+    /// # Errors
+    /// That time has come.
+    pub fn end(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
+        match &mut self.stream {
+            Some(stream) => stream.next(now),
+            None => check(self.limits.total, now, Denial::UpstreamTimeout),
+        }
+    }
+
     /// Returns when the lane has to look again: at the first deadline of those that hold now. `None` is never.
     ///
     /// # Errors
@@ -119,10 +130,7 @@ impl Deadlines {
             last.upstream = now;
         }
         let last = *last;
-        let mut next = match &mut self.stream {
-            Some(stream) => stream.next(now)?,
-            None => check(self.limits.total, now, Denial::UpstreamTimeout)?,
-        };
+        let mut next = self.end(now)?;
         let mut hold = |since: Instant, limit: Duration, denial: Denial| {
             let at = check(since.checked_add(limit), now, denial)?;
             next = earliest(next, at);

@@ -24,6 +24,7 @@ use crate::gate::answer::control::ControlCall;
 use crate::gate::answer::cors;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::RefusalContext;
+use crate::gate::authenticate::Principal;
 use crate::gate::decide;
 use crate::gate::decide::Permit;
 use crate::gate::denial::Denial;
@@ -32,6 +33,7 @@ use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
 use crate::gate::trail::Trail;
 use crate::model::clock::Now;
+use crate::model::names::Name;
 use crate::observe::metrics::Open;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
@@ -169,6 +171,16 @@ impl Exchange {
     /// Returns the bounds that the configuration puts on every request.
     pub fn limits(&self) -> &config::RequestLimits {
         &self.snapshot.requests
+    }
+
+    /// Returns the name of the route that was found.
+    pub fn route(&self) -> Option<&Name> {
+        self.trail.route.as_ref().map(|route| &route.name)
+    }
+
+    /// Returns the bearer of the credential that the request is permitted by.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.permit.as_ref().and_then(Permit::principal)
     }
 
     pub fn request_id(&self) -> &HeaderValue {
@@ -345,8 +357,7 @@ impl Exchange {
     pub fn took_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
         if streams {
-            let principal = self.permit.as_ref().and_then(Permit::principal);
-            let end = principal.map(|principal| stream_end::of(principal, &self.gate));
+            let end = self.principal().map(|principal| stream_end::of(principal, &self.gate));
             self.deadlines.stream(end, Instant::now());
         }
     }
@@ -390,6 +401,12 @@ impl Exchange {
     /// A deadline has been reached.
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
+    }
+
+    /// Returns whether the exchange as a whole must end now, and notes why.
+    pub fn is_over(&mut self) -> bool {
+        let end = self.deadlines.end(Instant::now());
+        end.map_err(|interruption| self.interrupt(interruption)).is_err()
     }
 
     /// Notes why the request failed, and returns the answer to it.

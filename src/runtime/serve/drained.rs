@@ -21,7 +21,7 @@ pub struct Drained {
 impl Drained {
     /// Writes the access records that are queued, and ends all threads.
     pub fn end(self) {
-        if !self.gate.access.flush(FLUSH_MAX) {
+        if !self.gate.flush_records(FLUSH_MAX) {
             tracing::warn!("Some access records were not written");
         }
         self.workers.end();

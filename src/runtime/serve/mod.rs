@@ -17,10 +17,8 @@ mod opened;
 mod serving;
 mod drained;
 
-use crate::config::LogFormat;
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::gate::accept::matcher::MatcherError;
-use crate::observe::log::Format;
 use crate::runtime::follow_store::StoreStartError;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
@@ -74,12 +72,4 @@ pub enum StartError {
     Store(#[from] StoreStartError),
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
-}
-
-/// Returns the format of `observe` under the name that the log has for it.
-pub fn log_format(format: LogFormat) -> Format {
-    match format {
-        LogFormat::Json => Format::Json,
-        LogFormat::Text => Format::Text,
-    }
 }

@@ -6,24 +6,15 @@ use crate::control::token;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::fetch::kept::KeptKeys;
 use crate::gate::Gate;
-use crate::gate::live::Live;
-use crate::gate::snapshot::Current;
-use crate::gate::snapshot::Snapshot;
-use crate::model::clock::Now;
-use crate::observe::access::AccessLog;
-use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::control_plane::InProcess;
 use crate::runtime::follow_store;
-use crate::runtime::kept;
-use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
 use crate::runtime::serve::StartError;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
-use crate::runtime::serve::log_format;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
@@ -53,34 +44,16 @@ impl Bound {
     /// # Errors
     /// Routes that nothing tells apart, a store that cannot be opened, or a system out of threads.
     pub fn open(self, mut loaded: Loaded) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
-        let now = self.clock.now();
-        let metrics = Arc::clone(&self.live.metrics);
-        let snapshot = reload::install(&mut loaded, &self.live, 1, now)?;
+        let access = assemble::access_log(&loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
+        let (gate, kept) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // After everything else that can fail for a reason of the operator's: the secret of the first administrator is shown
         // once, by this start, and the next start does not make another.
-        let opening = follow_store::open(&loaded.config, &self.live.directory, &self.clock);
+        let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
         let (control, first_administrator) = match self.background.block_on(opening)? {
             Some(store) => (Some(store.control), store.first_administrator),
             None => (None, None),
         };
-        let connect = |control| ControlSide::connect(control, &self.live, &snapshot, self.background.handle(), now);
-        let control_side = control.map(connect);
-        let kept = kept::open(&loaded.config, &metrics);
-        if let Some(kept) = &kept {
-            kept::restore(&snapshot, kept, now);
-        }
-        metrics.reloads.ended(ReloadResult::Success, now.wall);
-        self.readiness.config_loaded();
-        let format = log_format(loaded.config.observe.format);
-        let access = AccessLog::start(std::io::stdout(), format, metrics.logs.access_records_dropped.clone())
-            .map_err(StartError::Threads)?;
-        let gate = Arc::new(Gate {
-            current: Current::new(snapshot),
-            live: self.live,
-            clock: self.clock,
-            access,
-        });
-        assemble::read_state_on_scrape(&gate);
+        let control_side = control.map(|control| ControlSide::connect(control, &gate, self.background.handle()));
         let opened = Opened {
             sockets: self.sockets,
             loaded,
@@ -97,13 +70,13 @@ impl Bound {
 impl ControlSide {
     /// Connects `control` with the data side, which from then on verifies the tokens it signs and has it answer on its
     /// paths.
-    fn connect(control: Arc<Control>, live: &Live, snapshot: &Snapshot, background: &Handle, now: Now) -> Self {
-        follow_store::install_keys(&control, live, snapshot, now);
+    fn connect(control: Arc<Control>, gate: &Gate, background: &Handle) -> Self {
+        follow_store::install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now());
         let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
         let router = token::router(Arc::clone(&control), Arc::clone(&client_jwks));
         let plane = InProcess::new(router, background.clone());
         // Nothing else sets it.
-        let _ = live.control.set(Arc::new(plane));
+        let _ = gate.live.control.set(Arc::new(plane));
         Self { control, client_jwks }
     }
 }

@@ -1,0 +1,55 @@
+//! What does a program learn about the bearer of a good credential?
+
+use crate::gate::authenticate::Identity;
+use crate::model::scope::Scope;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// The bearer of a credential that was validated. What the credential does not say is `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Principal<'e>(pub(super) &'e Identity);
+
+impl<'e> Principal<'e> {
+    /// Returns how the credential was proved: `jwt`, `opaque` or `api_key`.
+    pub fn credential_type(&self) -> &'static str {
+        self.0.credential_type.as_str()
+    }
+
+    /// Returns the public id of the credential: `jti` of a token (RFC 7519 section 4.1.7), the key id of an API key.
+    pub fn credential_id(&self) -> Option<&'e str> {
+        self.0.credential_id.as_deref()
+    }
+
+    /// Returns the name that the configuration gives the issuer.
+    pub fn issuer(&self) -> Option<&'e str> {
+        self.0.issuer.as_ref().map(|issuer| issuer.as_str())
+    }
+
+    /// Returns `sub` (RFC 7519 section 4.1.2).
+    pub fn subject(&self) -> Option<&'e str> {
+        self.0.subject.as_deref()
+    }
+
+    /// Returns `client_id` (RFC 9068 section 2.2).
+    pub fn client_id(&self) -> Option<&'e str> {
+        self.0.client_id.as_deref()
+    }
+
+    /// Returns the organization of the client.
+    pub fn organization(&self) -> Option<&'e str> {
+        self.0.organization.as_deref()
+    }
+
+    /// Returns whether the credential has `scope`. A text that is no scope (RFC 6749 section 3.3) is in no credential.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        scope.parse::<Scope>().is_ok_and(|scope| self.0.scopes.contains(&scope))
+    }
+
+    /// Returns when the credential expires; `None` for an API key without an end.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0
+            .expires_at
+            .and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at.as_unix_millis())))
+    }
+}

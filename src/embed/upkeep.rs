@@ -1,0 +1,63 @@
+//! What keeps a gate up to date?
+
+use crate::fetch::kept::KeptKeys;
+use crate::gate::Gate;
+use crate::observe::ready::Readiness;
+use crate::runtime::housekeeping;
+use crate::runtime::reload::Loaded;
+use crate::runtime::reload::Reloader;
+use crate::runtime::ticks::every;
+use crate::runtime::watch::LOOK_EVERY;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The background work of a [`crate::Gate`]: it reloads the configuration when its files change, fetches issuers' keys,
+/// resolves upstreams' names, and forgets what has expired.
+///
+/// Without it, a gate has no keys of issuers that publish them, and no address of an upstream with a name: it answers 503.
+#[must_use = "a gate without its upkeep never gets its issuers' keys"]
+pub struct Upkeep {
+    path: PathBuf,
+    loaded: Loaded,
+    gate: Arc<Gate>,
+    readiness: Arc<Readiness>,
+    kept: Option<Arc<KeptKeys>>,
+}
+
+impl Upkeep {
+    pub(super) const fn new(
+        path: PathBuf,
+        loaded: Loaded,
+        gate: Arc<Gate>,
+        readiness: Arc<Readiness>,
+        kept: Option<Arc<KeptKeys>>,
+    ) -> Self {
+        Self {
+            path,
+            loaded,
+            gate,
+            readiness,
+            kept,
+        }
+    }
+
+    /// Runs until it is dropped, on a tokio runtime with time and I/O. A broken file changes nothing and is logged.
+    pub async fn run(self) {
+        let gate = Arc::clone(&self.gate);
+        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept, None);
+        let look = async {
+            let mut ticks = every(LOOK_EVERY);
+            loop {
+                ticks.tick().await;
+                reloader.look();
+            }
+        };
+        tokio::join!(look, housekeeping::run(gate));
+    }
+}
+
+impl std::fmt::Debug for Upkeep {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Upkeep").finish_non_exhaustive()
+    }
+}
