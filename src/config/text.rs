@@ -4,6 +4,7 @@ use crate::config::route::HostPattern;
 use crate::config::route::PathPattern;
 use crate::config::upstream::Endpoint;
 use crate::model::algorithm::Algorithm;
+use crate::model::api_key;
 use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimPointerError;
 use crate::model::issuer::IssuerUrl;
@@ -500,13 +501,11 @@ impl FromText for KeyPrefix {
     const PATTERN: &'static str = "[a-z][a-z0-9]{0,15}";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let fits = text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if !fits || text.len() > 16 || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
-            return Err(not::<Self>());
+        if api_key::is_key_prefix(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(not::<Self>())
         }
-        Ok(Self(text.to_owned()))
     }
 }
 

@@ -103,7 +103,7 @@ pub fn explain(asked: &Asked) -> Result<Explanation, ExplainError> {
         // Late enough for whatever was kept to have been learned before.
         tick: Tick::from_nanos(1 << 60),
     };
-    let snapshot = reload::install(&mut loaded, &live, 1, now).map_err(LoadError::from)?;
+    let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
     give_keys(&snapshot, &asked.jwks, now)?;
     if let Some(kept) = config.state_dir.as_deref().and_then(KeptKeys::look) {
         kept::restore(&snapshot, &kept, now);

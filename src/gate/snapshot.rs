@@ -51,7 +51,6 @@ use std::sync::Arc;
 
 /// One generation of the configuration. Immutable; requests hold it through an `Arc` until they end.
 pub struct Snapshot {
-    pub generation: u64,
     pub requests: config::RequestLimits,
     pub trusted_proxies: Box<[IpNet]>,
     pub api_key_header: HeaderName,
@@ -161,7 +160,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Two routes that nothing tells apart.
-    pub fn compile(config: &Config, live: &Live, generation: u64) -> Result<Self, MatcherError> {
+    pub fn compile(config: &Config, live: &Live) -> Result<Self, MatcherError> {
         let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
             .issuers
             .iter()
@@ -198,7 +197,6 @@ impl Snapshot {
         let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
-            generation,
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),

@@ -31,6 +31,7 @@ impl LimitState {
         self.buckets.len()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }

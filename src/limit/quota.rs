@@ -54,6 +54,7 @@ impl CompiledQuota {
         self.policy_window_secs
     }
 
+    #[cfg(test)]
     pub const fn burst(&self) -> NonZeroU32 {
         self.burst
     }

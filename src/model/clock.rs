@@ -1,5 +1,6 @@
 //! What time is it? The one reader of system time; everything else is given `now`.
 
+#[cfg(any(test, feature = "internals"))]
 use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
@@ -133,9 +134,11 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until it is told to move; for tests and benches.
+#[cfg(any(test, feature = "internals"))]
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Now>);
 
+#[cfg(any(test, feature = "internals"))]
 impl ManualClock {
     pub fn at(wall: Timestamp) -> Self {
         Self(Mutex::new(Now { wall, tick: Tick::ZERO }))
@@ -159,6 +162,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(any(test, feature = "internals"))]
 impl Clock for ManualClock {
     fn now(&self) -> Now {
         *self.lock()

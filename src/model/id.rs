@@ -81,11 +81,6 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-
-            /// The text, shared.
-            pub const fn shared(&self) -> &Arc<str> {
-                &self.0
-            }
         }
 
         impl FromStr for $name {

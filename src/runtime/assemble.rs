@@ -44,7 +44,7 @@ pub fn gate(
     readiness: &Readiness,
 ) -> Result<(Arc<Gate>, Option<Arc<KeptKeys>>), MatcherError> {
     let now = clock.now();
-    let snapshot = reload::install(loaded, &live, 1, now)?;
+    let snapshot = reload::install(loaded, &live, now)?;
     let kept = kept::open(&loaded.config, &live.metrics);
     if let Some(kept) = &kept {
         kept::restore(&snapshot, kept, now);

@@ -108,7 +108,6 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"body"),
             client_ip: [192, 0, 2, 1].into(),
-            confidential: true,
             request_id: "r1".to_owned(),
         }
     }

@@ -358,7 +358,7 @@ impl Reloader {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
-            let snapshot = install(&mut loaded, &self.gate.live, self.generation + 1, now)?;
+            let snapshot = install(&mut loaded, &self.gate.live, now)?;
             // An issuer that is new here may be an old one under its old name.
             if let Some(kept) = &self.kept {
                 kept::restore(&snapshot, kept, now);
@@ -612,8 +612,8 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
 ///
 /// # Errors
 /// Two routes that nothing tells apart; `config::load` names them better, and first.
-pub fn install(loaded: &mut Loaded, live: &Live, generation: u64, now: Now) -> Result<Snapshot, MatcherError> {
-    let mut snapshot = Snapshot::compile(&loaded.config, live, generation)?;
+pub fn install(loaded: &mut Loaded, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
+    let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
     let published = &live.identity_tokens.published;
     let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));

@@ -34,6 +34,7 @@ struct Included {
 }
 
 impl Watched {
+    #[cfg(test)]
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut watched = Self::default();
         watched.add(paths);

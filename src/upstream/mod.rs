@@ -19,13 +19,6 @@ pub struct Upstream {
     turn: Arc<AtomicUsize>,
 }
 
-/// One endpoint, chosen for one attempt.
-#[derive(Clone, Debug)]
-pub struct Chosen {
-    pub endpoint: Arc<EndpointState>,
-    pub address: SocketAddr,
-}
-
 impl Upstream {
     /// `turn` is shared by every generation of the upstream, so that a reload does not start over with the first one.
     pub fn new(settings: config::Upstream, endpoints: Vec<Arc<EndpointState>>, turn: Arc<AtomicUsize>) -> Self {
@@ -40,16 +33,12 @@ impl Upstream {
         &self.settings.name
     }
 
-    /// The next endpoint in turn that has an address; `None` when none of them has one.
-    pub fn choose(&self) -> Option<Chosen> {
+    /// Returns the address of the next endpoint in turn that has one; `None` where none of them has.
+    pub fn choose(&self) -> Option<SocketAddr> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.endpoints.len()).find_map(|offset| {
             let endpoint = &self.endpoints[turn.wrapping_add(offset) % self.endpoints.len()];
-            let address = endpoint.address(turn)?;
-            Some(Chosen {
-                endpoint: Arc::clone(endpoint),
-                address,
-            })
+            endpoint.address(turn)
         })
     }
 }
@@ -84,7 +73,7 @@ mod tests {
     #[test]
     fn endpoints_are_asked_in_turn() {
         let upstream = upstream(vec![known(1), known(2), known(3)]);
-        let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().address.port()).collect();
+        let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     }
 
@@ -93,7 +82,7 @@ mod tests {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         let upstream = upstream(vec![unresolved, known(2)]);
         for _ in 0..4 {
-            assert_eq!(upstream.choose().unwrap().address.port(), 2);
+            assert_eq!(upstream.choose().unwrap().port(), 2);
         }
     }
 

@@ -72,7 +72,7 @@ impl Gate {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/keygate.yaml");
         let config = config::parse(&yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
         let gate = Self {
-            snapshot: Snapshot::compile(&config, &live, 1).unwrap(),
+            snapshot: Snapshot::compile(&config, &live).unwrap(),
             live,
             clock,
             key: SigningKey::generate_es256().unwrap(),

@@ -65,7 +65,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         let chosen = *probed.lock().unwrap();
         assert_ne!(chosen, Some(stage), "on purpose");
     }));
-    let snapshot = Snapshot::compile(&config, &live, 1).unwrap();
+    let snapshot = Snapshot::compile(&config, &live).unwrap();
     let set = jwk_set(&[key.public_jwk()]);
     let keys = snapshot.issuers[0].keys().unwrap();
     keys.start_attempt(now)

@@ -13,7 +13,6 @@ pub mod matcher;
 pub mod error;
 
 pub use error::AcceptError;
-pub use fields::Fields;
 pub use fields::Single;
 pub use head_error::HeadError;
 pub use inbound::Inbound;

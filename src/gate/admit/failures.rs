@@ -42,6 +42,7 @@ impl FailureLimit {
 
     /// How long until the next failure from `ip` is counted again rather than answered with 429; `None` when it is now.
     /// Counts nothing.
+    #[cfg(test)]
     pub fn is_spent(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
         self.state
             .buckets

@@ -23,8 +23,6 @@ pub struct ControlRequest {
     pub body: Bytes,
     /// Who asks, as far as trusted proxies are believed.
     pub client_ip: IpAddr,
-    /// Nobody in between could read it: TLS, or loopback from end to end.
-    pub confidential: bool,
     pub request_id: String,
 }
 
@@ -67,6 +65,7 @@ pub struct ControlCall {
     /// As the control side knows it.
     pub uri: Uri,
     pub client_ip: IpAddr,
+    /// Nobody in between could read it: TLS, or loopback from end to end.
     pub confidential: bool,
 }
 

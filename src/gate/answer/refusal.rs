@@ -7,6 +7,7 @@
 mod rows;
 
 pub use rows::Challenge;
+#[cfg(any(test, feature = "internals"))]
 pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;

@@ -7,7 +7,6 @@ mod answer;
 
 pub use answer::ANSWER_BYTES_MAX;
 pub use answer::AnswerError;
-pub use answer::Good;
 pub use answer::NotGood;
 pub use answer::Verdict;
 pub use answer::read;

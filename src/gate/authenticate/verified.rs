@@ -76,6 +76,7 @@ impl VerifiedTokens {
         self.cache.len()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.cache.is_empty()
     }

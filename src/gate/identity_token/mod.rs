@@ -116,6 +116,7 @@ impl IdentityTokens {
         self.cache.len()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.cache.is_empty()
     }

@@ -125,6 +125,7 @@ impl Buckets {
         self.len.load(Ordering::Relaxed)
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -87,10 +87,13 @@ impl Directory {
         self.keys.get(id).map(|entry| Arc::clone(&entry))
     }
 
+    /// Returns how many API keys there are.
+    #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -230,13 +233,6 @@ impl Directory {
         );
     }
 
-    /// Looks at every subscription, in no order; for metrics.
-    pub fn for_each_subscription(&self, mut look: impl FnMut(&Subscription)) {
-        for known in &self.subscriptions {
-            look(&known.value().value);
-        }
-    }
-
     /// Takes the text that a token has.
     pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
         self.clients.get(id).map(|known| Arc::clone(&known.value))
@@ -245,11 +241,6 @@ impl Directory {
     /// Puts a client in force, unless a later writing of it is there already.
     pub fn put_client(&self, client: ClientEntry, revision: u64) {
         put_newer(&self.clients, client.id.clone(), Arc::new(client), revision);
-    }
-
-    /// Clients that were ever made, deleted ones among them: their tokens may still be out.
-    pub fn client_count(&self) -> usize {
-        self.clients.len()
     }
 
     /// From now on the token of this id does not count. `until` is when it would have ended by itself.
@@ -261,16 +252,6 @@ impl Directory {
         self.revoked_tokens.contains(jti)
     }
 
-    /// Revoked tokens that are held.
-    pub fn revoked_token_count(&self) -> usize {
-        self.revoked_tokens.len()
-    }
-
-    /// Revoked keys that are held, known ones and others.
-    pub fn revoked_key_count(&self) -> usize {
-        self.revoked.len()
-    }
-
     pub fn put_opaque(&self, token: OpaqueToken) {
         self.opaque.insert(*token.digest.as_bytes(), Arc::new(token));
     }
@@ -279,10 +260,6 @@ impl Directory {
     /// takes as long as it takes tells nothing that helps to guess them.
     pub fn opaque(&self, digest: &KeyDigest) -> Option<Arc<OpaqueToken>> {
         self.opaque.get(digest.as_bytes()).map(|token| Arc::clone(&token))
-    }
-
-    pub fn opaque_count(&self) -> usize {
-        self.opaque.len()
     }
 
     /// Forgets tokens that are over, and texts that no key shares any more. To be called now and then.
@@ -617,7 +594,7 @@ mod tests {
         }
         assert!(!directory.is_token_revoked("jti-2"));
         directory.sweep(at(100_000));
-        assert_eq!(directory.revoked_token_count(), 0);
+        assert_eq!(directory.revoked_tokens.len(), 0);
     }
 
     #[test]
@@ -636,6 +613,6 @@ mod tests {
         assert!(directory.opaque(&KeyDigest::sha256("kgt_a")).is_some());
         assert!(directory.opaque(&KeyDigest::sha256("kgt_b")).is_none());
         directory.sweep(at(100));
-        assert_eq!(directory.opaque_count(), 0);
+        assert_eq!(directory.opaque.len(), 0);
     }
 }

@@ -37,6 +37,7 @@ impl RevokedTokens {
         self.count.load(Ordering::SeqCst) > 0 && self.until.contains_key(jti)
     }
 
+    #[cfg(test)]
     pub(in crate::model::directory) fn len(&self) -> usize {
         self.until.len()
     }

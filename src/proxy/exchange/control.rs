@@ -43,7 +43,6 @@ impl Exchange {
             headers: head.headers.clone(),
             body,
             client_ip: call.client_ip,
-            confidential: call.confidential,
             request_id: self.request_id.as_str().to_owned(),
         });
         let answered = tokio::select! {

@@ -288,9 +288,9 @@ impl Exchange {
         if left.is_zero() {
             return Err(Denial::ConnectTimeout);
         }
-        let chosen = upstream.choose().ok_or(Denial::NoEndpoint)?;
-        self.endpoint = Some(chosen.address);
-        Ok((chosen.address, left))
+        let address = upstream.choose().ok_or(Denial::NoEndpoint)?;
+        self.endpoint = Some(address);
+        Ok((address, left))
     }
 
     /// Counts a failed connect and returns whether another endpoint may be tried.

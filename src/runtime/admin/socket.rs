@@ -70,10 +70,6 @@ impl Socket {
         self.listener.set_nonblocking(true)?;
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
     }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 fn bind_in(folder: &Path, path: &Path) -> io::Result<UnixListener> {

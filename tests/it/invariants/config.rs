@@ -22,7 +22,7 @@ pub fn check(text: &[u8]) {
                 assemble::metrics(Timestamp::from_unix_secs(1_800_000_000)),
                 (Ipv4Addr::LOCALHOST, 9).into(),
             );
-            let snapshot = Snapshot::compile(&config, &live, 1).expect("what config takes compiles");
+            let snapshot = Snapshot::compile(&config, &live).expect("what config takes compiles");
             assert_eq!(snapshot.issuers.len(), config.issuers.len());
             for route in &config.routes {
                 // What is not said to be open asks for a credential, and says which.

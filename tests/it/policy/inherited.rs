@@ -140,7 +140,7 @@ impl Decider {
     fn new(yaml: &str) -> Self {
         let config = parsed(yaml);
         let live = Live::new(assemble::metrics(NOW), "127.0.0.1:9".parse().unwrap());
-        let snapshot = Snapshot::compile(&config, &live, 1).unwrap();
+        let snapshot = Snapshot::compile(&config, &live).unwrap();
         let set = issuer::jwk_set(&[signer().public_jwk()]);
         for issuer in &snapshot.issuers {
             let jwks = Jwks::parse(set.as_bytes()).unwrap();

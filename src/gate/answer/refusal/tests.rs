@@ -268,7 +268,7 @@ fn snapshot() -> Snapshot {
     );
     let config = config::parse(&yaml, Path::new("conf/x.yaml"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
     let live = Live::new(assemble::metrics(Timestamp::default()), "127.0.0.1:1".parse().unwrap());
-    Snapshot::compile(&config, &live, 1).unwrap()
+    Snapshot::compile(&config, &live).unwrap()
 }
 
 fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a> {

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::introspection::Breaker;
 use crate::config::introspection::ClientAuthentication;
 use crate::gate::authenticate::CredentialType;
+use crate::gate::authenticate::introspection::answer::Good;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authenticate::token::TokenRules;
 use crate::observe::metrics::Metrics;
