@@ -690,7 +690,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),
     ("keys_file/mod.rs", "the file and how it is read"),
-    ("store/mod.rs", "the trait of all stores and the records that it takes"),
     (
         "runtime/serve/mod.rs",
         "the steps in their order, and the errors that each of them can end with",
