@@ -689,7 +689,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("explain/mod.rs", "the command lists the stages, which take its facts"),
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),
-    ("keys_file/mod.rs", "the file and how it is read"),
     (
         "runtime/serve/mod.rs",
         "the steps in their order, and the errors that each of them can end with",
