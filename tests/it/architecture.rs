@@ -679,10 +679,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "every operation is a change, and a change is the registry's",
     ),
     (
-        "control/signing_keys/mod.rs",
-        "the folder keeps what the set of keys is made of",
-    ),
-    (
         "control/token/mod.rs",
         "the router lists the endpoints, which take its state",
     ),

@@ -6,7 +6,10 @@
 
 pub mod schedule;
 pub mod wrap;
+pub mod error;
 pub mod folder;
+
+pub use error::SigningKeysError;
 
 use crate::config::StoreSettings;
 use crate::config::TokenEndpoint;
@@ -16,10 +19,8 @@ use crate::control::signing_keys::schedule::KeyState;
 use crate::control::signing_keys::schedule::Ring;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Step;
-use crate::control::signing_keys::wrap::UnwrapError;
 use crate::control::signing_keys::wrap::WrappingKey;
 use crate::jose::jwks::Jwks;
-use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::model::clock::Timestamp;
 use crate::store::record::client::TokenTtl;
@@ -29,8 +30,6 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -40,35 +39,6 @@ use tokio::sync::watch;
 
 /// A token that was about to be signed when its key retired: so much longer the key is kept.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
-
-/// Why there are no keys to sign with, or why there is no other one now. Nothing of a file's content is in it.
-#[derive(Debug, thiserror::Error)]
-pub enum SigningKeysError {
-    #[error("{}: {source}", path.display())]
-    Unusable { path: PathBuf, source: io::Error },
-    #[error("{} is readable by others, who could sign tokens as this gate: chmod go= {}", path.display(), path.display())]
-    Exposed { path: PathBuf },
-    #[error("{} cannot be read: {problem}; nothing was changed", path.display())]
-    Broken { path: PathBuf, problem: String },
-    #[error(
-        "{} is not there, and keys.json beside it names its key: put it back from a backup, or remove the whole folder to begin with a new key (tokens that are out end)",
-        path.display()
-    )]
-    Missing { path: PathBuf },
-    #[error("{} is encrypted: set `token_endpoint.wrapping_key` to what it was encrypted with", path.display())]
-    NoWrappingKey { path: PathBuf },
-    #[error("{}: {source}; nothing was changed", path.display())]
-    Wrapped { path: PathBuf, source: UnwrapError },
-    #[error("{}: {source}", path.display())]
-    Key { path: PathBuf, source: SignError },
-    #[error("a signing key cannot be made: {0}")]
-    Made(SignError),
-    #[error("`token_endpoint.wrapping_key`: {0}")]
-    WrappingKey(&'static str),
-    /// No `token_endpoint` is configured.
-    #[error("there are no signing keys: set `token_endpoint` in the configuration")]
-    Off,
-}
 
 /// The keys of one gate; none where it has no token endpoint.
 ///
