@@ -675,10 +675,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "the router lists the handlers, which take its state",
     ),
     (
-        "control/registry/mod.rs",
-        "every operation is a change, and a change is the registry's",
-    ),
-    (
         "control/token/mod.rs",
         "the router lists the endpoints, which take its state",
     ),

@@ -1,13 +1,13 @@
 //! How are API keys made, looked at and ended? A key's text exists in the answer that made it and nowhere else.
 
-use crate::control::registry::CredentialSpec;
 use crate::control::registry::Keep;
-use crate::control::registry::Placement;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::change::each;
 use crate::control::registry::change::settle;
 use crate::control::registry::change::unchanged;
+use crate::control::registry::placement::CredentialSpec;
+use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::KeyDigest;

@@ -1,13 +1,13 @@
 //! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
 
-use crate::control::registry::CredentialSpec;
 use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::change::settle;
 use crate::control::registry::change::unchanged;
-use crate::control::registry::check_scopes;
 use crate::control::registry::jwks_url::JwksUrl;
+use crate::control::registry::placement::CredentialSpec;
+use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
 use crate::model::api_key::KeyEnvironment;
