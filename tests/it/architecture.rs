@@ -674,10 +674,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "control/admin/mod.rs",
         "the router lists the handlers, which take its state",
     ),
-    (
-        "control/token/mod.rs",
-        "the router lists the endpoints, which take its state",
-    ),
     ("explain/mod.rs", "the command lists the stages, which take its facts"),
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),

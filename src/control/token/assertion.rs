@@ -2,8 +2,8 @@
 
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
-use crate::control::token::TOKEN;
 use crate::control::token::error::TokenEndpointError;
+use crate::control::token::service::TOKEN;
 use crate::jose::json;
 use crate::jose::jwk::VerifyingKey;
 use crate::jose::jws::Jws;

@@ -7,6 +7,7 @@ pub mod assertion;
 pub mod client_jwks;
 pub mod failures;
 pub mod replay;
+mod service;
 pub mod grant;
 pub mod issue;
 pub mod own_tokens;
@@ -15,9 +16,7 @@ pub mod revoke;
 pub mod metadata;
 pub mod error;
 
-use crate::config::TokenEndpoint;
 use crate::control::Control;
-use crate::control::Settings;
 use crate::control::token::assertion::Endpoint;
 use crate::control::token::client_auth::AuthContext;
 use crate::control::token::client_auth::AuthenticatedClient;
@@ -28,6 +27,9 @@ use crate::control::token::issue::AccessToken;
 use crate::control::token::replay::UsedAssertions;
 use crate::control::token::request::BODY_BYTES_MAX;
 use crate::control::token::request::Form;
+use crate::control::token::service::Service;
+use crate::control::token::service::TOKEN;
+use crate::control::token::service::endpoint;
 use crate::model::clock::Now;
 use crate::model::id::ClientId;
 use axum::Extension;
@@ -52,15 +54,11 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub const TOKEN: &str = "/oauth/token";
 const TENANT_TOKEN: &str = "/t/{organization}/oauth/token";
 const INTROSPECT: &str = "/oauth/introspect";
 const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const OPENID_METADATA: &str = "/.well-known/openid-configuration";
-
-/// How clients may authenticate, the same everywhere.
-pub const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
 /// Who asks, as the gate knows it. Whoever calls the router puts it into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +74,6 @@ pub struct Outcome {
     pub reason: Option<&'static str>,
     /// The client that has proved itself.
     pub client_id: Option<String>,
-}
-
-/// What all requests work on.
-pub struct Service {
-    control: Arc<Control>,
-    client_jwks: Arc<dyn ClientJwks>,
-    failures: Failures,
-    used: UsedAssertions,
 }
 
 /// The endpoints at the root, and below the path of the issuer where it has one (RFC 8414 section 3.1, OpenID Connect
@@ -292,34 +282,6 @@ impl Service {
             None => Ok(()),
         }
     }
-
-    /// # Errors
-    /// The client has failed too often from there: then nothing is compared, or guessing could go on.
-    fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
-        let settings = self.settings();
-        let quota = &endpoint(&settings)?.failures;
-        match self.failures.spent(client, context.source, quota, context.now.tick) {
-            Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
-            None => Ok(()),
-        }
-    }
-
-    /// Counts a guess, and gives the error back.
-    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
-        if let Some(endpoint) = &self.settings().token_endpoint {
-            self.failures
-                .count(client, context.source, &endpoint.failures, context.now.tick);
-        }
-        error
-    }
-
-    fn settings(&self) -> Arc<Settings> {
-        self.control.settings.load_full()
-    }
-}
-
-fn endpoint(settings: &Settings) -> Result<&TokenEndpoint, TokenEndpointError> {
-    settings.token_endpoint.as_ref().ok_or(TokenEndpointError::NoSigningKey)
 }
 
 /// RFC 6749 section 5.1. There is no refresh token, ever (section 4.4.3).
