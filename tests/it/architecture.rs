@@ -670,10 +670,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "compare/route.rs",
         "a route is compared part by part, and each part is placed in its route",
     ),
-    (
-        "control/admin/mod.rs",
-        "the router lists the handlers, which take its state",
-    ),
     ("explain/mod.rs", "the command lists the stages, which take its facts"),
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),

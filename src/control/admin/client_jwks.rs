@@ -1,12 +1,12 @@
 //! How are the keys behind a client's URL? Fetched now, and told.
 
-use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::problem;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;
-use crate::control::admin::issuers::Time;
+use crate::control::admin::state::Api;
+use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::token::client_jwks::JwksHealth;
