@@ -85,11 +85,8 @@ pub(super) async fn validate(
     let id = client.id()?;
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
-        return Err(RegistryError::Already {
-            word: ClientError::NoJwksUrl.as_str(),
-            detail: ClientError::NoJwksUrl.to_string(),
-        }
-        .into());
+        let error = ClientError::NoJwksUrl;
+        return Err(RegistryError::already(error.as_str(), error).into());
     };
     let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";

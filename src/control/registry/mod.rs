@@ -57,10 +57,6 @@ impl Registry {
         }
     }
 
-    pub const fn actor(&self) -> &Actor {
-        &self.actor
-    }
-
     pub const fn now(&self) -> Timestamp {
         self.now
     }
