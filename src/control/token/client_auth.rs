@@ -281,12 +281,8 @@ async fn by_assertion(
         ClientAuthentication::ClientSecret { .. } => return Err(fails(TokenEndpointError::WrongMethod)),
     };
     // From here on the client speaks; what is wrong now is no guess.
-    let settings = service.control.settings.load();
-    let rules = settings
-        .token_endpoint
-        .as_ref()
-        .ok_or(TokenEndpointError::NoSigningKey)?;
-    let mark = assertion.check(rules, context.endpoint, &id, context.now.wall)?;
+    let settings = service.settings();
+    let mark = assertion.check(endpoint(&settings)?, context.endpoint, &id, context.now.wall)?;
     Ok(AuthenticatedClient { client, proof, mark })
 }
 

@@ -194,8 +194,7 @@ impl Service {
     async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let context = self.context(request, Endpoint::Token { path }, tenant);
-        let proved = self.prove(request, form, context).await?;
+        let (context, proved) = self.prove(request, form, Endpoint::Token { path }, tenant).await?;
         let issued = self.give(form, &proved, context.now).await;
         Ok(reply(&proved, issued.map(|token| Some(token_body(&token)))))
     }
@@ -224,8 +223,8 @@ impl Service {
 
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let context = self.context(request, Endpoint::Other { path: INTROSPECT }, None);
-        let proved = self.prove(request, form, context).await?;
+        let at = Endpoint::Other { path: INTROSPECT };
+        let (context, proved) = self.prove(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             let caller = grant::in_force(&self.control, &proved, context.now.wall)?;
@@ -243,8 +242,8 @@ impl Service {
 
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let context = self.context(request, Endpoint::Other { path: REVOKE }, None);
-        let proved = self.prove(request, form, context).await?;
+        let at = Endpoint::Other { path: REVOKE };
+        let (context, proved) = self.prove(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             self.use_up(&proved).await?;
@@ -256,24 +255,24 @@ impl Service {
         Ok(reply(&proved, work.await))
     }
 
-    fn context<'a>(&self, request: &Request, endpoint: Endpoint<'a>, tenant: Option<&'a str>) -> AuthContext<'a> {
-        AuthContext {
-            endpoint,
-            tenant,
-            source: request.caller.ip,
-            now: self.control.clock.now(),
-        }
-    }
-
-    async fn prove(
+    /// Proves the client that sent `request` to the endpoint `at`.
+    async fn prove<'a>(
         &self,
         request: &Request,
         form: &Form,
-        context: AuthContext<'_>,
-    ) -> Result<AuthenticatedClient, TokenEndpointError> {
+        at: Endpoint<'a>,
+        tenant: Option<&'a str>,
+    ) -> Result<(AuthContext<'a>, AuthenticatedClient), TokenEndpointError> {
+        let context = AuthContext {
+            endpoint: at,
+            tenant,
+            source: request.caller.ip,
+            now: self.control.clock.now(),
+        };
         endpoint(&self.settings())?;
         let credential = client_auth::credential(&request.parts.headers, form)?;
-        client_auth::authenticate(self, credential, context).await
+        let proved = client_auth::authenticate(self, credential, context).await?;
+        Ok((context, proved))
     }
 
     async fn use_up(&self, proved: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
