@@ -94,12 +94,4 @@ impl Clients {
             })
             .or_insert(newer);
     }
-
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
 }

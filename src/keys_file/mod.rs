@@ -19,8 +19,12 @@
 //!     expires_at: never
 //! ```
 
-pub mod edit;
+pub mod error;
 mod yaml;
+pub mod edit;
+
+pub use error::KeysFileError;
+pub use error::KeysFileProblem;
 
 use crate::keys_file::yaml::Entry;
 use crate::keys_file::yaml::Field;
@@ -38,58 +42,7 @@ use crate::model::scope::ScopeSet;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Why a keys file was not read, or not changed. Nothing of it has any effect then.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysFileError {
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("cannot write {}", path.display())]
-    Unwritable {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{}", Listing(path, problems))]
-    Broken {
-        path: PathBuf,
-        problems: Vec<KeysFileProblem>,
-    },
-    #[error("{} cannot be edited automatically: {hint}", path.display())]
-    Uneditable { path: PathBuf, hint: &'static str },
-    #[error("{} has no key {id}", path.display())]
-    NoSuchKey { path: PathBuf, id: KeyId },
-    #[error("key {id} is revoked already")]
-    AlreadyRevoked { id: KeyId },
-}
-
-/// One mistake. Names fields, never the digests in them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeysFileProblem {
-    /// From 1.
-    pub line: usize,
-    pub message: String,
-}
-
-struct Listing<'a>(&'a Path, &'a [KeysFileProblem]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.1.iter().enumerate() {
-            if index > 0 {
-                writeln!(out)?;
-            }
-            write!(out, "{}:{}: {}", self.0.display(), problem.line, problem.message)?;
-        }
-        Ok(())
-    }
-}
 
 /// Reads the keys at `path`, in the order of the file. `scheme` is the one that new keys are digested with.
 ///

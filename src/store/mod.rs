@@ -6,6 +6,8 @@ pub mod sqlite;
 mod conformance;
 pub mod revocations;
 
+pub use record::audit::ChainState;
+
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -163,20 +165,6 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
     /// Only events before this one.
     pub before: Option<u64>,
-}
-
-/// Whether the chain of audit events is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChainState {
-    Whole {
-        events: u64,
-        head: String,
-    },
-    /// The first event that does not fit: changed, or something before it is gone.
-    Broken {
-        sequence: u64,
-        problem: String,
-    },
 }
 
 /// What the data side reads: all of it, or a part.

@@ -677,27 +677,9 @@ const CIRCLES: &[(&str, &str)] = &[
         "compare/route.rs",
         "a route is compared part by part, and each part is placed in its route",
     ),
-    (
-        "control/admin/mod.rs",
-        "the router lists the handlers, which take its state",
-    ),
-    (
-        "control/registry/mod.rs",
-        "every operation is a change, and a change is the registry's",
-    ),
-    (
-        "control/signing_keys/mod.rs",
-        "the folder keeps what the set of keys is made of",
-    ),
-    (
-        "control/token/mod.rs",
-        "the router lists the endpoints, which take its state",
-    ),
     ("explain/mod.rs", "the command lists the stages, which take its facts"),
     ("fetch/source.rs", "a file is one kind of source"),
     ("observe/access.rs", "a record and how its line is written"),
-    ("keys_file/mod.rs", "the file and how it is read"),
-    ("store/mod.rs", "the trait of all stores and the records that it takes"),
     (
         "runtime/serve/mod.rs",
         "the steps in their order, and the errors that each of them can end with",

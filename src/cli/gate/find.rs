@@ -155,7 +155,7 @@ fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>
     Ok(Secret::new(token.as_bytes().to_vec()))
 }
 
-/// A gate that listens on every address is args on this machine's own.
+/// Returns where a gate that listens on `address` is called: one that listens on every address, on this machine's own.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

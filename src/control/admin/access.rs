@@ -2,7 +2,6 @@
 //! for it (RFC 6750), or whoever may open the gate's own socket. Guesses are few.
 
 use crate::control::Control;
-use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
 use crate::control::registry::Actor;
@@ -18,11 +17,6 @@ use crate::model::clock::secs_rounded_up;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
 use crate::model::secret::Secret;
-use axum::extract::Request;
-use axum::extract::State;
-use axum::middleware::Next;
-use axum::response::IntoResponse;
-use axum::response::Response;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
@@ -115,31 +109,6 @@ impl OwnTokens for Own {
             read: has(Right::Read),
             write: has(Right::Write),
         })
-    }
-}
-
-/// Lets a request in, with the [`Actor`] it comes from, or answers it. Who may not ask learns nothing, not even which
-/// paths there are.
-pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let Some(peer) = request.extensions().get::<Peer>().copied() else {
-        return problem(
-            StatusCode::FORBIDDEN,
-            "no-peer",
-            "nobody knows where this request came from",
-        )
-        .into_response();
-    };
-    let now = api.parts.clock.now();
-    let admitted = api
-        .parts
-        .access
-        .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
-    match admitted {
-        Ok(actor) => {
-            request.extensions_mut().insert(actor);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.answer().into_response(),
     }
 }
 

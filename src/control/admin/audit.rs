@@ -2,9 +2,9 @@
 
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::issuers::Time;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
+use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::model::expires::rfc3339_instant;

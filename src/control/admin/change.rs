@@ -1,9 +1,9 @@
 //! What does a change of one thing come with? Its path, the revision that the thing must have, and a body.
 
-use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::query::IfMatch;
+use crate::control::admin::state::Api;
 use crate::control::registry::Registry;
 use crate::store::Revision;
 use axum::extract::FromRequest;

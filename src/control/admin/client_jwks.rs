@@ -1,12 +1,12 @@
 //! How are the keys behind a client's URL? Fetched now, and told.
 
-use crate::control::admin::Api;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::answer::problem;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;
-use crate::control::admin::issuers::Time;
+use crate::control::admin::state::Api;
+use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::token::client_jwks::JwksHealth;
@@ -85,11 +85,8 @@ pub(super) async fn validate(
     let id = client.id()?;
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
-        return Err(RegistryError::Already {
-            word: ClientError::NoJwksUrl.as_str(),
-            detail: ClientError::NoJwksUrl.to_string(),
-        }
-        .into());
+        let error = ClientError::NoJwksUrl;
+        return Err(RegistryError::already(error.as_str(), error).into());
     };
     let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";

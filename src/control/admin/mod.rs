@@ -1,5 +1,6 @@
 //! The admin API under `/admin/v1/`: who may ask, for what, and what is answered.
 
+mod time;
 pub mod access;
 pub mod answer;
 pub mod refused;
@@ -9,6 +10,9 @@ pub mod query;
 mod change;
 mod read;
 mod resource;
+pub mod issuer_health;
+mod state;
+mod admit;
 pub mod openapi;
 pub mod issuers;
 pub mod organizations;
@@ -22,18 +26,16 @@ pub mod signing_keys;
 pub mod audit;
 pub mod backup;
 
-use crate::control::Control;
-use crate::control::admin::access::Access;
+pub use state::Parts;
+
 use crate::control::admin::access::Own;
 use crate::control::admin::access::OwnTokens;
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::problem;
-use crate::control::admin::issuers::Issuers;
+use crate::control::admin::state::Api;
 use crate::control::registry::Actor;
 use crate::control::registry::Registry;
-use crate::control::token::client_jwks::ClientJwks;
 use crate::model::api_key::system_random;
-use crate::model::clock::Clock;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::middleware;
@@ -43,25 +45,6 @@ use std::sync::Arc;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-/// What the API works on.
-pub struct Parts {
-    /// `None` where the configuration has no `store`: then there are the issuers and nothing else.
-    pub control: Option<Arc<Control>>,
-    pub issuers: Arc<dyn Issuers>,
-    pub access: Arc<Access>,
-    /// Fetches the keys behind clients' URLs; `None` where nothing fetches (the command line on a store of its own).
-    pub client_jwks: Option<Arc<dyn ClientJwks>>,
-    pub clock: Arc<dyn Clock>,
-}
-
-/// The state of every handler.
-struct Api {
-    parts: Parts,
-    tokens: Option<Arc<dyn OwnTokens>>,
-    /// The description, as JSON.
-    described: Vec<u8>,
-}
 
 /// The API as a service. Every request must carry a [`access::Peer`] among its extensions.
 pub fn router(parts: Parts) -> Router {
@@ -79,7 +62,7 @@ pub fn router(parts: Parts) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Around all of it, what is not there included.
-        .layer(middleware::from_fn_with_state(api.clone(), access::admit))
+        .layer(middleware::from_fn_with_state(api.clone(), admit::admit))
         .with_state(api)
 }
 

@@ -1,8 +1,8 @@
 //! How is the admin API described to programs? OpenAPI 3.1, from the handlers; what all of them share is said here once.
 
-use crate::control::admin::Api;
 use crate::control::admin::access::Right;
 use crate::control::admin::answer::Answer;
+use crate::control::admin::state::Api;
 use axum::extract::State;
 use http::Method;
 use http::StatusCode;
@@ -13,7 +13,6 @@ use utoipa::openapi::Components;
 use utoipa::openapi::Content;
 use utoipa::openapi::InfoBuilder;
 use utoipa::openapi::LicenseBuilder;
-use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::OpenApiBuilder;
 use utoipa::openapi::Paths;
@@ -26,10 +25,6 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::path::PathItem;
-use utoipa::openapi::schema::KnownFormat;
-use utoipa::openapi::schema::Schema;
-use utoipa::openapi::schema::SchemaFormat;
-use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::Http;
 use utoipa::openapi::security::HttpAuthScheme;
 use utoipa::openapi::security::SecurityRequirement;
@@ -193,17 +188,6 @@ const TAGS: [(&str, &str); 9] = [
     ),
     ("gate", "The gate itself."),
 ];
-
-/// RFC 3339.
-pub(super) fn instant() -> RefOr<Schema> {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-        .description(Some("An instant, as in RFC 3339, in UTC."))
-        .examples(["2027-01-31T12:00:00.000Z"])
-        .build()
-        .into()
-}
 
 /// Adds to each operation what follows from its method and its path: the scope it takes, and the refusals that need no
 /// words of its own.

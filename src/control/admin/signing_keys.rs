@@ -3,7 +3,7 @@
 use crate::control::admin::answer::Answer;
 use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::OptionalBody;
-use crate::control::admin::issuers::Time;
+use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::signing_keys::Rotation;
 use crate::control::signing_keys::schedule::KeyState;

@@ -1,8 +1,10 @@
 //! The issuers over the whole router, without a store: who may, with which method, and what comes back.
 
 use super::*;
+use crate::control::admin::access::Access;
 use crate::control::admin::access::Peer;
 use crate::control::admin::issuers::IssuerHealth;
+use crate::control::admin::issuers::Issuers;
 use crate::control::admin::issuers::Key;
 use crate::control::admin::issuers::KeysFrom;
 use crate::control::admin::issuers::Refreshed;

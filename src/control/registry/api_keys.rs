@@ -1,13 +1,13 @@
 //! How are API keys made, looked at and ended? A key's text exists in the answer that made it and nowhere else.
 
-use crate::control::registry::CredentialSpec;
 use crate::control::registry::Keep;
-use crate::control::registry::Placement;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::change::each;
 use crate::control::registry::change::settle;
 use crate::control::registry::change::unchanged;
+use crate::control::registry::placement::CredentialSpec;
+use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::KeyDigest;
@@ -67,10 +67,7 @@ impl From<ApiKeyError> for RegistryError {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::ExpiresInThePast | ApiKeyError::ExpiresTooLate => Self::invalid("/expires", error),
-            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::Already {
-                word: error.as_str(),
-                detail: error.to_string(),
-            },
+            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::already(error.as_str(), error),
         }
     }
 }
@@ -284,18 +281,13 @@ impl Registry {
             let mut more = details(&new);
             more["replaced_by"] = new.id.as_str().into();
             more["grace_seconds"] = grace.duration().as_secs().into();
-            let mut batch = self.take_place(&placement, Some(*id)).await?;
-            batch.event = Some(self.event("api_key.regenerate", id.as_str(), Some(&new.organization), more));
-            batch.answer = keep(&new);
-            let (old, new) = (Versioned { record: old, revision }, Versioned::new(new));
-            batch.writes.push(Write::ApiKey(old.clone()));
-            batch.writes.push(Write::ApiKey(new.clone()));
-            self.control.commit(batch).await?;
-            let key = new.written();
-            Ok(ApiKeyReplacement {
-                new: ApiKeyWithText { key, text },
-                replaced: old.written(),
-            })
+            let batch = self.take_place(&placement, Some(*id)).await?;
+            let old = Versioned { record: old, revision };
+            let (replaced, key) = self
+                .succeed_in(batch, "api_key.regenerate", old, new, more, keep)
+                .await?;
+            let new = ApiKeyWithText { key, text };
+            Ok(ApiKeyReplacement { new, replaced })
         })
         .await
     }

@@ -136,6 +136,26 @@ impl Registry {
         Ok(changed.written())
     }
 
+    /// Writes a new record beside what became of the one that it takes the place of, with the old one's event and with what
+    /// `batch` holds already, and returns both as they were written: the old one, and the new one.
+    pub(super) async fn succeed_in<R: Record + Clone>(
+        &self,
+        mut batch: Batch,
+        action: &'static str,
+        old: Versioned<R>,
+        new: R,
+        details: Value,
+        keep: Keep<'_, R>,
+    ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
+        batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
+        batch.answer = keep(&new);
+        let new = Versioned::new(new);
+        batch.writes.push(R::write(old.clone()));
+        batch.writes.push(R::write(new.clone()));
+        self.control.commit(batch).await?;
+        Ok((old.written(), new.written()))
+    }
+
     /// Writes an event of something that is not in the store.
     pub(super) async fn note(&self, action: &'static str, target: &str, details: Value) -> Result<(), RegistryError> {
         let batch = Batch {

@@ -1,13 +1,13 @@
 //! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
 
-use crate::control::registry::CredentialSpec;
 use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::change::settle;
 use crate::control::registry::change::unchanged;
-use crate::control::registry::check_scopes;
 use crate::control::registry::jwks_url::JwksUrl;
+use crate::control::registry::placement::CredentialSpec;
+use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
 use crate::model::api_key::KeyEnvironment;
@@ -21,7 +21,6 @@ use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
 use crate::store::Versioned;
-use crate::store::Write;
 use crate::store::record::ClientChange;
 use crate::store::record::ClientError;
 use crate::store::record::ClientRecord;
@@ -106,10 +105,7 @@ impl From<ClientError> for RegistryError {
             | ClientError::NoKeys
             | ClientError::KeyExists
             | ClientError::KeyRevoked
-            | ClientError::TooManyKeys => Self::Already {
-                word: error.as_str(),
-                detail: error.to_string(),
-            },
+            | ClientError::TooManyKeys => Self::already(error.as_str(), error),
         }
     }
 }
@@ -315,14 +311,12 @@ impl Registry {
                 "replaced_by": new.id.as_str(),
                 "revoke_tokens": tokens == IssuedTokens::End,
             });
-            let mut batch = placement.batch();
-            batch.event = Some(self.event("client.regenerate", id.as_str(), Some(&new.organization), details));
-            batch.answer = keep(&new);
-            let new = Versioned::new(new);
-            batch.writes.push(Write::Client(Versioned { record: old, revision }));
-            batch.writes.push(Write::Client(new.clone()));
-            self.control.commit(batch).await?;
-            let (client, secret) = (new.written(), Some(secret));
+            let old = Versioned { record: old, revision };
+            let batch = placement.batch();
+            let (_, client) = self
+                .succeed_in(batch, "client.regenerate", old, new, details, keep)
+                .await?;
+            let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
         })
         .await

@@ -101,6 +101,12 @@ impl RegistryError {
         mistakes.add(pointer, detail);
         Self::Invalid(mistakes)
     }
+
+    /// A state that does not allow it.
+    pub fn already(word: &'static str, detail: impl Display) -> Self {
+        let detail = detail.to_string();
+        Self::Already { word, detail }
+    }
 }
 
 fn words(kinds: &[CredentialKind]) -> String {

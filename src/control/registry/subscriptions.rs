@@ -58,10 +58,7 @@ impl SubscriptionMove {
 
 impl From<SubscriptionError> for RegistryError {
     fn from(error: SubscriptionError) -> Self {
-        Self::Already {
-            word: error.as_str(),
-            detail: error.to_string(),
-        }
+        Self::already(error.as_str(), error)
     }
 }
 
@@ -186,11 +183,8 @@ impl Registry {
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         self.subscription(id).await?;
         if is_built_in(id) {
-            return Err(RegistryError::Already {
-                word: "built_in",
-                detail: "this subscription is built in and stays; revoke its keys and delete its clients instead"
-                    .to_owned(),
-            });
+            let detail = "this subscription is built in and stays; revoke its keys and delete its clients instead";
+            return Err(RegistryError::already("built_in", detail));
         }
         let cancelled = settle(|| async {
             let found = unchanged(self.subscription(id).await?, expected)?;

@@ -4,11 +4,14 @@
 use crate::control::signing_keys::SigningKeysError;
 use crate::control::signing_keys::schedule::KeyState;
 use crate::control::signing_keys::schedule::Ring;
+use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Stage;
 use crate::control::signing_keys::wrap::WrappingKey;
 use crate::jose::sign::SigningKey;
+use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
+use crate::store::record::text;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +27,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const INDEX: &str = "keys.json";
 const PLAIN: &str = "pem";
@@ -38,7 +42,7 @@ pub struct Folder {
 }
 
 /// What `keys.json` says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub ring: Ring,
     /// The public halves, by `kid`.
@@ -57,22 +61,25 @@ struct KeyText {
     kid: String,
     algorithm: String,
     /// All times are milliseconds since 1970.
-    published_at: u64,
+    #[serde(with = "text::millis")]
+    published_at: Timestamp,
     #[serde(flatten)]
-    stage: StageText,
+    stage: Stage,
     public: Value,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "stage", rename_all = "snake_case")]
-enum StageText {
-    Next { signs_from: u64 },
-    Active { since: u64 },
-    Retired { since: u64, until: u64 },
 }
 
 /// Version of the form of `keys.json`.
 const VERSION: u32 = 1;
+
+impl Index {
+    /// Returns the index of one key alone, which signs from `now` on.
+    pub fn of_first(key: &SigningKey, schedule: &Schedule, now: Timestamp) -> Self {
+        Self {
+            ring: Ring::default().with_first(key.kid(), schedule, now),
+            public: [(key.kid().to_owned(), key.public_jwk())].into(),
+        }
+    }
+}
 
 impl Folder {
     /// Makes the folder if there is none.
@@ -123,8 +130,8 @@ impl Folder {
             let algorithm = key.algorithm.parse();
             states.push(KeyState {
                 algorithm: algorithm.map_err(|error| broken(format!("key {}: {error}", key.kid)))?,
-                published_at: Timestamp::from_unix_millis(key.published_at),
-                stage: key.stage.into(),
+                published_at: key.published_at,
+                stage: key.stage,
                 kid: key.kid.clone(),
             });
             public.insert(key.kid, key.public);
@@ -141,8 +148,8 @@ impl Folder {
         let keys = index.ring.keys().iter().map(|key| KeyText {
             kid: key.kid.clone(),
             algorithm: key.algorithm.as_str().to_owned(),
-            published_at: key.published_at.as_unix_millis(),
-            stage: key.stage.into(),
+            published_at: key.published_at,
+            stage: key.stage,
             public: index.public.get(&key.kid).cloned().unwrap_or_default(),
         });
         let text = IndexText {
@@ -195,11 +202,21 @@ impl Folder {
         }
     }
 
+    /// Makes a key, and keeps its private half.
+    ///
+    /// # Errors
+    /// The cryptographic library makes none, or the file cannot be written; then there is none.
+    pub fn make(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, SigningKeysError> {
+        let key = SigningKey::generate(algorithm).map_err(SigningKeysError::Made)?;
+        self.keep(&key)?;
+        Ok(Arc::new(key))
+    }
+
     /// Keeps the private half of a key, encrypted where that is configured.
     ///
     /// # Errors
     /// The file cannot be written; then there is none.
-    pub fn keep(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
+    fn keep(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
         let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Made)?;
         match &self.wrapping {
             None => self.write(&file_name(key.kid(), PLAIN), pem.expose()),
@@ -333,38 +350,5 @@ fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
     match text.expose().len() as u64 {
         0..=BYTES_MAX => Ok(Some(text)),
         _ => Err(failed(io::Error::other("over 256 KiB"))),
-    }
-}
-
-impl From<StageText> for Stage {
-    fn from(text: StageText) -> Self {
-        let at = Timestamp::from_unix_millis;
-        match text {
-            StageText::Next { signs_from } => Self::Next {
-                signs_from: at(signs_from),
-            },
-            StageText::Active { since } => Self::Active { since: at(since) },
-            StageText::Retired { since, until } => Self::Retired {
-                since: at(since),
-                until: at(until),
-            },
-        }
-    }
-}
-
-impl From<Stage> for StageText {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Next { signs_from } => Self::Next {
-                signs_from: signs_from.as_unix_millis(),
-            },
-            Stage::Active { since } => Self::Active {
-                since: since.as_unix_millis(),
-            },
-            Stage::Retired { since, until } => Self::Retired {
-                since: since.as_unix_millis(),
-                until: until.as_unix_millis(),
-            },
-        }
     }
 }

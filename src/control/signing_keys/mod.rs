@@ -6,20 +6,20 @@
 
 pub mod schedule;
 pub mod wrap;
+pub mod error;
 pub mod folder;
+
+pub use error::SigningKeysError;
 
 use crate::config::StoreSettings;
 use crate::config::TokenEndpoint;
 use crate::control::signing_keys::folder::Folder;
 use crate::control::signing_keys::folder::Index;
 use crate::control::signing_keys::schedule::KeyState;
-use crate::control::signing_keys::schedule::Ring;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Step;
-use crate::control::signing_keys::wrap::UnwrapError;
 use crate::control::signing_keys::wrap::WrappingKey;
 use crate::jose::jwks::Jwks;
-use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::model::clock::Timestamp;
 use crate::store::record::client::TokenTtl;
@@ -29,8 +29,6 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -40,35 +38,6 @@ use tokio::sync::watch;
 
 /// A token that was about to be signed when its key retired: so much longer the key is kept.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
-
-/// Why there are no keys to sign with, or why there is no other one now. Nothing of a file's content is in it.
-#[derive(Debug, thiserror::Error)]
-pub enum SigningKeysError {
-    #[error("{}: {source}", path.display())]
-    Unusable { path: PathBuf, source: io::Error },
-    #[error("{} is readable by others, who could sign tokens as this gate: chmod go= {}", path.display(), path.display())]
-    Exposed { path: PathBuf },
-    #[error("{} cannot be read: {problem}; nothing was changed", path.display())]
-    Broken { path: PathBuf, problem: String },
-    #[error(
-        "{} is not there, and keys.json beside it names its key: put it back from a backup, or remove the whole folder to begin with a new key (tokens that are out end)",
-        path.display()
-    )]
-    Missing { path: PathBuf },
-    #[error("{} is encrypted: set `token_endpoint.wrapping_key` to what it was encrypted with", path.display())]
-    NoWrappingKey { path: PathBuf },
-    #[error("{}: {source}; nothing was changed", path.display())]
-    Wrapped { path: PathBuf, source: UnwrapError },
-    #[error("{}: {source}", path.display())]
-    Key { path: PathBuf, source: SignError },
-    #[error("a signing key cannot be made: {0}")]
-    Made(SignError),
-    #[error("`token_endpoint.wrapping_key`: {0}")]
-    WrappingKey(&'static str),
-    /// No `token_endpoint` is configured.
-    #[error("there are no signing keys: set `token_endpoint` in the configuration")]
-    Off,
-}
 
 /// The keys of one gate; none where it has no token endpoint.
 ///
@@ -114,8 +83,9 @@ impl SigningKeys {
         Ok(keys)
     }
 
-    /// The same in place, for a token endpoint that was not there when the gate was started. Where there are keys already
-    /// it is [`Self::reconfigure`].
+    /// The same in place, for a token endpoint that was not there when the gate was started. Where there are keys already,
+    /// `endpoint` says from now on when they rotate and what new ones are; the wrapping key and the place of the files stay
+    /// those of the start.
     ///
     /// # Errors
     /// See [`SigningKeysError`]; then nothing on disk was changed.
@@ -137,14 +107,6 @@ impl SigningKeys {
         self.run(&mut ready, now)?;
         *opened = Some(ready);
         Ok(())
-    }
-
-    /// From now on this says when keys rotate and what new ones are. The wrapping key and the place of the files are those
-    /// of the start. Takes effect with the next [`Self::tick`].
-    pub fn reconfigure(&self, endpoint: &TokenEndpoint) {
-        if let Some(opened) = self.lock().as_mut() {
-            opened.schedule = schedule(endpoint);
-        }
     }
 
     /// The key that signs.
@@ -200,8 +162,7 @@ impl SigningKeys {
         }
         // A `publish_before` of nothing: it signs already.
         self.run(opened, now)?;
-        let newest = opened.index.ring.keys().last().cloned();
-        newest.ok_or(SigningKeysError::Off)
+        opened.newest()
     }
 
     /// For a private key that others have: a new one signs at once, and all before it are published no more, so that
@@ -214,17 +175,15 @@ impl SigningKeys {
         let mut opened = self.lock();
         let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
         let before: Vec<String> = opened.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
-        let (ring, public, key) = opened.made(|schedule, kid| Ring::default().with_first(kid, schedule, now))?;
-        let public = [(key.kid().to_owned(), public)].into();
-        opened.write(Index { ring, public })?;
+        let key = opened.folder.make(opened.schedule.algorithm)?;
+        opened.write(Index::of_first(&key, &opened.schedule, now))?;
         opened.active = key;
         opened.next = None;
         self.publish(opened);
         for kid in before {
             opened.forget_private(&kid);
         }
-        let newest = opened.index.ring.keys().last().cloned();
-        newest.ok_or(SigningKeysError::Off)
+        opened.newest()
     }
 
     fn run(&self, opened: &mut Opened, now: Timestamp) -> Result<(), SigningKeysError> {
@@ -281,12 +240,8 @@ impl Opened {
     }
 
     fn first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
-        let key = SigningKey::generate(schedule.algorithm).map_err(SigningKeysError::Made)?;
-        folder.keep(&key)?;
-        let index = Index {
-            ring: Ring::default().with_first(key.kid(), &schedule, now),
-            public: [(key.kid().to_owned(), key.public_jwk())].into(),
-        };
+        let key = folder.make(schedule.algorithm)?;
+        let index = Index::of_first(&key, &schedule, now);
         folder.write_index(&index)?;
         tracing::info!(
             kid = key.kid(),
@@ -297,7 +252,7 @@ impl Opened {
             folder,
             schedule,
             index,
-            active: Arc::new(key),
+            active: key,
             next: None,
         };
         opened.clean();
@@ -321,10 +276,10 @@ impl Opened {
             // Cannot be due: whatever is opened has a key that signs.
             Step::MakeFirst => {}
             Step::MakeNext => {
-                let before = self.index.ring.clone();
-                let (ring, jwk, key) = self.made(|schedule, kid| before.with_next(kid, schedule, now))?;
-                let mut public = self.index.public.clone();
-                public.insert(key.kid().to_owned(), jwk);
+                let key = self.folder.make(self.schedule.algorithm)?;
+                let Index { ring, mut public } = self.index.clone();
+                public.insert(key.kid().to_owned(), key.public_jwk());
+                let ring = ring.with_next(key.kid(), &self.schedule, now);
                 self.write(Index { ring, public })?;
                 tracing::info!(kid = key.kid(), "Next signing key published");
                 self.next = Some(key);
@@ -333,8 +288,8 @@ impl Opened {
                 let Some(next) = self.next.clone() else {
                     return Ok(());
                 };
-                let ring = self.index.ring.clone().activated(&self.schedule, now);
-                let public = self.index.public.clone();
+                let Index { ring, public } = self.index.clone();
+                let ring = ring.activated(&self.schedule, now);
                 self.write(Index { ring, public })?;
                 tracing::info!(kid = next.kid(), retired = self.active.kid(), "Next signing key signs");
                 let retired = std::mem::replace(&mut self.active, next);
@@ -343,9 +298,9 @@ impl Opened {
                 self.forget_private(retired.kid());
             }
             Step::Forget { kid } => {
-                let ring = self.index.ring.clone().without(kid);
-                let mut public = self.index.public.clone();
+                let Index { ring, mut public } = self.index.clone();
                 public.remove(kid);
+                let ring = ring.without(kid);
                 self.write(Index { ring, public })?;
                 tracing::info!(kid, "Retired signing key forgotten: its last token is over");
             }
@@ -353,14 +308,9 @@ impl Opened {
         Ok(())
     }
 
-    /// Makes a key, keeps it, and gives the ring with it, its public half and itself.
-    fn made(
-        &self,
-        ring: impl FnOnce(&Schedule, &str) -> Ring,
-    ) -> Result<(Ring, Value, Arc<SigningKey>), SigningKeysError> {
-        let key = SigningKey::generate(self.schedule.algorithm).map_err(SigningKeysError::Made)?;
-        self.folder.keep(&key)?;
-        Ok((ring(&self.schedule, key.kid()), key.public_jwk(), Arc::new(key)))
+    /// Returns the key that was published last.
+    fn newest(&self) -> Result<KeyState, SigningKeysError> {
+        self.index.ring.keys().last().cloned().ok_or(SigningKeysError::Off)
     }
 
     fn write(&mut self, index: Index) -> Result<(), SigningKeysError> {

@@ -2,6 +2,9 @@
 
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
+use crate::store::record::text;
+use serde::Deserialize;
+use serde::Serialize;
 use std::time::Duration;
 
 /// What the configuration says.
@@ -25,14 +28,27 @@ pub struct KeyState {
     pub stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where on that way it is; `keys.json` says it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Published, and signs from then on.
-    Next { signs_from: Timestamp },
+    Next {
+        #[serde(with = "text::millis")]
+        signs_from: Timestamp,
+    },
     /// Signs.
-    Active { since: Timestamp },
+    Active {
+        #[serde(with = "text::millis")]
+        since: Timestamp,
+    },
     /// Signs no more; its tokens are good until then at the latest.
-    Retired { since: Timestamp, until: Timestamp },
+    Retired {
+        #[serde(with = "text::millis")]
+        since: Timestamp,
+        #[serde(with = "text::millis")]
+        until: Timestamp,
+    },
 }
 
 /// What is to be done now.

@@ -7,6 +7,7 @@ use crate::model::secret::Secret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3_600);

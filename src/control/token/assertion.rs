@@ -2,12 +2,13 @@
 
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
-use crate::control::token::TOKEN;
 use crate::control::token::error::TokenEndpointError;
+use crate::control::token::service::TOKEN;
 use crate::jose::json;
 use crate::jose::jwk::VerifyingKey;
 use crate::jose::jws::Jws;
 use crate::jose::jws::JwsError;
+use crate::jose::uploaded::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
@@ -18,8 +19,8 @@ use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What assertions may be signed with.
-pub const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+/// What assertions may be signed with: what an uploaded key may be for.
+pub const ALGORITHMS: [Algorithm; 4] = ASSERTION_ALGORITHMS;
 
 const JTI_BYTES_MAX: usize = 512;
 

@@ -1,7 +1,6 @@
 //! Which client is it (RFC 6749 section 2.3, RFC 7521 section 4.2)? One proof, by exactly one method.
 
 use crate::control::clients::Client;
-use crate::control::token::Service;
 use crate::control::token::assertion::Assertion;
 use crate::control::token::assertion::Endpoint;
 use crate::control::token::client_jwks::Unavailable;
@@ -9,6 +8,8 @@ use crate::control::token::error::Authorization;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::request::Form;
 use crate::control::token::request::decode;
+use crate::control::token::service::Service;
+use crate::control::token::service::endpoint;
 use crate::model::api_key::KeyDigest;
 use crate::model::client_secret;
 use crate::model::clock::Now;
@@ -160,11 +161,33 @@ pub struct AuthContext<'a> {
     pub now: Now,
 }
 
+impl Service {
+    /// # Errors
+    /// The client has failed too often from there: then nothing is compared, or guessing could go on.
+    fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
+        let settings = self.settings();
+        let quota = &endpoint(&settings)?.failures;
+        match self.failures.spent(client, context.source, quota, context.now.tick) {
+            Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a guess, and gives the error back.
+    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
+        if let Some(endpoint) = &self.settings().token_endpoint {
+            self.failures
+                .count(client, context.source, &endpoint.failures, context.now.tick);
+        }
+        error
+    }
+}
+
 /// Proves the client. An assertion that is used up by this is not marked yet: see [`AuthenticatedClient::mark`].
 ///
 /// # Errors
 /// Why it is not proved, or cannot be now.
-pub async fn authenticate(
+pub(super) async fn authenticate(
     service: &Service,
     credential: ClientCredential,
     context: AuthContext<'_>,
@@ -258,12 +281,8 @@ async fn by_assertion(
         ClientAuthentication::ClientSecret { .. } => return Err(fails(TokenEndpointError::WrongMethod)),
     };
     // From here on the client speaks; what is wrong now is no guess.
-    let settings = service.control.settings.load();
-    let rules = settings
-        .token_endpoint
-        .as_ref()
-        .ok_or(TokenEndpointError::NoSigningKey)?;
-    let mark = assertion.check(rules, context.endpoint, &id, context.now.wall)?;
+    let settings = service.settings();
+    let mark = assertion.check(endpoint(&settings)?, context.endpoint, &id, context.now.wall)?;
     Ok(AuthenticatedClient { client, proof, mark })
 }
 

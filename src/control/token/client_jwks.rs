@@ -3,9 +3,6 @@
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
-use crate::observe::access::rfc3339;
-use serde::Serialize;
-use serde::Serializer;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,20 +42,17 @@ pub trait ClientJwks: Send + Sync {
 }
 
 /// How the key set of a client is; never key material.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksHealth {
     pub state: JwksState,
-    #[serde(serialize_with = "time")]
     pub last_good_at: Option<Timestamp>,
-    #[serde(serialize_with = "time")]
     pub last_attempt_at: Option<Timestamp>,
     /// Of the last attempt; `None` once one has succeeded since.
     pub last_error: Option<String>,
     pub keys: Vec<JwksKey>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JwksState {
     Ok,
     /// The last attempt failed; the keys below, if there are any, are those of the last good one.
@@ -66,13 +60,9 @@ pub enum JwksState {
     NeverFetched,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksKey {
     pub kid: Option<String>,
     /// Of those that assertions may be signed with.
     pub algorithms: Vec<&'static str>,
-}
-
-fn time<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| rfc3339(time).to_string()).serialize(serializer)
 }

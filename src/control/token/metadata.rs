@@ -2,11 +2,13 @@
 //! host the request named (S136).
 
 use crate::config::TokenEndpoint;
-use crate::control::token::METHODS;
-use crate::control::token::TOKEN;
 use crate::control::token::assertion;
+use crate::control::token::service::TOKEN;
 use serde_json::Value;
 use serde_json::json;
+
+/// How clients may authenticate, the same everywhere.
+const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
 /// The document, which serves OpenID Connect Discovery 1.0 as well: client programs look there for `token_endpoint`.
 pub fn document(endpoint: &TokenEndpoint) -> Value {

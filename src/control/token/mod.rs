@@ -7,6 +7,7 @@ pub mod assertion;
 pub mod client_jwks;
 pub mod failures;
 pub mod replay;
+mod service;
 pub mod grant;
 pub mod issue;
 pub mod own_tokens;
@@ -15,9 +16,7 @@ pub mod revoke;
 pub mod metadata;
 pub mod error;
 
-use crate::config::TokenEndpoint;
 use crate::control::Control;
-use crate::control::Settings;
 use crate::control::token::assertion::Endpoint;
 use crate::control::token::client_auth::AuthContext;
 use crate::control::token::client_auth::AuthenticatedClient;
@@ -28,6 +27,9 @@ use crate::control::token::issue::AccessToken;
 use crate::control::token::replay::UsedAssertions;
 use crate::control::token::request::BODY_BYTES_MAX;
 use crate::control::token::request::Form;
+use crate::control::token::service::Service;
+use crate::control::token::service::TOKEN;
+use crate::control::token::service::endpoint;
 use crate::model::clock::Now;
 use crate::model::id::ClientId;
 use axum::Extension;
@@ -52,15 +54,11 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub const TOKEN: &str = "/oauth/token";
 const TENANT_TOKEN: &str = "/t/{organization}/oauth/token";
 const INTROSPECT: &str = "/oauth/introspect";
 const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const OPENID_METADATA: &str = "/.well-known/openid-configuration";
-
-/// How clients may authenticate, the same everywhere.
-pub const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
 /// Who asks, as the gate knows it. Whoever calls the router puts it into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +74,6 @@ pub struct Outcome {
     pub reason: Option<&'static str>,
     /// The client that has proved itself.
     pub client_id: Option<String>,
-}
-
-/// What all requests work on.
-pub struct Service {
-    control: Arc<Control>,
-    client_jwks: Arc<dyn ClientJwks>,
-    failures: Failures,
-    used: UsedAssertions,
 }
 
 /// The endpoints at the root, and below the path of the issuer where it has one (RFC 8414 section 3.1, OpenID Connect
@@ -204,8 +194,7 @@ impl Service {
     async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let context = self.context(request, Endpoint::Token { path }, tenant);
-        let proved = self.prove(request, form, context).await?;
+        let (context, proved) = self.prove(request, form, Endpoint::Token { path }, tenant).await?;
         let issued = self.give(form, &proved, context.now).await;
         Ok(reply(&proved, issued.map(|token| Some(token_body(&token)))))
     }
@@ -234,8 +223,8 @@ impl Service {
 
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let context = self.context(request, Endpoint::Other { path: INTROSPECT }, None);
-        let proved = self.prove(request, form, context).await?;
+        let at = Endpoint::Other { path: INTROSPECT };
+        let (context, proved) = self.prove(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             let caller = grant::in_force(&self.control, &proved, context.now.wall)?;
@@ -253,8 +242,8 @@ impl Service {
 
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let context = self.context(request, Endpoint::Other { path: REVOKE }, None);
-        let proved = self.prove(request, form, context).await?;
+        let at = Endpoint::Other { path: REVOKE };
+        let (context, proved) = self.prove(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             self.use_up(&proved).await?;
@@ -266,24 +255,24 @@ impl Service {
         Ok(reply(&proved, work.await))
     }
 
-    fn context<'a>(&self, request: &Request, endpoint: Endpoint<'a>, tenant: Option<&'a str>) -> AuthContext<'a> {
-        AuthContext {
-            endpoint,
-            tenant,
-            source: request.caller.ip,
-            now: self.control.clock.now(),
-        }
-    }
-
-    async fn prove(
+    /// Proves the client that sent `request` to the endpoint `at`.
+    async fn prove<'a>(
         &self,
         request: &Request,
         form: &Form,
-        context: AuthContext<'_>,
-    ) -> Result<AuthenticatedClient, TokenEndpointError> {
+        at: Endpoint<'a>,
+        tenant: Option<&'a str>,
+    ) -> Result<(AuthContext<'a>, AuthenticatedClient), TokenEndpointError> {
+        let context = AuthContext {
+            endpoint: at,
+            tenant,
+            source: request.caller.ip,
+            now: self.control.clock.now(),
+        };
         endpoint(&self.settings())?;
         let credential = client_auth::credential(&request.parts.headers, form)?;
-        client_auth::authenticate(self, credential, context).await
+        let proved = client_auth::authenticate(self, credential, context).await?;
+        Ok((context, proved))
     }
 
     async fn use_up(&self, proved: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
@@ -292,34 +281,6 @@ impl Service {
             None => Ok(()),
         }
     }
-
-    /// # Errors
-    /// The client has failed too often from there: then nothing is compared, or guessing could go on.
-    fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
-        let settings = self.settings();
-        let quota = &endpoint(&settings)?.failures;
-        match self.failures.spent(client, context.source, quota, context.now.tick) {
-            Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
-            None => Ok(()),
-        }
-    }
-
-    /// Counts a guess, and gives the error back.
-    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
-        if let Some(endpoint) = &self.settings().token_endpoint {
-            self.failures
-                .count(client, context.source, &endpoint.failures, context.now.tick);
-        }
-        error
-    }
-
-    fn settings(&self) -> Arc<Settings> {
-        self.control.settings.load_full()
-    }
-}
-
-fn endpoint(settings: &Settings) -> Result<&TokenEndpoint, TokenEndpointError> {
-    settings.token_endpoint.as_ref().ok_or(TokenEndpointError::NoSigningKey)
 }
 
 /// RFC 6749 section 5.1. There is no refresh token, ever (section 4.4.3).

@@ -3,7 +3,6 @@
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
-use crate::store::ChainState;
 use crate::store::record::text;
 use serde::Deserialize;
 use serde::Serialize;
@@ -45,6 +44,20 @@ pub struct AuditEvent {
     pub previous_hash: String,
     /// SHA-256 over everything above; see [`AuditEvent::canonical`].
     pub hash: String,
+}
+
+/// Whether the chain of audit events is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainState {
+    Whole {
+        events: u64,
+        head: String,
+    },
+    /// The first event that does not fit: changed, or something before it is gone.
+    Broken {
+        sequence: u64,
+        problem: String,
+    },
 }
 
 /// Where a chain ends: how many events it has, and the hash of the last.

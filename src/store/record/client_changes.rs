@@ -275,11 +275,7 @@ impl ClientRecord {
             // Where its keys were is no secret, and worth reading afterwards.
             ClientAuthentication::JwksUrl { .. } => {}
         }
-        let deleted = self.into_state(ClientState::Deleted, now);
-        Ok(match tokens {
-            IssuedTokens::Stay => deleted,
-            IssuedTokens::End => deleted.revoke_tokens(now),
-        })
+        Ok(self.into_state(ClientState::Deleted, now).with_tokens(tokens, now))
     }
 
     /// Ends every token that it has got before `now`; also one of a client that is deleted, and as often as somebody asks.
@@ -329,10 +325,15 @@ impl ClientRecord {
         known.revoked_at = Some(now);
         forget_oldest_revoked(keys);
         self.changed_at = now;
-        Ok(match tokens {
+        Ok(self.with_tokens(tokens, now))
+    }
+
+    /// Returns what it is once its tokens that are out have become what `tokens` says.
+    fn with_tokens(self, tokens: IssuedTokens, now: Timestamp) -> Self {
+        match tokens {
             IssuedTokens::Stay => self,
             IssuedTokens::End => self.revoke_tokens(now),
-        })
+        }
     }
 
     fn still_there(&self) -> Result<(), ClientError> {

@@ -1,0 +1,37 @@
+//! Is this request let in? Around every handler, what is not there included.
+
+use crate::control::admin::access::Peer;
+use crate::control::admin::answer::problem;
+use crate::control::admin::state::Api;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::StatusCode;
+use std::sync::Arc;
+
+/// Lets a request in, with the [`crate::control::registry::Actor`] it comes from, or answers it. Who may not ask learns nothing, not even which
+/// paths there are.
+pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+        return problem(
+            StatusCode::FORBIDDEN,
+            "no-peer",
+            "nobody knows where this request came from",
+        )
+        .into_response();
+    };
+    let now = api.parts.clock.now();
+    let admitted = api
+        .parts
+        .access
+        .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
+    match admitted {
+        Ok(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.answer().into_response(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Where does a new credential go? Under a subscription that is in force, whose plan gives its kind and its scopes.
+
+use crate::control::registry::Registry;
+use crate::control::registry::RegistryError;
+use crate::control::registry::actor::Reach;
+use crate::control::registry::change::each;
+use crate::control::registry::prepare::default_subscription_id;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::id::SubscriptionId;
+use crate::model::plan::CredentialKind;
+use crate::model::plan::Plan;
+use crate::model::scope::Scope;
+use crate::model::scope::ScopeSet;
+use crate::model::subscription::Standing;
+use crate::model::subscription::SubscriptionState;
+use crate::store::Batch;
+use crate::store::Filter;
+use crate::store::Unchanged;
+use crate::store::Versioned;
+use crate::store::record::SubscriptionRecord;
+use std::ops::ControlFlow;
+
+/// What a new credential is to be.
+pub(super) struct CredentialSpec<'a> {
+    pub(super) subscription: Option<&'a SubscriptionId>,
+    pub(super) environment: Option<KeyEnvironment>,
+    pub(super) kind: CredentialKind,
+    pub(super) scopes: Option<&'a ScopeSet>,
+}
+
+/// Where a new credential goes.
+pub(super) struct Placement {
+    pub(super) subscription: Versioned<SubscriptionRecord>,
+    pub(super) plan: Plan,
+    pub(super) environment: KeyEnvironment,
+    pub(super) scopes: ScopeSet,
+}
+
+impl Placement {
+    /// A batch that writes nothing when the subscription was changed (cancelled, say) since it was looked at.
+    pub(super) fn batch(&self) -> Batch {
+        Batch {
+            unchanged: vec![Unchanged::Subscription(
+                self.subscription.record.id.clone(),
+                self.subscription.revision,
+            )],
+            ..Batch::default()
+        }
+    }
+}
+
+impl Registry {
+    /// The subscription that new credentials go under when none is named: the built-in one for operators, and the only
+    /// one of an actor's organization for everybody else.
+    async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
+        let own = match self.actor.reach() {
+            Reach::All => return self.subscription(&default_subscription_id()).await,
+            Reach::Organization(own) => own.clone(),
+        };
+        let store = &self.control.store;
+        let filter = &Filter {
+            organization: Some(own),
+            subscription: None,
+        };
+        let mut alive = Vec::new();
+        each(
+            |page| async move { store.subscriptions(filter, &page).await },
+            |found| {
+                if found.record.state != SubscriptionState::Cancelled {
+                    alive.push(found);
+                }
+                if alive.len() > 1 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )
+        .await?;
+        match (alive.pop(), alive.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(RegistryError::invalid(
+                "/subscription",
+                "the organization has no subscription yet; make one first",
+            )),
+            (Some(_), false) => Err(RegistryError::invalid(
+                "/subscription",
+                "the organization has several subscriptions; say which one",
+            )),
+        }
+    }
+
+    /// Where a new credential goes, checked in the order in which a developer can do something about it: is the
+    /// subscription there and in force, and does its plan give this kind, with these scopes?
+    pub(super) async fn place(&self, asked: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
+        let subscription = match asked.subscription {
+            Some(id) => match self.subscription(id).await {
+                // Named in the body, so it is a mistake in the body.
+                Err(RegistryError::NotFound(_)) => {
+                    return Err(RegistryError::invalid(
+                        "/subscription",
+                        "there is no subscription of this id",
+                    ));
+                }
+                found => found?,
+            },
+            None => self.default_subscription().await?,
+        };
+        let record = &subscription.record;
+        let plan = self.plan(&record.plan);
+        let environment = asked.environment.unwrap_or(record.environment);
+        match record.to_subscription().standing(plan.as_ref(), environment) {
+            Standing::Good => {}
+            standing => return Err(RegistryError::Standing(standing)),
+        }
+        let plan = plan.ok_or(RegistryError::Standing(Standing::PlanGone))?;
+        check_kind(&plan, asked.kind)?;
+        let scopes = check_scopes(&plan, asked.scopes)?;
+        Ok(Placement {
+            subscription,
+            plan,
+            environment,
+            scopes,
+        })
+    }
+}
+
+fn check_kind(plan: &Plan, wanted: CredentialKind) -> Result<(), RegistryError> {
+    if plan.credentials.contains(wanted) {
+        return Ok(());
+    }
+    let allowed = CredentialKind::ALL.into_iter();
+    Err(RegistryError::NotInPlan {
+        wanted,
+        plan: plan.name.clone(),
+        allowed: allowed.filter(|kind| plan.credentials.contains(*kind)).collect(),
+    })
+}
+
+/// The scopes asked for, all of which the plan must give. When none are asked for: those of the plan, or none where the
+/// plan leaves them open, because nobody is given more than somebody wrote down.
+pub(super) fn check_scopes(plan: &Plan, asked: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
+    match (asked, &plan.scopes) {
+        (None, widest) => Ok(widest.clone().unwrap_or_default()),
+        (Some(asked), None) => Ok(asked.clone()),
+        (Some(asked), Some(widest)) => {
+            let beyond: Vec<&str> = asked
+                .iter()
+                .filter(|scope| !widest.contains(scope))
+                .map(Scope::as_str)
+                .collect();
+            if beyond.is_empty() {
+                return Ok(asked.clone());
+            }
+            let beyond = beyond.join(" ");
+            let detail = format!("plan `{}` does not give `{beyond}`; it gives `{widest}`", plan.name);
+            Err(RegistryError::invalid("/scopes", detail))
+        }
+    }
+}

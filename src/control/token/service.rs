@@ -1,0 +1,31 @@
+//! What do all requests to the token endpoint work on?
+
+use crate::config::TokenEndpoint;
+use crate::control::Control;
+use crate::control::Settings;
+use crate::control::token::client_jwks::ClientJwks;
+use crate::control::token::error::TokenEndpointError;
+use crate::control::token::failures::Failures;
+use crate::control::token::replay::UsedAssertions;
+use std::sync::Arc;
+
+/// The path of the token endpoint, below that of the issuer.
+pub(super) const TOKEN: &str = "/oauth/token";
+
+/// What all requests work on.
+pub(super) struct Service {
+    pub(super) control: Arc<Control>,
+    pub(super) client_jwks: Arc<dyn ClientJwks>,
+    pub(super) failures: Failures,
+    pub(super) used: UsedAssertions,
+}
+
+impl Service {
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.control.settings.load_full()
+    }
+}
+
+pub(super) fn endpoint(settings: &Settings) -> Result<&TokenEndpoint, TokenEndpointError> {
+    settings.token_endpoint.as_ref().ok_or(TokenEndpointError::NoSigningKey)
+}

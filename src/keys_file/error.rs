@@ -1,0 +1,56 @@
+//! What is wrong with a keys file, and on which line?
+
+use crate::model::api_key::KeyId;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Why a keys file was not read, or not changed. Nothing of it has any effect then.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysFileError {
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{}", Listing(path, problems))]
+    Broken {
+        path: PathBuf,
+        problems: Vec<KeysFileProblem>,
+    },
+    #[error("{} cannot be edited automatically: {hint}", path.display())]
+    Uneditable { path: PathBuf, hint: &'static str },
+    #[error("{} has no key {id}", path.display())]
+    NoSuchKey { path: PathBuf, id: KeyId },
+    #[error("key {id} is revoked already")]
+    AlreadyRevoked { id: KeyId },
+}
+
+/// One mistake. Names fields, never the digests in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysFileProblem {
+    /// From 1.
+    pub line: usize,
+    pub message: String,
+}
+
+struct Listing<'a>(&'a Path, &'a [KeysFileProblem]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.1.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            write!(out, "{}:{}: {}", self.0.display(), problem.line, problem.message)?;
+        }
+        Ok(())
+    }
+}
