@@ -1,10 +1,8 @@
 //! The development set-up: a folder with a configuration, made at first start; the store that it names comes beside it.
 
+use crate::model::replacement;
 use std::fs::DirBuilder;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -85,17 +83,7 @@ fn create(path: &Path, content: &str, mode: u32) -> Result<(), DataFolderError> 
         path: path.to_owned(),
         source,
     };
-    let staged = path.with_extension("new");
-    let _ = std::fs::remove_file(&staged);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&staged)
-        .map_err(failed)?;
-    file.write_all(content.as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&staged, path).map_err(failed)
+    replacement::replace(path, content.as_bytes(), mode).map_err(failed)
 }
 
 #[cfg(test)]

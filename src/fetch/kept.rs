@@ -13,20 +13,19 @@ use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
 use crate::model::hex;
 use crate::model::names::Name;
+use crate::model::replacement::Replacement;
+use crate::model::replacement::remove_if_there;
 use crate::observe::metrics::StateMetrics;
 use aws_lc_rs::digest;
 use serde::Deserialize;
 use serde::Serialize;
 use std::fs::DirBuilder;
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::io;
 use std::io::Read;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -135,7 +134,8 @@ impl KeptKeys {
         std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed)?;
         // Says who we are, and that we may write, before it matters.
         let probe = folder.join(format!(".probe.{}", std::process::id()));
-        let file = create(&probe).map_err(failed)?;
+        remove_if_there(&probe).map_err(failed)?;
+        let file = File::create_new(&probe).map_err(failed)?;
         let owner = file.metadata().map_err(failed)?.uid();
         std::fs::remove_file(&probe).map_err(failed)?;
         Ok(Self { folder, owner })
@@ -208,14 +208,8 @@ impl KeptKeys {
             set: set.to_owned(),
         };
         let bytes = serde_json::to_vec(&content)?;
-        // By its process, so that two gates that share a folder do not write into one another's files.
-        let staged = self.folder.join(format!(".{name}.{}.new", std::process::id()));
-        let mut file = create(&staged)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&staged, self.path(name))?;
-        // The name is in the folder's own data.
-        File::open(&self.folder)?.sync_all()
+        Replacement::create_shared(&self.path(name), 0o600)?.finish(&bytes)?;
+        Ok(())
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -250,16 +244,6 @@ impl KeptKeys {
         }
         Ok(Some(bytes))
     }
-}
-
-/// An empty file that only we may read.
-fn create(path: &Path) -> io::Result<File> {
-    // What a process of the same number left half written.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Everything that decides which keys are believed: who the issuer is, where its keys are, and who may have answered.

@@ -6,6 +6,9 @@ use crate::jose::pem_file::PublicDer;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 
+/// `client_assertion_type` of a client that proves itself with a JWT (RFC 7523 section 2.2).
+pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// What assertions of clients may be signed with, the one to prefer first where a key fits several.
 pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
     [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];

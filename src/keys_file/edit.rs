@@ -13,13 +13,12 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
+use crate::model::replacement::Replacement;
 use crate::model::scope::Scope;
 use ipnet::IpNet;
 use serde::Serialize;
-use std::fs::File;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -124,7 +123,12 @@ fn edit(
         source,
     };
     // A file of its own, because the keys file itself is another file after each change. Unlocked when closed.
-    let lock = private().write(true).open(beside(path, ".lock")).map_err(unwritable)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .mode(0o600)
+        .open(beside(path, ".lock"))
+        .map_err(unwritable)?;
     lock.lock().map_err(unwritable)?;
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => EMPTY.to_owned(),
@@ -148,34 +152,17 @@ fn edit(
     replace(path, &changed).map_err(unwritable)
 }
 
-/// Writes beside, then renames: after a power cut there is the old file or the new one.
+/// Replaces the keys file. The caller holds its lock.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = beside(path, ".new");
-    // Left behind by a writer that died; the lock says that nobody is writing it now.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = private().write(true).create_new(true).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
+    let replacement = Replacement::create(path, 0o600)?;
     // The file stays its owner's when root edits it, or the service could not read it any more.
     if let Ok(old) = std::fs::metadata(path) {
-        let new = file.metadata()?;
+        let new = replacement.file().metadata()?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            std::os::unix::fs::fchown(replacement.file(), Some(old.uid()), Some(old.gid()))?;
         }
     }
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Nobody but the owner reads what is made with this.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o600);
-    options
+    replacement.finish(text.as_bytes()).map(drop)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -421,7 +421,7 @@ fn a_new_file_is_the_owners_alone_and_a_symbolic_link_stays_one() {
     edit::append(&link, &new_record("ci"), PEPPERED, CREATED).unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(read(&path, PEPPERED).unwrap().len(), 2);
-    assert!(!folder.path().join("keys.yaml.new").exists());
+    assert!(!folder.path().join(".keys.yaml.new").exists());
 }
 
 #[test]

@@ -165,11 +165,6 @@ impl ApiKeyText {
     }
 }
 
-/// How a key is shown after its one showing: enough to recognise it, nothing of the secret.
-pub fn obfuscated(prefix: &str, environment: KeyEnvironment, id: KeyId) -> String {
-    format!("{prefix}_{}_{id}_…", environment.as_str())
-}
-
 /// A well-formed key, not yet proved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ParsedApiKey<'a> {
@@ -361,6 +356,7 @@ impl Digester {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::directory::KeyOrigin;
     use proptest::prelude::*;
 
     const KEY: &str = "kg_live_0123456789abcdef_0123456789abcdefghijABCDEFGHIJ0123456789abc";
@@ -450,7 +446,7 @@ mod tests {
         let secret = &key.expose()[25..];
         let digest = Digester::new(None).digest(key.expose());
         let parsed = parse(key.expose(), "kg").unwrap();
-        let shown = obfuscated("kg", KeyEnvironment::Live, key.id());
+        let shown = KeyOrigin::Own.hint("kg", KeyEnvironment::Live, key.id());
         let pepper = Digester::new(Some(&Secret::new(b"pepper pepper".to_vec())));
         for printed in [
             format!("{key:?}"),

@@ -11,6 +11,7 @@ pub mod issuer;
 pub mod algorithm;
 pub mod id;
 pub mod reason;
+pub mod replacement;
 pub mod expires;
 pub mod api_key;
 pub mod client_secret;

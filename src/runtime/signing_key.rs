@@ -4,16 +4,14 @@ use crate::config::IdentityToken;
 use crate::gate::identity_token::published::KeyOrigin;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
+use crate::model::replacement::Replacement;
 use crate::model::secret::Secret;
 use std::fs::DirBuilder;
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -83,22 +81,8 @@ pub fn keep(key: &SigningKey, state_dir: Option<&Path>) {
 fn write(key: &SigningKey, folder: &Path, path: &Path) -> io::Result<()> {
     let pem = key.to_pkcs8_pem().map_err(io::Error::other)?;
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    // By its process, so that two gates that share a folder do not write into one another's file.
-    let staged = folder.join(format!(".{KEPT_NAME}.{}.new", std::process::id()));
-    match std::fs::remove_file(&staged) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&staged)?;
-    file.write_all(pem.expose().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&staged, path)?;
-    // The name is in the folder's own data.
-    File::open(folder)?.sync_all()
+    Replacement::create_shared(path, 0o600)?.finish(pem.expose().as_bytes())?;
+    Ok(())
 }
 
 const KEPT_NAME: &str = "identity_token.pem";

@@ -7,6 +7,7 @@ use crate::cli::http::exchange::read_json;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::sign::token_id;
+use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
@@ -23,8 +24,6 @@ use url::form_urlencoded;
 
 /// Tokens with many claims have a few kilobytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// RFC 7523 section 2.2.
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// It is sent at once.
 const ASSERTION_SECS: u64 = 60;
 

@@ -10,7 +10,6 @@ use crate::keys_file::edit;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::Digester;
-use crate::model::api_key::obfuscated;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
@@ -99,10 +98,7 @@ pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
     let mut rows = vec![["KEY", "ID", "NAME", "STATE", "EXPIRES", "SCOPES"].map(str::to_owned)];
     rows.extend(records.iter().map(|record| {
         [
-            match record.origin {
-                KeyOrigin::Own => obfuscated(context.prefix, record.environment, record.id),
-                KeyOrigin::Imported => "(imported)".to_owned(),
-            },
+            record.origin.hint(context.prefix, record.environment, record.id),
             record.id.to_string(),
             record.name.to_string(),
             state(record, context.now).to_owned(),

@@ -21,7 +21,6 @@ use crate::control::registry::api_keys::ApiKeyWithText;
 use crate::control::registry::text::Label;
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyId;
-use crate::model::api_key::obfuscated;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::expires;
@@ -82,10 +81,7 @@ impl Resource for ApiKeyRecord {
         let now = registry.now();
         View {
             id: self.id.to_string(),
-            key_hint: match self.origin {
-                KeyOrigin::Own => obfuscated(&registry.key_prefix(), self.environment, self.id),
-                KeyOrigin::Imported => "(imported)".to_owned(),
-            },
+            key_hint: self.origin.hint(&registry.key_prefix(), self.environment, self.id),
             name: self.name.clone(),
             organization: self.organization.to_string(),
             subscription: self.subscription.to_string(),

@@ -10,6 +10,8 @@ use crate::control::signing_keys::wrap::WrappingKey;
 use crate::jose::sign::SigningKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
+use crate::model::replacement;
+use crate::model::replacement::remove_if_there;
 use crate::model::secret::Secret;
 use crate::store::record::text;
 use serde::Deserialize;
@@ -18,13 +20,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -283,21 +282,8 @@ impl Folder {
 
     /// Whole or not at all, and for us alone.
     fn write(&self, name: &str, text: &str) -> Result<(), SigningKeysError> {
-        let staged = self.path.join(format!(".{name}.new"));
-        let work = || {
-            remove_if_there(&staged)?;
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&staged)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&staged, self.path.join(name))?;
-            // The name is in the folder's own data.
-            File::open(&self.path)?.sync_all()
-        };
-        work().map_err(|source| unusable(&self.path.join(name), source))
+        let path = self.path.join(name);
+        replacement::replace(&path, text.as_bytes(), 0o600).map_err(|source| unusable(&path, source))
     }
 
     fn remove(&self, path: &Path) -> Result<(), SigningKeysError> {
@@ -311,13 +297,6 @@ fn file_name(kid: &str, ending: &str) -> String {
 
 const fn is_thumbprint_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 fn unusable(path: &Path, source: io::Error) -> SigningKeysError {

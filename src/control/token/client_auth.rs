@@ -10,6 +10,7 @@ use crate::control::token::request::Form;
 use crate::control::token::request::decode;
 use crate::control::token::service::Service;
 use crate::control::token::service::endpoint;
+use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::api_key::KeyDigest;
 use crate::model::client_secret;
 use crate::model::clock::Now;
@@ -27,8 +28,6 @@ use http::header::AUTHORIZATION;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a request claims to be its proof.
 pub enum ClientCredential {

@@ -15,6 +15,7 @@ use crate::gate::authenticate::introspection::ANSWER_BYTES_MAX;
 use crate::gate::authenticate::introspection::AnswerError;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
+use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
@@ -28,8 +29,6 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
-/// RFC 7523 section 2.2.
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// How long an assertion about who Keygate is can be used; it is sent at once.
 const ASSERTION_SECS: u64 = 60;
 

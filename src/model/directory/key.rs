@@ -32,6 +32,15 @@ impl KeyOrigin {
             Self::Imported => "imported",
         }
     }
+
+    /// Returns how a key of this origin is shown after its creation: enough to recognise it, nothing of its secret. Keygate
+    /// never saw the text of an imported key.
+    pub fn hint(self, prefix: &str, environment: KeyEnvironment, id: KeyId) -> String {
+        match self {
+            Self::Own => format!("{prefix}_{}_{id}_…", environment.as_str()),
+            Self::Imported => "(imported)".to_owned(),
+        }
+    }
 }
 
 crate::model::id::words!(KeyOrigin);

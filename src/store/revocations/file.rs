@@ -1,5 +1,7 @@
 //! The file of the log: lines appended, on disk before they are acknowledged, many at once where many wait.
 
+use crate::model::replacement::Replacement;
+use crate::model::replacement::sync_folder_of;
 use crate::store::StoreError;
 use crate::store::revocations::entry::Entry;
 use std::fs::File;
@@ -166,7 +168,7 @@ impl Lines {
             .open(path)
             .map_err(cannot)?;
         file.set_permissions(Permissions::from_mode(0o600)).map_err(cannot)?;
-        sync_folder(path).map_err(cannot)?;
+        sync_folder_of(path).map_err(cannot)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -199,21 +201,7 @@ impl Lines {
 
     /// Another file in the place of this one, complete before it is there.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".new");
-        let staged = PathBuf::from(name);
-        let _ = std::fs::remove_file(&staged);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&staged, &self.path)?;
-        sync_folder(&self.path)?;
-        self.file = file;
+        self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
         self.good = text.len() as u64;
         Ok(())
     }
@@ -221,12 +209,4 @@ impl Lines {
     fn failed(&self, error: &io::Error) -> StoreError {
         StoreError::Unavailable(format!("cannot write {}: {error}", self.path.display()))
     }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
 }
