@@ -3,7 +3,7 @@
 use crate::compare::Weaker;
 use crate::compare::finding::duration;
 use crate::compare::finding::listed;
-use crate::compare::route::Placed;
+use crate::compare::placed::Placed;
 use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;

@@ -2,7 +2,7 @@
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
-use crate::compare::route::Placed;
+use crate::compare::placed::Placed;
 use crate::config::Limit;
 use crate::config::LimitBy;
 use crate::config::Mode;

@@ -13,7 +13,7 @@ use crate::fetch::breaker::Breaker;
 use crate::fetch::breaker::Pass;
 use crate::fetch::breaker::Showed;
 use crate::fetch::breaker::Turn;
-use crate::fetch::source::chain;
+use crate::fetch::outcome::chain;
 use crate::gate::authenticate::introspection::Answer;
 use crate::gate::authenticate::introspection::Memory;
 use crate::gate::authenticate::introspection::NotGood;

@@ -667,10 +667,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "the checker resolves names over all parts of a file, and each part is read with it",
     ),
     (
-        "compare/route.rs",
-        "a route is compared part by part, and each part is placed in its route",
-    ),
-    (
         "control/admin/mod.rs",
         "the router lists the handlers, which take its state",
     ),
@@ -686,9 +682,6 @@ const CIRCLES: &[(&str, &str)] = &[
         "control/token/mod.rs",
         "the router lists the endpoints, which take its state",
     ),
-    ("explain/mod.rs", "the command lists the stages, which take its facts"),
-    ("fetch/source.rs", "a file is one kind of source"),
-    ("observe/access.rs", "a record and how its line is written"),
     ("keys_file/mod.rs", "the file and how it is read"),
     ("store/mod.rs", "the trait of all stores and the records that it takes"),
     (
