@@ -2,11 +2,10 @@
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
-use crate::config::include::Includes;
+use crate::config::include::ReadLog;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
-use crate::config::token_endpoint::is_own_issuer;
 use crate::config::tree::FileId;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
@@ -18,6 +17,9 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::path::PathBuf;
 
+/// Name of the issuer that the token endpoint makes; no other has it.
+pub(in crate::config) const OWN_ISSUER: &str = "keygate";
+
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
@@ -26,24 +28,6 @@ pub(in crate::config) struct Checker<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub files: Files,
     pub log: &'a mut dyn ReadLog,
-}
-
-/// Receives what loading a configuration reads.
-pub trait ReadLog {
-    /// `includes` matches `files`, which are read next. Not called where nothing is included.
-    fn included(&mut self, includes: &Includes, files: &[PathBuf]);
-
-    /// `content` was read from `path`. It may be a secret.
-    fn read(&mut self, path: &Path, content: &[u8]);
-}
-
-/// For callers that load once.
-pub(in crate::config) struct NoLog;
-
-impl ReadLog for NoLog {
-    fn included(&mut self, _: &Includes, _: &[PathBuf]) {}
-
-    fn read(&mut self, _: &Path, _: &[u8]) {}
 }
 
 /// Whether the files with keys and secrets, which a configuration names, are looked for.
@@ -153,11 +137,18 @@ impl Checker<'_> {
         value
     }
 
+    /// Whether the file has a `token_endpoint`, which makes an issuer called [`OWN_ISSUER`].
+    pub(in crate::config) fn has_own_issuer(&self) -> bool {
+        self.tree.entry(ROOT, "token_endpoint").is_some()
+    }
+
     /// Whether `name` stands under `section` at the top of one of the files; says so when it does not.
     pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
-        if known().any(|known| known == wanted) || (section == "issuers" && is_own_issuer(wanted, self)) {
+        if known().any(|known| known == wanted)
+            || (section == "issuers" && wanted == OWN_ISSUER && self.has_own_issuer())
+        {
             return true;
         }
         // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.

@@ -3,10 +3,10 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::read::At;
+use crate::config::read::FromText;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
-use crate::config::text::FromText;
 use crate::config::tree::NodeId;
 use http::HeaderName;
 use http::Method;

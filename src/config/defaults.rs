@@ -7,7 +7,6 @@ use crate::config::limit::LimitBy;
 use crate::config::read::At;
 use crate::config::read::Texts;
 use crate::config::route::Accept;
-use crate::config::route::distinct_accept;
 use crate::config::rule;
 use crate::config::rule::Asked;
 use crate::config::rule::ClaimsMirror;
@@ -122,6 +121,19 @@ fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<Whole<U>>
         at: list.at,
         list: values(list.value).into_iter().map(typed).collect(),
     })
+}
+
+pub(in crate::config) fn distinct_accept(written: Vec<At<Accept>>, checker: &mut Checker<'_>) -> Vec<Accept> {
+    let mut accept = Vec::new();
+    for item in written {
+        if accept.contains(&item.value) {
+            let problem = checker.with_value(item.at, "is in this list twice");
+            checker.error(item.at, "duplicate-entry", problem);
+        } else {
+            accept.push(item.value);
+        }
+    }
+    accept
 }
 
 /// Whether `key` of the defaults is there, well written or not.

@@ -1,7 +1,7 @@
 //! Which routes would answer the same request? Two such routes are an error: which one decides must not be chance.
 
 use crate::config::check::Checker;
-use crate::config::route::HostPattern;
+use crate::config::pattern::HostPattern;
 use crate::config::route::Placed;
 use crate::config::tree::printable;
 use http::Method;

@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for ValueMirror {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueMirror, E> {
-                use crate::config::text::FromText;
+                use crate::config::read::FromText;
                 Word::from_text(text)
                     .map(|word| ValueMirror(ClaimValue::Text(word.0.into())))
                     .map_err(E::custom)

@@ -77,7 +77,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.api_keys.pepper.is_none() && config.api_keys.file.is_none());
     assert!(config.trusted_proxies.is_empty());
     let route = &config.routes[0];
-    assert_eq!(route.hosts, [route::HostPattern::Any]);
+    assert_eq!(route.hosts, [HostPattern::Any]);
     assert!(route.methods.is_empty() && route.reject_query_credentials && !route.forward_credential);
     assert!(!route.allow_encoded_slash && !route.allow_empty_segments);
 }

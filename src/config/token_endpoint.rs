@@ -5,6 +5,7 @@ use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
+use crate::config::check::OWN_ISSUER;
 use crate::config::check::values;
 use crate::config::limit::QuotaMirror;
 use crate::config::limit::typed_quota;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use url::Host;
 use url::Url;
 
-/// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name [`OWN_ISSUER`] that
+/// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name `keygate` that
 /// routes can trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEndpoint {
@@ -65,9 +66,6 @@ pub struct TokenEndpoint {
     /// How the key sets behind the URLs of clients are reached; all else is as for issuers.
     pub client_jwks: Dial,
 }
-
-/// The issuer that the token endpoint makes.
-pub const OWN_ISSUER: &str = "keygate";
 
 impl TokenEndpoint {
     /// The URL of a path that is answered here, such as `/oauth/token`.
@@ -309,7 +307,6 @@ pub(in crate::config) fn typed(
     })
 }
 
-/// Tokens and secrets travel to the URLs that begin with it.
 /// Says when clients on this machine would look for the token endpoint where nobody listens. What is in front of Keygate
 /// elsewhere is not known here.
 pub(in crate::config) fn warn_of_port(endpoint: Option<&TokenEndpoint>, ports: &[u16], checker: &mut Checker<'_>) {
@@ -344,6 +341,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Tokens and secrets travel to the URLs that begin with it.
 fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
     let url = issuer.get().to_url();
     let loopback = is_loopback(&url);
@@ -416,9 +414,4 @@ pub(in crate::config) fn add_own_issuer(
         checker.error_with(at, "duplicate-issuer", problem, hint);
     }
     issuers.insert(name, token_endpoint.as_issuer());
-}
-
-/// Whether `name` is that of the issuer which the token endpoint makes.
-pub(in crate::config) fn is_own_issuer(name: &str, checker: &Checker<'_>) -> bool {
-    name == OWN_ISSUER && checker.tree.entry(ROOT, "token_endpoint").is_some()
 }

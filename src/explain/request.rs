@@ -1,9 +1,9 @@
 //! What does the request look like that is asked about? The head that a client would send.
 
 use crate::config::Config;
+use crate::config::HostPattern;
 use crate::config::RequestLimits;
 use crate::config::Route;
-use crate::config::route::HostPattern;
 use crate::explain::question::Asked;
 use crate::explain::question::ExplainError;
 use crate::explain::question::What;

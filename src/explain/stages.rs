@@ -2,11 +2,11 @@
 
 use crate::config::Condition;
 use crate::config::Config;
+use crate::config::HostPattern;
 use crate::config::LimitBy;
 use crate::config::Mode;
 use crate::config::Origins;
 use crate::config::Rule;
-use crate::config::route::HostPattern;
 use crate::explain::request::Shaped;
 use crate::explain::token;
 use crate::explain::told::Explanation;

@@ -663,10 +663,6 @@ fn a_stage_before_decide_names_only_stages_before_it() {
 /// Files that name each other, and why they may: one file of each circle, and the reason.
 const CIRCLES: &[(&str, &str)] = &[
     (
-        "config/check.rs",
-        "the checker resolves names over all parts of a file, and each part is read with it",
-    ),
-    (
         "control/admin/mod.rs",
         "the router lists the handlers, which take its state",
     ),
