@@ -88,6 +88,12 @@ impl Checker<'_> {
         self.push(at, code, problem, Some(hint.into()));
     }
 
+    /// Says that what is at `at` cannot stand beside `other`.
+    pub(in crate::config) fn error_beside(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
+        let hint = format!("the other one is in {}", self.tree.whereabouts(other, at));
+        self.error_with(at, code, problem, hint);
+    }
+
     /// Says something that does not make the configuration bad.
     pub(in crate::config) fn warn(
         &mut self,
@@ -171,6 +177,14 @@ impl Checker<'_> {
         false
     }
 
+    /// Says of every one of `names` that does not stand under `section`, or that the list has twice.
+    pub(in crate::config) fn refer_all(&mut self, section: &'static str, what: &str, names: &[Text<Name>]) {
+        for name in names {
+            self.refer(section, what, name);
+        }
+        self.no_doubles(names);
+    }
+
     /// Says of every name under `section` that stands there in an earlier file too.
     pub(in crate::config) fn no_name_twice(&mut self, section: &'static str) {
         let mut first: HashMap<&str, NodeId> = HashMap::new();
@@ -181,25 +195,30 @@ impl Checker<'_> {
                     Entry::Vacant(vacant) => drop(vacant.insert(at)),
                     Entry::Occupied(known) => {
                         let problem = format!("`{}` is in `{section}` of another file already", printable(name));
-                        let hint = format!("the other one is in {}", self.tree.whereabouts(*known.get(), at));
-                        twice.push((at, problem, hint));
+                        twice.push((at, problem, *known.get()));
                     }
                 }
             }
         }
-        for (at, problem, hint) in twice {
-            self.error_with(at, "duplicate-name", problem, hint);
+        for (at, problem, first) in twice {
+            self.error_beside(at, "duplicate-name", problem, first);
         }
     }
 
-    /// Says of every entry of a list that stood there before. `what` is the plural.
-    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[Text<T>]) {
+    /// Says of every entry of a list that stood there before.
+    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[At<T>]) {
         for (index, item) in list.iter().enumerate() {
-            if list.iter().take(index).any(|earlier| earlier.get() == item.get()) {
+            if list.iter().take(index).any(|earlier| earlier.value == item.value) {
                 let problem = self.with_value(item.at, "is in this list twice");
                 self.error(item.at, "duplicate-entry", problem);
             }
         }
+    }
+
+    /// Returns the values of a list, and says of every one that stood there before.
+    pub(in crate::config) fn distinct<T: PartialEq>(&mut self, list: Vec<Text<T>>) -> Vec<T> {
+        self.no_doubles(&list);
+        values(list)
     }
 
     /// The path that was written at `at`, made absolute or relative to where the process stands: it was written relative

@@ -467,8 +467,7 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
     }
     for (name, at) in &placed.own_limits {
         let at = *at;
-        let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
-        if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
+        if limits.get(name).is_some_and(Limit::needs_principal) {
             let problem = checker.with_value(at, "counts by who was proved, and this route is public");
             checker.error_with(at, "limit-needs-credential", problem, "count by `ip` or `route` here");
         }

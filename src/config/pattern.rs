@@ -1,4 +1,6 @@
-//! How do routes say which hosts and paths they are for?
+//! How do routes say which hosts, paths and methods they are for?
+
+use http::Method;
 
 /// Lower case, without port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -7,6 +9,11 @@ pub enum HostPattern {
     Exact(String),
     /// `*.example.com` is `Suffix("example.com")`: one or more labels before it, not the name itself.
     Suffix(String),
+}
+
+/// Returns whether a list of methods has `method`. HEAD tells what GET would (RFC 9110 section 9.3.2), so GET brings it.
+pub(crate) fn list_has(methods: &[Method], method: &Method) -> bool {
+    methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET))
 }
 
 /// A path as people write it: `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment, `{*name}` is the rest, one

@@ -497,7 +497,7 @@ pub(in crate::config) trait FromText: Sized {
 }
 
 /// A text that was parsed into its type.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::config) struct Parsed<T>(pub T);
 
 impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {

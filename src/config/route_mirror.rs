@@ -11,6 +11,7 @@ use crate::config::identity_token;
 use crate::config::limit::Limit;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
+use crate::config::pattern::list_has;
 use crate::config::plan;
 use crate::config::read::At;
 use crate::config::read::OneOrMany;
@@ -30,6 +31,7 @@ use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
 use crate::config::rule::TOKEN_KEYS;
 use crate::config::text::Word;
+use crate::config::text::texts;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
@@ -143,8 +145,7 @@ pub(in crate::config) fn typed(
         };
         if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
             let problem = checker.with_value(name.at, "another route has this name already");
-            let hint = format!("the other one is in {}", checker.tree.whereabouts(first, name.at));
-            checker.error_with(name.at, "duplicate-name", problem, hint);
+            checker.error_beside(name.at, "duplicate-name", problem, first);
         }
         built_in::refuse_reserved(name, checker);
         names.push((name.get().clone(), name.at));
@@ -179,10 +180,7 @@ fn route(
         .as_ref()
         .map(|name| checker.refer("upstreams", "upstream", name));
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
-    for limit in &limits {
-        checker.refer("limits", "limit", limit);
-    }
-    checker.no_doubles(&limits);
+    checker.refer_all("limits", "limit", &limits);
     let asked = Asked {
         scopes: mirror.scopes,
         clients: mirror.clients,
@@ -279,7 +277,7 @@ fn accepted(
     };
     let own: Vec<(NodeId, Accept)> = written.value.iter().map(|item| (item.at, item.value)).collect();
     defaults::refuse_wider("accept", &own, defaults.accept.as_ref(), checker);
-    distinct_accept(written.value, checker)
+    distinct_accept(&written.value, checker)
 }
 
 /// Two credentials that are reported need one that is used, which is the token.
@@ -364,12 +362,7 @@ fn audiences(
         .map(|word| (word.at, word.get().0.clone()))
         .collect();
     defaults::refuse_wider("audiences", &own, defaults.audiences.as_ref(), checker);
-    Some(
-        distinct(Some(written), checker)
-            .into_iter()
-            .map(|word| word.0)
-            .collect(),
-    )
+    Some(texts(checker.distinct(written.value)))
 }
 
 /// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
@@ -386,7 +379,7 @@ fn rules(
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
         [] => usual.contains(&method.as_str()),
-        listed => listed.contains(method) || (*method == Method::HEAD && listed.contains(&Method::GET)),
+        listed => list_has(listed, method),
     };
     for placed in &more {
         let written = &placed.rule.methods;
@@ -426,10 +419,7 @@ fn issuers(
     if let Some(written) = written {
         let own: Vec<(NodeId, Name)> = written.value.iter().map(|name| (name.at, name.get().clone())).collect();
         defaults::refuse_wider("issuers", &own, defaults.issuers.as_ref(), checker);
-        for issuer in &written.value {
-            checker.refer("issuers", "issuer", issuer);
-        }
-        checker.no_doubles(&written.value);
+        checker.refer_all("issuers", "issuer", &written.value);
         return values(written.value);
     }
     if !accept.contains(&Accept::Jwt) {
@@ -454,22 +444,13 @@ fn issuers(
     names
 }
 
-fn distinct<T: PartialEq>(written: Option<Texts<T>>, checker: &mut Checker<'_>) -> Vec<T> {
-    let list = written.map(|list| list.value).unwrap_or_default();
-    checker.no_doubles(&list);
-    values(list)
-}
-
 fn matching(
     At { value: mirror, at }: At<MatchMirror>,
     checker: &mut Checker<'_>,
 ) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
     let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match mirror.host {
-        Some(OneOrMany(hosts)) => {
-            checker.no_doubles(&hosts);
-            values(hosts)
-        }
+        Some(OneOrMany(hosts)) => checker.distinct(hosts),
         // Hosts that were written and refused must not turn into "any" and collide with other routes.
         None if checker.tree.entry(at, "host").is_some() => return None,
         None => vec![HostPattern::Any],
@@ -477,8 +458,8 @@ fn matching(
     if !sound(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
         return None;
     }
-    let methods = distinct(mirror.methods, checker);
-    Some((hosts, path?.take(), methods))
+    let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
+    Some((hosts, path?.take(), methods.unwrap_or_default()))
 }
 
 /// The prefix, which must be whole literal segments that every path of the route begins with.

@@ -425,6 +425,11 @@ impl FromText for PathBuf {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Word(pub String);
 
+/// The texts of `words`.
+pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
+    words.into_iter().map(|word| word.0).collect()
+}
+
 impl FromText for Word {
     const WHAT: &'static str = "a text of one line without blanks around it";
     const PATTERN: &'static str = "[^\\n]+";

@@ -6,8 +6,9 @@ use crate::config::KeySource;
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::check::OWN_ISSUER;
-use crate::config::check::values;
+use crate::config::issuer::clock_skew;
 use crate::config::limit::QuotaMirror;
+use crate::config::limit::per_minute;
 use crate::config::limit::typed_quota;
 use crate::config::listener::timeout;
 use crate::config::read::At;
@@ -17,6 +18,7 @@ use crate::config::rule::Mode;
 use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::Word;
+use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
@@ -27,7 +29,6 @@ use crate::model::plan::Quota;
 use crate::model::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Host;
@@ -195,17 +196,6 @@ struct ClientJwksMirror {
     timeout: Option<Text<Timeout>>,
 }
 
-/// More would make assertions outlive their expiry by minutes.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
-
-const fn per_minute(requests: u32, burst: u32) -> Quota {
-    Quota {
-        requests: NonZeroU32::new(requests).expect("not 0"),
-        period: Duration::from_secs(60),
-        burst: NonZeroU32::new(burst).expect("not 0"),
-    }
-}
-
 /// Of one address: a client that asks for token after token, or a shared network.
 const LIMIT: Quota = per_minute(600, 100);
 /// Whoever mistypes a secret is told so often; whoever guesses is stopped (S139).
@@ -252,14 +242,7 @@ pub(in crate::config) fn typed(
     }
     let strict = mirror.profile.is_some();
     let usual_lifetime = if strict { 300 } else { 3_600 };
-    let clock_skew = mirror.clock_skew.map_or(Duration::from_secs(30), |skew| {
-        if *skew.get() > CLOCK_SKEW_MAX {
-            let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
-            let hint = "assertions would be good long after they expired";
-            checker.error_with(skew.at, "out-of-range", problem, hint);
-        }
-        skew.take()
-    });
+    let clock_skew = clock_skew(mirror.clock_skew, "assertions", checker);
     if let Some(clear_text) = &mirror.allow_clear_text
         && clear_text.value
     {
@@ -275,17 +258,14 @@ pub(in crate::config) fn typed(
         proxy: client_jwks.proxy.map(Text::take),
         timeout: timeout(client_jwks.timeout, Duration::from_secs(5)),
     };
-    if let Some(audiences) = &mirror.audiences {
-        checker.no_doubles(&audiences.value);
-    }
+    let audiences = mirror
+        .audiences
+        .map(|audiences| texts(checker.distinct(audiences.value)));
     let limit = typed_quota(mirror.limit, LIMIT);
     let failures = typed_quota(mirror.failures, FAILURES);
     let issuer = issuer?.take();
     Some(TokenEndpoint {
-        audiences: match mirror.audiences {
-            Some(audiences) => values(audiences.value).into_iter().map(|word| word.0).collect(),
-            None => vec![issuer.as_str().to_owned()],
-        },
+        audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),
         issuer,
         algorithm,
         wrapping_key,

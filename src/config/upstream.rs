@@ -185,10 +185,7 @@ fn kind(
     checker: &mut Checker<'_>,
 ) -> Option<UpstreamKind> {
     match (endpoints, builtin) {
-        (Some(endpoints), None) => {
-            checker.no_doubles(&endpoints.value);
-            Some(UpstreamKind::Endpoints(values(endpoints.value)))
-        }
+        (Some(endpoints), None) => Some(UpstreamKind::Endpoints(checker.distinct(endpoints.value))),
         (None, Some(Builtin::Echo)) => {
             for key in [
                 "connect_timeout",
