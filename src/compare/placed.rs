@@ -6,6 +6,7 @@ use crate::config::Issuer;
 use crate::config::Limit;
 use crate::config::Origins;
 use crate::config::Route;
+use crate::model::names::Name;
 use std::path::Path;
 
 /// One configuration and where its parts stand.
@@ -15,6 +16,13 @@ pub struct Side<'a> {
     pub origins: &'a Origins,
     /// The folder of its main file; paths are compared as they are below it.
     pub folder: &'a Path,
+}
+
+impl<'a> Side<'a> {
+    /// The limits of these names.
+    pub(in crate::compare) fn limits(self, names: &'a [Name]) -> impl Iterator<Item = &'a Limit> {
+        names.iter().filter_map(|name| self.config.limits.get(name))
+    }
 }
 
 /// A route of one side.
@@ -33,8 +41,7 @@ impl<'a> Placed<'a> {
 
     /// The limits that hold on it.
     pub(in crate::compare) fn limits(self) -> impl Iterator<Item = &'a Limit> {
-        let config = self.side.config;
-        self.route.limits.iter().filter_map(|name| config.limits.get(name))
+        self.side.limits(&self.route.limits)
     }
 
     /// A finding about `key` of both routes.

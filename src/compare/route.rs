@@ -58,7 +58,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     limit::compare(before, now, found);
     if *public {
         if !was.public {
-            let types = listed(was.accept.iter().copied().map(accept_word));
+            let types = listed(&was.accept);
             found(before.weaker(
                 now,
                 "public",
@@ -79,8 +79,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         report("two_credentials", "refuse".to_owned(), "report".to_owned());
     }
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
-        let words = |list: &[Accept]| listed(list.iter().copied().map(accept_word));
-        report("accept", words(&was.accept), words(accept));
+        report("accept", listed(&was.accept), listed(accept));
     }
     // A plan more lets its subscriptions in; none at all lets everybody in.
     if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
@@ -114,12 +113,5 @@ fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(We
                 found(weaker);
             }
         }
-    }
-}
-
-fn accept_word(kind: Accept) -> &'static str {
-    match kind {
-        Accept::Jwt => "jwt",
-        Accept::ApiKey => "api_key",
     }
 }

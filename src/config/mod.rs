@@ -85,6 +85,7 @@ pub use origin::Origin;
 pub use origin::Origins;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;
+pub(crate) use pattern::list_has;
 pub use resource::Resource;
 pub use route::Accept;
 pub use route::Route;
