@@ -7,7 +7,6 @@ use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::jwks::Wanted;
 use crate::fetch::jwks::fetch;
-use crate::fetch::outcome::chain;
 use crate::fetch::schedule::Loaded;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
@@ -17,6 +16,7 @@ use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::jwks_cache::UnknownKid;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
+use crate::observe::log::ErrorChain;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -183,9 +183,9 @@ impl OnDemand {
         let outcome = match fetch(url, &self.source.dial, Wanted::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
-                Err(error) => Err(chain(&error)),
+                Err(error) => Err(ErrorChain(&error).to_string()),
             },
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(ErrorChain(&error).to_string()),
         };
         let now = clock.now();
         // Planned before the attempt ends: whoever waits for its end and finds nothing planned would have another made.

@@ -9,8 +9,8 @@ use crate::jose::jwks::Jwks;
 use crate::jose::jwks::JwksError;
 use crate::model::clock::Clock;
 use crate::model::names::Name;
+use crate::observe::log::ErrorChain;
 use crate::observe::metrics::FetchResult;
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub(in crate::fetch) fn succeeded(
 /// Notes a bad attempt; the first in a row is a warning, the others are counted. Returns how many there were in a row.
 pub(in crate::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
     let published = error.result() == FetchResult::PrivateParts;
-    let error = chain(error);
+    let error = ErrorChain(error).to_string();
     let Failure {
         in_a_row,
         same_as_before,
@@ -111,16 +111,4 @@ pub(in crate::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: &Source
         );
     }
     in_a_row
-}
-
-/// An error and its causes in one line.
-pub(in crate::fetch) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
