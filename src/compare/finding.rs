@@ -4,6 +4,8 @@ use crate::config::Origin;
 use crate::config::Route;
 use crate::model::names::Name;
 use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
 
 /// One requirement that became weaker, and the routes it is about.
 ///
@@ -77,6 +79,16 @@ pub(in crate::compare) fn listed<T: ToString>(items: impl IntoIterator<Item = T>
         true => "nothing".to_owned(),
         false => format!("[{}]", items.join(", ")),
     }
+}
+
+/// A path as it is below the folder of its side's main file.
+pub(in crate::compare) fn below(folder: &Path, path: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+}
+
+/// Whose certificates are trusted, by the setting `ca_file`.
+pub(in crate::compare) fn trusted(folder: &Path, ca_file: Option<&PathBuf>) -> String {
+    ca_file.map_or_else(|| "the system's".to_owned(), |file| below(folder, file))
 }
 
 /// A duration as the file writes it.

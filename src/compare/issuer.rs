@@ -1,9 +1,11 @@
 //! Which tokens of an issuer count, and which counted before?
 
 use crate::compare::Weaker;
+use crate::compare::finding::below;
 use crate::compare::finding::duration;
 use crate::compare::finding::listed;
-use crate::compare::route::Placed;
+use crate::compare::finding::trusted;
+use crate::compare::placed::Placed;
 use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
@@ -145,7 +147,6 @@ fn compare_keys(
     (folder, new): (&Path, &KeySource),
     report: &mut dyn FnMut(&str, String, String),
 ) {
-    let below = |folder: &Path, path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
     match (old, new) {
         (KeySource::Remote(old), KeySource::Remote(new)) => compare_remote((old_folder, old), (folder, new), report),
         (KeySource::Introspection(old), KeySource::Introspection(new)) => {
@@ -197,11 +198,10 @@ fn compare_asked(
         concurrency: _,
         breaker: _,
     } = new;
-    let file = |folder: &Path, file: &Option<std::path::PathBuf>| match file {
-        Some(path) => path.strip_prefix(folder).unwrap_or(path).display().to_string(),
-        None => "the system's".to_owned(),
-    };
-    let (old_file, new_file) = (file(old_folder, &old.ca_file), file(folder, ca_file));
+    let (old_file, new_file) = (
+        trusted(old_folder, old.ca_file.as_ref()),
+        trusted(folder, ca_file.as_ref()),
+    );
     let private = (old.allow_private_addresses, *allow_private_addresses);
     for (what, weaker, was, is) in [
         ("url", *url != old.url, old.url.to_string(), url.to_string()),
@@ -280,11 +280,10 @@ fn compare_remote(
             report(key, "false".to_owned(), "true".to_owned());
         }
     }
-    let words = |folder: &Path, file: &Option<std::path::PathBuf>| match file {
-        Some(path) => path.strip_prefix(folder).unwrap_or(path).display().to_string(),
-        None => "the system's".to_owned(),
-    };
-    let (was, is) = (words(old_folder, &old.dial.ca_file), words(folder, ca_file));
+    let (was, is) = (
+        trusted(old_folder, old.dial.ca_file.as_ref()),
+        trusted(folder, ca_file.as_ref()),
+    );
     if was != is {
         report("ca_file", was, is);
     }

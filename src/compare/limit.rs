@@ -2,9 +2,8 @@
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
-use crate::compare::route::Placed;
+use crate::compare::placed::Placed;
 use crate::config::Limit;
-use crate::config::LimitBy;
 use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
@@ -12,10 +11,7 @@ use std::time::Duration;
 /// Calls `found` with every limit of `before` that nothing on `now` holds at least as strictly.
 pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
     let new: Vec<&Limit> = now.limits().collect();
-    for limit in before.limits() {
-        if limit.mode == Mode::Shadow || new.iter().any(|other| holds(limit, other)) {
-            continue;
-        }
+    for limit in gone(before.limits(), &new) {
         let mut weaker = before.weaker(now, "limits", words(limit), "gone".to_owned());
         weaker.what = format!("limit {}", limit.name);
         if let Some(same) = new.iter().find(|other| other.name == limit.name) {
@@ -31,15 +27,11 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
 }
 
 /// The limits of `before` that nothing among `now` holds at least as strictly.
-pub(in crate::compare) fn gone<'a>(before: &[&'a Limit], now: &[&Limit]) -> Vec<&'a Limit> {
-    let counts = |limit: &&&Limit| limit.mode == Mode::Enforce;
-    let is_held = |limit: &Limit| now.iter().any(|other| holds(limit, other));
-    before
-        .iter()
-        .filter(counts)
-        .filter(|limit| !is_held(limit))
-        .copied()
-        .collect()
+pub(in crate::compare) fn gone<'a>(
+    before: impl Iterator<Item = &'a Limit>,
+    now: &[&Limit],
+) -> impl Iterator<Item = &'a Limit> {
+    before.filter(|limit| limit.mode == Mode::Enforce && !now.iter().any(|other| holds(limit, other)))
 }
 
 /// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
@@ -65,21 +57,10 @@ pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
 }
 
 fn words(limit: &Limit) -> String {
-    let by = listed(limit.by.iter().copied().map(by_word));
+    let by = listed(&limit.by);
     let counted = match limit.mode {
         Mode::Enforce => "",
         Mode::Shadow => ", only counted",
     };
     format!("{}, by {by}{counted}", limit.quota)
-}
-
-fn by_word(by: LimitBy) -> &'static str {
-    match by {
-        LimitBy::Credential => "credential",
-        LimitBy::Client => "client",
-        LimitBy::Subject => "subject",
-        LimitBy::Organization => "organization",
-        LimitBy::Ip => "ip",
-        LimitBy::Route => "route",
-    }
 }

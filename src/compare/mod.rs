@@ -7,6 +7,7 @@
 mod finding;
 mod requests;
 mod whole;
+mod placed;
 mod route;
 mod rules;
 mod issuer;
@@ -15,22 +16,12 @@ mod plan;
 mod token_endpoint;
 
 pub use finding::Weaker;
+pub use placed::Side;
 
 use crate::compare::finding::Findings;
-use crate::config::Config;
-use crate::config::Origins;
+use crate::compare::placed::Placed;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
-use std::path::Path;
-
-/// One configuration and where its parts stand.
-#[derive(Clone, Copy)]
-pub struct Side<'a> {
-    pub config: &'a Config,
-    pub origins: &'a Origins,
-    /// The folder of its main file; paths are compared as they are below it.
-    pub folder: &'a Path,
-}
 
 /// Everything that asks for less in `new` than in `old`: some request that `old` refused, or asked more of, may pass with
 /// less now. In the order of `new`'s routes.
@@ -56,11 +47,11 @@ pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError>
 fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let moved = (before.name != after.name).then(|| (before.name.clone(), example));
     route::compare(
-        route::Placed {
+        Placed {
             side: old,
             route: before,
         },
-        route::Placed {
+        Placed {
             side: new,
             route: after,
         },

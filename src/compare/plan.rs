@@ -52,16 +52,10 @@ pub(in crate::compare) fn compare(
             scopes.as_ref().map_or_else(any, ScopeSet::to_string),
         );
     }
-    let limits = |side: Side<'_>, plan: &Plan| -> Vec<Limit> {
-        plan.limits
-            .iter()
-            .filter_map(|name| side.config.limits.get(name).cloned())
-            .collect()
-    };
-    let (was, is) = (limits(old, before), limits(new, now));
-    let gone = limit::gone(&was.iter().collect::<Vec<_>>(), &is.iter().collect::<Vec<_>>());
-    if !gone.is_empty() {
-        let words = |limits: &[Limit]| match limits.is_empty() {
+    let (was, is): (Vec<&Limit>, Vec<&Limit>) =
+        (old.limits(&before.limits).collect(), new.limits(&now.limits).collect());
+    if limit::gone(was.iter().copied(), &is).next().is_some() {
+        let words = |limits: &[&Limit]| match limits.is_empty() {
             true => "none".to_owned(),
             false => listed(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota))),
         };

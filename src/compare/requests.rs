@@ -6,9 +6,9 @@
 //! hosts that either names, a host that nobody names, the paths in which P and N meet with such words in place of
 //! wildcards, and the methods that either takes; the gate's own matcher says who decides.
 
+use crate::config::HostPattern;
 use crate::config::PathPattern;
 use crate::config::Route;
-use crate::config::route::HostPattern;
 use crate::gate::accept::Lookup;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::matcher::MatcherError;

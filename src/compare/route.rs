@@ -1,58 +1,17 @@
 //! What does a route ask for, and what did the one before it ask for?
 
-use crate::compare::Side;
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
 use crate::compare::issuer;
 use crate::compare::limit;
+use crate::compare::placed::Placed;
 use crate::compare::rules;
 use crate::config::Accept;
 use crate::config::Issuer;
 use crate::config::KeySource;
-use crate::config::Limit;
 use crate::config::Route;
 use crate::config::TwoCredentials;
 use crate::model::names::Name;
-
-/// A route of one side.
-#[derive(Clone, Copy)]
-pub(in crate::compare) struct Placed<'a> {
-    pub side: Side<'a>,
-    pub route: &'a Route,
-}
-
-impl<'a> Placed<'a> {
-    /// The issuers it trusts.
-    fn issuers(self) -> impl Iterator<Item = &'a Issuer> {
-        let config = self.side.config;
-        self.route.issuers.iter().filter_map(|name| config.issuers.get(name))
-    }
-
-    /// The limits that hold on it.
-    pub(in crate::compare) fn limits(self) -> impl Iterator<Item = &'a Limit> {
-        let config = self.side.config;
-        self.route.limits.iter().filter_map(|name| config.limits.get(name))
-    }
-
-    /// A finding about `key` of both routes.
-    pub(in crate::compare) fn weaker(self, now: Self, key: &str, was: String, is: String) -> Weaker {
-        let place = |placed: Self| {
-            placed
-                .side
-                .origins
-                .find(["routes", placed.route.name.as_str(), key])
-                .clone()
-        };
-        Weaker {
-            routes: Vec::new(),
-            what: key.to_owned(),
-            was,
-            is,
-            old: place(self),
-            new: place(now),
-        }
-    }
-}
 
 /// Calls `found` with everything that `now` asks less of than `before` did.
 pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
@@ -99,7 +58,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     limit::compare(before, now, found);
     if *public {
         if !was.public {
-            let types = listed(was.accept.iter().copied().map(accept_word));
+            let types = listed(&was.accept);
             found(before.weaker(
                 now,
                 "public",
@@ -120,8 +79,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         report("two_credentials", "refuse".to_owned(), "report".to_owned());
     }
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
-        let words = |list: &[Accept]| listed(list.iter().copied().map(accept_word));
-        report("accept", words(&was.accept), words(accept));
+        report("accept", listed(&was.accept), listed(accept));
     }
     // A plan more lets its subscriptions in; none at all lets everybody in.
     if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
@@ -155,12 +113,5 @@ fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(We
                 found(weaker);
             }
         }
-    }
-}
-
-fn accept_word(kind: Accept) -> &'static str {
-    match kind {
-        Accept::Jwt => "jwt",
-        Accept::ApiKey => "api_key",
     }
 }

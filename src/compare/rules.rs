@@ -2,11 +2,13 @@
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
-use crate::compare::route::Placed;
+use crate::compare::placed::Placed;
 use crate::config::Condition;
 use crate::config::Mode;
 use crate::config::Route;
 use crate::config::Rule;
+use crate::config::list_has;
+use crate::gate::accept::rules::REGISTERED_METHODS;
 use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimValue;
 use crate::model::scope::Scope;
@@ -45,22 +47,9 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
 
 /// Those that both routes may get and some rule tells apart, with one that stands for all others.
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
-    let served = |route: &Route, method: &Method| {
-        route.methods.is_empty()
-            || route.methods.contains(method)
-            || (*method == Method::HEAD && route.methods.contains(&Method::GET))
-    };
-    let usual = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-    ];
+    let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
-    for method in usual.iter().chain(&before.methods).chain(&now.methods) {
+    for method in REGISTERED_METHODS.iter().chain(&before.methods).chain(&now.methods) {
         if served(before, method) && served(now, method) && !methods.contains(method) {
             methods.push(method.clone());
         }

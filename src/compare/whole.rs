@@ -3,6 +3,7 @@
 use crate::compare::Side;
 use crate::compare::Weaker;
 use crate::compare::finding::Findings;
+use crate::compare::finding::below;
 use crate::compare::finding::listed;
 use crate::compare::limit;
 use crate::compare::plan;
@@ -88,13 +89,10 @@ fn compare_api_keys(
     if old.pepper.is_some() && pepper.is_none() {
         report(["api_keys", "pepper"], "set".to_owned(), "not set".to_owned());
     }
-    let below = |folder: &Path, file: &Option<std::path::PathBuf>| {
-        let file = file.as_ref().map(|file| file.strip_prefix(folder).unwrap_or(file));
-        file.map(|file| file.display().to_string())
-    };
-    if let (Some(was), Some(is)) = (below(old_folder, &old.file), below(folder, file))
-        && was != is
-    {
-        report(["api_keys", "file"], was, is);
+    if let (Some(was), Some(is)) = (&old.file, file) {
+        let (was, is) = (below(old_folder, was), below(folder, is));
+        if was != is {
+            report(["api_keys", "file"], was, is);
+        }
     }
 }

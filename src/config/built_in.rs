@@ -2,9 +2,9 @@
 
 use crate::config::check::Checker;
 use crate::config::identity_token::IdentityToken;
+use crate::config::pattern::HostPattern;
 use crate::config::read::Text;
 use crate::config::resource::Resource;
-use crate::config::route::HostPattern;
 use crate::config::route::Placed;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::model::names::Name;

@@ -2,11 +2,10 @@
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
-use crate::config::include::Includes;
+use crate::config::include::ReadLog;
 use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::nearest;
-use crate::config::token_endpoint::is_own_issuer;
 use crate::config::tree::FileId;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
@@ -18,6 +17,9 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::path::PathBuf;
 
+/// Name of the issuer that the token endpoint makes; no other has it.
+pub const OWN_ISSUER: &str = "keygate";
+
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
@@ -26,24 +28,6 @@ pub(in crate::config) struct Checker<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub files: Files,
     pub log: &'a mut dyn ReadLog,
-}
-
-/// Receives what loading a configuration reads.
-pub trait ReadLog {
-    /// `includes` matches `files`, which are read next. Not called where nothing is included.
-    fn included(&mut self, includes: &Includes, files: &[PathBuf]);
-
-    /// `content` was read from `path`. It may be a secret.
-    fn read(&mut self, path: &Path, content: &[u8]);
-}
-
-/// For callers that load once.
-pub(in crate::config) struct NoLog;
-
-impl ReadLog for NoLog {
-    fn included(&mut self, _: &Includes, _: &[PathBuf]) {}
-
-    fn read(&mut self, _: &Path, _: &[u8]) {}
 }
 
 /// Whether the files with keys and secrets, which a configuration names, are looked for.
@@ -104,6 +88,12 @@ impl Checker<'_> {
         self.push(at, code, problem, Some(hint.into()));
     }
 
+    /// Says that what is at `at` cannot stand beside `other`.
+    pub(in crate::config) fn error_beside(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
+        let hint = format!("the other one is in {}", self.tree.whereabouts(other, at));
+        self.error_with(at, code, problem, hint);
+    }
+
     /// Says something that does not make the configuration bad.
     pub(in crate::config) fn warn(
         &mut self,
@@ -153,11 +143,18 @@ impl Checker<'_> {
         value
     }
 
+    /// Whether the file has a `token_endpoint`, which makes an issuer called [`OWN_ISSUER`].
+    pub(in crate::config) fn has_own_issuer(&self) -> bool {
+        self.tree.entry(ROOT, "token_endpoint").is_some()
+    }
+
     /// Whether `name` stands under `section` at the top of one of the files; says so when it does not.
     pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
-        if known().any(|known| known == wanted) || (section == "issuers" && is_own_issuer(wanted, self)) {
+        if known().any(|known| known == wanted)
+            || (section == "issuers" && wanted == OWN_ISSUER && self.has_own_issuer())
+        {
             return true;
         }
         // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.
@@ -180,6 +177,14 @@ impl Checker<'_> {
         false
     }
 
+    /// Says of every one of `names` that does not stand under `section`, or that the list has twice.
+    pub(in crate::config) fn refer_all(&mut self, section: &'static str, what: &str, names: &[Text<Name>]) {
+        for name in names {
+            self.refer(section, what, name);
+        }
+        self.no_doubles(names);
+    }
+
     /// Says of every name under `section` that stands there in an earlier file too.
     pub(in crate::config) fn no_name_twice(&mut self, section: &'static str) {
         let mut first: HashMap<&str, NodeId> = HashMap::new();
@@ -190,25 +195,30 @@ impl Checker<'_> {
                     Entry::Vacant(vacant) => drop(vacant.insert(at)),
                     Entry::Occupied(known) => {
                         let problem = format!("`{}` is in `{section}` of another file already", printable(name));
-                        let hint = format!("the other one is in {}", self.tree.whereabouts(*known.get(), at));
-                        twice.push((at, problem, hint));
+                        twice.push((at, problem, *known.get()));
                     }
                 }
             }
         }
-        for (at, problem, hint) in twice {
-            self.error_with(at, "duplicate-name", problem, hint);
+        for (at, problem, first) in twice {
+            self.error_beside(at, "duplicate-name", problem, first);
         }
     }
 
-    /// Says of every entry of a list that stood there before. `what` is the plural.
-    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[Text<T>]) {
+    /// Says of every entry of a list that stood there before.
+    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[At<T>]) {
         for (index, item) in list.iter().enumerate() {
-            if list.iter().take(index).any(|earlier| earlier.get() == item.get()) {
+            if list.iter().take(index).any(|earlier| earlier.value == item.value) {
                 let problem = self.with_value(item.at, "is in this list twice");
                 self.error(item.at, "duplicate-entry", problem);
             }
         }
+    }
+
+    /// Returns the values of a list, and says of every one that stood there before.
+    pub(in crate::config) fn distinct<T: PartialEq>(&mut self, list: Vec<Text<T>>) -> Vec<T> {
+        self.no_doubles(&list);
+        values(list)
     }
 
     /// The path that was written at `at`, made absolute or relative to where the process stands: it was written relative

@@ -2,11 +2,12 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::pattern::list_has;
 use crate::config::read::At;
+use crate::config::read::FromText;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
-use crate::config::text::FromText;
 use crate::config::tree::NodeId;
 use http::HeaderName;
 use http::Method;
@@ -219,8 +220,7 @@ fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&At<bool>>, 
 fn methods(written: Texts<Method>, route_methods: &[Method], checker: &mut Checker<'_>) -> Vec<Method> {
     checker.no_doubles(&written.value);
     for method in &written.value {
-        let of_get = *method.get() == Method::HEAD && route_methods.contains(&Method::GET);
-        if !route_methods.is_empty() && !route_methods.contains(method.get()) && !of_get {
+        if !route_methods.is_empty() && !list_has(route_methods, method.get()) {
             let problem = checker.with_value(method.at, "this route does not match the method");
             let hint = "a preflight is answered by the route of the method that it asks about";
             checker.error_with(method.at, "method-not-in-route", problem, hint);
@@ -230,8 +230,8 @@ fn methods(written: Texts<Method>, route_methods: &[Method], checker: &mut Check
 }
 
 fn fields(written: Texts<FieldName>, checker: &mut Checker<'_>) -> Vec<HeaderName> {
-    checker.no_doubles(&written.value);
-    values(written.value).into_iter().map(|name| name.0).collect()
+    let names = checker.distinct(written.value);
+    names.into_iter().map(|name| name.0).collect()
 }
 
 #[cfg(test)]

@@ -3,11 +3,9 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::limit::Limit;
-use crate::config::limit::LimitBy;
 use crate::config::read::At;
 use crate::config::read::Texts;
 use crate::config::route::Accept;
-use crate::config::route::distinct_accept;
 use crate::config::rule;
 use crate::config::rule::Asked;
 use crate::config::rule::ClaimsMirror;
@@ -73,16 +71,10 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
         return Defaults::default();
     };
     if let Some(issuers) = &mirror.issuers {
-        for issuer in &issuers.value {
-            checker.refer("issuers", "issuer", issuer);
-        }
-        checker.no_doubles(&issuers.value);
+        checker.refer_all("issuers", "issuer", &issuers.value);
     }
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
-    for limit in &limits {
-        checker.refer("limits", "limit", limit);
-    }
-    checker.no_doubles(&limits);
+    checker.refer_all("limits", "limit", &limits);
     if let Some(audiences) = &mirror.audiences {
         checker.no_doubles(&audiences.value);
     }
@@ -102,7 +94,7 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
         .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
     let accept = mirror.accept.map(|accept| Whole {
         at: accept.at,
-        list: distinct_accept(accept.value, checker),
+        list: distinct_accept(&accept.value, checker),
     });
     Defaults {
         accept,
@@ -122,6 +114,11 @@ fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<Whole<U>>
         at: list.at,
         list: values(list.value).into_iter().map(typed).collect(),
     })
+}
+
+pub(in crate::config) fn distinct_accept(written: &[At<Accept>], checker: &mut Checker<'_>) -> Vec<Accept> {
+    checker.no_doubles(written);
+    written.iter().map(|item| item.value).collect()
 }
 
 /// Whether `key` of the defaults is there, well written or not.
@@ -154,10 +151,7 @@ pub(in crate::config) fn united_limits(
     public: bool,
     limits: &BTreeMap<Name, Limit>,
 ) -> Vec<Name> {
-    let counts_here = |name: &&Name| {
-        let anonymous = |by: &LimitBy| matches!(by, LimitBy::Ip | LimitBy::Route);
-        !public || limits.get(*name).is_some_and(|limit| limit.by.iter().all(anonymous))
-    };
+    let counts_here = |name: &&Name| !public || limits.get(*name).is_some_and(|limit| !limit.needs_principal());
     let mut united: Vec<Name> = defaults.limits.iter().filter(counts_here).cloned().collect();
     for name in own {
         if !united.contains(name) {

@@ -19,6 +19,7 @@ use crate::config::rule::Rule;
 use crate::config::text::Timeout;
 use crate::config::text::TokenType;
 use crate::config::text::Word;
+use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
 use crate::config::upstream::is_reserved_header;
@@ -277,8 +278,7 @@ fn refuse_second(urls: &[(IssuerUrl, NodeId, bool)], url: &Text<IssuerUrl>, aske
         return;
     };
     let problem = checker.with_value(url.at, "another issuer has this URL already");
-    let hint = format!("the other one is in {}", checker.tree.whereabouts(first, url.at));
-    checker.error_with(url.at, "duplicate-issuer", problem, hint);
+    checker.error_beside(url.at, "duplicate-issuer", problem, first);
 }
 
 fn issuer(
@@ -292,23 +292,10 @@ fn issuer(
     let url = checker.need(at, "issuer", mirror.issuer, "the `iss` of its tokens");
     let hint = "the `aud` of tokens meant for these APIs; `audiences: any` waives the check";
     let audiences = checker.need(at, "audiences", mirror.audiences, hint);
-    if let Some(skew) = &mirror.clock_skew
-        && *skew.get() > CLOCK_SKEW_MAX
-    {
-        let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
-        checker.error_with(
-            skew.at,
-            "out-of-range",
-            problem,
-            "tokens would be good long after they expired",
-        );
-    }
+    let clock_skew = clock_skew(mirror.clock_skew, "tokens", checker);
     let audiences = match audiences? {
         OrWord::Word(_) => None,
-        OrWord::Value(audiences) => {
-            checker.no_doubles(&audiences);
-            Some(words(audiences))
-        }
+        OrWord::Value(audiences) => Some(texts(checker.distinct(audiences))),
     };
     let required_claims = mirror.required_claims.map(|claims| claims.0).unwrap_or_default();
     Some(Issuer {
@@ -318,17 +305,17 @@ fn issuer(
         audiences,
         algorithms: mirror.algorithms.map_or_else(
             || vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa],
-            |algorithms| list(algorithms, checker),
+            |algorithms| checker.distinct(algorithms.value),
         ),
         types: match mirror.types {
-            Some(types) => list(types, checker).into_iter().map(|kind| kind.0).collect(),
+            Some(types) => checker.distinct(types.value).into_iter().map(|kind| kind.0).collect(),
             None => ["at+jwt", "application/at+jwt", "jwt", ""].map(str::to_owned).to_vec(),
         },
-        clock_skew: mirror.clock_skew.map_or(Duration::from_secs(30), Text::take),
+        clock_skew,
         max_lifetime: timeout(mirror.max_lifetime, Duration::from_secs(86_400)),
         required_claims: required_claims
             .into_iter()
-            .map(|(claim, wanted)| (claim.0, words(wanted.value.0)))
+            .map(|(claim, wanted)| (claim.0, texts(values(wanted.value.0))))
             .collect(),
         scope_claims: claims(mirror.scope_claims, &["scope", "scp", "permissions", "roles"], checker),
         client_id_claims: claims(mirror.client_id_claims, &["client_id", "azp"], checker),
@@ -436,19 +423,25 @@ fn may_carry_a_claim(name: &HeaderName) -> bool {
         && !FAMILIES.iter().any(|family| name.as_str().starts_with(family))
 }
 
-/// The values of a list that was written without doubles.
-fn list<T: PartialEq>(written: Texts<T>, checker: &mut Checker<'_>) -> Vec<T> {
-    checker.no_doubles(&written.value);
-    values(written.value)
-}
-
-fn words(list: Vec<Text<Word>>) -> Vec<String> {
-    list.into_iter().map(|word| word.take().0).collect()
+/// Returns the clock skew that was written, or 30 s. `what` would be good for too long with a large one.
+pub(in crate::config) fn clock_skew(
+    written: Option<Text<Duration>>,
+    what: &str,
+    checker: &mut Checker<'_>,
+) -> Duration {
+    written.map_or(Duration::from_secs(30), |skew| {
+        if *skew.get() > CLOCK_SKEW_MAX {
+            let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
+            let hint = format!("{what} would be good long after they expired");
+            checker.error_with(skew.at, "out-of-range", problem, hint);
+        }
+        skew.take()
+    })
 }
 
 fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<'_>) -> Vec<String> {
     match written {
-        Some(claims) => list(claims, checker).into_iter().map(|claim| claim.0).collect(),
+        Some(claims) => texts(checker.distinct(claims.value)),
         None => default.iter().map(|&claim| claim.to_owned()).collect(),
     }
 }

@@ -16,6 +16,7 @@ use crate::model::plan::Quota;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -42,6 +43,26 @@ pub enum LimitBy {
     /// The client's address; IPv6 by /64.
     Ip,
     Route,
+}
+
+impl Limit {
+    /// Returns whether it counts by something that is known only of who was proved.
+    pub(in crate::config) fn needs_principal(&self) -> bool {
+        !self.by.iter().all(|by| matches!(by, LimitBy::Ip | LimitBy::Route))
+    }
+}
+
+impl fmt::Display for LimitBy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Credential => "credential",
+            Self::Client => "client",
+            Self::Subject => "subject",
+            Self::Organization => "organization",
+            Self::Ip => "ip",
+            Self::Route => "route",
+        })
+    }
 }
 
 /// Which families of headers tell a client about its limits.
@@ -80,25 +101,15 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
             warn_of_shadow("the limit", at, checker);
         }
         let quota = quota(mirror.quota, mirror.burst, at, checker);
-        let by: Vec<LimitBy> = by.map(|by| distinct(by.0, checker)).unwrap_or_default();
+        let by = by.map(|by| by.0).unwrap_or_default();
+        checker.no_doubles(&by);
+        let by = by.into_iter().map(|by| by.value).collect();
         let Some(quota) = quota else {
             continue;
         };
         limits.insert(name.clone(), Limit { name, by, quota, mode });
     }
     limits
-}
-
-fn distinct(written: Vec<At<LimitBy>>, checker: &mut Checker<'_>) -> Vec<LimitBy> {
-    let mut by = Vec::new();
-    for item in written {
-        if by.contains(&item.value) {
-            let problem = checker.with_value(item.at, "is in this list twice");
-            checker.error(item.at, "duplicate-entry", problem);
-        }
-        by.push(item.value);
-    }
-    by
 }
 
 /// A quota from its two keys. The burst defaults to the whole quota: "500/min" then admits 500 requests at once, which
@@ -112,7 +123,7 @@ fn quota(
     let written = checker.need(at, "quota", written, "such as `quota: 500/min`")?;
     let rate = written.take();
     let given = burst.as_ref().map(|burst| burst.value);
-    refuse_large(burst, &rate, checker);
+    refuse_large(burst, rate.requests, checker);
     Some(Quota {
         requests: rate.requests,
         period: rate.period,
@@ -121,9 +132,9 @@ fn quota(
 }
 
 /// A burst over the quota is a slip of the two numbers.
-fn refuse_large(burst: Option<At<NonZeroU32>>, rate: &Rate, checker: &mut Checker<'_>) {
+fn refuse_large(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
     if let Some(burst) = burst
-        && burst.value > rate.requests
+        && burst.value > requests
     {
         let problem = checker.with_value(
             burst.at,
@@ -149,28 +160,32 @@ pub(in crate::config) struct QuotaMirror {
     burst: Option<At<NonZeroU32>>,
 }
 
+/// Returns a quota of so many a minute, for constants.
+pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
+    Quota {
+        requests: NonZeroU32::new(requests).expect("not 0"),
+        period: Duration::from_secs(60),
+        burst: NonZeroU32::new(burst).expect("not 0"),
+    }
+}
+
 /// What is not written is as in `usual`; its burst is no more than a quota that is written.
 pub(in crate::config) fn typed_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
     let mirror = written.map(|written| written.value).unwrap_or_default();
-    let usual_burst = match mirror.quota {
-        Some(_) => None,
-        None => Some(usual.burst),
+    with_usual(mirror.quota, mirror.burst.map(|burst| burst.value), usual)
+}
+
+fn with_usual(written: Option<Text<Rate>>, burst: Option<NonZeroU32>, usual: Quota) -> Quota {
+    let Some(rate) = written.map(Text::take) else {
+        return Quota {
+            burst: burst.unwrap_or(usual.burst),
+            ..usual
+        };
     };
-    let rate = mirror.quota.map_or(
-        Rate {
-            requests: usual.requests,
-            period: usual.period,
-        },
-        Text::take,
-    );
     Quota {
         requests: rate.requests,
         period: rate.period,
-        burst: mirror
-            .burst
-            .map(|burst| burst.value)
-            .or(usual_burst)
-            .unwrap_or(usual.burst.min(rate.requests)),
+        burst: burst.unwrap_or(usual.burst.min(rate.requests)),
     }
 }
 
@@ -199,28 +214,15 @@ pub(in crate::config) fn typed_failed(
     written: Option<At<OrWord<FailedMirror, Off>>>,
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
-    const REQUESTS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
-    const BURST: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
-    let default_rate = Rate {
-        requests: REQUESTS,
-        period: Duration::from_secs(60),
-    };
     let mirror = match written.map(|written| written.value) {
         None => FailedMirror::default(),
         Some(OrWord::Word(_)) => return None,
         Some(OrWord::Value(mirror)) => mirror,
     };
-    let rate = mirror.quota.map_or(default_rate, Text::take);
-    let burst = mirror
-        .burst
-        .as_ref()
-        .map_or(rate.requests.min(BURST), |burst| burst.value);
-    refuse_large(mirror.burst, &rate, checker);
-    Some(Quota {
-        requests: rate.requests,
-        period: rate.period,
-        burst,
-    })
+    let given = mirror.burst.as_ref().map(|burst| burst.value);
+    let quota = with_usual(mirror.quota, given, per_minute(60, 20));
+    refuse_large(mirror.burst, quota.requests, checker);
+    Some(quota)
 }
 
 /// Which families of headers tell a client about its limits.

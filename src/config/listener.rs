@@ -83,8 +83,7 @@ pub(in crate::config) fn refuse_shared(
         return;
     };
     let problem = checker.with_value(at, "another listener has this address already");
-    let hint = format!("the other one is in {}", checker.tree.whereabouts(other.at, at));
-    checker.error_with(at, "shared-address", problem, hint);
+    checker.error_beside(at, "shared-address", problem, other.at);
 }
 
 /// Port 0 asks the system for a free one. `[::]` takes IPv4 connections too, so both families count.

@@ -7,7 +7,11 @@ mod tree;
 
 mod read;
 
+mod mistake;
+
 mod include;
+
+mod included;
 
 mod origin;
 
@@ -16,6 +20,8 @@ mod check;
 pub mod error;
 
 mod text;
+
+mod pattern;
 
 pub mod admin;
 pub mod api_keys;
@@ -31,6 +37,7 @@ pub mod observe;
 pub mod plan;
 pub mod resource;
 pub mod route;
+mod route_mirror;
 pub mod rule;
 pub mod store;
 pub mod token_endpoint;
@@ -53,20 +60,19 @@ pub use built_in::BuiltInPath;
 pub use built_in::BuiltInRoute;
 pub use built_in::EndpointKind;
 pub use check::Files;
-pub use check::ReadLog;
+pub use check::OWN_ISSUER;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::ConfigWarning;
-pub use error::Place;
 pub use identity_token::IdentityToken;
 pub use include::Includes;
+pub use include::ReadLog;
 pub use introspection::Introspection;
 pub use issuer::Dial;
 pub use issuer::Issuer;
 pub use issuer::KeySource;
 pub use issuer::KeysAt;
-pub use issuer::RemoteKeys;
 pub use limit::Limit;
 pub use limit::LimitBy;
 pub use limit::RateLimitHeaders;
@@ -76,9 +82,11 @@ pub use observe::LogFormat;
 pub use observe::Observe;
 pub use origin::Origin;
 pub use origin::Origins;
+pub use pattern::HostPattern;
+pub use pattern::PathPattern;
+pub(crate) use pattern::list_has;
 pub use resource::Resource;
 pub use route::Accept;
-pub use route::PathPattern;
 pub use route::Route;
 pub use route::TwoCredentials;
 pub use rule::Condition;
@@ -89,19 +97,18 @@ pub use schema::schema;
 pub use store::StoreSettings;
 pub use text::parse_duration;
 pub use token_endpoint::TokenEndpoint;
-pub use upstream::Endpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
 
 use crate::config::check::Checker;
-use crate::config::check::NoLog;
+use crate::config::include::NoLog;
+use crate::config::mistake::read;
 use crate::config::read::At;
 use crate::config::read::Named;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
 use crate::config::read::Texts;
-use crate::config::read::read;
 use crate::config::tree::FILE_BYTES_MAX;
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
@@ -145,7 +152,7 @@ pub struct Config {
     pub built_ins: Vec<BuiltInRoute>,
     /// Where the credentials are that Keygate issues.
     pub store: Option<StoreSettings>,
-    /// Whose tokens are in `issuers` too, under [`token_endpoint::OWN_ISSUER`]. Only where there is a store.
+    /// Whose tokens are in `issuers` too, under [`TokenEndpoint::own_issuer`]. Only where there is a store.
     pub token_endpoint: Option<TokenEndpoint>,
     /// By name, the built-in ones among them.
     pub plans: BTreeMap<Name, Plan>,
@@ -186,7 +193,7 @@ struct Mirror {
     /// What every route inherits. Only in the main file.
     defaults: Option<At<defaults::Mirror>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
-    routes: Option<Vec<At<route::Mirror>>>,
+    routes: Option<Vec<At<route_mirror::Mirror>>>,
     /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
     resources: Option<Named<Name, resource::Mirror>>,
     identity_token: Option<At<identity_token::Mirror>>,
@@ -248,6 +255,7 @@ fn text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
 ///
 /// # Errors
 /// Every mistake in it at once, in the order of the files.
+#[cfg(any(test, feature = "internals"))]
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
     whole(text, file, env, Files::MustBeThere, &mut NoLog).map(|(config, _)| config)
 }
@@ -274,7 +282,7 @@ fn whole(
         log,
     };
     let config = read::<Mirror>(ROOT, &mut checker).and_then(|mut mirror| {
-        for part in include::read_all(mirror.include.take(), &mut checker) {
+        for part in included::read_all(mirror.include.take(), &mut checker) {
             mirror.add(part);
         }
         typed(mirror, &mut checker)
@@ -295,13 +303,13 @@ fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
 
 impl Mirror {
     /// Adds what an included file has.
-    fn add(&mut self, part: include::Mirror) {
+    fn add(&mut self, part: included::Mirror) {
         fn named<K, V>(whole: &mut Option<Named<K, V>>, part: Option<Named<K, V>>) {
             if let Some(Named(part)) = part {
                 whole.get_or_insert(Named(Vec::new())).0.extend(part);
             }
         }
-        let include::Mirror {
+        let included::Mirror {
             issuers,
             limits,
             upstreams,
@@ -359,7 +367,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let routes = routes.unwrap_or_default();
     let written = routes.len();
     let defaults = defaults::typed(mirror.defaults, checker);
-    let routes = route::typed(routes, &defaults, &limits, checker);
+    let routes = route_mirror::typed(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
@@ -459,8 +467,7 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
     }
     for (name, at) in &placed.own_limits {
         let at = *at;
-        let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
-        if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
+        if limits.get(name).is_some_and(Limit::needs_principal) {
             let problem = checker.with_value(at, "counts by who was proved, and this route is public");
             checker.error_with(at, "limit-needs-credential", problem, "count by `ip` or `route` here");
         }

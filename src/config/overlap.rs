@@ -1,7 +1,8 @@
 //! Which routes would answer the same request? Two such routes are an error: which one decides must not be chance.
 
 use crate::config::check::Checker;
-use crate::config::route::HostPattern;
+use crate::config::pattern::HostPattern;
+use crate::config::pattern::list_has;
 use crate::config::route::Placed;
 use crate::config::tree::printable;
 use http::Method;
@@ -65,12 +66,10 @@ fn shape(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// Whether a method is in both lists. An empty one is every method; HEAD goes where GET goes (RFC 9110 section 9.3.2).
+/// Whether a method is in both lists. An empty one is every method.
 fn intersect(a: &[Method], b: &[Method]) -> bool {
-    let has = |list: &[Method], method: &Method| {
-        list.contains(method) || (*method == Method::HEAD && list.contains(&Method::GET))
-    };
-    a.is_empty() || b.is_empty() || a.iter().any(|method| has(b, method)) || b.iter().any(|method| has(a, method))
+    let any_in = |of: &[Method], list: &[Method]| of.iter().any(|method| list_has(list, method));
+    a.is_empty() || b.is_empty() || any_in(a, b) || any_in(b, a)
 }
 
 #[cfg(test)]

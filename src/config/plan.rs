@@ -124,18 +124,13 @@ pub(in crate::config) fn typed(
 fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Plan> {
     let hint = "`api_key`, `client_secret`, `private_key_jwt`, or a list of them";
     let credentials = checker.need(at, "credentials", mirror.credentials, hint)?;
-    if let Some(scopes) = &mirror.scopes {
-        checker.no_doubles(&scopes.value);
-    }
+    let scopes = mirror.scopes.map(|scopes| checker.distinct(scopes.value));
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
-    for limit in &limits {
-        checker.refer("limits", "limit", limit);
-    }
-    checker.no_doubles(&limits);
+    checker.refer_all("limits", "limit", &limits);
     Some(Plan {
         name,
         credentials: kinds(&credentials.0, checker),
-        scopes: mirror.scopes.map(|scopes| values(scopes.value).into_iter().collect()),
+        scopes: scopes.map(|scopes| scopes.into_iter().collect()),
         limits: values(limits),
         payment: match mirror.payment {
             Some(Pay::Required) => Payment::Required,
@@ -155,12 +150,7 @@ fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Op
 }
 
 fn kinds(written: &[At<Kind>], checker: &mut Checker<'_>) -> CredentialKinds {
-    for (index, kind) in written.iter().enumerate() {
-        if written[..index].iter().any(|earlier| earlier.value == kind.value) {
-            let problem = checker.with_value(kind.at, "is in this list twice");
-            checker.error(kind.at, "duplicate-entry", problem);
-        }
-    }
+    checker.no_doubles(written);
     let has = |kind| written.iter().any(|one| one.value == kind);
     CredentialKinds {
         api_key: has(Kind::ApiKey),
@@ -181,6 +171,5 @@ pub(in crate::config) fn of_route(written: Option<Texts<Name>>, checker: &mut Ch
             checker.refer("plans", "plan", plan);
         }
     }
-    checker.no_doubles(&written.value);
-    values(written.value)
+    checker.distinct(written.value)
 }

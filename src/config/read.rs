@@ -1,19 +1,13 @@
-//! How does the tree become serde mirrors? Each mistake is recorded at its node, the node is cut out, and reading goes on.
+//! What are serde mirrors made of, and how does serde read them from the tree?
 //!
 //! A mirror's fields are all `Option`, because serde can only say "missing" by giving up on everything beside it; what
 //! must be there is asked for on the way from mirror to type.
 
-use crate::config::check::Checker;
-use crate::config::error::ERRORS_MAX;
-use crate::config::include::MAIN_FILE_ONLY;
-use crate::config::text::FromText;
 use crate::config::tree::NodeId;
 use crate::config::tree::Tree;
 use crate::config::tree::Value;
-use crate::config::tree::printable;
 use serde::Deserialize;
 use serde::de;
-use serde::de::DeserializeOwned;
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
 use serde::de::IntoDeserializer;
@@ -23,36 +17,15 @@ use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Reads the file at `root`. `None` when the root itself is of no use; `checker` has the mistakes.
-pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
-    // Each turn cuts one node at least, so this ends; the bound keeps it from being quadratic.
-    while checker.errors.len() < ERRORS_MAX {
-        let error = match T::deserialize(NodeReader {
-            tree: &checker.tree,
-            id: root,
-        }) {
-            Ok(value) => return Some(value),
-            Err(error) => error,
-        };
-        let at = error.at.unwrap_or(root);
-        error.mistake.report(at, checker);
-        checker.tree.cut(at);
-        if at == root {
-            return None;
-        }
-    }
-    None
-}
-
 /// A mistake and the node it is at.
 #[derive(Debug)]
-struct ReadError {
-    at: Option<NodeId>,
-    mistake: Mistake,
+pub(in crate::config) struct ReadError {
+    pub at: Option<NodeId>,
+    pub mistake: Mistake,
 }
 
 #[derive(Debug)]
-enum Mistake {
+pub(in crate::config) enum Mistake {
     UnknownKey {
         key: String,
         known: &'static [&'static str],
@@ -70,71 +43,6 @@ enum Mistake {
     Hidden(String),
     /// The same about a key that the operator chose.
     BadKey(String),
-}
-
-/// Keys that are planned and have no meaning yet, so that nobody believes they do something.
-const NOT_YET: &[&str] = &["tls", "health"];
-
-impl Mistake {
-    fn report(self, at: NodeId, checker: &mut Checker<'_>) {
-        match self {
-            Self::UnknownKey { key, .. } if key == "include" && checker.tree.is_top_of_included(at) => {
-                let hint = "name the file in the `include` of the main file";
-                checker.error_with(at, "nested-include", "an included file includes no further ones", hint);
-            }
-            Self::UnknownKey { key, known }
-                if MAIN_FILE_ONLY.contains(&key.as_str()) && checker.tree.is_top_of_included(at) =>
-            {
-                let problem = format!("`{key}` is for the main file");
-                let hint = format!("move it there; an included file has {}", known.join(", "));
-                checker.error_with(at, "only-in-main-file", problem, hint);
-            }
-            Self::UnknownKey { key, known } => {
-                let problem = format!("unknown key `{}`", printable(&key));
-                let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
-                    format!("did you mean `{near}`?")
-                } else if NOT_YET.contains(&key.as_str()) {
-                    format!("this version has no `{key}` yet; remove it")
-                } else {
-                    format!("known here: {}", known.join(", "))
-                };
-                checker.error_with(at, "unknown-key", problem, hint);
-            }
-            Self::UnknownWord { known } => {
-                let written = match checker.tree.value(at) {
-                    Value::Text(text) => text.as_str(),
-                    _ => "",
-                };
-                let near = nearest(written, known.iter().copied()).filter(|_| !checker.tree.is_expanded(at));
-                let hint = match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("one of: {}", known.join(", ")),
-                };
-                let problem = checker.with_value(at, "not a word that is known here");
-                checker.error_with(at, "unknown-word", problem, hint);
-            }
-            Self::WrongType { found, expected } => {
-                checker.error(at, "wrong-type", format!("this is {found}; expected {expected}"));
-            }
-            Self::BadValue(text) => {
-                let (problem, hint) = split_hint(&text);
-                let problem = checker.with_value(at, problem);
-                checker.push(at, "bad-value", problem, hint);
-            }
-            Self::Hidden(problem) => checker.error(at, "bad-value", problem),
-            Self::BadKey(text) => {
-                let (problem, hint) = split_hint(&text);
-                checker.push(at, "bad-key", problem.to_owned(), hint);
-            }
-        }
-    }
-}
-
-fn split_hint(text: &str) -> (&str, Option<String>) {
-    match text.split_once('\n') {
-        Some((problem, hint)) => (problem, Some(hint.to_owned())),
-        None => (text, None),
-    }
 }
 
 /// The one of `known` that `word` was probably meant to be.
@@ -229,9 +137,9 @@ const ONE_OR_MANY: &str = "$one_or_many";
 const OR_WORD: &str = "$or_word";
 
 #[derive(Clone, Copy)]
-struct NodeReader<'t> {
-    tree: &'t Tree,
-    id: NodeId,
+pub(in crate::config) struct NodeReader<'t> {
+    pub tree: &'t Tree,
+    pub id: NodeId,
 }
 
 impl<'t> NodeReader<'t> {
@@ -572,8 +480,24 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
     }
 }
 
+/// A type that is written as one text in the file.
+pub(in crate::config) trait FromText: Sized {
+    /// What belongs there: "a duration such as `30s`".
+    const WHAT: &'static str;
+    /// A regular expression that every good text matches; for the schema, so it may let some bad ones by.
+    const PATTERN: &'static str;
+    /// Whether a number without quotes is such a text too.
+    const BARE_NUMBERS: bool = false;
+    /// Whether an error may show the text; not where it may be a secret.
+    const SHOWN: bool = true;
+
+    /// # Errors
+    /// What is wrong without the value itself, which may be a secret; after a line break what to do.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
 /// A text that was parsed into its type.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::config) struct Parsed<T>(pub T);
 
 impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {

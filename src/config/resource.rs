@@ -1,12 +1,12 @@
 //! A protected resource as clients know it (RFC 9728): what its metadata say, and where they are.
 
 use crate::config::check::Checker;
+use crate::config::pattern::PathPattern;
 use crate::config::read::At;
+use crate::config::read::FromText;
 use crate::config::read::Named;
 use crate::config::read::Text;
-use crate::config::route::PathPattern;
 use crate::config::route::Placed;
-use crate::config::text::FromText;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use schemars::JsonSchema;

@@ -1,13 +1,14 @@
 //! What must hold of whoever was proved? Conditions, and the rules that join them, each for some methods or for all.
 
 use crate::config::check::Checker;
-use crate::config::check::values;
+use crate::config::pattern::list_has;
 use crate::config::read::At;
 use crate::config::read::Named;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Word;
+use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::model::claim::ClaimFact;
 use crate::model::claim::ClaimPointer;
@@ -65,10 +66,7 @@ pub enum Condition {
 impl Rule {
     /// Whether the rule has a say in requests with `method`.
     pub fn is_for(&self, method: &Method) -> bool {
-        self.methods.is_empty()
-            || self.methods.contains(method)
-            // RFC 9110 section 9.3.2: HEAD tells what GET would.
-            || (method == Method::HEAD && self.methods.contains(&Method::GET))
+        self.methods.is_empty() || list_has(&self.methods, method)
     }
 }
 
@@ -134,7 +132,7 @@ pub(in crate::config) struct ScopesMirror {
 }
 
 /// A text, a whole number, or true or false.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::config) struct ValueMirror(ClaimValue);
 
 impl<'de> Deserialize<'de> for ValueMirror {
@@ -172,7 +170,7 @@ impl<'de> Deserialize<'de> for ValueMirror {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueMirror, E> {
-                use crate::config::text::FromText;
+                use crate::config::read::FromText;
                 Word::from_text(text)
                     .map(|word| ValueMirror(ClaimValue::Text(word.0.into())))
                     .map_err(E::custom)
@@ -220,40 +218,28 @@ impl Asked {
         let mut conditions = Vec::new();
         let mut names = |written: Option<Texts<Word>>, condition: fn(Vec<String>) -> Condition| {
             if let Some(written) = written {
-                checker.no_doubles(&written.value);
-                let names = values(written.value).into_iter().map(|word| word.0);
-                conditions.push(condition(names.collect()));
+                conditions.push(condition(texts(checker.distinct(written.value))));
             }
         };
         names(self.clients, Condition::Clients);
         names(self.subjects, Condition::Subjects);
         names(self.organizations, Condition::Organizations);
         for (pointer, allowed) in self.claims.map(|claims| claims.0).unwrap_or_default() {
-            conditions.push(Condition::Claim(pointer, distinct(allowed.value.0, checker)));
+            let allowed = allowed.value.0;
+            checker.no_doubles(&allowed);
+            let values = allowed.into_iter().map(|allowed| allowed.value.0);
+            conditions.push(Condition::Claim(pointer, values.collect()));
         }
         let (all, any) = self.scopes.map_or((None, None), |scopes| (scopes.all, scopes.any));
         let mut scopes = |written: Option<Texts<Scope>>, condition: fn(Vec<Scope>) -> Condition| {
             if let Some(written) = written {
-                checker.no_doubles(&written.value);
-                conditions.push(condition(values(written.value)));
+                conditions.push(condition(checker.distinct(written.value)));
             }
         };
         scopes(all, Condition::ScopesAll);
         scopes(any, Condition::ScopesAny);
         conditions
     }
-}
-
-fn distinct(written: Vec<At<ValueMirror>>, checker: &mut Checker<'_>) -> Vec<ClaimValue> {
-    let mut distinct = Vec::new();
-    for At { value, at } in written {
-        if distinct.contains(&value.0) {
-            let problem = checker.with_value(at, "is in this list twice");
-            checker.error(at, "duplicate-entry", problem);
-        }
-        distinct.push(value.0);
-    }
-    distinct
 }
 
 /// The rule that a route's or the defaults' own keys make; `None` where they ask nothing.
@@ -288,10 +274,7 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
                 "records tell rules apart by their names",
             );
         }
-        let methods = mirror.methods.map(|methods| {
-            checker.no_doubles(&methods.value);
-            values(methods.value)
-        });
+        let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
         let asked = Asked {
             scopes: mirror.scopes,
             clients: mirror.clients,

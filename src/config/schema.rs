@@ -1,14 +1,14 @@
 //! What may a configuration file say, for editors? A JSON Schema, from the mirrors that read the file.
 
 use crate::config::Mirror;
-use crate::config::include;
+use crate::config::included;
 use crate::config::read::At;
+use crate::config::read::FromText;
 use crate::config::read::Named;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Parsed;
 use crate::config::read::Word;
-use crate::config::text::FromText;
 use schemars::JsonSchema;
 use schemars::Schema;
 use schemars::SchemaGenerator;
@@ -37,7 +37,7 @@ pub fn schema() -> Value {
 pub fn included_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<include::Mirror>();
+        .into_root_schema_for::<included::Mirror>();
     Strict.transform(&mut schema);
     schema.to_value()
 }

@@ -3,7 +3,6 @@
 use crate::config::Issuer;
 use crate::config::check::Checker;
 use crate::config::limit::Limit;
-use crate::config::limit::LimitBy;
 use crate::config::route::Accept;
 use crate::config::route::Placed;
 use crate::config::rule::CONDITION_KEYS;
@@ -51,8 +50,7 @@ pub(in crate::config) fn check(
         refused.push((place(&keys), what, hint));
     }
     for name in &route.limits {
-        let by_proof = |by: &LimitBy| !matches!(by, LimitBy::Ip | LimitBy::Route);
-        if limits.get(name).is_some_and(|limit| limit.by.iter().any(by_proof)) {
+        if limits.get(name).is_some_and(Limit::needs_principal) {
             let own = placed.own_limits.iter().find(|(own, _)| own == name);
             let what = format!("{because}, and `limits.{name}` counts by who was proved");
             refused.push((

@@ -1,6 +1,8 @@
 //! Rules of the whole way from text to `Config`; what each mistake reads like is in `tests/data/config`.
 
 use super::*;
+use crate::config::error::Place;
+use crate::config::upstream::Endpoint;
 use crate::model::plan::Quota;
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -77,7 +79,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.api_keys.pepper.is_none() && config.api_keys.file.is_none());
     assert!(config.trusted_proxies.is_empty());
     let route = &config.routes[0];
-    assert_eq!(route.hosts, [route::HostPattern::Any]);
+    assert_eq!(route.hosts, [HostPattern::Any]);
     assert!(route.methods.is_empty() && route.reject_query_credentials && !route.forward_credential);
     assert!(!route.allow_encoded_slash && !route.allow_empty_segments);
 }

@@ -1,8 +1,10 @@
 //! How do people write durations, sizes, rates, addresses and the like? Each text in one way, each wrong one with the cure.
 
-use crate::config::route::HostPattern;
-use crate::config::route::PathPattern;
-use crate::config::upstream::Endpoint;
+use crate::config::pattern::HostPattern;
+use crate::config::pattern::PathPattern;
+use crate::config::pattern::PathPatternError;
+use crate::config::read::FromText;
+use crate::config::read::nearest;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key;
 use crate::model::claim::ClaimPointer;
@@ -24,23 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-/// A type that is written as one text in the file.
-pub(in crate::config) trait FromText: Sized {
-    /// What belongs there: "a duration such as `30s`".
-    const WHAT: &'static str;
-    /// A regular expression that every good text matches; for the schema, so it may let some bad ones by.
-    const PATTERN: &'static str;
-    /// Whether a number without quotes is such a text too.
-    const BARE_NUMBERS: bool = false;
-    /// Whether an error may show the text; not where it may be a secret.
-    const SHOWN: bool = true;
-
-    /// # Errors
-    /// What is wrong without the value itself, which may be a secret; after a line break what to do.
-    fn from_text(text: &str) -> Result<Self, String>;
-}
-
-fn not<T: FromText>() -> String {
+pub(in crate::config) fn not<T: FromText>() -> String {
     format!("not {}", T::WHAT)
 }
 
@@ -194,28 +180,8 @@ impl FromText for IpNet {
     }
 }
 
-impl FromText for Endpoint {
-    const WHAT: &'static str = "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
-    const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
-            return Err(format!("{}\nleave the scheme and the path out", not::<Self>()));
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(not::<Self>)?;
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
-        let port = port.ok_or("a port is between 1 and 65535")?;
-        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| not::<Self>())?.to_string(),
-            None => host_name(host).ok_or_else(not::<Self>)?,
-        };
-        Ok(Self { host, port })
-    }
-}
-
 /// A host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
-fn host_name(text: &str) -> Option<String> {
+pub(in crate::config) fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -266,8 +232,7 @@ impl FromText for PathPattern {
     const PATTERN: &'static str = "/[^ ?#]*";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|error: crate::config::route::PathPatternError| error.to_string())
+        text.parse().map_err(|error: PathPatternError| error.to_string())
     }
 }
 
@@ -324,7 +289,7 @@ impl FromText for Method {
             return Self::from_bytes(text.as_bytes()).map_err(|_| not::<Self>());
         }
         let upper = text.to_ascii_uppercase();
-        Err(match crate::config::read::nearest(&upper, METHODS.iter().copied()) {
+        Err(match nearest(&upper, METHODS.iter().copied()) {
             Some(near) => format!("{}\ndid you mean `{near}`?", not::<Self>()),
             None => not::<Self>(),
         })
@@ -461,6 +426,11 @@ impl FromText for PathBuf {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Word(pub String);
 
+/// The texts of `words`.
+pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
+    words.into_iter().map(|word| word.0).collect()
+}
+
 impl FromText for Word {
     const WHAT: &'static str = "a text of one line without blanks around it";
     const PATTERN: &'static str = "[^\\n]+";
@@ -557,6 +527,7 @@ impl FromText for SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::upstream::Endpoint;
 
     #[track_caller]
     fn refused<T: FromText + std::fmt::Debug>(texts: &[&str]) {

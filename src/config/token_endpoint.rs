@@ -5,8 +5,10 @@ use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
-use crate::config::check::values;
+use crate::config::check::OWN_ISSUER;
+use crate::config::issuer::clock_skew;
 use crate::config::limit::QuotaMirror;
+use crate::config::limit::per_minute;
 use crate::config::limit::typed_quota;
 use crate::config::listener::timeout;
 use crate::config::read::At;
@@ -16,6 +18,7 @@ use crate::config::rule::Mode;
 use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::Word;
+use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
@@ -26,13 +29,12 @@ use crate::model::plan::Quota;
 use crate::model::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Host;
 use url::Url;
 
-/// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name [`OWN_ISSUER`] that
+/// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name `keygate` that
 /// routes can trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEndpoint {
@@ -65,9 +67,6 @@ pub struct TokenEndpoint {
     /// How the key sets behind the URLs of clients are reached; all else is as for issuers.
     pub client_jwks: Dial,
 }
-
-/// The issuer that the token endpoint makes.
-pub const OWN_ISSUER: &str = "keygate";
 
 impl TokenEndpoint {
     /// The URL of a path that is answered here, such as `/oauth/token`.
@@ -197,17 +196,6 @@ struct ClientJwksMirror {
     timeout: Option<Text<Timeout>>,
 }
 
-/// More would make assertions outlive their expiry by minutes.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
-
-const fn per_minute(requests: u32, burst: u32) -> Quota {
-    Quota {
-        requests: NonZeroU32::new(requests).expect("not 0"),
-        period: Duration::from_secs(60),
-        burst: NonZeroU32::new(burst).expect("not 0"),
-    }
-}
-
 /// Of one address: a client that asks for token after token, or a shared network.
 const LIMIT: Quota = per_minute(600, 100);
 /// Whoever mistypes a secret is told so often; whoever guesses is stopped (S139).
@@ -254,14 +242,7 @@ pub(in crate::config) fn typed(
     }
     let strict = mirror.profile.is_some();
     let usual_lifetime = if strict { 300 } else { 3_600 };
-    let clock_skew = mirror.clock_skew.map_or(Duration::from_secs(30), |skew| {
-        if *skew.get() > CLOCK_SKEW_MAX {
-            let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
-            let hint = "assertions would be good long after they expired";
-            checker.error_with(skew.at, "out-of-range", problem, hint);
-        }
-        skew.take()
-    });
+    let clock_skew = clock_skew(mirror.clock_skew, "assertions", checker);
     if let Some(clear_text) = &mirror.allow_clear_text
         && clear_text.value
     {
@@ -277,17 +258,14 @@ pub(in crate::config) fn typed(
         proxy: client_jwks.proxy.map(Text::take),
         timeout: timeout(client_jwks.timeout, Duration::from_secs(5)),
     };
-    if let Some(audiences) = &mirror.audiences {
-        checker.no_doubles(&audiences.value);
-    }
+    let audiences = mirror
+        .audiences
+        .map(|audiences| texts(checker.distinct(audiences.value)));
     let limit = typed_quota(mirror.limit, LIMIT);
     let failures = typed_quota(mirror.failures, FAILURES);
     let issuer = issuer?.take();
     Some(TokenEndpoint {
-        audiences: match mirror.audiences {
-            Some(audiences) => values(audiences.value).into_iter().map(|word| word.0).collect(),
-            None => vec![issuer.as_str().to_owned()],
-        },
+        audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),
         issuer,
         algorithm,
         wrapping_key,
@@ -309,7 +287,6 @@ pub(in crate::config) fn typed(
     })
 }
 
-/// Tokens and secrets travel to the URLs that begin with it.
 /// Says when clients on this machine would look for the token endpoint where nobody listens. What is in front of Keygate
 /// elsewhere is not known here.
 pub(in crate::config) fn warn_of_port(endpoint: Option<&TokenEndpoint>, ports: &[u16], checker: &mut Checker<'_>) {
@@ -344,6 +321,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Tokens and secrets travel to the URLs that begin with it.
 fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
     let url = issuer.get().to_url();
     let loopback = is_loopback(&url);
@@ -416,9 +394,4 @@ pub(in crate::config) fn add_own_issuer(
         checker.error_with(at, "duplicate-issuer", problem, hint);
     }
     issuers.insert(name, token_endpoint.as_issuer());
-}
-
-/// Whether `name` is that of the issuer which the token endpoint makes.
-pub(in crate::config) fn is_own_issuer(name: &str, checker: &Checker<'_>) -> bool {
-    name == OWN_ISSUER && checker.tree.entry(ROOT, "token_endpoint").is_some()
 }

@@ -4,10 +4,13 @@ use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::listener::timeout;
 use crate::config::read::At;
+use crate::config::read::FromText;
 use crate::config::read::Named;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Timeout;
+use crate::config::text::host_name;
+use crate::config::text::not;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
@@ -16,6 +19,7 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -58,6 +62,26 @@ pub struct Endpoint {
     /// A name or an address, without brackets.
     pub host: String,
     pub port: u16,
+}
+
+impl FromText for Endpoint {
+    const WHAT: &'static str = "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
+    const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return Err(format!("{}\nleave the scheme and the path out", not::<Self>()));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(not::<Self>)?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
+        let port = port.ok_or("a port is between 1 and 65535")?;
+        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| not::<Self>())?.to_string(),
+            None => host_name(host).ok_or_else(not::<Self>)?,
+        };
+        Ok(Self { host, port })
+    }
 }
 
 /// Where requests go.
@@ -161,10 +185,7 @@ fn kind(
     checker: &mut Checker<'_>,
 ) -> Option<UpstreamKind> {
     match (endpoints, builtin) {
-        (Some(endpoints), None) => {
-            checker.no_doubles(&endpoints.value);
-            Some(UpstreamKind::Endpoints(values(endpoints.value)))
-        }
+        (Some(endpoints), None) => Some(UpstreamKind::Endpoints(checker.distinct(endpoints.value))),
         (None, Some(Builtin::Echo)) => {
             for key in [
                 "connect_timeout",

@@ -2,8 +2,8 @@
 
 use crate::config::Accept;
 use crate::config::Config;
+use crate::config::OWN_ISSUER;
 use crate::config::UpstreamKind;
-use crate::config::token_endpoint::OWN_ISSUER;
 use crate::embed::exchange::Exchange;
 use crate::embed::upkeep::Upkeep;
 use crate::gate;

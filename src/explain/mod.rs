@@ -4,16 +4,19 @@
 //! it. What each stage found is told beside it: from what the decision left behind, and for a token from the same parser
 //! that judged it. Nothing is sent, nothing is spent, and no credential is printed.
 
+mod question;
 mod request;
 mod told;
 mod token;
 mod stages;
 
+pub use question::Asked;
+pub use question::ExplainError;
+pub use question::What;
 pub use told::Explanation;
 pub use told::Outcome;
 
 use crate::config;
-use crate::config::ConfigErrors;
 use crate::config::Files;
 use crate::config::KeySource;
 use crate::config::Origins;
@@ -30,15 +33,12 @@ use crate::gate::stop::Stop;
 use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
-use crate::model::clock::Timestamp;
-use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
 use crate::proxy::http1::head;
 use crate::runtime::assemble;
 use crate::runtime::kept;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadError;
-use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -46,44 +46,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-
-/// What is asked about.
-pub struct Asked {
-    pub config: PathBuf,
-    pub what: What,
-    pub token: Option<Secret<String>>,
-    pub key: Option<Secret<String>>,
-    /// Further header lines, `Name: value`.
-    pub headers: Vec<String>,
-    /// Who holds the other end of the connection.
-    pub from: IpAddr,
-    pub at: Timestamp,
-    /// Key sets by the name of their issuer, in place of what is behind a URL.
-    pub jwks: Vec<(String, PathBuf)>,
-}
-
-/// Which request.
-pub enum What {
-    /// One that this route matches.
-    Route(String),
-    /// A method and a URL: `GET https://api.example.com/v1/orders/7`.
-    Request(String),
-}
-
-/// Why there is nothing to explain.
-#[derive(Debug, thiserror::Error)]
-pub enum ExplainError {
-    #[error("{0}")]
-    Config(#[from] ConfigErrors),
-    #[error("{0}")]
-    Load(#[from] LoadError),
-    #[error("no route is named `{asked}`; there are {known}")]
-    NoSuchRoute { asked: String, known: String },
-    #[error("{0}")]
-    Request(String),
-    #[error("--jwks {name}: {problem}")]
-    Jwks { name: String, problem: String },
-}
 
 /// Decides the request that is asked about and tells what each stage found.
 ///

@@ -1,12 +1,12 @@
 //! What does the request look like that is asked about? The head that a client would send.
 
 use crate::config::Config;
+use crate::config::HostPattern;
 use crate::config::RequestLimits;
 use crate::config::Route;
-use crate::config::route::HostPattern;
-use crate::explain::Asked;
-use crate::explain::ExplainError;
-use crate::explain::What;
+use crate::explain::question::Asked;
+use crate::explain::question::ExplainError;
+use crate::explain::question::What;
 use crate::proxy::http1::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;

@@ -2,11 +2,10 @@
 
 use crate::config::Condition;
 use crate::config::Config;
-use crate::config::LimitBy;
+use crate::config::HostPattern;
 use crate::config::Mode;
 use crate::config::Origins;
 use crate::config::Rule;
-use crate::config::route::HostPattern;
 use crate::explain::request::Shaped;
 use crate::explain::token;
 use crate::explain::told::Explanation;
@@ -378,8 +377,7 @@ fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
             Condition::Subjects(names) => format!("the token's subject is {}", names.join(" or ")),
             Condition::Organizations(names) => format!("the organization is {}", names.join(" or ")),
             Condition::Claim(pointer, values) => {
-                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-                format!("claim {pointer} is {}", values.join(" or "))
+                format!("claim {pointer} is {}", joined(values, " or "))
             }
             Condition::ScopesAll(scopes) if holds => format!("scopes {}", joined(scopes, " and ")),
             Condition::ScopesAll(scopes) => format!("scopes {}; missing: {}", joined(scopes, " and "), missing(scopes)),
@@ -394,8 +392,8 @@ fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
     conditions.into_iter().map(fact).collect()
 }
 
-fn joined(scopes: &[Scope], by: &str) -> String {
-    scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(by)
+fn joined<T: ToString>(items: &[T], by: &str) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(by)
 }
 
 fn limit(decided: &Decided<'_>) -> Vec<Fact> {
@@ -406,22 +404,13 @@ fn limit(decided: &Decided<'_>) -> Vec<Fact> {
         .limits
         .iter()
         .filter_map(|limit| decided.config.limits.get(limit.name()));
-    let by = |by: &LimitBy| match by {
-        LimitBy::Credential => "credential",
-        LimitBy::Client => "client",
-        LimitBy::Subject => "subject",
-        LimitBy::Organization => "organization",
-        LimitBy::Ip => "ip",
-        LimitBy::Route => "route",
-    };
     let mut facts: Vec<Fact> = limits
         .map(|limit| {
-            let by: Vec<&str> = limit.by.iter().map(by).collect();
+            let by = joined(&limit.by, " and ");
             let counted = match limit.mode {
                 Mode::Enforce => "would take 1",
                 Mode::Shadow => "only counts (shadow)",
             };
-            let by = by.join(" and ");
             Fact::note(format!("{}: {}, by {by}; {counted}", limit.name, limit.quota))
         })
         .collect();

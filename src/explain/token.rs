@@ -240,29 +240,28 @@ fn times(claims: &Map<String, Value>, settings: &Issuer, now: Timestamp, facts: 
 
 fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact>) {
     for (name, allowed) in &settings.required_claims {
-        let members = claims.get(name).map(texts).unwrap_or_default();
-        let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
-        let found = claims.get(name).map_or_else(|| "missing".to_owned(), json_text);
-        facts.push(Fact::check(
-            holds,
-            format!("{name} {found}; needed: {}", allowed.join(" or ")),
-        ));
+        facts.push(one_of(claims, name, allowed));
     }
 }
 
+/// Returns whether the claim is one of `allowed`, or a list that has one of them.
+fn one_of(claims: &Map<String, Value>, name: &str, allowed: &[String]) -> Fact {
+    let members = claims.get(name).map(texts).unwrap_or_default();
+    let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
+    let found = found(claims, name);
+    Fact::check(holds, format!("{name} {found}; needed: {}", allowed.join(" or ")))
+}
+
+fn found(claims: &Map<String, Value>, name: &str) -> String {
+    claims.get(name).map_or_else(|| "missing".to_owned(), json_text)
+}
+
 fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts: &mut Vec<Fact>) {
-    let found = claims.get("aud").map_or_else(|| "missing".to_owned(), json_text);
-    let expected: Option<&[String]> = route.trust.audiences.as_deref().or(settings.audiences.as_deref());
-    let Some(expected) = expected else {
-        facts.push(Fact::note(format!("aud {found}; any will do")));
-        return;
-    };
-    let members = claims.get("aud").map(texts).unwrap_or_default();
-    let holds = members.iter().any(|member| expected.iter().any(|one| one == member));
-    facts.push(Fact::check(
-        holds,
-        format!("aud {found}; needed: {}", expected.join(" or ")),
-    ));
+    let expected = route.trust.audiences.as_deref().or(settings.audiences.as_deref());
+    facts.push(match expected {
+        Some(expected) => one_of(claims, "aud", expected),
+        None => Fact::note(format!("aud {}; any will do", found(claims, "aud"))),
+    });
 }
 
 /// The members of a string or of an array of strings.

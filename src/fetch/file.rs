@@ -1,8 +1,8 @@
 //! Which keys are in an issuer's files? Read whole, within bounds, and again when they change.
 
-use crate::fetch::source::SourceError;
-use crate::fetch::source::failed;
-use crate::fetch::source::succeeded;
+use crate::fetch::outcome::SourceError;
+use crate::fetch::outcome::failed;
+use crate::fetch::outcome::succeeded;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;

@@ -13,7 +13,6 @@ use crate::fetch::breaker::Breaker;
 use crate::fetch::breaker::Pass;
 use crate::fetch::breaker::Showed;
 use crate::fetch::breaker::Turn;
-use crate::fetch::source::chain;
 use crate::gate::authenticate::introspection::Answer;
 use crate::gate::authenticate::introspection::Memory;
 use crate::gate::authenticate::introspection::NotGood;
@@ -27,6 +26,7 @@ use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::issuer::IssuerUrl;
 use crate::model::secret::Secret;
+use crate::observe::log::ErrorChain;
 use crate::observe::metrics::CallResult;
 use aws_lc_rs::digest;
 use call::Endpoint;
@@ -71,7 +71,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
             // It was read when the configuration was; without it the questions end unanswered, and so do the requests.
             tracing::error!(
                 issuer = issuer.name.as_str(),
-                error = chain(&error),
+                error = ErrorChain(&error).to_string(),
                 "Issuer cannot be asked"
             );
             return;
@@ -278,7 +278,7 @@ impl Asker {
         match error {
             Some(error) => {
                 self.failures = self.failures.saturating_add(1);
-                let (failures, error) = (self.failures, chain(error));
+                let (failures, error) = (self.failures, ErrorChain(error).to_string());
                 let lately = self.warned.is_some_and(|at| now.saturating_since(at) < WARN_EVERY);
                 if lately {
                     tracing::debug!(issuer, failures, error, "Issuer still cannot be asked about tokens");

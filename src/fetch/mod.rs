@@ -10,6 +10,7 @@ pub mod jwks;
 pub mod kept;
 pub mod meet;
 pub mod on_demand;
+pub mod outcome;
 pub mod resolve;
 pub mod schedule;
 pub mod source;

@@ -10,13 +10,13 @@ use crate::fetch::jwks::fetch;
 use crate::fetch::schedule::Loaded;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
-use crate::fetch::source::chain;
 use crate::fetch::source::random;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::jwks_cache::UnknownKid;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
+use crate::observe::log::ErrorChain;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -183,9 +183,9 @@ impl OnDemand {
         let outcome = match fetch(url, &self.source.dial, Wanted::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
-                Err(error) => Err(chain(&error)),
+                Err(error) => Err(ErrorChain(&error).to_string()),
             },
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(ErrorChain(&error).to_string()),
         };
         let now = clock.now();
         // Planned before the attempt ends: whoever waits for its end and finds nothing planned would have another made.

@@ -125,6 +125,7 @@ fn edit(
     // A file of its own, because the keys file itself is another file after each change. Unlocked when closed.
     let lock = OpenOptions::new()
         .create(true)
+        .truncate(false)
         .write(true)
         .mode(0o600)
         .open(beside(path, ".lock"))

@@ -40,14 +40,6 @@ pub fn init(format: Format, level: &str) -> Result<(), LogError> {
     .map_err(LogError::AlreadySet)
 }
 
-/// Whether `level` could be given to [`init`].
-///
-/// # Errors
-/// When it is no filter.
-pub fn check_level(level: &str) -> Result<(), LogError> {
-    filter(level).map(drop)
-}
-
 fn json<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -221,8 +213,8 @@ mod tests {
 
     #[test]
     fn a_level_is_refused_when_it_is_no_filter() {
-        assert!(check_level("info").is_ok());
-        assert!(check_level("keygate=debug,warn").is_ok());
-        assert!(check_level("keygate=loud").is_err());
+        assert!(filter("info").is_ok());
+        assert!(filter("keygate=debug,warn").is_ok());
+        assert!(filter("keygate=loud").is_err());
     }
 }

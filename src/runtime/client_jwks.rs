@@ -70,6 +70,13 @@ impl FetchedClientJwks {
         self.sets.insert(client.clone(), Arc::clone(&made));
         Ok(made)
     }
+
+    /// Returns how the key set of `client` is; `None` where it was not fetched since the gate started.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
+        let set = self.sets.peek(client)?;
+        Some(health(&set.health(&*self.fetching.clock)))
+    }
 }
 
 /// A URL that cannot be asked will not be better soon.
@@ -121,11 +128,6 @@ impl ClientJwks for FetchedClientJwks {
                 },
             }
         })
-    }
-
-    fn health(&self, client: &ClientId) -> Option<JwksHealth> {
-        let set = self.sets.peek(client)?;
-        Some(health(&set.health(&*self.fetching.clock)))
     }
 }
 

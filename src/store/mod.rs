@@ -110,7 +110,6 @@ pub struct IdempotentAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unchanged {
     Subscription(SubscriptionId, Revision),
-    Client(ClientId, Revision),
 }
 
 /// Writes that happen together or not at all.
@@ -178,6 +177,7 @@ pub struct Contents {
 }
 
 impl Contents {
+    #[cfg(any(test, feature = "internals"))]
     fn extend(&mut self, part: Self) {
         self.subscriptions.extend(part.subscriptions);
         self.api_keys.extend(part.api_keys);
@@ -243,6 +243,7 @@ pub trait Store: Send + Sync {
     async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError>;
 
     /// The same at once, for a store that is known to be small.
+    #[cfg(any(test, feature = "internals"))]
     async fn contents(&self) -> Result<Contents, StoreError> {
         let mut all = Contents::default();
         self.read(&mut |part| all.extend(part)).await?;

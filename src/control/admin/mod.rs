@@ -106,6 +106,7 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
 }
 
 /// The description of the API (OpenAPI 3.1), as JSON.
+#[cfg(any(test, feature = "internals"))]
 pub fn description() -> String {
     let (_, described) = described();
     String::from_utf8(answer::json_line(&described)).expect("JSON is UTF-8")

@@ -23,7 +23,6 @@ pub use error::Mistake;
 pub use error::Mistakes;
 pub use error::RegistryError;
 pub use prepare::FirstAdministrator;
-pub use prepare::prepare;
 
 use crate::control::Control;
 use crate::control::registry::actor::Reach;

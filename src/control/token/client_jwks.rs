@@ -36,9 +36,6 @@ pub trait ClientJwks: Send + Sync {
 
     /// Fetches now, whatever the cooldown says, and tells how it went.
     fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth>;
-
-    /// `None` where it was not fetched since the gate started.
-    fn health(&self, client: &ClientId) -> Option<JwksHealth>;
 }
 
 /// How the key set of a client is; never key material.

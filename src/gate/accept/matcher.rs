@@ -3,8 +3,8 @@
 //! A trie by segments, not a radix tree by bytes: the crate at hand (matchit) refuses `/{tenant}/orders` beside
 //! `/{*rest}`, which is how people write a catch-all, and the guard against near misses needs patterns that collide.
 
+use crate::config::HostPattern;
 use crate::config::PathPattern;
-use crate::config::route::HostPattern;
 use crate::gate::accept::normalize;
 use crate::gate::accept::rules;
 use foldhash::fast::RandomState;

@@ -1,7 +1,13 @@
+use super::line::Second;
 use super::line::push_text_value;
 use super::*;
 use crate::observe::escape;
+use crate::observe::log::Format;
+use prometheus::IntCounter;
 use proptest::prelude::*;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::mpsc;
 
 const EVIL: &str = "a b\"=\\\x1B[2J\r\nforged=1\0\u{202E}\u{9B}\u{2028}\x7F";

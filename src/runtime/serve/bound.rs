@@ -8,8 +8,7 @@ use crate::observe::panics;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::echo;
-use crate::runtime::serve::Addresses;
-use crate::runtime::serve::StartError;
+use crate::runtime::serve::error::StartError;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
@@ -33,6 +32,12 @@ pub struct Sockets {
     pub(super) data: Vec<TcpListener>,
     pub(super) admin: Option<TcpListener>,
     pub(super) echo: TcpListener,
+}
+
+/// The addresses that the process listens on, each with the port it got where the configuration leaves it open.
+pub struct Addresses {
+    pub data: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
 }
 
 impl Bound {

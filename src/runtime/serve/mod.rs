@@ -12,18 +12,19 @@
 //! fails, and dies of SIGHUP. Its listening service is (`workers.rs`), on sockets that are bound here, so that every address
 //! is known and every bind error seen before anything starts.
 
+mod error;
 mod bound;
 mod opened;
 mod serving;
 mod drained;
 
+pub use bound::Addresses;
+pub use error::StartError;
+
 use crate::control::registry::prepare::FirstAdministrator;
-use crate::gate::accept::matcher::MatcherError;
-use crate::runtime::follow_store::StoreStartError;
 use crate::runtime::reload;
 use crate::runtime::reload::Loaded;
 use crate::runtime::serve::bound::Bound;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Serves until SIGTERM or SIGINT, then drains. `started` is called once everything answers, with the first administrator
@@ -44,32 +45,4 @@ pub fn serve(
     started(serving.addresses(), first_administrator);
     serving.until_stopped().end();
     Ok(())
-}
-
-/// The addresses that the process listens on, each with the port it got where the configuration leaves it open.
-pub struct Addresses {
-    pub data: Vec<SocketAddr>,
-    pub admin: Option<SocketAddr>,
-}
-
-/// Why the gate could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot listen on {address} ({key} in {}): {source}", config.display())]
-    Bind {
-        address: SocketAddr,
-        key: &'static str,
-        config: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("cannot listen on a loopback port for the built-in echo upstream: {0}")]
-    Echo(std::io::Error),
-    #[error("cannot start threads")]
-    Threads(#[source] std::io::Error),
-    #[error(transparent)]
-    Routes(#[from] MatcherError),
-    #[error(transparent)]
-    Store(#[from] StoreStartError),
-    #[error("cannot install signal handlers")]
-    Signals(#[source] std::io::Error),
 }

@@ -69,6 +69,7 @@ pub enum ApiKeyError {
 }
 
 impl ApiKeyError {
+    #[cfg(test)]
     pub const ALL: [Self; 4] = [
         Self::ExpiresInThePast,
         Self::ExpiresTooLate,

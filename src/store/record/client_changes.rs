@@ -51,6 +51,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    #[cfg(test)]
     pub const ALL: [Self; 12] = [
         Self::Deleted,
         Self::AlreadyDisabled,

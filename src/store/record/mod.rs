@@ -13,6 +13,7 @@ pub mod audit;
 
 pub use api_key::ApiKeyError;
 pub use api_key::ApiKeyRecord;
+#[cfg(any(test, feature = "internals"))]
 pub use api_key::NewApiKey;
 pub use audit::AuditEvent;
 pub use audit::NewAuditEvent;
@@ -20,9 +21,10 @@ pub use client::ClientRecord;
 pub use client_changes::ClientChange;
 pub use client_changes::ClientError;
 pub use client_changes::IssuedTokens;
+#[cfg(any(test, feature = "internals"))]
 pub use client_changes::NewClient;
+#[cfg(any(test, feature = "internals"))]
 pub use grace::Grace;
-pub use grace::GraceTooLong;
 pub use kind::Record;
 pub use organization::OrganizationRecord;
 pub use subscription::SubscriptionError;

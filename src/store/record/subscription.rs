@@ -45,6 +45,7 @@ pub enum SubscriptionError {
 }
 
 impl SubscriptionError {
+    #[cfg(test)]
     pub const ALL: [Self; 4] = [
         Self::AlreadyCancelled,
         Self::AlreadyActive,

@@ -142,10 +142,12 @@ impl RevocationLog {
     }
 
     /// Entries that are held.
+    #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
         self.known().len()
     }
 
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

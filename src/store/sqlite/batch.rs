@@ -79,22 +79,13 @@ async fn one_row(
 }
 
 async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Result<(), Failure> {
-    let (sql, id, revision) = match unchanged {
-        Unchanged::Subscription(id, revision) => (
-            "SELECT 1 FROM subscription WHERE id = $1 AND revision = $2",
-            id.as_str(),
-            revision,
-        ),
-        Unchanged::Client(id, revision) => (
-            "SELECT 1 FROM client WHERE id = $1 AND revision = $2",
-            id.as_str(),
-            revision,
-        ),
-    };
-    let query = sqlx::query(sql).bind(id).bind(rows::revision(*revision));
+    let Unchanged::Subscription(id, revision) = unchanged;
+    let query = sqlx::query("SELECT 1 FROM subscription WHERE id = $1 AND revision = $2")
+        .bind(id.as_str())
+        .bind(rows::revision(*revision));
     match query.fetch_optional(connection).await? {
         Some(_) => Ok(()),
-        None => Err(Failure::Conflict(id.to_owned())),
+        None => Err(Failure::Conflict(id.to_string())),
     }
 }
 

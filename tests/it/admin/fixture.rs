@@ -139,10 +139,6 @@ impl ClientJwks for GoodJwks {
             }],
         }))
     }
-
-    fn health(&self, _: &ClientId) -> Option<JwksHealth> {
-        None
-    }
 }
 
 fn plans() -> BTreeMap<Name, Plan> {
@@ -202,7 +198,7 @@ impl Gate {
             ..control::token_endpoint("https://auth.example.com")
         };
         let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
-        let prepared = runtime.block_on(registry::prepare(&control, clock.now().wall, system_random));
+        let prepared = runtime.block_on(registry::prepare::prepare(&control, clock.now().wall, system_random));
         prepared.unwrap().expect("the store is new");
         let api = admin::router(admin::Parts {
             control: Some(Arc::clone(&control)),

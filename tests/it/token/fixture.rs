@@ -122,10 +122,6 @@ impl ClientJwks for FakeJwks {
     fn validate<'a>(&'a self, _: &'a ClientId, _: &'a str) -> BoxFuture<'a, JwksHealth> {
         unreachable!("the token endpoint validates nothing")
     }
-
-    fn health(&self, _: &ClientId) -> Option<JwksHealth> {
-        None
-    }
 }
 
 /// What the endpoint answered.

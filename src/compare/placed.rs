@@ -1,0 +1,65 @@
+//! Which route, of which side, and where do its parts stand?
+
+use crate::compare::Weaker;
+use crate::config::Config;
+use crate::config::Issuer;
+use crate::config::Limit;
+use crate::config::Origins;
+use crate::config::Route;
+use crate::model::names::Name;
+use std::path::Path;
+
+/// One configuration and where its parts stand.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    pub config: &'a Config,
+    pub origins: &'a Origins,
+    /// The folder of its main file; paths are compared as they are below it.
+    pub folder: &'a Path,
+}
+
+impl<'a> Side<'a> {
+    /// The limits of these names.
+    pub(in crate::compare) fn limits(self, names: &'a [Name]) -> impl Iterator<Item = &'a Limit> {
+        names.iter().filter_map(|name| self.config.limits.get(name))
+    }
+}
+
+/// A route of one side.
+#[derive(Clone, Copy)]
+pub(in crate::compare) struct Placed<'a> {
+    pub side: Side<'a>,
+    pub route: &'a Route,
+}
+
+impl<'a> Placed<'a> {
+    /// The issuers it trusts.
+    pub(in crate::compare) fn issuers(self) -> impl Iterator<Item = &'a Issuer> {
+        let config = self.side.config;
+        self.route.issuers.iter().filter_map(|name| config.issuers.get(name))
+    }
+
+    /// The limits that hold on it.
+    pub(in crate::compare) fn limits(self) -> impl Iterator<Item = &'a Limit> {
+        self.side.limits(&self.route.limits)
+    }
+
+    /// A finding about `key` of both routes.
+    pub(in crate::compare) fn weaker(self, now: Self, key: &str, was: String, is: String) -> Weaker {
+        let place = |placed: Self| {
+            placed
+                .side
+                .origins
+                .find(["routes", placed.route.name.as_str(), key])
+                .clone()
+        };
+        Weaker {
+            routes: Vec::new(),
+            what: key.to_owned(),
+            was,
+            is,
+            old: place(self),
+            new: place(now),
+        }
+    }
+}

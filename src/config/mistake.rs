@@ -1,0 +1,117 @@
+//! What is said about a mistake that serde finds? It is recorded at its node, the node is cut out, and reading goes on.
+
+use crate::config::check::Checker;
+use crate::config::error::ERRORS_MAX;
+use crate::config::read::Mistake;
+use crate::config::read::NodeReader;
+use crate::config::read::nearest;
+use crate::config::tree::NodeId;
+use crate::config::tree::Value;
+use crate::config::tree::printable;
+use serde::de::DeserializeOwned;
+
+/// Reads the file at `root`. `None` when the root itself is of no use; `checker` has the mistakes.
+pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
+    // Each turn cuts one node at least, so this ends; the bound keeps it from being quadratic.
+    while checker.errors.len() < ERRORS_MAX {
+        let error = match T::deserialize(NodeReader {
+            tree: &checker.tree,
+            id: root,
+        }) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let at = error.at.unwrap_or(root);
+        error.mistake.report(at, checker);
+        checker.tree.cut(at);
+        if at == root {
+            return None;
+        }
+    }
+    None
+}
+
+/// What only the main file says: there is one of each, and who looks for it looks there.
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
+    "include",
+    "listeners",
+    "admin",
+    "log",
+    "requests",
+    "state_dir",
+    "trusted_proxies",
+    "api_keys",
+    "failed_authentication",
+    "rate_limit_headers",
+    "defaults",
+    "resources",
+    "identity_token",
+    "store",
+    "token_endpoint",
+    "plans",
+];
+
+/// Keys that are planned and have no meaning yet, so that nobody believes they do something.
+const NOT_YET: &[&str] = &["tls", "health"];
+
+impl Mistake {
+    fn report(self, at: NodeId, checker: &mut Checker<'_>) {
+        match self {
+            Self::UnknownKey { key, .. } if key == "include" && checker.tree.is_top_of_included(at) => {
+                let hint = "name the file in the `include` of the main file";
+                checker.error_with(at, "nested-include", "an included file includes no further ones", hint);
+            }
+            Self::UnknownKey { key, known }
+                if MAIN_FILE_ONLY.contains(&key.as_str()) && checker.tree.is_top_of_included(at) =>
+            {
+                let problem = format!("`{key}` is for the main file");
+                let hint = format!("move it there; an included file has {}", known.join(", "));
+                checker.error_with(at, "only-in-main-file", problem, hint);
+            }
+            Self::UnknownKey { key, known } => {
+                let problem = format!("unknown key `{}`", printable(&key));
+                let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
+                    format!("did you mean `{near}`?")
+                } else if NOT_YET.contains(&key.as_str()) {
+                    format!("this version has no `{key}` yet; remove it")
+                } else {
+                    format!("known here: {}", known.join(", "))
+                };
+                checker.error_with(at, "unknown-key", problem, hint);
+            }
+            Self::UnknownWord { known } => {
+                let written = match checker.tree.value(at) {
+                    Value::Text(text) => text.as_str(),
+                    _ => "",
+                };
+                let near = nearest(written, known.iter().copied()).filter(|_| !checker.tree.is_expanded(at));
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("one of: {}", known.join(", ")),
+                };
+                let problem = checker.with_value(at, "not a word that is known here");
+                checker.error_with(at, "unknown-word", problem, hint);
+            }
+            Self::WrongType { found, expected } => {
+                checker.error(at, "wrong-type", format!("this is {found}; expected {expected}"));
+            }
+            Self::BadValue(text) => {
+                let (problem, hint) = split_hint(&text);
+                let problem = checker.with_value(at, problem);
+                checker.push(at, "bad-value", problem, hint);
+            }
+            Self::Hidden(problem) => checker.error(at, "bad-value", problem),
+            Self::BadKey(text) => {
+                let (problem, hint) = split_hint(&text);
+                checker.push(at, "bad-key", problem.to_owned(), hint);
+            }
+        }
+    }
+}
+
+fn split_hint(text: &str) -> (&str, Option<String>) {
+    match text.split_once('\n') {
+        Some((problem, hint)) => (problem, Some(hint.to_owned())),
+        None => (text, None),
+    }
+}

@@ -1,0 +1,484 @@
+//! How is a route written, and which of its parts fit together?
+
+use crate::config::built_in;
+use crate::config::check::Checker;
+use crate::config::check::values;
+use crate::config::cors;
+use crate::config::defaults;
+use crate::config::defaults::Defaults;
+use crate::config::defaults::distinct_accept;
+use crate::config::identity_token;
+use crate::config::limit::Limit;
+use crate::config::pattern::HostPattern;
+use crate::config::pattern::PathPattern;
+use crate::config::pattern::list_has;
+use crate::config::plan;
+use crate::config::read::At;
+use crate::config::read::OneOrMany;
+use crate::config::read::Text;
+use crate::config::read::Texts;
+use crate::config::resource;
+use crate::config::route::Accept;
+use crate::config::route::Placed;
+use crate::config::route::Route;
+use crate::config::route::TwoCredentials;
+use crate::config::rule;
+use crate::config::rule::Asked;
+use crate::config::rule::CONDITION_KEYS;
+use crate::config::rule::ClaimsMirror;
+use crate::config::rule::RULES_MAX;
+use crate::config::rule::Rule;
+use crate::config::rule::ScopesMirror;
+use crate::config::rule::TOKEN_KEYS;
+use crate::config::text::Word;
+use crate::config::text::texts;
+use crate::config::token_endpoint::TokenEndpoint;
+use crate::config::tree::NodeId;
+use crate::config::tree::printable;
+use crate::model::names::Name;
+use http::Method;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Which requests, what they must carry, where they go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub(in crate::config) struct Mirror {
+    /// Stands in logs and metrics. No two routes share one. Required.
+    #[schemars(required)]
+    name: Option<Text<Name>>,
+    /// Which requests. Required.
+    #[schemars(required)]
+    r#match: Option<At<MatchMirror>>,
+    /// Credential types that count: `jwt` (bearer tokens, also opaque ones of an issuer with `introspection`), `api_key`.
+    /// This, the defaults' or `public: true`.
+    accept: Option<At<Vec<At<Accept>>>>,
+    /// `true` lets everybody through; the only way to an open route. Default false.
+    public: Option<At<bool>>,
+    /// Whose tokens count, at most one issuer with `introspection` among them; `keygate` is the gate itself, where there is
+    /// a `token_endpoint`. Default: the defaults', or those of every issuer, where `accept` has `jwt`.
+    issuers: Option<Texts<Name>>,
+    /// Replaces the issuers' audiences on this route.
+    audiences: Option<Texts<Word>>,
+    /// What the credential must be allowed to do.
+    scopes: Option<ScopesMirror>,
+    /// The client must be one of these; of an API key, the one in the keys file.
+    clients: Option<Texts<Word>>,
+    /// The token's subject must be one of these. No API key has one.
+    subjects: Option<Texts<Word>>,
+    /// The organization must be one of these; of an API key, the one in the keys file.
+    organizations: Option<Texts<Word>>,
+    /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
+    claims: Option<ClaimsMirror>,
+    /// Further rules, each for some methods or for all; every one must hold.
+    rules: Option<At<Vec<At<rule::Mirror>>>>,
+    /// Names of limits that hold here, beside those of the defaults.
+    limits: Option<Texts<Name>>,
+    /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
+    /// `keygate`, and keys of `api_keys.file`, belong to none.
+    plans: Option<Texts<Name>>,
+    /// Name of the upstream that requests go to. Required.
+    #[schemars(required)]
+    upstream: Option<Text<Name>>,
+    /// Cut off the front of the path before it is forwarded; whole segments.
+    strip_prefix: Option<Text<PathPattern>>,
+    /// Whether the credential reaches the upstream. Default false.
+    forward_credential: Option<bool>,
+    /// A request with both `Authorization` and an API key: `refuse` answers 400. `report` counts it, uses the bearer token
+    /// and drops the key, for one migration. Default `refuse`.
+    two_credentials: Option<At<TwoCredentials>>,
+    /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`.
+    query_credentials: Option<QueryCredentials>,
+    /// Forms of a path that are refused otherwise, because two readers may take them differently.
+    allow: Option<Vec<Oddity>>,
+    /// Which web pages may call this route from a browser. Keygate then answers preflights itself. Default: none.
+    cors: Option<At<cors::Mirror>>,
+    /// Name of the resource that clients know this API as; its metadata say which issuers and scopes. Default: the only
+    /// one there is, where `accept` has `jwt`.
+    resource: Option<Text<Name>>,
+    /// Sends the upstream a signed token that says who was proved, in `x-keygate-identity-token`. Default: none.
+    identity_token: Option<At<identity_token::RouteMirror>>,
+}
+
+/// Which requests a route is for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Match")]
+pub(in crate::config) struct MatchMirror {
+    /// `api.example.com`, `*.example.com`, or a list. Default: any host.
+    host: Option<OneOrMany<Text<HostPattern>>>,
+    /// `/v1/orders/{id}`, `/v1/{*rest}`: `{name}` is one segment, `{*name}` the rest, one character at least. Required.
+    #[schemars(required)]
+    path: Option<Text<PathPattern>>,
+    /// Default: every method of RFC 9110.
+    methods: Option<Texts<Method>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum QueryCredentials {
+    Reject,
+    Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Oddity {
+    /// `%2F`, forwarded as it is.
+    EncodedSlash,
+    /// `//`, forwarded as it is.
+    EmptySegments,
+}
+
+pub(in crate::config) fn typed(
+    mirrors: Vec<At<Mirror>>,
+    defaults: &Defaults,
+    limits: &BTreeMap<Name, Limit>,
+    checker: &mut Checker<'_>,
+) -> Vec<Placed> {
+    let mut names: Vec<(Name, NodeId)> = Vec::new();
+    for mirror in &mirrors {
+        let Some(name) = &mirror.value.name else {
+            continue;
+        };
+        if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
+            let problem = checker.with_value(name.at, "another route has this name already");
+            checker.error_beside(name.at, "duplicate-name", problem, first);
+        }
+        built_in::refuse_reserved(name, checker);
+        names.push((name.get().clone(), name.at));
+    }
+    mirrors
+        .into_iter()
+        .filter_map(|mirror| route(mirror, defaults, limits, checker))
+        .collect()
+}
+
+fn route(
+    At { value: mirror, at }: At<Mirror>,
+    defaults: &Defaults,
+    known_limits: &BTreeMap<Name, Limit>,
+    checker: &mut Checker<'_>,
+) -> Option<Placed> {
+    check_openness(&mirror, at, checker);
+    let public = mirror.public.as_ref().is_some_and(|public| public.value);
+    let accept = accepted(mirror.accept, public, defaults, checker);
+    let more = rule::typed(mirror.rules, checker);
+    check_jwt_keys(&accept, &more, at, defaults, checker);
+    let issuers = issuers(mirror.issuers, &accept, at, defaults, checker);
+    let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
+    let matched = checker.need(
+        at,
+        "match",
+        mirror.r#match,
+        "such as `match: { path: \"/v1/{*rest}\" }`",
+    );
+    let upstream = checker.need(at, "upstream", mirror.upstream, "the name of an entry of `upstreams`");
+    let known_upstream = upstream
+        .as_ref()
+        .map(|name| checker.refer("upstreams", "upstream", name));
+    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    checker.refer_all("limits", "limit", &limits);
+    let asked = Asked {
+        scopes: mirror.scopes,
+        clients: mirror.clients,
+        subjects: mirror.subjects,
+        organizations: mirror.organizations,
+        claims: mirror.claims,
+    };
+    let base = rule::base(asked, checker);
+    let audiences = audiences(mirror.audiences, &accept, defaults, checker);
+    let (hosts, path, methods) = matching(matched?, checker)?;
+    let resource = resource::of_route(mirror.resource, accept.contains(&Accept::Jwt), checker);
+    let identity_token = mirror
+        .identity_token
+        .and_then(|identity_token| identity_token::of_route(identity_token, checker));
+    let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
+    let rules = rules(base, more, &accept, &methods, at, defaults, checker);
+    let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
+    let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
+    let plans = plan::of_route(mirror.plans, checker);
+    known_upstream?;
+    let allow = mirror.allow.unwrap_or_default();
+    Some(Placed {
+        at,
+        own_limits: limits.iter().map(|limit| (limit.get().clone(), limit.at)).collect(),
+        route: Route {
+            name: name?.take(),
+            hosts,
+            path,
+            methods,
+            accept,
+            public,
+            issuers,
+            audiences,
+            rules,
+            limits: defaults::united_limits(defaults, &values(limits), public, known_limits),
+            plans: if public { Vec::new() } else { plans },
+            upstream: upstream?.take(),
+            strip_prefix,
+            forward_credential: mirror.forward_credential.unwrap_or(false),
+            two_credentials,
+            reject_query_credentials: mirror.query_credentials != Some(QueryCredentials::Ignore),
+            allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
+            allow_empty_segments: allow.contains(&Oddity::EmptySegments),
+            cors: cors.flatten(),
+            resource,
+            identity_token,
+        },
+    })
+}
+
+/// A route asks for a credential, or says `public: true` and asks for nothing; there is no third way (S100).
+fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
+    let accept = checker.tree.entry(at, "accept");
+    match &mirror.public {
+        Some(public) if public.value => {
+            let keys = [
+                "accept",
+                "issuers",
+                "audiences",
+                "rules",
+                "forward_credential",
+                "two_credentials",
+                "resource",
+                "identity_token",
+                "plans",
+            ];
+            for key in keys.into_iter().chain(CONDITION_KEYS) {
+                if let Some(entry) = checker.tree.entry(at, key) {
+                    let problem = format!("`{key}` beside `public: true`: the route is open or it asks, not both");
+                    checker.error_with(entry, "public-and-protected", problem, "remove one of the two");
+                }
+            }
+        }
+        Some(_) | None if accept.is_some() => {}
+        // `public` was there and was no yes or no; that has been said.
+        None if checker.tree.entry(at, "public").is_some() => {}
+        Some(_) | None if defaults::has("accept", checker) => {}
+        Some(_) | None => {
+            let hint = "`accept: [jwt]`, `accept: [api_key]` or both; `public: true` lets everybody through";
+            checker.error_with(at, "no-credential", "nothing says which credentials count", hint);
+        }
+    }
+}
+
+fn accepted(
+    written: Option<At<Vec<At<Accept>>>>,
+    public: bool,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Accept> {
+    let Some(written) = written else {
+        let inherited = defaults.accept.as_ref().filter(|_| !public);
+        return inherited.map(|accept| accept.list.clone()).unwrap_or_default();
+    };
+    let own: Vec<(NodeId, Accept)> = written.value.iter().map(|item| (item.at, item.value)).collect();
+    defaults::refuse_wider("accept", &own, defaults.accept.as_ref(), checker);
+    distinct_accept(&written.value, checker)
+}
+
+/// Two credentials that are reported need one that is used, which is the token.
+fn two_credentials(
+    written: Option<At<TwoCredentials>>,
+    accept: &[Accept],
+    checker: &mut Checker<'_>,
+) -> TwoCredentials {
+    let Some(At { value, at }) = written else {
+        return TwoCredentials::default();
+    };
+    if value == TwoCredentials::Report && !accept.is_empty() {
+        if accept.contains(&Accept::Jwt) {
+            let problem = "requests with two credentials pass here: the bearer token counts, the API key is dropped";
+            let hint =
+                "for one migration: watch keygate_two_credentials_reported_total until it rests, then remove this";
+            checker.warn(at, "two-credentials-pass", problem, hint);
+        } else {
+            let problem = "of two credentials the token is used, and this route does not accept `jwt`";
+            checker.error(at, "only-with-jwt", problem);
+        }
+    }
+    value
+}
+
+/// Whether a text was written in a list that no reader refused.
+fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
+    checker
+        .tree
+        .entry(at, key)
+        .is_some_and(|entry| !checker.tree.is_cut(entry))
+}
+
+/// Keys that only say something about tokens, on a route that takes none.
+///
+/// No API key has a subject or claims, so with `subjects` or `claims` such a route would refuse everybody: that protects,
+/// and is no policy that anybody means.
+fn check_jwt_keys(
+    accept: &[Accept],
+    rules: &[rule::Placed],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) {
+    if accept.contains(&Accept::Jwt) || !accept.contains(&Accept::ApiKey) {
+        return;
+    }
+    let in_rules = rules.iter().flat_map(|rule| TOKEN_KEYS.map(|key| (rule.at, key)));
+    for (map, key) in ["issuers", "audiences", "resource"]
+        .into_iter()
+        .chain(TOKEN_KEYS)
+        .map(|key| (at, key))
+        .chain(in_rules)
+    {
+        if let Some(entry) = checker.tree.entry(map, key) {
+            let problem = format!("`{key}` is about tokens, and this route does not accept `jwt`");
+            checker.error(entry, "only-with-jwt", problem);
+        }
+    }
+    if let Some((key, inherited)) = defaults.asks_for_token {
+        let here = checker.tree.entry(at, "accept").unwrap_or(at);
+        let whereabouts = checker.tree.whereabouts(inherited, here);
+        let problem = format!("no API key can meet `defaults.{key}` ({whereabouts}), and this route accepts no tokens");
+        checker.error(here, "only-with-jwt", problem);
+    }
+}
+
+/// In place of the issuers' audiences: the route's own, which the defaults must have, or the defaults'.
+fn audiences(
+    written: Option<Texts<Word>>,
+    accept: &[Accept],
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Option<Vec<String>> {
+    let Some(written) = written else {
+        let inherited = defaults.audiences.as_ref().filter(|_| accept.contains(&Accept::Jwt));
+        return inherited.map(|audiences| audiences.list.clone());
+    };
+    let own: Vec<(NodeId, String)> = written
+        .value
+        .iter()
+        .map(|word| (word.at, word.get().0.clone()))
+        .collect();
+    defaults::refuse_wider("audiences", &own, defaults.audiences.as_ref(), checker);
+    Some(texts(checker.distinct(written.value)))
+}
+
+/// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
+fn rules(
+    base: Option<Rule>,
+    more: Vec<rule::Placed>,
+    accept: &[Accept],
+    methods: &[Method],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Rule> {
+    // The methods a route without a list is for; see `accept`.
+    let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+    let may_come = |method: &Method| match methods {
+        [] => usual.contains(&method.as_str()),
+        listed => list_has(listed, method),
+    };
+    for placed in &more {
+        let written = &placed.rule.methods;
+        if !written.is_empty() && !written.iter().any(may_come) {
+            let place = checker.tree.entry(placed.at, "methods").unwrap_or(placed.at);
+            let problem = "the route takes none of these methods, so the rule would never be asked";
+            checker.error_with(place, "rule-never-asked", problem, "see `match.methods` of the route");
+        }
+    }
+    if accept.is_empty() {
+        // Public, or reported as neither public nor protected.
+        return Vec::new();
+    }
+    let rules: Vec<Rule> = defaults
+        .rules
+        .iter()
+        .cloned()
+        .chain(base)
+        .chain(more.into_iter().map(|placed| placed.rule))
+        .collect();
+    if rules.len() > RULES_MAX {
+        let place = checker.tree.entry(at, "rules").unwrap_or(at);
+        let problem = format!("{} rules hold here, those of the defaults among them", rules.len());
+        checker.error_with(place, "too-many-rules", problem, format!("at most {RULES_MAX} do"));
+    }
+    rules
+}
+
+/// Whose tokens count: those that are named, or all of them.
+fn issuers(
+    written: Option<Texts<Name>>,
+    accept: &[Accept],
+    at: NodeId,
+    defaults: &Defaults,
+    checker: &mut Checker<'_>,
+) -> Vec<Name> {
+    if let Some(written) = written {
+        let own: Vec<(NodeId, Name)> = written.value.iter().map(|name| (name.at, name.get().clone())).collect();
+        defaults::refuse_wider("issuers", &own, defaults.issuers.as_ref(), checker);
+        checker.refer_all("issuers", "issuer", &written.value);
+        return values(written.value);
+    }
+    if !accept.contains(&Accept::Jwt) {
+        return Vec::new();
+    }
+    if let Some(inherited) = &defaults.issuers {
+        return inherited.list.clone();
+    }
+    let own = checker.has_own_issuer();
+    if !own && checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
+        let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
+        let hint = "add one under `issuers`, or a `token_endpoint`; or accept only `api_key`";
+        checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
+        return Vec::new();
+    }
+    // In the order of their names, so that reordering the file changes nothing.
+    let keys = checker.tree.sections("issuers").flat_map(|all| checker.tree.keys(all));
+    let mut names: Vec<Name> = keys.filter_map(|name| name.parse().ok()).collect();
+    names.extend(own.then(TokenEndpoint::own_issuer));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn matching(
+    At { value: mirror, at }: At<MatchMirror>,
+    checker: &mut Checker<'_>,
+) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
+    let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
+    let hosts = match mirror.host {
+        Some(OneOrMany(hosts)) => checker.distinct(hosts),
+        // Hosts that were written and refused must not turn into "any" and collide with other routes.
+        None if checker.tree.entry(at, "host").is_some() => return None,
+        None => vec![HostPattern::Any],
+    };
+    if !sound(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
+        return None;
+    }
+    let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
+    Some((hosts, path?.take(), methods.unwrap_or_default()))
+}
+
+/// The prefix, which must be whole literal segments that every path of the route begins with.
+fn stripped(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
+    let text = prefix.get().as_str();
+    let literal = !text.ends_with('/') && !text.contains(['{', '}']);
+    if !literal {
+        let problem = checker.with_value(
+            prefix.at,
+            "a prefix is whole segments without braces, and ends without `/`",
+        );
+        checker.error_with(prefix.at, "bad-value", problem, "such as `/v1`");
+        return text.to_owned();
+    }
+    let rest = path.as_str().strip_prefix(text);
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        let problem = checker.with_value(prefix.at, "the paths of this route do not begin with it");
+        let hint = format!("the path is `{}`", printable(path.as_str()));
+        checker.error_with(prefix.at, "prefix-not-in-path", problem, hint);
+    }
+    text.to_owned()
+}

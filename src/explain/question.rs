@@ -1,0 +1,46 @@
+//! What is asked about, and why may there be nothing to explain?
+
+use crate::config::ConfigErrors;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use crate::runtime::reload::LoadError;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What is asked about.
+pub struct Asked {
+    pub config: PathBuf,
+    pub what: What,
+    pub token: Option<Secret<String>>,
+    pub key: Option<Secret<String>>,
+    /// Further header lines, `Name: value`.
+    pub headers: Vec<String>,
+    /// Who holds the other end of the connection.
+    pub from: IpAddr,
+    pub at: Timestamp,
+    /// Key sets by the name of their issuer, in place of what is behind a URL.
+    pub jwks: Vec<(String, PathBuf)>,
+}
+
+/// Which request.
+pub enum What {
+    /// One that this route matches.
+    Route(String),
+    /// A method and a URL: `GET https://api.example.com/v1/orders/7`.
+    Request(String),
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    #[error("no route is named `{asked}`; there are {known}")]
+    NoSuchRoute { asked: String, known: String },
+    #[error("{0}")]
+    Request(String),
+    #[error("--jwks {name}: {problem}")]
+    Jwks { name: String, problem: String },
+}

@@ -1,0 +1,163 @@
+//! How does an access record get out without making its request wait?
+
+use crate::observe::access::AccessRecord;
+use crate::observe::access::line::Second;
+use crate::observe::log::Format;
+use prometheus::IntCounter;
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Writes access records to one place, from a thread of its own. A request formats its record and copies it into
+/// memory, no more; when the reader of our output is slower than that for long, records are dropped and counted.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    format: Format,
+    dropped: IntCounter,
+}
+
+/// How long a record waits for others to be written with. Waking the writer is a system call in the request that does it,
+/// and a change of threads; so it is done for many requests at once.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// What waits to be written at most.
+const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something to write, or nothing more to come.
+    changed: Condvar,
+    /// All of it is written.
+    idle: Condvar,
+    pending_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pending: Vec<u8>,
+    records: u64,
+    writing: bool,
+    closed: bool,
+}
+
+impl AccessLog {
+    /// Starts the writing thread. Records that do not fit, and those `out` would not take, count in `dropped`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(out: impl io::Write + Send + 'static, format: Format, dropped: IntCounter) -> io::Result<Self> {
+        Self::start_bounded(out, format, dropped, PENDING_BYTES_MAX)
+    }
+
+    pub(in crate::observe::access) fn start_bounded(
+        out: impl io::Write + Send + 'static,
+        format: Format,
+        dropped: IntCounter,
+        pending_bytes_max: usize,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            idle: Condvar::new(),
+            pending_bytes_max,
+        });
+        let (writer, lost) = (shared.clone(), dropped.clone());
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || writer.write_until_closed(out, &lost))?;
+        Ok(Self {
+            shared,
+            format,
+            dropped,
+        })
+    }
+
+    /// Never waits for the output.
+    pub fn write(&self, record: &AccessRecord<'_>) {
+        thread_local! {
+            static LINE: RefCell<(Vec<u8>, Second)> = RefCell::default();
+        }
+        LINE.with_borrow_mut(|(line, second)| {
+            line.clear();
+            record.push_line(line, self.format, second);
+            if !self.shared.push(line) {
+                self.dropped.inc();
+            }
+        });
+    }
+
+    /// Waits until all records so far are written, `patience` at most; tells whether they are.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let busy = |queue: &mut Queue| queue.writing || !queue.pending.is_empty();
+        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), patience, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Drop for AccessLog {
+    /// The thread writes what is there and ends; nobody waits for it here, because its reader may never read again.
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn push(&self, line: &[u8]) -> bool {
+        let mut queue = self.lock();
+        if queue.pending.len() + line.len() > self.pending_bytes_max {
+            return false;
+        }
+        let writer_waits = queue.pending.is_empty() && !queue.writing;
+        queue.pending.extend_from_slice(line);
+        queue.records += 1;
+        drop(queue);
+        // A writer at work, or one that gathers, looks again by itself.
+        if writer_waits {
+            self.changed.notify_one();
+        }
+        true
+    }
+
+    fn write_until_closed(&self, mut out: impl io::Write, lost: &IntCounter) {
+        // Two buffers change places, so that neither side allocates once they have grown.
+        let mut batch = Vec::new();
+        loop {
+            let records = {
+                let mut queue = self.lock();
+                queue.writing = false;
+                while queue.pending.is_empty() {
+                    self.idle.notify_all();
+                    if queue.closed {
+                        return;
+                    }
+                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+                // Nobody wakes a writer that has something to write, so this lasts as long as it says.
+                let gathering = |queue: &mut Queue| !queue.closed;
+                let gathered = self.changed.wait_timeout_while(queue, GATHER, gathering);
+                queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
+                queue.writing = true;
+                std::mem::swap(&mut queue.pending, &mut batch);
+                std::mem::take(&mut queue.records)
+            };
+            // Nobody to tell but the counter: where records go is broken. The next batch may fare better.
+            if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
+                lost.inc_by(records);
+            }
+            batch.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in a critical section panics; if it did, bytes and counters would still be plain data.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
