@@ -5,7 +5,7 @@ use crate::load::Load;
 use crate::paced::percentile;
 use crate::process::Under;
 use crate::proxies::Proxy;
-use crate::proxies::Running;
+use crate::proxies::RunningPeer;
 use crate::rows::Material;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -67,7 +67,7 @@ impl Extent {
 
 /// What was measured of one row.
 #[derive(Default)]
-struct Measured {
+struct Measurement {
     /// A second, of each round.
     throughput: Vec<f64>,
     /// Microseconds of CPU time a request, of each round; none where there is no proxy.
@@ -91,7 +91,7 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     };
     let address = |row: &Row| of(row).address(row.checks);
 
-    let mut measured: Vec<Measured> = rows.iter().map(|_| Measured::default()).collect();
+    let mut measured: Vec<Measurement> = rows.iter().map(|_| Measurement::default()).collect();
     for (row, measured) in rows.iter().zip(&mut measured) {
         let bad = disqualify::bad(&material, row.checks);
         measured.lets_through = disqualify::lets_through(&load, address(row), &bad);
@@ -134,13 +134,13 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     }
 }
 
-fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Running)> {
+fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
     let wanted = Proxy::ALL
         .into_iter()
         .filter(|proxy| rows.iter().any(|row| row.proxy == *proxy));
     let started =
         wanted.filter_map(
-            |proxy| match Running::start(proxy, &Under::FirstCore, load.upstream(), material) {
+            |proxy| match RunningPeer::start(proxy, &Under::FirstCore, load.upstream(), material) {
                 Ok(running) => Some((proxy, running)),
                 Err(why) => {
                     println!("{why}\n");
@@ -148,10 +148,10 @@ fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Runn
                 }
             },
         );
-    let started: Vec<(Proxy, Running)> = started.collect();
+    let started: Vec<(Proxy, RunningPeer)> = started.collect();
     for (_, running) in &started {
         // What others may get wrong disqualifies them; for Keygate it is the end.
-        if let Running::Keygate(gate) = running {
+        if let RunningPeer::Keygate(gate) = running {
             let bad = [disqualify::bad_keys(material), disqualify::bad_tokens(material)].concat();
             let passed = disqualify::lets_through(load, gate.process.address(), &bad);
             assert!(passed.is_empty(), "Keygate lets through {}", passed.join(", "));
@@ -160,7 +160,7 @@ fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Runn
     started
 }
 
-fn print_table(rows: &[Row], measured: Vec<Measured>, extent: Extent) {
+fn print_table(rows: &[Row], measured: Vec<Measurement>, extent: Extent) {
     let head = [
         "",
         "requests/s",

@@ -15,20 +15,20 @@ use std::net::SocketAddr;
 
 /// A request that must not reach the upstream.
 #[derive(Clone)]
-pub struct Bad {
+pub struct BadRequest {
     what: &'static str,
     header: Option<String>,
 }
 
 /// Tokens that each break one rule, beginning with none at all.
-pub fn bad_tokens(material: &Material) -> Vec<Bad> {
+pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
     let issuer = &material.issuer;
     let with = |name: &str, value: Value| {
         let mut claims = claims(0);
         claims[name] = value;
         sign(&issuer.rs256, &claims)
     };
-    let bad = |what, token: String| Bad {
+    let bad = |what, token: String| BadRequest {
         what,
         header: Some(bearer(&token)),
     };
@@ -38,7 +38,7 @@ pub fn bad_tokens(material: &Material) -> Vec<Bad> {
     let signed = with("sub", "mallory".into());
     let (_, signature) = signed.rsplit_once('.').expect("a token has dots");
     vec![
-        Bad {
+        BadRequest {
             what: "no token",
             header: None,
         },
@@ -58,18 +58,18 @@ pub fn bad_tokens(material: &Material) -> Vec<Bad> {
     ]
 }
 
-pub fn bad_keys(material: &Material) -> Vec<Bad> {
+pub fn bad_keys(material: &Material) -> Vec<BadRequest> {
     let good = &material.keys[0];
     vec![
-        Bad {
+        BadRequest {
             what: "no key",
             header: None,
         },
-        Bad {
+        BadRequest {
             what: "an unknown key",
             header: Some(x_api_key(&api_keys(1)[0])),
         },
-        Bad {
+        BadRequest {
             what: "the beginning of a key",
             header: Some(x_api_key(&good[..good.len() - 1])),
         },
@@ -77,7 +77,7 @@ pub fn bad_keys(material: &Material) -> Vec<Bad> {
 }
 
 /// What the proxy at `address` lets through of `bad`.
-pub fn lets_through(load: &Load, address: SocketAddr, bad: &[Bad]) -> Vec<&'static str> {
+pub fn lets_through(load: &Load, address: SocketAddr, bad: &[BadRequest]) -> Vec<&'static str> {
     let passed = bad.iter().filter(|bad| {
         let headers: Vec<String> = bad.header.iter().cloned().collect();
         let mut session = load.session(address, 1);
@@ -87,7 +87,7 @@ pub fn lets_through(load: &Load, address: SocketAddr, bad: &[Bad]) -> Vec<&'stat
 }
 
 /// What is to be refused where these checks are made.
-pub fn bad(material: &Material, checks: Checks) -> Vec<Bad> {
+pub fn bad(material: &Material, checks: Checks) -> Vec<BadRequest> {
     match checks {
         Checks::Nothing => Vec::new(),
         Checks::ApiKey => bad_keys(material),

@@ -1,7 +1,7 @@
 //! The program itself, with keys and an issuer, in a folder of its own.
 
 use crate::credentials;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::process::Process;
 use crate::process::Under;
 use keygate::model::api_key;
@@ -58,7 +58,7 @@ fn program() -> OsString {
 }
 
 impl Gate {
-    pub fn start(under: &Under, trusted: &Trusted<'_>, setup: &Setup) -> Self {
+    pub fn start(under: &Under, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
         let issuer = trusted.issuer;
         let configuration = configuration(trusted.upstream, setup);
         let folder = tempfile::tempdir().expect("a folder");

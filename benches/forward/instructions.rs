@@ -6,7 +6,7 @@ use crate::load::Load;
 use crate::process;
 use crate::process::Under;
 use crate::proxies::Proxy;
-use crate::proxies::Running;
+use crate::proxies::RunningPeer;
 use crate::rows::Material;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -53,7 +53,7 @@ pub fn measure(asked: &str) {
             continue;
         }
         let files = folder.join(format!("{proxy:?}"));
-        let running = match Running::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
+        let running = match RunningPeer::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
             Ok(running) => running,
             Err(why) => {
                 println!("{why}\n");

@@ -73,7 +73,7 @@ impl Proxy {
 }
 
 /// A proxy that was started; ends with this.
-pub enum Running {
+pub enum RunningPeer {
     Direct(SocketAddr),
     Bare(Process),
     Keygate(Gate),
@@ -82,7 +82,7 @@ pub enum Running {
     Envoy(Envoy),
 }
 
-impl Running {
+impl RunningPeer {
     /// # Errors
     /// It is not there; says how to get it.
     pub fn start(proxy: Proxy, under: &Under, upstream: SocketAddr, material: &Material) -> Result<Self, String> {

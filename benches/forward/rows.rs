@@ -7,7 +7,7 @@ use crate::credentials::x_api_key;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::peers::Checks;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::proxies::Proxy;
 use std::net::SocketAddr;
 use std::slice::from_ref;
@@ -73,8 +73,8 @@ impl Material {
     }
 
     /// What a proxy in front of `upstream` is configured with.
-    pub fn trusted(&self, upstream: SocketAddr) -> Trusted<'_> {
-        Trusted {
+    pub fn trusted(&self, upstream: SocketAddr) -> PeerConfig<'_> {
+        PeerConfig {
             upstream,
             issuer: &self.issuer,
             keys: &self.keys,

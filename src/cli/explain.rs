@@ -4,10 +4,10 @@ use crate::cli::args::Explain;
 use crate::cli::args::Output;
 use crate::cli::secret_text;
 use crate::explain;
-use crate::explain::Asked;
 use crate::explain::Explanation;
 use crate::explain::Outcome;
-use crate::explain::What;
+use crate::explain::Question;
+use crate::explain::QuestionSubject;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
@@ -45,10 +45,10 @@ fn json(explanation: &Explanation) -> String {
     serde_json::to_string_pretty(explanation).expect("texts, numbers and lists are JSON")
 }
 
-fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
+fn asked(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     let what = match (&arguments.route, &arguments.request) {
-        (Some(route), _) => What::Route(route.clone()),
-        (None, Some(request)) => What::Request(request.clone()),
+        (Some(route), _) => QuestionSubject::Route(route.clone()),
+        (None, Some(request)) => QuestionSubject::Request(request.clone()),
         (None, None) => return Err("say which request: --route NAME or --request 'GET https://host/path'".into()),
     };
     let written = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
@@ -60,7 +60,7 @@ fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), PathBuf::from(file))),
         _ => Err(format!("--jwks {pair}: write ISSUER=FILE")),
     };
-    Ok(Asked {
+    Ok(Question {
         config: arguments.config.clone(),
         what,
         token: written(&arguments.token, &arguments.token_file)?,

@@ -5,7 +5,7 @@ use crate::compare::finding::below;
 use crate::compare::finding::duration;
 use crate::compare::finding::listed;
 use crate::compare::finding::trusted;
-use crate::compare::placed::Placed;
+use crate::compare::placed::SideRoute;
 use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// Calls `found` with everything that lets tokens of one issuer pass on `now` that did not on `before`.
 pub(in crate::compare) fn compare(
-    (before, was): (Placed<'_>, &Issuer),
-    (now, is): (Placed<'_>, &Issuer),
+    (before, was): (SideRoute<'_>, &Issuer),
+    (now, is): (SideRoute<'_>, &Issuer),
     found: &mut dyn FnMut(Weaker),
 ) {
     let Issuer {
@@ -44,7 +44,7 @@ pub(in crate::compare) fn compare(
     } = is;
     compare_audiences((before, was), (now, is), found);
     let mut report = |key: &str, old: String, new: String| {
-        let place = |placed: Placed<'_>, issuer: &Issuer| {
+        let place = |placed: SideRoute<'_>, issuer: &Issuer| {
             placed.side.origins.find(["issuers", issuer.name.as_str(), key]).clone()
         };
         found(Weaker {
@@ -108,8 +108,8 @@ pub(in crate::compare) fn compare(
 
 /// Those of the route, or of the issuer where the route names none.
 fn compare_audiences(
-    (before, was): (Placed<'_>, &Issuer),
-    (now, is): (Placed<'_>, &Issuer),
+    (before, was): (SideRoute<'_>, &Issuer),
+    (now, is): (SideRoute<'_>, &Issuer),
     found: &mut dyn FnMut(Weaker),
 ) {
     let old = before.route.audiences.as_ref().or(was.audiences.as_ref());
@@ -123,11 +123,11 @@ fn compare_audiences(
         return;
     }
     let words = |audiences: Option<&Vec<String>>| audiences.map_or_else(|| "any".to_owned(), listed);
-    let place = |placed: Placed<'_>, issuer: &Issuer| match placed.route.audiences {
+    let place = |placed: SideRoute<'_>, issuer: &Issuer| match placed.route.audiences {
         Some(_) => ["routes".to_owned(), placed.route.name.to_string()],
         None => ["issuers".to_owned(), issuer.name.to_string()],
     };
-    let origin = |placed: Placed<'_>, issuer: &Issuer| {
+    let origin = |placed: SideRoute<'_>, issuer: &Issuer| {
         let [section, name] = place(placed, issuer);
         placed.side.origins.find([&section, &name, "audiences"]).clone()
     };

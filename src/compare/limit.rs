@@ -2,20 +2,20 @@
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
-use crate::compare::placed::Placed;
+use crate::compare::placed::SideRoute;
 use crate::config::Limit;
 use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
 
 /// Calls `found` with every limit of `before` that nothing on `now` holds at least as strictly.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let new: Vec<&Limit> = now.limits().collect();
     for limit in gone(before.limits(), &new) {
         let mut weaker = before.weaker(now, "limits", words(limit), "gone".to_owned());
         weaker.what = format!("limit {}", limit.name);
         if let Some(same) = new.iter().find(|other| other.name == limit.name) {
-            let place = |placed: Placed<'_>, limit: &Limit| {
+            let place = |placed: SideRoute<'_>, limit: &Limit| {
                 placed.side.origins.find(["limits", limit.name.as_str(), ""]).clone()
             };
             weaker.is = words(same);

@@ -19,7 +19,7 @@ pub use finding::Weaker;
 pub use placed::Side;
 
 use crate::compare::finding::Findings;
-use crate::compare::placed::Placed;
+use crate::compare::placed::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
@@ -47,11 +47,11 @@ pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError>
 fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let moved = (before.name != after.name).then(|| (before.name.clone(), example));
     route::compare(
-        Placed {
+        SideRoute {
             side: old,
             route: before,
         },
-        Placed {
+        SideRoute {
             side: new,
             route: after,
         },

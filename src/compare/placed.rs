@@ -27,12 +27,12 @@ impl<'a> Side<'a> {
 
 /// A route of one side.
 #[derive(Clone, Copy)]
-pub(in crate::compare) struct Placed<'a> {
+pub(in crate::compare) struct SideRoute<'a> {
     pub side: Side<'a>,
     pub route: &'a Route,
 }
 
-impl<'a> Placed<'a> {
+impl<'a> SideRoute<'a> {
     /// The issuers it trusts.
     pub(in crate::compare) fn issuers(self) -> impl Iterator<Item = &'a Issuer> {
         let config = self.side.config;

@@ -4,9 +4,9 @@ use crate::compare::Weaker;
 use crate::compare::finding::listed;
 use crate::compare::issuer;
 use crate::compare::limit;
-use crate::compare::placed::Placed;
+use crate::compare::placed::SideRoute;
 use crate::compare::rules;
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::Route;
@@ -14,7 +14,7 @@ use crate::config::TwoCredentials;
 use crate::model::names::Name;
 
 /// Calls `found` with everything that `now` asks less of than `before` did.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     // Every field is named: what a new one means for the strength of a route is decided here, or the build fails.
     let Route {
         name: _,
@@ -90,13 +90,13 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         found(before.weaker(now, "plans", words(&was.plans), words(plans)));
     }
     rules::compare(before, now, found);
-    if accept.contains(&Accept::Jwt) && was.accept.contains(&Accept::Jwt) {
+    if accept.contains(&AcceptedCredential::Jwt) && was.accept.contains(&AcceptedCredential::Jwt) {
         compare_issuers(before, now, found);
     }
 }
 
 /// Issuers are the same where their `iss` is: the name is the operator's own.
-fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let mut told = false;
     for trusted in now.issuers() {
         // One with keys and one that is asked may share a URL; each is compared with its like, where there is one.
@@ -108,7 +108,7 @@ fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(We
             None => {
                 told = true;
                 let urls =
-                    |placed: Placed<'_>| listed(placed.issuers().map(|issuer| issuer.issuer.as_str().to_owned()));
+                    |placed: SideRoute<'_>| listed(placed.issuers().map(|issuer| issuer.issuer.as_str().to_owned()));
                 let weaker = before.weaker(now, "issuers", urls(before), urls(now));
                 found(weaker);
             }

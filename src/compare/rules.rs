@@ -2,7 +2,7 @@
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
-use crate::compare::placed::Placed;
+use crate::compare::placed::SideRoute;
 use crate::config::Condition;
 use crate::config::Mode;
 use crate::config::Route;
@@ -16,11 +16,16 @@ use http::Method;
 use std::collections::BTreeSet;
 
 /// Calls `found` with each kind of condition that whoever meets `now`'s rules may fail in `before`'s, and for which methods.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let methods = methods(before.route, now.route);
-    let asked: Vec<(Asked<'_>, Asked<'_>)> = methods
+    let asked: Vec<(CombinedRules<'_>, CombinedRules<'_>)> = methods
         .iter()
-        .map(|method| (Asked::of(before.route, method), Asked::of(now.route, method)))
+        .map(|method| {
+            (
+                CombinedRules::of(before.route, method),
+                CombinedRules::of(now.route, method),
+            )
+        })
         .collect();
     for kind in Kind::ALL {
         let mut told: Vec<(String, String, Vec<&Method>)> = Vec::new();
@@ -88,7 +93,7 @@ impl Kind {
 
 /// Everything that the enforced rules for one method ask, taken together.
 #[derive(Default)]
-struct Asked<'a> {
+struct CombinedRules<'a> {
     all: BTreeSet<&'a Scope>,
     /// One of each.
     any: Vec<&'a [Scope]>,
@@ -98,7 +103,7 @@ struct Asked<'a> {
     claims: Vec<(&'a ClaimPointer, &'a [ClaimValue])>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CombinedRules<'a> {
     fn of(route: &'a Route, method: &Method) -> Self {
         let mut asked = Self::default();
         for rule in route.rules.iter().filter(|rule| rule.is_for(method)) {
@@ -206,11 +211,11 @@ mod tests {
         asked(&now).keeps(&asked(&before), Kind::Scopes)
     }
 
-    fn asked((all, any): &(Vec<Scope>, Vec<Scope>)) -> Asked<'_> {
-        Asked {
+    fn asked((all, any): &(Vec<Scope>, Vec<Scope>)) -> CombinedRules<'_> {
+        CombinedRules {
             all: all.iter().collect(),
             any: if any.is_empty() { Vec::new() } else { vec![any] },
-            ..Asked::default()
+            ..CombinedRules::default()
         }
     }
 
@@ -247,14 +252,14 @@ mod tests {
             [ClaimValue::Integer(1)],
             [ClaimValue::Integer(1), ClaimValue::Bool(true)],
         );
-        let asked = |pointer, values| Asked {
+        let asked = |pointer, values| CombinedRules {
             claims: vec![(pointer, values)],
-            ..Asked::default()
+            ..CombinedRules::default()
         };
         assert!(asked(&pointer, &one[..]).keeps(&asked(&pointer, &two[..]), Kind::Claims));
         assert!(!asked(&pointer, &two[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
         assert!(!asked(&other, &one[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
-        assert!(!Asked::default().keeps(&asked(&pointer, &one[..]), Kind::Claims));
+        assert!(!CombinedRules::default().keeps(&asked(&pointer, &one[..]), Kind::Claims));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use crate::config::identity_token::IdentityToken;
 use crate::config::pattern::HostPattern;
 use crate::config::read::Text;
 use crate::config::resource::Resource;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
@@ -220,7 +220,11 @@ pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checke
 
 /// Reports every route for exactly a path that is answered here. A wider one (`/{*rest}`) is none: of two routes the
 /// more literal one answers, as ever.
-pub(in crate::config) fn refuse_overlap(built_ins: &[BuiltInRoute], routes: &[Placed], checker: &mut Checker<'_>) {
+pub(in crate::config) fn refuse_overlap(
+    built_ins: &[BuiltInRoute],
+    routes: &[LocatedRoute],
+    checker: &mut Checker<'_>,
+) {
     for placed in routes {
         let taken = built_ins.iter().find(|built_in| {
             // A pattern in place of the one segment is as specific as the built-in route is.

@@ -5,10 +5,10 @@ use crate::config::check::values;
 use crate::config::limit::Limit;
 use crate::config::read::At;
 use crate::config::read::Texts;
-use crate::config::route::Accept;
+use crate::config::route::AcceptedCredential;
 use crate::config::rule;
-use crate::config::rule::Asked;
 use crate::config::rule::ClaimsMirror;
+use crate::config::rule::ConditionMirrors;
 use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
 use crate::config::rule::TOKEN_KEYS;
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 #[schemars(rename = "Defaults")]
 pub(in crate::config) struct Mirror {
     /// Credential types that count where a route does not say.
-    accept: Option<At<Vec<At<Accept>>>>,
+    accept: Option<At<Vec<At<AcceptedCredential>>>>,
     /// Whose tokens count where a route does not say.
     issuers: Option<Texts<Name>>,
     /// In place of the issuers' audiences, where a route does not say.
@@ -49,16 +49,16 @@ pub(in crate::config) struct Mirror {
 }
 
 /// A list that a route may narrow.
-pub(in crate::config) struct Whole<T> {
+pub(in crate::config) struct DefaultList<T> {
     pub list: Vec<T>,
     pub at: NodeId,
 }
 
 #[derive(Default)]
 pub(in crate::config) struct Defaults {
-    pub accept: Option<Whole<Accept>>,
-    pub issuers: Option<Whole<Name>>,
-    pub audiences: Option<Whole<String>>,
+    pub accept: Option<DefaultList<AcceptedCredential>>,
+    pub issuers: Option<DefaultList<Name>>,
+    pub audiences: Option<DefaultList<String>>,
     /// The one of the conditions beside `rules` first.
     pub rules: Vec<Rule>,
     /// Where something stands that only a token can meet, and its key.
@@ -78,7 +78,7 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
     if let Some(audiences) = &mirror.audiences {
         checker.no_doubles(&audiences.value);
     }
-    let asked = Asked {
+    let asked = ConditionMirrors {
         scopes: mirror.scopes,
         clients: mirror.clients,
         subjects: mirror.subjects,
@@ -92,7 +92,7 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
         .chain(for_every_method.map(|placed| placed.at))
         .flat_map(|map| TOKEN_KEYS.map(|key| (map, key)))
         .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
-    let accept = mirror.accept.map(|accept| Whole {
+    let accept = mirror.accept.map(|accept| DefaultList {
         at: accept.at,
         list: distinct_accept(&accept.value, checker),
     });
@@ -109,14 +109,17 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
     }
 }
 
-fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<Whole<U>> {
-    written.map(|list| Whole {
+fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<DefaultList<U>> {
+    written.map(|list| DefaultList {
         at: list.at,
         list: values(list.value).into_iter().map(typed).collect(),
     })
 }
 
-pub(in crate::config) fn distinct_accept(written: &[At<Accept>], checker: &mut Checker<'_>) -> Vec<Accept> {
+pub(in crate::config) fn distinct_accept(
+    written: &[At<AcceptedCredential>],
+    checker: &mut Checker<'_>,
+) -> Vec<AcceptedCredential> {
     checker.no_doubles(written);
     written.iter().map(|item| item.value).collect()
 }
@@ -131,7 +134,7 @@ pub(in crate::config) fn has(key: &str, checker: &Checker<'_>) -> bool {
 pub(in crate::config) fn refuse_wider<T: PartialEq>(
     key: &str,
     own: &[(NodeId, T)],
-    default: Option<&Whole<T>>,
+    default: Option<&DefaultList<T>>,
     checker: &mut Checker<'_>,
 ) {
     let Some(default) = default else { return };

@@ -33,7 +33,7 @@ pub(in crate::config) enum WellKnown {
 
 /// `discovery:` as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Asked {
+pub(in crate::config) enum DiscoveryMirror {
     /// `false`, which is the default.
     Off,
     /// `true`: every form, that of RFC 8414 first.
@@ -45,7 +45,7 @@ const OAUTH: &str = "oauth-authorization-server";
 const OPENID: &str = "openid-configuration";
 const WORDS: &[&str] = &["true", "false", OAUTH, OPENID];
 
-impl Asked {
+impl DiscoveryMirror {
     /// Where the document of `issuer` may be; `None` when nothing was asked for.
     pub(in crate::config) fn of(self, issuer: &IssuerUrl) -> Option<Discovery> {
         let forms: &[WellKnown] = match self {
@@ -74,28 +74,32 @@ impl WellKnown {
     }
 }
 
-impl<'de> Deserialize<'de> for Asked {
+impl<'de> Deserialize<'de> for DiscoveryMirror {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct BoolOrWord;
 
         impl Visitor<'_> for BoolOrWord {
-            type Value = Asked;
+            type Value = DiscoveryMirror;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(out, "true, false, or one of the words `{OAUTH}` and `{OPENID}`")
             }
 
-            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<Asked, E> {
-                Ok(if yes { Asked::Every } else { Asked::Off })
+            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<DiscoveryMirror, E> {
+                Ok(if yes {
+                    DiscoveryMirror::Every
+                } else {
+                    DiscoveryMirror::Off
+                })
             }
 
             // A yes that came out of a variable is text.
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Asked, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DiscoveryMirror, E> {
                 match text {
-                    "true" => Ok(Asked::Every),
-                    "false" => Ok(Asked::Off),
-                    OAUTH => Ok(Asked::One(WellKnown::OauthAuthorizationServer)),
-                    OPENID => Ok(Asked::One(WellKnown::OpenidConfiguration)),
+                    "true" => Ok(DiscoveryMirror::Every),
+                    "false" => Ok(DiscoveryMirror::Off),
+                    OAUTH => Ok(DiscoveryMirror::One(WellKnown::OauthAuthorizationServer)),
+                    OPENID => Ok(DiscoveryMirror::One(WellKnown::OpenidConfiguration)),
                     _ => Err(E::unknown_variant(text, WORDS)),
                 }
             }
@@ -105,7 +109,7 @@ impl<'de> Deserialize<'de> for Asked {
     }
 }
 
-impl JsonSchema for Asked {
+impl JsonSchema for DiscoveryMirror {
     fn inline_schema() -> bool {
         true
     }
@@ -128,7 +132,7 @@ mod tests {
 
     #[track_caller]
     fn check(issuer: &str, oauth: &str, openid: &str) {
-        let found = Asked::Every.of(&issuer.parse().unwrap()).unwrap();
+        let found = DiscoveryMirror::Every.of(&issuer.parse().unwrap()).unwrap();
         assert_eq!(found.issuer.as_str(), issuer);
         assert_eq!(
             found.documents.iter().map(Url::as_str).collect::<Vec<_>>(),
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn a_word_picks_one_form_and_false_picks_none() {
         let issuer: IssuerUrl = "https://a.example/x".parse().unwrap();
-        let asked = |json: &str| serde_json::from_str::<Asked>(json).unwrap().of(&issuer);
+        let asked = |json: &str| serde_json::from_str::<DiscoveryMirror>(json).unwrap().of(&issuer);
         let paths = |json: &str| -> Vec<String> {
             let documents = asked(json).unwrap().documents;
             documents.iter().map(|url| url.path().to_owned()).collect()
@@ -185,7 +189,7 @@ mod tests {
         assert_eq!(paths("true").len(), 2);
         assert_eq!(asked("false"), None);
         for bad in ["\"oidc\"", "1", "[]", "\"\"", "\"True\""] {
-            assert!(serde_json::from_str::<Asked>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<DiscoveryMirror>(bad).is_err(), "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::issuer;
 use crate::config::limit;
 use crate::config::mistake::read;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::route_mirror;
@@ -36,11 +36,11 @@ const FILES_MAX: usize = 1000;
 #[schemars(rename = "Keygate configuration, an included file")]
 pub(in crate::config) struct Mirror {
     /// Whose tokens are trusted, by a name of your choice.
-    pub issuers: Option<Named<Name, issuer::Mirror>>,
+    pub issuers: Option<NamedEntries<Name, issuer::Mirror>>,
     /// Limits that routes refer to, by a name of your choice.
-    pub limits: Option<Named<Name, limit::Mirror>>,
+    pub limits: Option<NamedEntries<Name, limit::Mirror>>,
     /// Where requests go, by a name of your choice.
-    pub upstreams: Option<Named<Name, upstream::Mirror>>,
+    pub upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
     /// Which requests, what they must carry, where they go.
     pub routes: Option<Vec<At<route_mirror::Mirror>>>,
 }
@@ -54,7 +54,7 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
     let folder = main.parent().unwrap_or(Path::new(""));
     let includes = Includes::below(folder, globs.iter().map(Text::get));
     checker.log.included(&includes, &includes.files());
-    let mut found = Found::new(&main);
+    let mut found = FileSet::new(&main);
     for glob in &globs {
         found.look(glob, folder, checker);
     }
@@ -74,14 +74,14 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
 }
 
 /// Files found so far.
-struct Found {
+struct FileSet {
     files: Vec<PathBuf>,
     /// Device and inode of each and of the main file: one file under two names is still one.
     identities: HashSet<(u64, u64)>,
     main: Option<(u64, u64)>,
 }
 
-impl Found {
+impl FileSet {
     fn new(main: &Path) -> Self {
         let main = std::fs::metadata(main).ok().map(|metadata| identity(&metadata));
         Self {

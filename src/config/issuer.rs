@@ -2,13 +2,13 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
-use crate::config::discovery::Asked;
 use crate::config::discovery::Discovery;
+use crate::config::discovery::DiscoveryMirror;
 use crate::config::introspection;
 use crate::config::introspection::Introspection;
 use crate::config::listener::timeout;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -170,7 +170,7 @@ pub(in crate::config) struct Mirror {
     /// The longest life of a token (`exp` - `iat`) that is believed. Default `24h`.
     max_lifetime: Option<Text<Timeout>>,
     /// Further claims that must be there, each with one of the values listed.
-    required_claims: Option<Named<Word, OneOrMany<Text<Word>>>>,
+    required_claims: Option<NamedEntries<Word, OneOrMany<Text<Word>>>>,
     /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
     scope_claims: Option<Texts<Word>>,
     /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
@@ -180,7 +180,7 @@ pub(in crate::config) struct Mirror {
     /// By JSON pointer (RFC 6901) the header that tells upstreams the claim: a text, a number, true or false, or an array
     /// of these with commas between, percent-encoded so that no value can split. Anything else is not sent. What clients
     /// send under such a name is dropped on every route.
-    claim_headers: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    claim_headers: Option<NamedEntries<ClaimPointer, Text<HeaderName>>>,
     /// `shadow` lets a request through, without identity, whose token names this issuer and is not good, and counts it
     /// (`outcome="would_deny"`). Anybody can name an issuer, so its routes are open. Default `enforce`.
     mode: Option<Mode>,
@@ -194,7 +194,7 @@ pub(in crate::config) struct Mirror {
     /// `openid-configuration` (OpenID Connect), or `true` to try both in this order. Default false.
     ///
     /// The keys below say how keys are fetched, and stand only beside this or `jwks_url`.
-    discovery: Option<At<Asked>>,
+    discovery: Option<At<DiscoveryMirror>>,
     /// No keys: the issuer is asked about each token, for tokens that it alone can read (opaque ones, RFC 7662).
     introspection: Option<At<introspection::Mirror>>,
     /// Allows `http:` where keys are fetched. Default false.
@@ -249,7 +249,7 @@ const FETCH_KEYS: [&str; 10] = [
 const TOKEN_KEYS: [&str; 2] = ["algorithms", "types"];
 
 pub(in crate::config) fn typed(
-    mirrors: Named<Name, Mirror>,
+    mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Issuer> {
@@ -348,7 +348,7 @@ pub(in crate::config) fn note_claim_facts<'r>(
 }
 
 fn claim_headers(
-    written: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    written: Option<NamedEntries<ClaimPointer, Text<HeaderName>>>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> Vec<(ClaimPointer, HeaderName)> {
@@ -458,7 +458,7 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
     let off = mirror
         .discovery
         .as_ref()
-        .is_some_and(|discovery| discovery.value == Asked::Off);
+        .is_some_and(|discovery| discovery.value == DiscoveryMirror::Off);
     let written: Vec<&str> = sources
         .into_iter()
         .filter(|key| checker.tree.entry(at, key).is_some() && !(off && *key == "discovery"))

@@ -2,7 +2,7 @@
 
 use crate::config::check::Checker;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -92,7 +92,10 @@ pub(in crate::config) struct Mirror {
     mode: Option<Mode>,
 }
 
-pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Limit> {
+pub(in crate::config) fn typed(
+    mirrors: NamedEntries<Name, Mirror>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Limit> {
     let mut limits = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
         let by = checker.need(at, "by", mirror.by, "such as `by: credential`");

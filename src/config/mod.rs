@@ -86,7 +86,7 @@ pub use pattern::HostPattern;
 pub use pattern::PathPattern;
 pub(crate) use pattern::list_has;
 pub use resource::Resource;
-pub use route::Accept;
+pub use route::AcceptedCredential;
 pub use route::Route;
 pub use route::TwoCredentials;
 pub use rule::Condition;
@@ -104,7 +104,7 @@ use crate::config::check::Checker;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -181,27 +181,27 @@ struct Mirror {
     /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
     trusted_proxies: Option<Texts<IpNet>>,
     /// Whose tokens are trusted, by a name of your choice.
-    issuers: Option<Named<Name, issuer::Mirror>>,
+    issuers: Option<NamedEntries<Name, issuer::Mirror>>,
     api_keys: Option<api_keys::Mirror>,
     /// Limits that routes refer to, by a name of your choice.
-    limits: Option<Named<Name, limit::Mirror>>,
+    limits: Option<NamedEntries<Name, limit::Mirror>>,
     /// Failed authentications per source address; `off` for none. Default `60/min` with a burst of 20.
     failed_authentication: Option<At<OrWord<limit::FailedMirror, limit::Off>>>,
     rate_limit_headers: Option<limit::HeadersMirror>,
     /// Where requests go, by a name of your choice. Required, here or in an included file.
-    upstreams: Option<Named<Name, upstream::Mirror>>,
+    upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
     /// What every route inherits. Only in the main file.
     defaults: Option<At<defaults::Mirror>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
     routes: Option<Vec<At<route_mirror::Mirror>>>,
     /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
-    resources: Option<Named<Name, resource::Mirror>>,
+    resources: Option<NamedEntries<Name, resource::Mirror>>,
     identity_token: Option<At<identity_token::Mirror>>,
     store: Option<At<store::Mirror>>,
     token_endpoint: Option<At<token_endpoint::Mirror>>,
     /// What subscriptions get, by a name of your choice. `default` is there without being written: any credentials, any
     /// scopes, active at once. `operators` is taken.
-    plans: Option<Named<Name, plan::Mirror>>,
+    plans: Option<NamedEntries<Name, plan::Mirror>>,
 }
 
 /// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
@@ -304,9 +304,9 @@ fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
 impl Mirror {
     /// Adds what an included file has.
     fn add(&mut self, part: included::Mirror) {
-        fn named<K, V>(whole: &mut Option<Named<K, V>>, part: Option<Named<K, V>>) {
-            if let Some(Named(part)) = part {
-                whole.get_or_insert(Named(Vec::new())).0.extend(part);
+        fn named<K, V>(whole: &mut Option<NamedEntries<K, V>>, part: Option<NamedEntries<K, V>>) {
+            if let Some(NamedEntries(part)) = part {
+                whole.get_or_insert(NamedEntries(Vec::new())).0.extend(part);
             }
         }
         let included::Mirror {
@@ -343,8 +343,12 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         listener::refuse_shared(&listeners, admin.at, admin.value.address, checker);
     }
     let api_keys = api_keys::typed(mirror.api_keys.unwrap_or_default(), checker);
-    let limits = limit::typed(mirror.limits.unwrap_or(Named(Vec::new())), checker);
-    let mut issuers = issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
+    let limits = limit::typed(mirror.limits.unwrap_or(NamedEntries(Vec::new())), checker);
+    let mut issuers = issuer::typed(
+        mirror.issuers.unwrap_or(NamedEntries(Vec::new())),
+        &api_keys.header,
+        checker,
+    );
     let store = mirror.store.and_then(|store| store::typed(store, checker));
     let token_endpoint = mirror
         .token_endpoint
@@ -355,12 +359,12 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let plans = plan::typed(mirror.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
     let upstreams = upstream::typed(
-        upstreams.unwrap_or(Named(Vec::new())),
+        upstreams.unwrap_or(NamedEntries(Vec::new())),
         &api_keys.header,
         &claim_headers,
         checker,
     );
-    let resources = resource::typed(mirror.resources.unwrap_or(Named(Vec::new())), checker);
+    let resources = resource::typed(mirror.resources.unwrap_or(NamedEntries(Vec::new())), checker);
     let identity_token = mirror
         .identity_token
         .and_then(|identity_token| identity_token::typed(identity_token, checker));
@@ -444,9 +448,9 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
 }
 
 /// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.
-fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
+fn check_api_key_file(placed: &route::LocatedRoute, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
     let stored = checker.tree.entry(ROOT, "store").is_some();
-    if !placed.route.accept.contains(&Accept::ApiKey) || api_keys.file.is_some() || stored {
+    if !placed.route.accept.contains(&AcceptedCredential::ApiKey) || api_keys.file.is_some() || stored {
         return;
     }
     let section = checker.tree.entry(ROOT, "api_keys");
@@ -461,7 +465,7 @@ fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut 
 }
 
 /// On a public route nobody proves anything, so there is nothing to count by but the address and the route.
-fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
+fn check_public_limits(placed: &route::LocatedRoute, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
     if !placed.route.public {
         return;
     }
@@ -476,7 +480,7 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
 
 /// A token that no JWT is says nothing of who issued it, so at most one issuer can be asked. Asking one after the other
 /// would show the tokens of each to the others.
-fn check_one_introspection(placed: &route::Placed, checker: &mut Checker<'_>) {
+fn check_one_introspection(placed: &route::LocatedRoute, checker: &mut Checker<'_>) {
     let tree = &checker.tree;
     let is_asked = |name: &&Name| {
         let named = |section| tree.entry(section, name.as_str());

@@ -3,7 +3,7 @@
 use crate::config::check::Checker;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::list_has;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::tree::printable;
 use http::Method;
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use std::collections::HashMap;
 ///
 /// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`); there the more literal one wins,
 /// which is a rule and no chance. So may `api.example.com` and `*.example.com`.
-pub(in crate::config) fn refuse(routes: &[Placed], checker: &mut Checker<'_>) {
-    let mut seen: HashMap<(&HostPattern, String), Vec<&Placed>> = HashMap::new();
+pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'_>) {
+    let mut seen: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
     for placed in routes {
         let shape = shape(placed.route.path.as_str());
         let mut told = false;
@@ -34,7 +34,7 @@ pub(in crate::config) fn refuse(routes: &[Placed], checker: &mut Checker<'_>) {
     }
 }
 
-fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
+fn report(first: &LocatedRoute, second: &LocatedRoute, checker: &mut Checker<'_>) {
     let at = checker.tree.entry(second.at, "match").unwrap_or(second.at);
     let first_at = checker.tree.entry(first.at, "match").unwrap_or(first.at);
     let problem = format!(
@@ -43,7 +43,7 @@ fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
         first.route.name,
         checker.tree.whereabouts(first_at, at),
     );
-    let shown = |placed: &Placed| printable(placed.route.path.as_str());
+    let shown = |placed: &LocatedRoute| printable(placed.route.path.as_str());
     let hint = format!(
         "`{}` and `{}` have one shape; give them different hosts, paths or methods",
         shown(first),

@@ -3,7 +3,7 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Texts;
@@ -86,7 +86,7 @@ const KEYS_MAX: u32 = 2;
 /// The plans of the file and the two that are always there: `default`, which the file may say otherwise, and that of the
 /// operators.
 pub(in crate::config) fn typed(
-    written: Option<Named<Name, Mirror>>,
+    written: Option<NamedEntries<Name, Mirror>>,
     has_store: bool,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Plan> {

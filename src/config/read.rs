@@ -239,7 +239,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let read = match name {
-            AT => visitor.visit_seq(Placed { reader: self, turn: 0 }),
+            AT => visitor.visit_seq(NumberedNode { reader: self, turn: 0 }),
             ONE_OR_MANY => match self.tree.value(self.id) {
                 Value::List(items) => visitor.visit_seq(self.items(items)),
                 _ => visitor.visit_seq(self.items(std::slice::from_ref(&self.id))),
@@ -260,12 +260,12 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 }
 
 /// A node's number, then the node.
-struct Placed<'t> {
+struct NumberedNode<'t> {
     reader: NodeReader<'t>,
     turn: u8,
 }
 
-impl<'de> de::SeqAccess<'de> for Placed<'_> {
+impl<'de> de::SeqAccess<'de> for NumberedNode<'_> {
     type Error = ReadError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
@@ -454,14 +454,14 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
 
 /// A map with keys the operator chooses, in the order of the file.
 #[derive(Debug)]
-pub(in crate::config) struct Named<K, V>(pub Vec<(K, At<V>)>);
+pub(in crate::config) struct NamedEntries<K, V>(pub Vec<(K, At<V>)>);
 
-impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
+impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Map<K, V>(PhantomData<(K, V)>);
 
         impl<'de, K: FromText, V: Deserialize<'de>> Visitor<'de> for Map<K, V> {
-            type Value = Named<K, V>;
+            type Value = NamedEntries<K, V>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a map with a name before each entry")
@@ -469,10 +469,10 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((Parsed(key), value)) = map.next_entry::<Parsed<K>, At<V>>()? {
+                while let Some((ParsedText(key), value)) = map.next_entry::<ParsedText<K>, At<V>>()? {
                     entries.push((key, value));
                 }
-                Ok(Named(entries))
+                Ok(NamedEntries(entries))
             }
         }
 
@@ -498,29 +498,29 @@ pub(in crate::config) trait FromText: Sized {
 
 /// A text that was parsed into its type.
 #[derive(Debug, PartialEq)]
-pub(in crate::config) struct Parsed<T>(pub T);
+pub(in crate::config) struct ParsedText<T>(pub T);
 
-impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
+impl<'de, T: FromText> Deserialize<'de> for ParsedText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Parse<T>(PhantomData<T>);
 
         impl<T: FromText> Visitor<'_> for Parse<T> {
-            type Value = Parsed<T>;
+            type Value = ParsedText<T>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str(T::WHAT)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
-                T::from_text(text).map(Parsed).map_err(|problem| match T::SHOWN {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ParsedText<T>, E> {
+                T::from_text(text).map(ParsedText).map_err(|problem| match T::SHOWN {
                     true => E::custom(problem),
                     false => E::invalid_value(Unexpected::Other("hidden"), &self),
                 })
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Parsed<T>, E> {
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ParsedText<T>, E> {
                 match T::from_text(&number.to_string()) {
-                    Ok(value) if T::BARE_NUMBERS => Ok(Parsed(value)),
+                    Ok(value) if T::BARE_NUMBERS => Ok(ParsedText(value)),
                     Err(problem) if T::SHOWN => Err(E::custom(problem)),
                     Ok(_) | Err(_) => Err(E::invalid_type(Unexpected::Unsigned(number), &self)),
                 }
@@ -532,7 +532,7 @@ impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
 }
 
 /// A parsed text and where it stands.
-pub(in crate::config) type Text<T> = At<Parsed<T>>;
+pub(in crate::config) type Text<T> = At<ParsedText<T>>;
 
 /// A list of them.
 pub(in crate::config) type Texts<T> = At<Vec<Text<T>>>;

@@ -4,9 +4,9 @@ use crate::config::check::Checker;
 use crate::config::pattern::PathPattern;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::Text;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use schemars::JsonSchema;
@@ -120,7 +120,10 @@ pub(in crate::config) struct Mirror {
     documentation: Option<Text<Url>>,
 }
 
-pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Resource> {
+pub(in crate::config) fn typed(
+    mirrors: NamedEntries<Name, Mirror>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Resource> {
     let mut resources: BTreeMap<Name, Resource> = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
         let Some(url) = checker.need(at, "url", mirror.url, "such as `url: https://api.example.com/v1`") else {
@@ -162,7 +165,7 @@ pub(in crate::config) fn of_route(
 /// Metadata without an authorization server send clients nowhere.
 pub(in crate::config) fn refuse_unused(
     resources: &BTreeMap<Name, Resource>,
-    routes: &[Placed],
+    routes: &[LocatedRoute],
     checker: &mut Checker<'_>,
 ) {
     let section = checker.tree.entry(ROOT, "resources");

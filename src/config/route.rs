@@ -20,7 +20,7 @@ pub struct Route {
     /// Empty: every method that HTTP registers (RFC 9110 section 9).
     pub methods: Vec<Method>,
     /// Credential types that count. Empty only on a public route.
-    pub accept: Vec<Accept>,
+    pub accept: Vec<AcceptedCredential>,
     pub public: bool,
     /// Whose tokens count. Never empty where `accept` has `Jwt`, empty elsewhere.
     pub issuers: Vec<Name>,
@@ -55,12 +55,12 @@ pub struct Route {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Accept {
+pub enum AcceptedCredential {
     Jwt,
     ApiKey,
 }
 
-impl fmt::Display for Accept {
+impl fmt::Display for AcceptedCredential {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Jwt => "jwt",
@@ -80,7 +80,7 @@ pub enum TwoCredentials {
 }
 
 /// A route and where the parts stand that later checks speak of.
-pub(in crate::config) struct Placed {
+pub(in crate::config) struct LocatedRoute {
     pub route: Route,
     pub at: NodeId,
     /// The limits that the route itself names.

@@ -18,14 +18,14 @@ use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::resource;
-use crate::config::route::Accept;
-use crate::config::route::Placed;
+use crate::config::route::AcceptedCredential;
+use crate::config::route::LocatedRoute;
 use crate::config::route::Route;
 use crate::config::route::TwoCredentials;
 use crate::config::rule;
-use crate::config::rule::Asked;
 use crate::config::rule::CONDITION_KEYS;
 use crate::config::rule::ClaimsMirror;
+use crate::config::rule::ConditionMirrors;
 use crate::config::rule::RULES_MAX;
 use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
@@ -54,7 +54,7 @@ pub(in crate::config) struct Mirror {
     r#match: Option<At<MatchMirror>>,
     /// Credential types that count: `jwt` (bearer tokens, also opaque ones of an issuer with `introspection`), `api_key`.
     /// This, the defaults' or `public: true`.
-    accept: Option<At<Vec<At<Accept>>>>,
+    accept: Option<At<Vec<At<AcceptedCredential>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
     public: Option<At<bool>>,
     /// Whose tokens count, at most one issuer with `introspection` among them; `keygate` is the gate itself, where there is
@@ -137,7 +137,7 @@ pub(in crate::config) fn typed(
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
-) -> Vec<Placed> {
+) -> Vec<LocatedRoute> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
     for mirror in &mirrors {
         let Some(name) = &mirror.value.name else {
@@ -161,7 +161,7 @@ fn route(
     defaults: &Defaults,
     known_limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
-) -> Option<Placed> {
+) -> Option<LocatedRoute> {
     check_openness(&mirror, at, checker);
     let public = mirror.public.as_ref().is_some_and(|public| public.value);
     let accept = accepted(mirror.accept, public, defaults, checker);
@@ -181,7 +181,7 @@ fn route(
         .map(|name| checker.refer("upstreams", "upstream", name));
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
-    let asked = Asked {
+    let asked = ConditionMirrors {
         scopes: mirror.scopes,
         clients: mirror.clients,
         subjects: mirror.subjects,
@@ -191,7 +191,7 @@ fn route(
     let base = rule::base(asked, checker);
     let audiences = audiences(mirror.audiences, &accept, defaults, checker);
     let (hosts, path, methods) = matching(matched?, checker)?;
-    let resource = resource::of_route(mirror.resource, accept.contains(&Accept::Jwt), checker);
+    let resource = resource::of_route(mirror.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = mirror
         .identity_token
         .and_then(|identity_token| identity_token::of_route(identity_token, checker));
@@ -202,7 +202,7 @@ fn route(
     let plans = plan::of_route(mirror.plans, checker);
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
-    Some(Placed {
+    Some(LocatedRoute {
         at,
         own_limits: limits.iter().map(|limit| (limit.get().clone(), limit.at)).collect(),
         route: Route {
@@ -266,16 +266,16 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
 }
 
 fn accepted(
-    written: Option<At<Vec<At<Accept>>>>,
+    written: Option<At<Vec<At<AcceptedCredential>>>>,
     public: bool,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
-) -> Vec<Accept> {
+) -> Vec<AcceptedCredential> {
     let Some(written) = written else {
         let inherited = defaults.accept.as_ref().filter(|_| !public);
         return inherited.map(|accept| accept.list.clone()).unwrap_or_default();
     };
-    let own: Vec<(NodeId, Accept)> = written.value.iter().map(|item| (item.at, item.value)).collect();
+    let own: Vec<(NodeId, AcceptedCredential)> = written.value.iter().map(|item| (item.at, item.value)).collect();
     defaults::refuse_wider("accept", &own, defaults.accept.as_ref(), checker);
     distinct_accept(&written.value, checker)
 }
@@ -283,14 +283,14 @@ fn accepted(
 /// Two credentials that are reported need one that is used, which is the token.
 fn two_credentials(
     written: Option<At<TwoCredentials>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     checker: &mut Checker<'_>,
 ) -> TwoCredentials {
     let Some(At { value, at }) = written else {
         return TwoCredentials::default();
     };
     if value == TwoCredentials::Report && !accept.is_empty() {
-        if accept.contains(&Accept::Jwt) {
+        if accept.contains(&AcceptedCredential::Jwt) {
             let problem = "requests with two credentials pass here: the bearer token counts, the API key is dropped";
             let hint =
                 "for one migration: watch keygate_two_credentials_reported_total until it rests, then remove this";
@@ -316,13 +316,13 @@ fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
 /// No API key has a subject or claims, so with `subjects` or `claims` such a route would refuse everybody: that protects,
 /// and is no policy that anybody means.
 fn check_jwt_keys(
-    accept: &[Accept],
-    rules: &[rule::Placed],
+    accept: &[AcceptedCredential],
+    rules: &[rule::LocatedRule],
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) {
-    if accept.contains(&Accept::Jwt) || !accept.contains(&Accept::ApiKey) {
+    if accept.contains(&AcceptedCredential::Jwt) || !accept.contains(&AcceptedCredential::ApiKey) {
         return;
     }
     let in_rules = rules.iter().flat_map(|rule| TOKEN_KEYS.map(|key| (rule.at, key)));
@@ -348,12 +348,15 @@ fn check_jwt_keys(
 /// In place of the issuers' audiences: the route's own, which the defaults must have, or the defaults'.
 fn audiences(
     written: Option<Texts<Word>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Option<Vec<String>> {
     let Some(written) = written else {
-        let inherited = defaults.audiences.as_ref().filter(|_| accept.contains(&Accept::Jwt));
+        let inherited = defaults
+            .audiences
+            .as_ref()
+            .filter(|_| accept.contains(&AcceptedCredential::Jwt));
         return inherited.map(|audiences| audiences.list.clone());
     };
     let own: Vec<(NodeId, String)> = written
@@ -368,8 +371,8 @@ fn audiences(
 /// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
 fn rules(
     base: Option<Rule>,
-    more: Vec<rule::Placed>,
-    accept: &[Accept],
+    more: Vec<rule::LocatedRule>,
+    accept: &[AcceptedCredential],
     methods: &[Method],
     at: NodeId,
     defaults: &Defaults,
@@ -411,7 +414,7 @@ fn rules(
 /// Whose tokens count: those that are named, or all of them.
 fn issuers(
     written: Option<Texts<Name>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
@@ -422,7 +425,7 @@ fn issuers(
         checker.refer_all("issuers", "issuer", &written.value);
         return values(written.value);
     }
-    if !accept.contains(&Accept::Jwt) {
+    if !accept.contains(&AcceptedCredential::Jwt) {
         return Vec::new();
     }
     if let Some(inherited) = &defaults.issuers {

@@ -3,7 +3,7 @@
 use crate::config::check::Checker;
 use crate::config::pattern::list_has;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
@@ -118,7 +118,7 @@ pub(in crate::config) struct Mirror {
 }
 
 /// By JSON pointer, the values that are good.
-pub(in crate::config) type ClaimsMirror = Named<ClaimPointer, OneOrMany<At<ValueMirror>>>;
+pub(in crate::config) type ClaimsMirror = NamedEntries<ClaimPointer, OneOrMany<At<ValueMirror>>>;
 
 /// What the credential must be allowed to do.
 #[derive(Deserialize, JsonSchema)]
@@ -204,7 +204,7 @@ pub(in crate::config) const TOKEN_KEYS: [&str; 2] = ["subjects", "claims"];
 
 /// What is written under [`CONDITION_KEYS`].
 #[derive(Default)]
-pub(in crate::config) struct Asked {
+pub(in crate::config) struct ConditionMirrors {
     pub scopes: Option<ScopesMirror>,
     pub clients: Option<Texts<Word>>,
     pub subjects: Option<Texts<Word>>,
@@ -212,7 +212,7 @@ pub(in crate::config) struct Asked {
     pub claims: Option<ClaimsMirror>,
 }
 
-impl Asked {
+impl ConditionMirrors {
     /// In the order in which a failure is told: a scope can be asked for, so it comes last.
     pub(in crate::config) fn typed(self, checker: &mut Checker<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
@@ -243,7 +243,7 @@ impl Asked {
 }
 
 /// The rule that a route's or the defaults' own keys make; `None` where they ask nothing.
-pub(in crate::config) fn base(asked: Asked, checker: &mut Checker<'_>) -> Option<Rule> {
+pub(in crate::config) fn base(asked: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
     let conditions = asked.typed(checker);
     (!conditions.is_empty()).then_some(Rule {
         name: None,
@@ -255,13 +255,13 @@ pub(in crate::config) fn base(asked: Asked, checker: &mut Checker<'_>) -> Option
 
 /// A rule and where it stands.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Placed {
+pub(in crate::config) struct LocatedRule {
     pub rule: Rule,
     pub at: NodeId,
 }
 
-pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<Placed> {
-    let mut rules: Vec<Placed> = Vec::new();
+pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<LocatedRule> {
+    let mut rules: Vec<LocatedRule> = Vec::new();
     for At { value: mirror, at } in written.map(|rules| rules.value).unwrap_or_default() {
         if let Some(name) = &mirror.name
             && rules.iter().any(|known| known.rule.name.as_ref() == Some(name.get()))
@@ -275,7 +275,7 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
             );
         }
         let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
-        let asked = Asked {
+        let asked = ConditionMirrors {
             scopes: mirror.scopes,
             clients: mirror.clients,
             subjects: mirror.subjects,
@@ -301,7 +301,7 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
         if mode == Mode::Shadow {
             warn_of_shadow("the rule", at, checker);
         }
-        rules.push(Placed {
+        rules.push(LocatedRule {
             at,
             rule: Rule {
                 name: mirror.name.map(Text::take),

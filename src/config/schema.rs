@@ -4,10 +4,10 @@ use crate::config::Mirror;
 use crate::config::included;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
-use crate::config::read::Parsed;
+use crate::config::read::ParsedText;
 use crate::config::read::Word;
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -81,7 +81,7 @@ fn pattern(text: &str) -> String {
     format!("^(?:{text}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
 }
 
-impl<T: FromText> JsonSchema for Parsed<T> {
+impl<T: FromText> JsonSchema for ParsedText<T> {
     fn inline_schema() -> bool {
         true
     }
@@ -147,7 +147,7 @@ impl<T: JsonSchema, W: Word> JsonSchema for OrWord<T, W> {
     }
 }
 
-impl<K: FromText, V: JsonSchema> JsonSchema for Named<K, V> {
+impl<K: FromText, V: JsonSchema> JsonSchema for NamedEntries<K, V> {
     fn inline_schema() -> bool {
         true
     }

@@ -3,8 +3,8 @@
 use crate::config::Issuer;
 use crate::config::check::Checker;
 use crate::config::limit::Limit;
-use crate::config::route::Accept;
-use crate::config::route::Placed;
+use crate::config::route::AcceptedCredential;
+use crate::config::route::LocatedRoute;
 use crate::config::rule::CONDITION_KEYS;
 use crate::config::rule::Mode;
 use crate::config::tree::NodeId;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// Refuses, on a route that takes tokens of an issuer in shadow mode, whatever needs a principal: anybody can name that
 /// issuer and then has none. Warns of the route.
 pub(in crate::config) fn check(
-    placed: &Placed,
+    placed: &LocatedRoute,
     issuers: &BTreeMap<Name, Issuer>,
     limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
@@ -31,7 +31,7 @@ pub(in crate::config) fn check(
         written.next().unwrap_or(placed.at)
     };
     let mut refused: Vec<(NodeId, String, &str)> = Vec::new();
-    if route.accept.contains(&Accept::ApiKey) {
+    if route.accept.contains(&AcceptedCredential::ApiKey) {
         let what = format!("{because}, and an API key would prove nothing on it");
         refused.push((place(&["accept"]), what, "give the API keys a route of their own"));
     }

@@ -135,12 +135,12 @@ fn the_embedded_configuration_is_the_one_of_the_first_start() {
     assert_eq!(issuer.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.limits["demo"].quota, quota(30, 60, 5));
     assert_eq!(config.upstreams["echo"].kind, UpstreamKind::Echo);
-    let routes: Vec<(&str, bool, &[Accept])> = config
+    let routes: Vec<(&str, bool, &[AcceptedCredential])> = config
         .routes
         .iter()
         .map(|route| (route.name.as_str(), route.public, route.accept.as_slice()))
         .collect();
-    let (jwt, key) = (Accept::Jwt, Accept::ApiKey);
+    let (jwt, key) = (AcceptedCredential::Jwt, AcceptedCredential::ApiKey);
     assert_eq!(
         routes,
         [

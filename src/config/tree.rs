@@ -311,7 +311,7 @@ pub(in crate::config) fn printable(text: &str) -> String {
 }
 
 /// A list or map whose end has not come yet.
-struct Open {
+struct OpenCollection {
     id: NodeId,
     /// The key that waits for its value, with its place; for maps.
     key: Option<(String, Place)>,
@@ -323,7 +323,7 @@ struct Builder<'a> {
     tree: &'a mut Tree,
     /// Number of this file's first node, its root.
     first: usize,
-    stack: Vec<Open>,
+    stack: Vec<OpenCollection>,
     /// Anchors whose node is complete.
     anchors: HashMap<usize, NodeId>,
     /// Bytes that aliases have repeated.
@@ -490,7 +490,7 @@ impl Builder<'_> {
             return Err(self.too_deep(span.start));
         }
         let id = self.add(value, span)?;
-        self.stack.push(Open {
+        self.stack.push(OpenCollection {
             id,
             key: None,
             keys: HashSet::new(),

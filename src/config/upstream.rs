@@ -5,7 +5,7 @@ use crate::config::check::values;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Timeout;
@@ -107,7 +107,7 @@ pub(in crate::config) struct Mirror {
     /// The `Host` that is sent. Default: the one that was asked for.
     host: Option<Text<HeaderValue>>,
     /// Headers set on every request, in place of what the client sent.
-    set_headers: Option<Named<HeaderName, Text<HeaderValue>>>,
+    set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
@@ -121,7 +121,7 @@ enum Builtin {
 }
 
 pub(in crate::config) fn typed(
-    mirrors: Named<Name, Mirror>,
+    mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,

@@ -1,6 +1,6 @@
 //! How does a program open a gate?
 
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::Config;
 use crate::config::OWN_ISSUER;
 use crate::config::UpstreamKind;
@@ -145,7 +145,7 @@ fn unserved(config: &Config) -> Option<(String, &'static str)> {
         if route.issuers.iter().any(|issuer| issuer.as_str() == OWN_ISSUER) && config.token_endpoint.is_some() {
             return Some((at("issuers"), "tokens of the token endpoint"));
         }
-        if route.accept.contains(&Accept::ApiKey) && config.api_keys.file.is_none() {
+        if route.accept.contains(&AcceptedCredential::ApiKey) && config.api_keys.file.is_none() {
             return Some((at("accept"), "API keys without `api_keys.file` are in the store"));
         }
         None

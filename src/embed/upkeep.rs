@@ -4,7 +4,7 @@ use crate::fetch::kept::KeptKeys;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::housekeeping;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
 use crate::runtime::watch::LOOK_EVERY;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[must_use = "a gate without its upkeep never gets its issuers' keys"]
 pub struct Upkeep {
     path: PathBuf,
-    loaded: Loaded,
+    loaded: LoadedConfig,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
     kept: Option<Arc<KeptKeys>>,
@@ -27,7 +27,7 @@ pub struct Upkeep {
 impl Upkeep {
     pub(super) const fn new(
         path: PathBuf,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
         kept: Option<Arc<KeptKeys>>,

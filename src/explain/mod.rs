@@ -6,22 +6,22 @@
 
 mod question;
 mod request;
-mod told;
+mod report;
 mod token;
 mod stages;
 
-pub use question::Asked;
 pub use question::ExplainError;
-pub use question::What;
-pub use told::Explanation;
-pub use told::Outcome;
+pub use question::Question;
+pub use question::QuestionSubject;
+pub use report::Explanation;
+pub use report::Outcome;
 
 use crate::config;
 use crate::config::Files;
 use crate::config::KeySource;
 use crate::config::Origins;
-use crate::explain::request::Shaped;
-use crate::explain::stages::Decided;
+use crate::explain::request::RequestForms;
+use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
 use crate::fetch::kept::KeptKeys;
 use crate::gate::accept::Inbound;
@@ -51,7 +51,7 @@ use std::sync::PoisonError;
 ///
 /// # Errors
 /// That the configuration, the key sets or the request cannot be read.
-pub fn explain(asked: &Asked) -> Result<Explanation, ExplainError> {
+pub fn explain(asked: &Question) -> Result<Explanation, ExplainError> {
     let (_, origins) = config::load_placed(&asked.config, Files::MustBeThere)?;
     let mut loaded = reload::load(&asked.config)?;
     let config = loaded.config.clone();
@@ -82,11 +82,11 @@ pub fn explain(asked: &Asked) -> Result<Explanation, ExplainError> {
     ))
 }
 
-type Reached = Arc<Mutex<Vec<Stage>>>;
+type StageLog = Arc<Mutex<Vec<Stage>>>;
 
 /// Notes every stage that the decision enters.
-fn watch(live: &mut Live) -> Reached {
-    let reached = Reached::default();
+fn watch(live: &mut Live) -> StageLog {
+    let reached = StageLog::default();
     let noted = Arc::clone(&reached);
     live.probe = Some(Box::new(move |stage| {
         noted.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
@@ -130,13 +130,13 @@ fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Resu
 }
 
 fn decide_and_tell(
-    shaped: &Shaped,
+    shaped: &RequestForms,
     snapshot: &Snapshot,
     live: &Live,
     now: Now,
-    asked: &Asked,
+    asked: &Question,
     (config, origins): (&config::Config, &Origins),
-    reached: &Reached,
+    reached: &StageLog,
 ) -> Explanation {
     let mut trail = Trail::default();
     let limits = request::head_limits(&config.requests);
@@ -152,7 +152,7 @@ fn decide_and_tell(
         Err(stop) => (None, Err(stop)),
     };
     let reached = reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    stages::tell(&Decided {
+    stages::tell(&DecisionTrace {
         shaped,
         inbound: inbound.as_ref(),
         verdict,

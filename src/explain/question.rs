@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What is asked about.
-pub struct Asked {
+pub struct Question {
     pub config: PathBuf,
-    pub what: What,
+    pub what: QuestionSubject,
     pub token: Option<Secret<String>>,
     pub key: Option<Secret<String>>,
     /// Further header lines, `Name: value`.
@@ -23,7 +23,7 @@ pub struct Asked {
 }
 
 /// Which request.
-pub enum What {
+pub enum QuestionSubject {
     /// One that this route matches.
     Route(String),
     /// A method and a URL: `GET https://api.example.com/v1/orders/7`.

@@ -4,9 +4,9 @@ use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::RequestLimits;
 use crate::config::Route;
-use crate::explain::question::Asked;
 use crate::explain::question::ExplainError;
-use crate::explain::question::What;
+use crate::explain::question::Question;
+use crate::explain::question::QuestionSubject;
 use crate::proxy::http1::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;
@@ -15,7 +15,7 @@ use http::Version;
 use http::request::Parts;
 
 /// A request in the two forms that it is judged in.
-pub(in crate::explain) struct Shaped {
+pub(in crate::explain) struct RequestForms {
     /// As its bytes arrive.
     pub head: Vec<u8>,
     /// As the HTTP parser makes them.
@@ -33,9 +33,9 @@ pub(in crate::explain) fn head_limits(limits: &RequestLimits) -> HeadLimits {
     }
 }
 
-pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped, ExplainError> {
+pub(in crate::explain) fn shape(asked: &Question, config: &Config) -> Result<RequestForms, ExplainError> {
     let (method, host, target) = match &asked.what {
-        What::Route(name) => {
+        QuestionSubject::Route(name) => {
             let route = config.routes.iter().find(|route| route.name.as_str() == name);
             match route {
                 Some(route) => of_route(route),
@@ -48,7 +48,7 @@ pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped
                 }
             }
         }
-        What::Request(text) => of_text(text)?,
+        QuestionSubject::Request(text) => of_text(text)?,
     };
     let mut lines: Vec<(String, String)> = Vec::new();
     for line in &asked.headers {
@@ -71,7 +71,7 @@ pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    Ok(Shaped {
+    Ok(RequestForms {
         parts: parts(&method, &target, &lines)?,
         head: head.into_bytes(),
         line: format!("{method} {target}"),

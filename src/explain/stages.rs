@@ -6,16 +6,16 @@ use crate::config::HostPattern;
 use crate::config::Mode;
 use crate::config::Origins;
 use crate::config::Rule;
-use crate::explain::request::Shaped;
+use crate::explain::report::Explanation;
+use crate::explain::report::Fact;
+use crate::explain::report::Outcome;
+use crate::explain::report::Problem;
+use crate::explain::report::StageReport;
+use crate::explain::report::Upstream;
+use crate::explain::report::WouldDeny;
+use crate::explain::report::shown;
+use crate::explain::request::RequestForms;
 use crate::explain::token;
-use crate::explain::told::Explanation;
-use crate::explain::told::Fact;
-use crate::explain::told::Outcome;
-use crate::explain::told::Problem;
-use crate::explain::told::Told;
-use crate::explain::told::Upstream;
-use crate::explain::told::WouldDeny;
-use crate::explain::told::shown;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::RefusalContext;
@@ -41,8 +41,8 @@ use http::header;
 use std::sync::Arc;
 
 /// A decision and what it was made from.
-pub(in crate::explain) struct Decided<'a> {
-    pub shaped: &'a Shaped,
+pub(in crate::explain) struct DecisionTrace<'a> {
+    pub shaped: &'a RequestForms,
     /// `None` where the request has no one reading.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
@@ -54,9 +54,9 @@ pub(in crate::explain) struct Decided<'a> {
     pub now: Now,
 }
 
-pub(in crate::explain) fn tell(decided: &Decided<'_>) -> Explanation {
+pub(in crate::explain) fn tell(decided: &DecisionTrace<'_>) -> Explanation {
     let mut stages = vec![
-        Told {
+        StageReport {
             stage: "accept",
             reached: true,
             facts: accept(decided),
@@ -102,16 +102,21 @@ fn without_query(line: &str) -> &str {
     line.split('?').next().unwrap_or(line)
 }
 
-fn stage(decided: &Decided<'_>, stage: Stage, name: &'static str, facts: fn(&Decided<'_>) -> Vec<Fact>) -> Told {
+fn stage(
+    decided: &DecisionTrace<'_>,
+    stage: Stage,
+    name: &'static str,
+    facts: fn(&DecisionTrace<'_>) -> Vec<Fact>,
+) -> StageReport {
     let reached = decided.reached.contains(&stage);
-    Told {
+    StageReport {
         stage: name,
         reached,
         facts: if reached { facts(decided) } else { Vec::new() },
     }
 }
 
-fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
+fn answer(decided: &DecisionTrace<'_>, told: Explanation) -> Explanation {
     match &decided.verdict {
         Ok(permit) => Explanation {
             outcome: Outcome::Allowed,
@@ -132,7 +137,7 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
             outcome: Outcome::Answered,
             ..told
         },
-        Err(Stop::Needs(Need::Answer { issuer, .. })) => Explanation {
+        Err(Stop::Needs(Need::Introspection { issuer, .. })) => Explanation {
             outcome: Outcome::NeedsKeys,
             needs: Some(format!(
                 "only the issuer can tell: a gate that runs would ask {}, and this command asks nobody",
@@ -145,7 +150,7 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
     }
 }
 
-fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
+fn needs_keys(decided: &DecisionTrace<'_>, told: Explanation) -> Explanation {
     let missing: Vec<String> = decided
         .trail
         .route
@@ -161,7 +166,7 @@ fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
     }
 }
 
-fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explanation {
+fn refused(decided: &DecisionTrace<'_>, denial: &Denial, told: Explanation) -> Explanation {
     // A gate that runs would have asked for them.
     if matches!(denial, Denial::KeysUnavailable) {
         return needs_keys(decided, told);
@@ -221,7 +226,7 @@ fn words(denial: &Denial) -> String {
     }
 }
 
-fn accept(decided: &Decided<'_>) -> Vec<Fact> {
+fn accept(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     let Some(inbound) = decided.inbound else {
         return Vec::new();
     };
@@ -243,7 +248,7 @@ fn accept(decided: &Decided<'_>) -> Vec<Fact> {
 }
 
 /// The route and what it matches, as the file has it.
-fn matched(decided: &Decided<'_>, route: &Route) -> String {
+fn matched(decided: &DecisionTrace<'_>, route: &Route) -> String {
     let origin = decided.origins.find(["routes", route.name.as_str(), ""]);
     let settings = decided
         .config
@@ -277,13 +282,13 @@ fn matched(decided: &Decided<'_>, route: &Route) -> String {
 }
 
 /// The credential, by the parser that found it for the decision.
-fn credential<'r>(decided: &Decided<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
+fn credential<'r>(decided: &DecisionTrace<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
     let (inbound, route) = (decided.inbound?, decided.trail.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
     Some((credential, Arc::clone(route)))
 }
 
-fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
+fn intake_facts(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     let Some(route) = &decided.trail.route else {
         return Vec::new();
     };
@@ -318,7 +323,7 @@ fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
     }
 }
 
-fn authenticate(decided: &Decided<'_>) -> Vec<Fact> {
+fn authenticate(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     match credential(decided) {
         Some((Credential::Bearer(text), route)) => token::facts(text, &route, decided.now),
         Some((Credential::ApiKey(text), _)) => key_facts(decided, text),
@@ -327,7 +332,7 @@ fn authenticate(decided: &Decided<'_>) -> Vec<Fact> {
 }
 
 /// The id is public; the rest of the text is the secret.
-fn key_facts(decided: &Decided<'_>, text: &str) -> Vec<Fact> {
+fn key_facts(decided: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Ok(parsed) = api_key::parse(text, &decided.config.api_keys.prefix) {
         facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
@@ -348,7 +353,7 @@ fn key_facts(decided: &Decided<'_>, text: &str) -> Vec<Fact> {
     facts
 }
 
-fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
+fn authorize(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     let (Some(route), Some(principal), Some(inbound)) =
         (&decided.trail.route, &decided.trail.principal, decided.inbound)
     else {
@@ -396,7 +401,7 @@ fn joined<T: ToString>(items: &[T], by: &str) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(by)
 }
 
-fn limit(decided: &Decided<'_>) -> Vec<Fact> {
+fn limit(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     let Some(route) = &decided.trail.route else {
         return Vec::new();
     };
@@ -420,7 +425,7 @@ fn limit(decided: &Decided<'_>) -> Vec<Fact> {
     facts
 }
 
-fn upstream(decided: &Decided<'_>, permit: &Permit) -> Option<Upstream> {
+fn upstream(decided: &DecisionTrace<'_>, permit: &Permit) -> Option<Upstream> {
     let preview = preview::preview(&decided.shaped.parts, permit, decided.inbound?, decided.snapshot)?;
     let settings = &permit.route().upstream.settings;
     let hidden = |name: &HeaderName| {

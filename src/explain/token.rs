@@ -5,8 +5,8 @@
 
 use crate::config::Issuer;
 use crate::config::KeySource;
-use crate::explain::told::Fact;
-use crate::explain::told::shown;
+use crate::explain::report::Fact;
+use crate::explain::report::shown;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;

@@ -35,7 +35,7 @@ enum Kind {
 
 /// What a call showed of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Showed {
+pub enum CallOutcome {
     Works,
     Fails,
 }
@@ -78,22 +78,22 @@ impl Breaker {
     }
 
     /// A call has ended. One that began before the breaker opened changes nothing any more.
-    pub fn ended(&mut self, pass: Pass, showed: Showed, now: Tick) -> Option<Turn> {
+    pub fn ended(&mut self, pass: Pass, showed: CallOutcome, now: Tick) -> Option<Turn> {
         match (pass.0, self.state, showed) {
-            (Kind::Usual, State::Closed { .. }, Showed::Works) => {
+            (Kind::Usual, State::Closed { .. }, CallOutcome::Works) => {
                 self.state = State::Closed { failures: 0 };
                 None
             }
-            (Kind::Usual, State::Closed { failures }, Showed::Fails) => {
+            (Kind::Usual, State::Closed { failures }, CallOutcome::Fails) => {
                 let failures = failures.saturating_add(1);
                 self.state = State::Closed { failures };
                 (failures >= self.rules.failures).then(|| self.open(now))
             }
-            (Kind::Probe, _, Showed::Works) => {
+            (Kind::Probe, _, CallOutcome::Works) => {
                 self.state = State::Closed { failures: 0 };
                 Some(Turn::Closed)
             }
-            (Kind::Probe, _, Showed::Fails) => Some(self.open(now)),
+            (Kind::Probe, _, CallOutcome::Fails) => Some(self.open(now)),
             (Kind::Usual, State::Open { .. } | State::Probing, _) => None,
         }
     }
@@ -124,7 +124,7 @@ mod tests {
         Tick::ZERO.saturating_add(Duration::from_millis(millis))
     }
 
-    fn call(breaker: &mut Breaker, showed: Showed, now: Tick) -> Option<Turn> {
+    fn call(breaker: &mut Breaker, showed: CallOutcome, now: Tick) -> Option<Turn> {
         let pass = breaker.pass(now).expect("it lets calls through");
         breaker.ended(pass, showed, now)
     }
@@ -133,20 +133,20 @@ mod tests {
     fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
         let mut breaker = breaker(3);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, Showed::Works, at(0)), None);
+        assert_eq!(call(&mut breaker, CallOutcome::Works, at(0)), None);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, Showed::Fails, at(0)), Some(Turn::Opened));
+        assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), Some(Turn::Opened));
         assert!(breaker.refuses(at(0)) && breaker.pass(at(0)).is_none());
     }
 
     #[test]
     fn an_open_one_lets_one_try_when_its_time_is_over_and_not_before() {
         let mut breaker = breaker(1);
-        let _ = call(&mut breaker, Showed::Fails, at(1_000));
+        let _ = call(&mut breaker, CallOutcome::Fails, at(1_000));
         assert!(breaker.pass(at(5_999)).is_none());
         assert!(!breaker.refuses(at(6_000)));
         let probe = breaker.pass(at(6_000)).expect("one may try");
@@ -154,10 +154,10 @@ mod tests {
             breaker.refuses(at(6_000)) && breaker.pass(at(60_000)).is_none(),
             "only one"
         );
-        assert_eq!(breaker.ended(probe, Showed::Fails, at(7_000)), Some(Turn::Opened));
+        assert_eq!(breaker.ended(probe, CallOutcome::Fails, at(7_000)), Some(Turn::Opened));
         assert!(breaker.pass(at(11_999)).is_none());
         let probe = breaker.pass(at(12_000)).expect("one may try again");
-        assert_eq!(breaker.ended(probe, Showed::Works, at(12_001)), Some(Turn::Closed));
+        assert_eq!(breaker.ended(probe, CallOutcome::Works, at(12_001)), Some(Turn::Closed));
         assert!(breaker.pass(at(12_001)).is_some() && breaker.pass(at(12_001)).is_some());
     }
 
@@ -165,9 +165,9 @@ mod tests {
     fn calls_from_before_it_opened_change_nothing() {
         let mut breaker = breaker(1);
         let (slow, slower) = (breaker.pass(at(0)), breaker.pass(at(0)));
-        let _ = call(&mut breaker, Showed::Fails, at(0));
-        assert_eq!(breaker.ended(slow.unwrap(), Showed::Works, at(4_000)), None);
-        assert_eq!(breaker.ended(slower.unwrap(), Showed::Fails, at(4_999)), None);
+        let _ = call(&mut breaker, CallOutcome::Fails, at(0));
+        assert_eq!(breaker.ended(slow.unwrap(), CallOutcome::Works, at(4_000)), None);
+        assert_eq!(breaker.ended(slower.unwrap(), CallOutcome::Fails, at(4_999)), None);
         assert!(breaker.refuses(at(4_999)) && !breaker.refuses(at(5_000)));
     }
 
@@ -178,7 +178,7 @@ mod tests {
             let mut now = 0;
             for (pause, works) in steps {
                 now += pause;
-                let showed = if works { Showed::Works } else { Showed::Fails };
+                let showed = if works { CallOutcome::Works } else { CallOutcome::Fails };
                 match breaker.pass(at(now)) {
                     Some(pass) => drop(breaker.ended(pass, showed, at(now))),
                     None => prop_assert!(!breaker.refuses(at(now + 5_000))),

@@ -6,7 +6,7 @@ use crate::config::issuer::Dial;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
 use crate::fetch::client::check_url;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
 use crate::jose::json;
 use crate::jose::json::JsonError;
@@ -98,7 +98,9 @@ pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Resu
 }
 
 async fn read(url: &Url, issuer: &IssuerUrl, dial: &Dial) -> Result<Url, DocumentError> {
-    let fetched = fetch(url, dial, Wanted::Metadata).await.map_err(DocumentError::Fetch)?;
+    let fetched = fetch(url, dial, DocumentKind::Metadata)
+        .await
+        .map_err(DocumentError::Fetch)?;
     let jwks_uri = jwks_uri(&fetched.body, issuer)?;
     // Checked here as well, so that the error says who sent us there.
     check_url(Target::new(&jwks_uri, dial)).map_err(DocumentError::ForbiddenJwksUri)?;

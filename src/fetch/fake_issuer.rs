@@ -98,11 +98,11 @@ impl Reply {
 /// The server; stops when dropped.
 pub struct FakeIssuer {
     pub address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     task: JoinHandle<()>,
 }
 
-struct Shared {
+struct ServerState {
     reply: Mutex<Reply>,
     requests: watch::Sender<usize>,
     connections: AtomicUsize,
@@ -114,7 +114,7 @@ impl FakeIssuer {
         Self::start_with(reply, None).await
     }
 
-    pub async fn start_tls(reply: Reply, certificate: &Certified) -> Self {
+    pub async fn start_tls(reply: Reply, certificate: &CertifiedKey) -> Self {
         let chain = vec![certificate.certificate.der().clone()];
         let key = certificate.key.serialize_der().try_into().unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -130,7 +130,7 @@ impl FakeIssuer {
     async fn start_with(reply: Reply, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerState {
             reply: Mutex::new(reply),
             requests: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
@@ -198,7 +198,7 @@ impl Drop for FakeIssuer {
     }
 }
 
-impl Shared {
+impl ServerState {
     async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -242,7 +242,7 @@ async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply) 
 }
 
 /// A certificate and its private key.
-pub struct Certified {
+pub struct CertifiedKey {
     pub certificate: Certificate,
     pub key: KeyPair,
 }
@@ -265,12 +265,12 @@ impl Authority {
     }
 
     /// For `host`, valid until the first day of `until_year`.
-    pub fn sign(&self, host: &str, until_year: i32) -> Certified {
+    pub fn sign(&self, host: &str, until_year: i32) -> CertifiedKey {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(until_year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Certified { certificate, key }
+        CertifiedKey { certificate, key }
     }
 }

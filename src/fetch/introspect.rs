@@ -10,10 +10,10 @@ use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::fetch::breaker::Breaker;
+use crate::fetch::breaker::CallOutcome;
 use crate::fetch::breaker::Pass;
-use crate::fetch::breaker::Showed;
 use crate::fetch::breaker::Turn;
-use crate::gate::authenticate::introspection::Answer;
+use crate::gate::authenticate::introspection::IntrospectionOutcome;
 use crate::gate::authenticate::introspection::Memory;
 use crate::gate::authenticate::introspection::NotGood;
 use crate::gate::authenticate::introspection::Question;
@@ -77,7 +77,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
             return;
         }
     };
-    let asker = Asker {
+    let asker = Introspector {
         rules: TokenRules::compile(&issuer),
         issuer,
         breaker: Breaker::new(settings.breaker),
@@ -103,12 +103,12 @@ type Key = [u8; 32];
 /// Everyone who waits for the answer about one token.
 struct Flight {
     token: Arc<Secret<String>>,
-    waiters: Vec<oneshot::Sender<Answer>>,
+    waiters: Vec<oneshot::Sender<IntrospectionOutcome>>,
     /// Since the call began.
     call: Option<(Pass, Now)>,
 }
 
-struct Asker {
+struct Introspector {
     issuer: Issuer,
     rules: TokenRules,
     settings: Arc<Introspection>,
@@ -130,9 +130,9 @@ struct Asker {
     by_task: HashMap<task::Id, Key>,
 }
 
-type Joined = Result<(task::Id, Result<Vec<u8>, CallError>), JoinError>;
+type JoinOutcome = Result<(task::Id, Result<Vec<u8>, CallError>), JoinError>;
 
-impl Asker {
+impl Introspector {
     async fn run(mut self, mut inbox: mpsc::Receiver<Question>) {
         loop {
             tokio::select! {
@@ -222,7 +222,7 @@ impl Asker {
     }
 
     /// A call has ended: what it brought is remembered, and told to everyone who waits.
-    fn finish(&mut self, joined: Joined) {
+    fn finish(&mut self, joined: JoinOutcome) {
         let (id, outcome) = match joined {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), Err(CallError::Stopped)),
@@ -252,7 +252,7 @@ impl Asker {
         self.memory
             .metrics
             .called(result, now.tick.saturating_since(asked.tick));
-        let showed = verdict.as_ref().map_or_else(CallError::showed, |_| Showed::Works);
+        let showed = verdict.as_ref().map_or_else(CallError::showed, |_| CallOutcome::Works);
         let turn = self.breaker.ended(pass, showed, now.tick);
         self.report(verdict.as_ref().err(), turn, now.tick);
         let answer = match verdict {
@@ -260,12 +260,12 @@ impl Asker {
                 self.memory.remember(token.expose(), &verdict, answer_bytes, asked);
                 Ok(verdict.judged())
             }
-            Err(_) => Err(Unavailable::NoAnswer),
+            Err(_) => Err(Unavailable::NoResponse),
         };
         self.answer(&key, &answer);
     }
 
-    fn answer(&mut self, key: &Key, answer: &Answer) {
+    fn answer(&mut self, key: &Key, answer: &IntrospectionOutcome) {
         let flight = self.flights.remove(key);
         for waiter in flight.into_iter().flat_map(|flight| flight.waiters) {
             let _ = waiter.send(answer.clone());

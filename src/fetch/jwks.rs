@@ -15,19 +15,19 @@ use url::Url;
 
 /// What an issuer answered: at most [`Jwks::BYTES_MAX`] bytes, not yet read.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchedDocument {
     pub body: Vec<u8>,
     pub freshness: Freshness,
 }
 
 /// What is asked for. What comes is read whatever its type says: many issuers say `text/plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum DocumentKind {
     Jwks,
     Metadata,
 }
 
-impl Wanted {
+impl DocumentKind {
     const fn accept(self) -> &'static str {
         match self {
             Self::Jwks => "application/json, application/jwk-set+json",
@@ -40,7 +40,7 @@ impl Wanted {
 ///
 /// # Errors
 /// Whatever keeps the answer from being a 200 of at most [`Jwks::BYTES_MAX`] bytes.
-pub async fn fetch(url: &Url, dial: &Dial, wanted: Wanted) -> Result<Fetched, FetchError> {
+pub async fn fetch(url: &Url, dial: &Dial, wanted: DocumentKind) -> Result<FetchedDocument, FetchError> {
     let target = Target::new(url, dial);
     check_url(target)?;
     let timeout = dial.timeout;
@@ -48,7 +48,7 @@ pub async fn fetch(url: &Url, dial: &Dial, wanted: Wanted) -> Result<Fetched, Fe
     bounded.unwrap_or(Err(FetchError::TimedOut { timeout }))
 }
 
-async fn get(target: Target<'_>, wanted: Wanted) -> Result<Fetched, FetchError> {
+async fn get(target: Target<'_>, wanted: DocumentKind) -> Result<FetchedDocument, FetchError> {
     // A new client for each fetch: fetches are minutes apart, so no connection is worth keeping, the name is resolved and
     // checked each time, and replaced certificates of the authorities are noticed.
     let request = client(target, 0)
@@ -59,5 +59,5 @@ async fn get(target: Target<'_>, wanted: Wanted) -> Result<Fetched, FetchError> 
     check_head(response.status(), response.headers(), target.url)?;
     let freshness = Freshness::of(response.headers());
     let body = bounded_body(response, Jwks::BYTES_MAX).await?;
-    Ok(Fetched { body, freshness })
+    Ok(FetchedDocument { body, freshness })
 }

@@ -93,7 +93,7 @@ pub enum KeptError {
 
 /// A set that may be used, and how old it is.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptSet {
     pub text: Vec<u8>,
     pub jwks: Jwks,
     pub confirmed: Timestamp,
@@ -153,7 +153,7 @@ impl KeptKeys {
     ///
     /// # Errors
     /// Whatever makes it unfit: nothing of it is then used.
-    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return Ok(None);
         };
@@ -187,7 +187,7 @@ impl KeptKeys {
         }
         let text = content.set.into_bytes();
         match Jwks::parse(&text) {
-            Ok(jwks) => Ok(Some(Kept {
+            Ok(jwks) => Ok(Some(KeptSet {
                 text,
                 jwks,
                 confirmed,

@@ -5,9 +5,9 @@ use crate::config::issuer::Dial;
 use crate::config::issuer::KeySource;
 use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
-use crate::fetch::schedule::Loaded;
+use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
 use crate::fetch::source::random;
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 /// What all sets share.
-pub struct Fetching {
+pub struct FetchContext {
     pub clock: Arc<dyn Clock>,
     /// Fetches at a time, for whomever.
     pub permits: Semaphore,
@@ -82,7 +82,11 @@ impl OnDemand {
     ///
     /// # Errors
     /// There is no set, or it cannot be told whether a newer one has the key.
-    pub async fn keys(self: &Arc<Self>, kid: Option<&str>, fetching: &Arc<Fetching>) -> Result<Arc<Jwks>, Unavailable> {
+    pub async fn keys(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+        fetching: &Arc<FetchContext>,
+    ) -> Result<Arc<Jwks>, Unavailable> {
         let now = fetching.clock.now();
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
@@ -124,7 +128,7 @@ impl OnDemand {
     }
 
     /// A set that is not `seen`, if there is one or one may be fetched now.
-    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, fetching: &Arc<Fetching>) -> Option<Arc<Jwks>> {
+    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, fetching: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
         let now = fetching.clock.now();
         let set = self.keys.current(now).ok()?;
         if !Arc::ptr_eq(&set.jwks, seen) {
@@ -140,7 +144,7 @@ impl OnDemand {
     }
 
     /// Fetches now, whatever the cooldown says. Returns when that has ended, well or badly.
-    pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<Fetching>) {
+    pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
         let attempt = self.keys.demand();
         self.kick(fetching);
         let wait = self.source.dial.timeout.saturating_add(MARGIN);
@@ -152,13 +156,13 @@ impl OnDemand {
     }
 
     /// Has what was asked for fetched, unless that is being done: one fetch at a time.
-    fn kick(self: &Arc<Self>, fetching: &Arc<Fetching>) {
+    fn kick(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
         if !self.running.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).run(Arc::clone(fetching)));
         }
     }
 
-    async fn run(self: Arc<Self>, fetching: Arc<Fetching>) {
+    async fn run(self: Arc<Self>, fetching: Arc<FetchContext>) {
         loop {
             while self.keys.is_asked() {
                 // Nobody closes it.
@@ -180,7 +184,7 @@ impl OnDemand {
             return;
         };
         let attempt = self.keys.start_attempt(clock.now());
-        let outcome = match fetch(url, &self.source.dial, Wanted::Jwks).await {
+        let outcome = match fetch(url, &self.source.dial, DocumentKind::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
                 Err(error) => Err(ErrorChain(&error).to_string()),
@@ -198,9 +202,9 @@ impl OnDemand {
             Err(error) => {
                 let failures = self.keys.health(now).consecutive_failures.saturating_add(1);
                 let loaded = if self.keys.is_loaded() {
-                    Loaded::Once
+                    LoadHistory::Once
                 } else {
-                    Loaded::Never
+                    LoadHistory::Never
                 };
                 let pause = after_failure(&self.source, loaded, failures, random());
                 self.keys.schedule(pause, now);

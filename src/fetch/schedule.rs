@@ -92,19 +92,19 @@ pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> 
 
 /// Whether a set was ever loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loaded {
+pub enum LoadHistory {
     Never,
     Once,
 }
 
 /// The pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s … at most 30 s until a set was
 /// loaded, at most `min_refresh` afterwards, when it is also never below `cooldown`. Spread by up to a tenth upwards.
-pub fn after_failure(source: &RemoteKeys, loaded: Loaded, failures: u32, random: f64) -> Duration {
+pub fn after_failure(source: &RemoteKeys, loaded: LoadHistory, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let backoff = FIRST_RETRY.saturating_mul(1 << doublings);
     let pause = match loaded {
-        Loaded::Never => backoff.min(START_RETRY_MAX),
-        Loaded::Once => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
+        LoadHistory::Never => backoff.min(START_RETRY_MAX),
+        LoadHistory::Once => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
     };
     pause.mul_f64(1.0 + JITTER * random)
 }
@@ -195,10 +195,10 @@ mod tests {
     fn at_start_failures_are_retried_faster() {
         let source = jwks_url("https://issuer.example/");
         let pauses: Vec<_> = (1..=7)
-            .map(|n| after_failure(&source, Loaded::Never, n, 0.0).as_secs())
+            .map(|n| after_failure(&source, LoadHistory::Never, n, 0.0).as_secs())
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(after_failure(&source, Loaded::Never, u32::MAX, 1.0), secs(33));
+        assert_eq!(after_failure(&source, LoadHistory::Never, u32::MAX, 1.0), secs(33));
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
         source.min_refresh = secs(60);
         let pauses = |source: &RemoteKeys| -> Vec<_> {
             (1..=8)
-                .map(|n| after_failure(source, Loaded::Once, n, 0.0).as_secs())
+                .map(|n| after_failure(source, LoadHistory::Once, n, 0.0).as_secs())
                 .collect()
         };
         assert_eq!(pauses(&source), [30, 30, 30, 30, 30, 32, 60, 60]);

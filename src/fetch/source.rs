@@ -6,14 +6,14 @@ use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::discovery;
 use crate::fetch::file;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
 use crate::fetch::kept::Keeper;
 use crate::fetch::outcome::SourceError;
 use crate::fetch::outcome::failed;
 use crate::fetch::outcome::succeeded;
 use crate::fetch::schedule::Freshness;
-use crate::fetch::schedule::Loaded;
+use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -102,7 +102,11 @@ async fn follow_remote(
             }
             Err(error) => {
                 let failures = failed(name, attempt, &error);
-                let loaded = if keys.is_loaded() { Loaded::Once } else { Loaded::Never };
+                let loaded = if keys.is_loaded() {
+                    LoadHistory::Once
+                } else {
+                    LoadHistory::Never
+                };
                 after_failure(source, loaded, failures, random)
             }
         };
@@ -135,7 +139,7 @@ async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSe
             .await
             .map_err(SourceError::Discovery)?,
     };
-    let fetched = fetch(&url, &source.dial, Wanted::Jwks)
+    let fetched = fetch(&url, &source.dial, DocumentKind::Jwks)
         .await
         .map_err(SourceError::Fetch)?;
     let jwks = Jwks::parse(&fetched.body).map_err(SourceError::Keys)?;

@@ -17,8 +17,8 @@ use crate::fetch::fake_issuer::rsa_jwk;
 use crate::fetch::fake_issuer::set_of;
 use crate::fetch::file::KeyFile;
 use crate::fetch::file::read_pems;
-use crate::fetch::jwks::Fetched;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
+use crate::fetch::jwks::FetchedDocument;
 use crate::fetch::schedule::Freshness;
 use crate::fetch::source::run;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -37,11 +37,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Gets the set behind the URL of `source`.
-async fn fetch(source: &RemoteKeys) -> Result<Fetched, FetchError> {
+async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
     let KeysAt::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
     };
-    crate::fetch::jwks::fetch(url, &source.dial, Wanted::Jwks).await
+    crate::fetch::jwks::fetch(url, &source.dial, DocumentKind::Jwks).await
 }
 
 fn rsa_set() -> String {
@@ -73,7 +73,7 @@ pub fn issuer(keys: KeySource) -> Issuer {
 }
 
 /// A fetcher at work, and the clock it reads.
-struct Running {
+struct RunningFetcher {
     keys: Arc<IssuerKeys>,
     clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
@@ -86,7 +86,7 @@ const NO_REASONS: Reasons = Reasons {
     connections: &[],
 };
 
-impl Running {
+impl RunningFetcher {
     fn start(source: KeySource) -> Self {
         let keys = Arc::new(IssuerKeys::new(&source));
         Self::start_with(
@@ -156,7 +156,7 @@ impl Running {
 #[tokio::test]
 async fn s039_rotation_is_met_by_one_fetch() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
 
@@ -176,7 +176,7 @@ async fn s039_rotation_is_met_by_one_fetch() {
 #[tokio::test]
 async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     running.clock.advance(Duration::from_secs(30));
     for n in 0..10_000 {
@@ -191,7 +191,7 @@ async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
 #[tokio::test]
 async fn s041_a_hanging_issuer_holds_up_nobody_whose_key_is_known() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     fake.reply(Reply::Hang);
     running.clock.advance(Duration::from_secs(60));
@@ -208,7 +208,7 @@ async fn s041_a_hanging_issuer_holds_up_nobody_whose_key_is_known() {
 #[tokio::test]
 async fn s042_bad_answers_keep_the_last_good_set_and_are_counted() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     let generation = running.keys.current(running.clock.now()).unwrap().generation;
     let set = rsa_set();
@@ -241,7 +241,7 @@ async fn s042_bad_answers_keep_the_last_good_set_and_are_counted() {
 #[tokio::test]
 async fn s043_a_kid_missed_while_the_issuer_was_down_is_found_afterwards() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     fake.reply(Reply::Bytes(Vec::new()));
     running.ask(EC_KID).await;
@@ -467,7 +467,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
 async fn errors_do_not_repeat_the_url() {
     let mut source = jwks_url("http://127.0.0.1:1/jwks?code=hunter2");
     source.dial.timeout = Duration::from_secs(2);
-    let running = Running::url(source);
+    let running = RunningFetcher::url(source);
     running.attempt(1).await;
     let error = running.keys.health(running.clock.now()).last_error.unwrap();
     assert!(
@@ -485,7 +485,7 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
         fetch(&source).await.unwrap().freshness,
         Freshness::For(Duration::from_secs(1000))
     );
-    let running = Running::url(source);
+    let running = RunningFetcher::url(source);
     running.attempt(1).await;
     // Scheduled right after the attempt is answered; both happen before the fetcher sleeps again.
     tokio::task::yield_now().await;
@@ -496,7 +496,7 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
 #[tokio::test]
 async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
     let fake = FakeIssuer::start(Reply::head_only("503 Service Unavailable")).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(
         running.keys.current(running.clock.now()).unwrap_err(),
@@ -511,7 +511,7 @@ async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
 #[tokio::test]
 async fn s051_a_key_the_issuer_withdrew_is_gone_after_the_next_fetch() {
     let fake = FakeIssuer::start(Reply::json(&set_of(&[rsa_jwk(), ec_jwk()]))).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID, EC_KID]);
     fake.reply(Reply::json(&set_of(&[ec_jwk()])));
@@ -522,7 +522,7 @@ async fn s051_a_key_the_issuer_withdrew_is_gone_after_the_next_fetch() {
 #[tokio::test]
 async fn a_stopped_fetcher_leaves_nobody_waiting() {
     let fake = FakeIssuer::start(Reply::Hang).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     fake.wait_for_requests(1).await;
     running.stop.send(true).unwrap();
     running.attempt(1).await;
@@ -537,12 +537,12 @@ async fn a_stopped_fetcher_leaves_nobody_waiting() {
 async fn a_reload_does_not_fetch_again_what_is_not_due() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let source = KeySource::Remote(Box::new(jwks_url(&fake.url())));
-    let first = Running::start(source.clone());
+    let first = RunningFetcher::start(source.clone());
     first.attempt(1).await;
     tokio::task::yield_now().await;
     first.stop.send(true).unwrap();
     first.task.await.unwrap();
-    let second = Running::start_with(source, first.keys, first.clock);
+    let second = RunningFetcher::start_with(source, first.keys, first.clock);
     // An attempt that does not come: the wait ends with its time.
     second.keys.wait_for_attempt(2, Duration::from_millis(20)).await;
     assert!(
@@ -613,7 +613,7 @@ async fn a_key_file_is_followed_by_the_running_task() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, rsa_set()).unwrap();
-    let running = Running::start(KeySource::File(path.clone()));
+    let running = RunningFetcher::start(KeySource::File(path.clone()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
     std::fs::write(&path, set_of(&[ec_jwk()])).unwrap();

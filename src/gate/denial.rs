@@ -2,7 +2,7 @@
 
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
-use crate::gate::admit::Spent;
+use crate::gate::admit::SpentLimit;
 use crate::gate::authenticate::Lack;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::introspection::Unavailable;
@@ -78,7 +78,7 @@ pub enum Denial {
     Subscription(SubscriptionError),
     /// Whose credential it is may not do this.
     Forbidden(Forbidden),
-    LimitSpent(Spent),
+    LimitSpent(SpentLimit),
     /// A secret would travel where others can read it.
     ClearText,
     /// What answers such requests is not there, or did not answer.
@@ -128,7 +128,7 @@ reasons! {
         IntrospectionUnavailable(Unavailable),
         Subscription(SubscriptionError),
         Forbidden(Forbidden),
-        LimitSpent(Spent),
+        LimitSpent(SpentLimit),
     }
 }
 
@@ -150,14 +150,14 @@ denial_from! {
     IntakeError => Intake,
     SubscriptionError => Subscription,
     Forbidden => Forbidden,
-    Spent => LimitSpent,
+    SpentLimit => LimitSpent,
 }
 
 impl From<Lack> for Denial {
     fn from(lack: Lack) -> Self {
         match lack {
             Lack::Keys => Self::KeysUnavailable,
-            Lack::Answer(unavailable) => Self::IntrospectionUnavailable(unavailable),
+            Lack::Introspection(unavailable) => Self::IntrospectionUnavailable(unavailable),
         }
     }
 }

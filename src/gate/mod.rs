@@ -17,7 +17,7 @@ pub mod local;
 pub mod decide;
 
 use crate::gate::live::Live;
-use crate::gate::snapshot::Current;
+use crate::gate::snapshot::CurrentSnapshot;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Clock;
 use crate::observe::access::AccessLog;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// Everything a request is decided with and recorded in.
 pub struct Gate {
-    pub(crate) current: Current,
+    pub(crate) current: CurrentSnapshot,
     pub(crate) live: Arc<Live>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: AccessLog,
@@ -36,7 +36,7 @@ impl Gate {
     /// Returns a gate with `snapshot` in force.
     pub fn new(snapshot: Snapshot, live: Arc<Live>, clock: Arc<dyn Clock>, access: AccessLog) -> Arc<Self> {
         Arc::new(Self {
-            current: Current::new(snapshot),
+            current: CurrentSnapshot::new(snapshot),
             live,
             clock,
             access,

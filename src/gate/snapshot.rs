@@ -1,7 +1,7 @@
 //! A configuration compiled for reading: what a request is decided with, from start to end.
 
 use crate::config;
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::Config;
 use crate::config::KeySource;
 use crate::config::Mode;
@@ -19,7 +19,7 @@ use crate::gate::answer::Cors;
 use crate::gate::answer::built_in::Answers;
 use crate::gate::answer::built_in::Document;
 use crate::gate::answer::metadata;
-use crate::gate::answer::refusal::Accepted;
+use crate::gate::answer::refusal::AcceptedCredentials;
 use crate::gate::authenticate::Authenticator;
 use crate::gate::authenticate::Trust;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
@@ -145,8 +145,8 @@ impl Route {
 
 impl Route {
     /// Returns what the challenges of a refusal name.
-    pub fn accepted(&self) -> Accepted<'_> {
-        Accepted {
+    pub fn accepted(&self) -> AcceptedCredentials<'_> {
+        AcceptedCredentials {
             jwt: self.accepts_jwt,
             api_key: self.accepts_api_key,
             requirement: &self.requirement,
@@ -264,8 +264,8 @@ impl Route {
         Self {
             name: route.name.clone(),
             public: route.public,
-            accepts_jwt: route.accept.contains(&Accept::Jwt),
-            accepts_api_key: route.accept.contains(&Accept::ApiKey),
+            accepts_jwt: route.accept.contains(&AcceptedCredential::Jwt),
+            accepts_api_key: route.accept.contains(&AcceptedCredential::ApiKey),
             trust: Trust {
                 issuers: route.issuers.iter().map(state).collect(),
                 own: route.issuers.iter().find(is_own).map(state),
@@ -421,9 +421,9 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
 }
 
 /// The cell the current snapshot is swapped in. Readers finish on the one they took.
-pub struct Current(ArcSwap<Snapshot>);
+pub struct CurrentSnapshot(ArcSwap<Snapshot>);
 
-impl Current {
+impl CurrentSnapshot {
     pub fn new(snapshot: Snapshot) -> Self {
         Self(ArcSwap::from_pointee(snapshot))
     }

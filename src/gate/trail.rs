@@ -4,7 +4,7 @@ use crate::gate::admit::PlanLimits;
 use crate::gate::answer::BuiltIn;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Principal;
-use crate::gate::authenticate::introspection::Answered;
+use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::snapshot::Route;
 use crate::model::names::Name;
 use crate::model::subscription::Subscription;
@@ -30,7 +30,7 @@ pub struct Trail {
     /// The limit in shadow mode that would have refused.
     pub spent_in_shadow: Option<Name>,
     /// What the issuer said that was asked for this request, as a decision before this one needed.
-    pub issuer_answer: Option<Answered>,
+    pub issuer_answer: Option<IssuerVerdict>,
     /// A need of an issuer in shadow mode was returned before. It has been met since, or cannot be.
     pub(super) needed: bool,
 }

@@ -20,7 +20,7 @@ pub enum KeysFileError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{}", Listing(path, problems))]
+    #[error("{}", ProblemList(path, problems))]
     Broken {
         path: PathBuf,
         problems: Vec<KeysFileProblem>,
@@ -41,9 +41,9 @@ pub struct KeysFileProblem {
     pub message: String,
 }
 
-struct Listing<'a>(&'a Path, &'a [KeysFileProblem]);
+struct ProblemList<'a>(&'a Path, &'a [KeysFileProblem]);
 
-impl fmt::Display for Listing<'_> {
+impl fmt::Display for ProblemList<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.1.iter().enumerate() {
             if index > 0 {

@@ -54,13 +54,13 @@ fn push_unicode_escape(out: &mut Vec<u8>, character: char) {
 /// # Errors
 /// When `value` cannot be JSON (a map whose keys are not text).
 pub fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> serde_json::Result<()> {
-    value.serialize(&mut serde_json::Serializer::with_formatter(out, Escaping))
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, EscapingFormatter))
 }
 
 /// `serde_json`'s compact form, but for hidden characters in strings.
-struct Escaping;
+struct EscapingFormatter;
 
-impl Formatter for Escaping {
+impl Formatter for EscapingFormatter {
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         // Nearly every string is printable ASCII, which holds nothing hidden.
         if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {

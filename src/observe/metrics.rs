@@ -33,7 +33,7 @@ pub use issuers::IssuerMetrics;
 pub use label::AnswerLabel;
 pub use label::CredentialLabel;
 pub use limits::LimitMetrics;
-pub use open::Open;
+pub use open::GaugeGuard;
 pub use reasons::Reasons;
 pub use reloads::ReloadResult;
 pub use route::RouteMetrics;

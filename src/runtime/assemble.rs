@@ -24,7 +24,7 @@ use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Readiness;
 use crate::runtime::kept;
 use crate::runtime::reload;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// # Errors
 /// Two routes that nothing tells apart.
 pub fn gate(
-    loaded: &mut Loaded,
+    loaded: &mut LoadedConfig,
     live: Arc<Live>,
     clock: Arc<dyn Clock>,
     access: AccessLog,

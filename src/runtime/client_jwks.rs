@@ -10,7 +10,7 @@ use crate::control::token::client_jwks::JwksHealth;
 use crate::control::token::client_jwks::JwksKey;
 use crate::control::token::client_jwks::JwksState;
 use crate::control::token::client_jwks::Unavailable;
-use crate::fetch::on_demand::Fetching;
+use crate::fetch::on_demand::FetchContext;
 use crate::fetch::on_demand::OnDemand;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::jose::jwks::Jwks;
@@ -29,7 +29,7 @@ const FETCHES_MAX: usize = 32;
 pub struct FetchedClientJwks {
     control: Arc<Control>,
     sets: Cache<ClientId, Arc<OnDemand>>,
-    fetching: Arc<Fetching>,
+    fetching: Arc<FetchContext>,
 }
 
 impl FetchedClientJwks {
@@ -39,7 +39,7 @@ impl FetchedClientJwks {
         Self {
             control,
             sets: Cache::new(CLIENTS_MAX),
-            fetching: Arc::new(Fetching {
+            fetching: Arc::new(FetchContext {
                 clock,
                 permits: Semaphore::new(FETCHES_MAX),
             }),

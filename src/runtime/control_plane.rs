@@ -3,10 +3,10 @@
 use crate::control::token::Caller;
 use crate::control::token::Outcome;
 use crate::gate::answer::Answer;
-use crate::gate::answer::control::ControlAnswer;
 use crate::gate::answer::control::ControlError;
 use crate::gate::answer::control::ControlPlane;
 use crate::gate::answer::control::ControlRequest;
+use crate::gate::answer::control::ControlResponse;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
@@ -46,7 +46,7 @@ impl ControlPlane for InProcess {
     fn answer(
         &self,
         request: ControlRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ControlAnswer, ControlError>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>> {
         // A task of its own: it goes on when whoever asked is gone, so that nothing is done by half.
         let answering = self.background.spawn(call(self.router.clone(), request));
         Box::pin(async move {
@@ -60,7 +60,7 @@ impl ControlPlane for InProcess {
     }
 }
 
-async fn call(router: Router, request: ControlRequest) -> Result<ControlAnswer, ControlError> {
+async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse, ControlError> {
     let mut asked = Request::new(Body::from(request.body));
     *asked.method_mut() = request.method;
     *asked.uri_mut() = request.uri;
@@ -79,7 +79,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlAnswer, 
     let fields = head.headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
     let mut headers: Vec<_> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
     headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
-    Ok(ControlAnswer {
+    Ok(ControlResponse {
         answer: Answer {
             status: head.status,
             headers,

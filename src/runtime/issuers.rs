@@ -6,8 +6,8 @@ use crate::control::admin::issuers::IssuerHealth;
 use crate::control::admin::issuers::Issuers;
 use crate::control::admin::issuers::Key;
 use crate::control::admin::issuers::KeysFrom;
-use crate::control::admin::issuers::Refreshed;
-use crate::control::admin::issuers::Skipped;
+use crate::control::admin::issuers::RefreshOutcome;
+use crate::control::admin::issuers::SkippedKey;
 use crate::control::admin::issuers::Source;
 use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
@@ -43,14 +43,14 @@ impl Issuers for GateIssuers {
         self.issuer(name).map(|issuer| health(&issuer, now))
     }
 
-    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>> {
         Box::pin(async move {
             let Some(issuer) = self.issuer(name) else {
-                return Refreshed::Unknown;
+                return RefreshOutcome::Unknown;
             };
             let now = || self.0.clock.now();
             let (KeySource::Remote(remote), Some(keys)) = (&issuer.settings().keys, issuer.keys()) else {
-                return Refreshed::NotFetched(health(&issuer, now()));
+                return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
             let attempt = keys.demand();
             // A little more than an attempt may take, so that its own time limit is what is reported.
@@ -58,9 +58,9 @@ impl Issuers for GateIssuers {
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
             match (keys.has_finished(attempt), &health.last_error) {
-                (false, _) => Refreshed::Unfinished(health),
-                (true, None) => Refreshed::Good(health),
-                (true, Some(_)) => Refreshed::Failed(health),
+                (false, _) => RefreshOutcome::Unfinished(health),
+                (true, None) => RefreshOutcome::Good(health),
+                (true, Some(_)) => RefreshOutcome::Failed(health),
             }
         })
     }
@@ -138,7 +138,7 @@ fn health_of_keys(issuer: &IssuerState, keys: &IssuerKeys, now: Now) -> IssuerHe
             keys.collect()
         }),
         skipped: keys.map_or_else(Vec::new, |set| {
-            let skipped = set.jwks.skipped().iter().map(|key| Skipped {
+            let skipped = set.jwks.skipped().iter().map(|key| SkippedKey {
                 kid: key.kid.clone(),
                 reason: key.reason,
             });

@@ -42,7 +42,7 @@ use crate::observe::ready::Readiness;
 use crate::runtime::kept;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
-use crate::runtime::watch::Watched;
+use crate::runtime::watch::WatchedFiles;
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
@@ -68,7 +68,7 @@ pub enum LoadError {
 }
 
 /// A configuration and the key material that its files hold: everything that can fail has not.
-pub struct Loaded {
+pub struct LoadedConfig {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
@@ -81,8 +81,8 @@ pub struct Loaded {
 #[derive(Default)]
 struct Files {
     /// Configuration and the key files that are part of it.
-    config: Watched,
-    api_keys: Watched,
+    config: WatchedFiles,
+    api_keys: WatchedFiles,
     content: ContentHashes,
 }
 
@@ -106,14 +106,14 @@ impl ReadLog for Files {
 
 /// The content of the files and the outcome of loading them. Two that are equal are one change at most.
 #[derive(Debug, PartialEq, Eq)]
-struct Reading {
+struct LoadOutcome {
     config: u64,
     api_keys: u64,
     /// Why it was refused; `None` where it is in force.
     refusal: Option<String>,
 }
 
-impl Reading {
+impl LoadOutcome {
     fn new(content: &ContentHashes, refusal: Option<String>) -> Self {
         Self {
             config: content.config.finish(),
@@ -141,12 +141,12 @@ impl Reading {
 ///
 /// # Errors
 /// Every mistake in the configuration at once; or the first key file that cannot be used.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
     load_noting(path, &mut Files::default())
 }
 
 /// `files` are those that were read, and those that would have been, where an error came first.
-fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
+fn load_noting(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
@@ -200,7 +200,7 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     if let Some((key, KeyOrigin::File)) = &signing_key {
         key.public_jwk().to_string().hash(&mut files.content.config);
     }
-    Ok(Loaded {
+    Ok(LoadedConfig {
         config,
         pems,
         keys,
@@ -258,7 +258,7 @@ pub struct Reloader {
     config: Config,
     files: Files,
     /// The last one; `None` where a step after it failed, which the next SIGHUP tries again.
-    reading: Option<Reading>,
+    reading: Option<LoadOutcome>,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
     refused: Option<u32>,
     /// Where issuers' keys are kept over a restart.
@@ -273,7 +273,7 @@ impl Reloader {
     /// Takes over a gate that runs on `loaded`, and starts the issuers' background work.
     pub fn new(
         path: PathBuf,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
         kept: Option<Arc<KeptKeys>>,
@@ -286,7 +286,7 @@ impl Reloader {
             gate,
             readiness,
             generation: 1,
-            reading: Some(Reading::new(&loaded.files.content, None)),
+            reading: Some(LoadOutcome::new(&loaded.files.content, None)),
             files: loaded.files,
             refused: None,
             config: loaded.config,
@@ -317,8 +317,8 @@ impl Reloader {
         let mut files = Files::default();
         let loaded = load_noting(&self.path, &mut files);
         let reading = match &loaded {
-            Ok(loaded) => Reading::new(&loaded.files.content, None),
-            Err(error) => Reading::new(&files.content, Some(error.to_string())),
+            Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
+            Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
         };
         if self.reading.as_ref() == Some(&reading) {
             self.answer_unchanged(loaded, files);
@@ -328,7 +328,7 @@ impl Reloader {
     }
 
     /// Logs the outcome of a reading that equals the last one, so that each SIGHUP is answered.
-    fn answer_unchanged(&mut self, loaded: Result<Loaded, LoadError>, files: Files) {
+    fn answer_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
         match loaded {
             Ok(loaded) => {
                 self.files = loaded.files;
@@ -354,7 +354,7 @@ impl Reloader {
     }
 
     /// Compiles and publishes what was loaded, or says why it is refused.
-    fn put_in_force(&mut self, loaded: Result<Loaded, LoadError>, files: Files, reading: Reading) {
+    fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, reading: LoadOutcome) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
@@ -391,7 +391,7 @@ impl Reloader {
             }
             Err(error) => {
                 self.refused = Some(0);
-                self.reading = Some(Reading {
+                self.reading = Some(LoadOutcome {
                     refusal: Some(error.to_string()),
                     ..reading
                 });
@@ -612,7 +612,7 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
 ///
 /// # Errors
 /// Two routes that nothing tells apart; `config::load` names them better, and first.
-pub fn install(loaded: &mut Loaded, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
+pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
     let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
     let published = &live.identity_tokens.published;

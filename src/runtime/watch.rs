@@ -19,21 +19,21 @@ fn fingerprint(path: &Path) -> Option<Fingerprint> {
 
 /// A set of files and how they looked last.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub struct WatchedFiles {
     files: Vec<(PathBuf, Option<Fingerprint>)>,
-    included: Option<Included>,
+    included: Option<IncludedFiles>,
 }
 
 /// Which files are included: that one comes or goes is a change too.
 #[derive(Debug)]
-struct Included {
+struct IncludedFiles {
     includes: Includes,
     last: Vec<PathBuf>,
     /// What the look before saw, where files were missing.
     fewer: Option<Vec<PathBuf>>,
 }
 
-impl Watched {
+impl WatchedFiles {
     #[cfg(test)]
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut watched = Self::default();
@@ -50,7 +50,7 @@ impl Watched {
     /// Watches what `includes` matches as well, which is `matched` now.
     pub fn include(&mut self, includes: &Includes, matched: &[PathBuf]) {
         self.add(matched.to_vec());
-        self.included = Some(Included {
+        self.included = Some(IncludedFiles {
             includes: includes.clone(),
             last: matched.to_vec(),
             fewer: None,
@@ -61,7 +61,7 @@ impl Watched {
     /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment. An included one
     /// that is gone for two looks is a change.
     pub fn changed(&mut self) -> bool {
-        let mut changed = self.included.as_mut().is_some_and(Included::changed);
+        let mut changed = self.included.as_mut().is_some_and(IncludedFiles::changed);
         for (path, last) in &mut self.files {
             let look = fingerprint(path);
             if look.is_some() && look != *last {
@@ -73,7 +73,7 @@ impl Watched {
     }
 }
 
-impl Included {
+impl IncludedFiles {
     fn changed(&mut self) -> bool {
         let files = self.includes.files();
         if files == self.last {
@@ -100,7 +100,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         assert!(!watched.changed());
         std::fs::write(&path, "longer").unwrap();
         assert!(watched.changed());
@@ -116,7 +116,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         std::fs::remove_file(&path).unwrap();
         assert!(!watched.changed());
         std::fs::write(&path, "other").unwrap();
@@ -134,7 +134,7 @@ mod tests {
         std::fs::write(&old, "same").unwrap();
         std::fs::write(&new, "same").unwrap();
         std::os::unix::fs::symlink(&old, &link).unwrap();
-        let mut watched = Watched::new([link.clone()]);
+        let mut watched = WatchedFiles::new([link.clone()]);
         let staged = folder.path().join("staged");
         std::os::unix::fs::symlink(&new, &staged).unwrap();
         std::fs::rename(&staged, &link).unwrap();

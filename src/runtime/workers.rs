@@ -6,7 +6,7 @@
 
 use crate::gate::Gate;
 use crate::observe::trace;
-use crate::proxy::http1::connection::Open;
+use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
 use crate::runtime::ticks::every;
@@ -35,7 +35,7 @@ const COUNT_EVERY: Duration = Duration::from_millis(20);
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    open: Open,
+    open: ConnectionCounts,
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
 }
@@ -52,7 +52,7 @@ impl Workers {
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
-            open: Open::default(),
+            open: ConnectionCounts::default(),
             stopping,
             ended,
         };

@@ -16,12 +16,12 @@ use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Filter;
 use crate::store::IDEMPOTENT_ANSWERS_KEPT;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::Revision;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::Unchanged;
+use crate::store::StoredResponse;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
@@ -144,8 +144,8 @@ pub(crate) fn event(action: &'static str, target: &str) -> NewAuditEvent {
     }
 }
 
-fn answer(key: &str, at: Timestamp) -> IdempotentAnswer {
-    IdempotentAnswer {
+fn answer(key: &str, at: Timestamp) -> StoredResponse {
+    StoredResponse {
         key: key.to_owned(),
         request: "0".repeat(64),
         status: 201,
@@ -327,7 +327,7 @@ pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(b
         .commit(batch(vec![Write::Client(Versioned::new(client("client_1", "acme")))]))
         .await
         .unwrap();
-    let make = async |number: u32, unchanged: Vec<Unchanged>| {
+    let make = async |number: u32, unchanged: Vec<UnchangedRecord>| {
         let batch = Batch {
             writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
             unchanged,
@@ -335,8 +335,8 @@ pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(b
         };
         store.commit(batch).await
     };
-    let of_subscription = |revision| Unchanged::Subscription("sub_acme".parse().unwrap(), Revision(revision));
-    let missing = || Unchanged::Subscription("sub_missing".parse().unwrap(), Revision::NEW);
+    let of_subscription = |revision| UnchangedRecord::Subscription("sub_acme".parse().unwrap(), Revision(revision));
+    let missing = || UnchangedRecord::Subscription("sub_missing".parse().unwrap(), Revision::NEW);
     make(1, vec![of_subscription(1)]).await.unwrap();
     make(2, vec![of_subscription(1)]).await.unwrap();
     let cancelled = Write::Subscription(Versioned {
@@ -499,7 +499,7 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
 pub(crate) async fn an_answer_is_kept_under_its_key_and_not_replaced(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
-    let make = async |number: u32, answer: IdempotentAnswer| {
+    let make = async |number: u32, answer: StoredResponse| {
         let batch = Batch {
             writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
             answer: Some(answer),

@@ -95,7 +95,7 @@ pub enum Write {
 
 /// The answer to a create that named an idempotency key, kept so that the same request again makes nothing twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotentAnswer {
+pub struct StoredResponse {
     /// Who asked and what for, and the key: the same key of somebody else is another.
     pub key: String,
     /// SHA-256 of what was asked, hexadecimal.
@@ -108,7 +108,7 @@ pub struct IdempotentAnswer {
 
 /// A record that a decision was made from and that is not written itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unchanged {
+pub enum UnchangedRecord {
     Subscription(SubscriptionId, Revision),
 }
 
@@ -119,9 +119,9 @@ pub struct Batch {
     /// Nothing is written unless these are still at their revisions: a key is not made under a subscription that is
     /// cancelled at the same time. Two batches that only read the same record do not keep each other from being written;
     /// where they must (the last free place for a key), write the record itself, as it is.
-    pub unchanged: Vec<Unchanged>,
+    pub unchanged: Vec<UnchangedRecord>,
     pub event: Option<NewAuditEvent>,
-    pub answer: Option<IdempotentAnswer>,
+    pub answer: Option<StoredResponse>,
 }
 
 /// How long an answer is kept at least, for whoever asks again because it did not hear the first time.
@@ -230,7 +230,7 @@ pub trait Store: Send + Sync {
     async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError>;
 
     /// The answer that was kept under this key, if one was.
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError>;
+    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError>;
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
 

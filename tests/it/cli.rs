@@ -24,10 +24,10 @@ fn keygate(home: &Path) -> Command {
 }
 
 #[track_caller]
-fn run(home: &Path, args: &[&str]) -> Ran {
+fn run(home: &Path, args: &[&str]) -> CommandOutput {
     let output: Output = keygate(home).args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
@@ -37,13 +37,13 @@ fn run(home: &Path, args: &[&str]) -> Ran {
 }
 
 #[derive(Debug)]
-struct Ran {
+struct CommandOutput {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Ran {
+impl CommandOutput {
     /// Its stdout, when it did what it was asked.
     #[track_caller]
     fn good(self) -> String {

@@ -29,9 +29,9 @@ use std::sync::Mutex;
 
 /// Where the access records go.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Kept {
+impl io::Write for RecordBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -70,7 +70,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let keys = snapshot.issuers[0].keys().unwrap();
     keys.start_attempt(now)
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
-    let kept = Kept::default();
+    let kept = RecordBuffer::default();
     let access = AccessLog::start(kept.clone(), Format::Json, metrics.logs.access_records_dropped.clone()).unwrap();
     let gate = Gate::new(snapshot, Arc::new(live), Arc::new(clock), access);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -131,7 +131,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
 }
 
 /// The record of request `id`, once `count` have been written.
-fn record(gate: &Gate, kept: &Kept, count: usize, id: &str) -> serde_json::Value {
+fn record(gate: &Gate, kept: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         gate.flush_records(PATIENCE);

@@ -31,11 +31,11 @@ const WEBSOCKET: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
 /// An upstream whose connections the test holds in its hands.
 struct HeldUpstream {
     address: SocketAddr,
-    arrived: mpsc::Receiver<Held>,
+    arrived: mpsc::Receiver<HeldConnection>,
 }
 
 /// One connection, its request head read.
-struct Held {
+struct HeldConnection {
     stream: TcpStream,
     head: String,
 }
@@ -52,7 +52,7 @@ impl HeldUpstream {
                 let Some(head) = read_head(&mut stream) else {
                     return;
                 };
-                if sender.send(Held { stream, head }).is_err() {
+                if sender.send(HeldConnection { stream, head }).is_err() {
                     return;
                 }
             }
@@ -61,7 +61,7 @@ impl HeldUpstream {
     }
 
     #[track_caller]
-    fn next(&self) -> Held {
+    fn next(&self) -> HeldConnection {
         self.arrived.recv_timeout(PATIENCE).expect("a request arrives")
     }
 }
@@ -76,7 +76,7 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-impl Held {
+impl HeldConnection {
     fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
@@ -146,7 +146,7 @@ impl Gate {
     }
 
     /// Sends a request and answers it at the upstream with `answer`.
-    fn open(&self, path: &str, headers: &str, answer: &str) -> (RawClient, Held) {
+    fn open(&self, path: &str, headers: &str, answer: &str) -> (RawClient, HeldConnection) {
         let mut client = RawClient::connect(self.binary.data());
         client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
         let mut held = self.upstream.next();
@@ -154,7 +154,7 @@ impl Gate {
         (client, held)
     }
 
-    fn open_websocket(&self, path: &str, headers: &str) -> (RawClient, Held) {
+    fn open_websocket(&self, path: &str, headers: &str) -> (RawClient, HeldConnection) {
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let (mut client, held) = self.open(path, &format!("{upgrade}{headers}"), WEBSOCKET);
         assert!(
@@ -171,7 +171,7 @@ impl Gate {
 
 /// Waits until `client` sees the end of its connection; it must come at second `at`, or soon after.
 #[track_caller]
-fn cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
+fn cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.is_closed(), "bytes came, or nothing at all");
     let now = millis();
     assert!(now >= at * 1_000, "{} ms early", at * 1_000 - now);
@@ -181,7 +181,7 @@ fn cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
 
 /// The same for a body that is under way: reading it fails when it is cut.
 #[track_caller]
-fn body_cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
+fn body_cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.try_receive().is_err(), "the body ended as if it were whole");
     cut_at(client, held, at);
 }

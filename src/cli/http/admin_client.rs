@@ -90,10 +90,10 @@ impl AdminError {
 /// The admin API of one gate, or of its store.
 pub struct AdminClient {
     runtime: Runtime,
-    way: Way,
+    way: Transport,
 }
 
-enum Way {
+enum Transport {
     /// `base` as it was named, perhaps with a `/` at its end.
     Listener {
         base: String,
@@ -112,7 +112,7 @@ impl AdminClient {
         let base = base.to_owned();
         Ok(Self {
             runtime: runtime()?,
-            way: Way::Listener { base, token },
+            way: Transport::Listener { base, token },
         })
     }
 
@@ -125,7 +125,7 @@ impl AdminClient {
         match runtime.block_on(UnixStream::connect(path)) {
             Ok(_) => Ok(Some(Self {
                 runtime,
-                way: Way::Socket(path.to_owned()),
+                way: Transport::Socket(path.to_owned()),
             })),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
             Err(error) => Err(socket_error(path, &error)),
@@ -139,21 +139,21 @@ impl AdminClient {
     pub fn on_store(config: &Config) -> Result<(Self, Option<FirstAdministrator>), Box<dyn Error>> {
         let runtime = runtime()?;
         let opened = runtime.block_on(local_admin::open(config))?;
-        let way = Way::InProcess(opened.router);
+        let way = Transport::InProcess(opened.router);
         Ok((Self { runtime, way }, opened.first_administrator))
     }
 
     /// Returns the URL of the admin listener, as it was named; `None` over a socket and in this process.
     pub fn listener(&self) -> Option<&str> {
         match &self.way {
-            Way::Listener { base, .. } => Some(base),
-            Way::Socket(_) | Way::InProcess(_) => None,
+            Transport::Listener { base, .. } => Some(base),
+            Transport::Socket(_) | Transport::InProcess(_) => None,
         }
     }
 
     /// Returns whether no gate runs, and the store is written by this process.
     pub const fn is_in_process(&self) -> bool {
-        matches!(self.way, Way::InProcess(_))
+        matches!(self.way, Transport::InProcess(_))
     }
 
     /// Sends a request and waits for the response.
@@ -162,15 +162,15 @@ impl AdminClient {
     /// No response, or one that is not the admin API's.
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
         let at = match &self.way {
-            Way::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
-            Way::Socket(path) => path.display().to_string(),
-            Way::InProcess(_) => "the store".to_owned(),
+            Transport::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
+            Transport::Socket(path) => path.display().to_string(),
+            Transport::InProcess(_) => "the store".to_owned(),
         };
         let exchange = async {
             match &self.way {
-                Way::Listener { token, .. } => over_listener(&at, token, request).await,
-                Way::Socket(path) => over_socket(path, local(request)?).await,
-                Way::InProcess(router) => {
+                Transport::Listener { token, .. } => over_listener(&at, token, request).await,
+                Transport::Socket(path) => over_socket(path, local(request)?).await,
+                Transport::InProcess(router) => {
                     let Ok(response) = router.clone().oneshot(local(request)?).await;
                     Ok(read(response).await)
                 }

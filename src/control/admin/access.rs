@@ -2,8 +2,8 @@
 //! for it (RFC 6750), or whoever may open the gate's own socket. Guesses are few.
 
 use crate::control::Control;
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
@@ -85,9 +85,9 @@ pub(super) trait OwnTokens: Send + Sync {
 }
 
 /// Those of this gate.
-pub(super) struct Own(pub Arc<Control>);
+pub(super) struct ControlTokens(pub Arc<Control>);
 
-impl OwnTokens for Own {
+impl OwnTokens for ControlTokens {
     fn are_issued(&self) -> bool {
         self.0.settings.load().token_endpoint.is_some()
     }
@@ -140,7 +140,7 @@ pub(super) enum Refusal {
 const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
 
 impl Refusal {
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
             Self::Off => problem(

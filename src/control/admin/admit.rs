@@ -1,7 +1,7 @@
 //! Is this request let in? Around every handler, what is not there included.
 
 use crate::control::admin::access::Peer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use axum::extract::Request;
 use axum::extract::State;

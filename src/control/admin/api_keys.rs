@@ -1,8 +1,5 @@
 //! API keys over HTTP. The answer that makes a key has its text; every other one has what it can be recognised by.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::change::Change;
@@ -11,6 +8,9 @@ use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -243,8 +243,8 @@ impl KeyPath {
     }
 }
 
-fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<Predecessor>) -> Answer {
-    Answer::created(&ViewWithText {
+fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<Predecessor>) -> AdminResponse {
+    AdminResponse::created(&ViewWithText {
         view: made.key.record.view(registry),
         key: Some(made.text.expose()),
         replaces,
@@ -260,7 +260,7 @@ fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<P
 pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
     let (filter, page) = asked.read()?;
     let found = registry.api_keys(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::listed(&registry, found, &page))
 }
 
 /// One API key
@@ -268,7 +268,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Crede
     params(KeyPath), responses((status = 200, description = "The key, without its secret", body = View)))]
 pub(super) async fn show(registry: Registry, Path(key): Path<KeyPath>) -> HandlerResult {
     let found = registry.api_key(&key.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::shown(&registry, &found))
 }
 
 /// Make an API key
@@ -309,7 +309,7 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
     let keep = idempotency.keep(&registry);
     let make = registry.import_api_key(&asked, digest, &keep);
     idempotency
-        .make(&registry, make, |key| Answer::made(&registry, &key))
+        .make(&registry, make, |key| AdminResponse::made(&registry, &key))
         .await
 }
 
@@ -320,7 +320,7 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
     params(KeyPath), responses((status = 200, description = "It is revoked", body = View)))]
 pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) -> HandlerResult {
     let revoked = registry.revoke_api_key(&key.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &revoked))
+    Ok(AdminResponse::shown(&registry, &revoked))
 }
 
 /// Make an API key in the place of another

@@ -1,9 +1,9 @@
 //! What is in a request's body? JSON of exactly the members that are known, bounded; or where it is not.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::refused::invalid;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
 use crate::control::registry::Mistake;
 use axum::body::Bytes;
@@ -31,25 +31,25 @@ pub struct OptionalBody<T> {
 }
 
 /// No members at all: what a request says that is thereby ignored would be a trap.
-pub type NoBody = OptionalBody<Nothing>;
+pub type NoBody = OptionalBody<EmptyBody>;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct EmptyBody {}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
         let (body, idempotency) = read(request, Presence::Required).await?;
         Ok(Self { body, idempotency })
     }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
         let (body, idempotency) = read(request, Presence::Optional).await?;
         Ok(Self { body, idempotency })
     }
@@ -61,7 +61,7 @@ enum Presence {
     Optional,
 }
 
-async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), Answer> {
+async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), AdminResponse> {
     let (parts, body) = request.into_parts();
     let too_large = || {
         let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
@@ -90,7 +90,7 @@ async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Resu
 }
 
 /// Exactly one `Content-Type`, `application/json`; parameters mean nothing (RFC 8259 section 11).
-fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
+fn check_type(headers: &HeaderMap) -> Result<(), AdminResponse> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let is_json = match (values.next(), values.next()) {
         (Some(only), None) => {
@@ -110,7 +110,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
     ))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminResponse> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
@@ -120,12 +120,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
     Ok(value)
 }
 
-fn malformed(error: &serde_json::Error) -> Answer {
+fn malformed(error: &serde_json::Error) -> AdminResponse {
     let detail = format!("the body is not JSON: {error}");
     problem(StatusCode::BAD_REQUEST, "malformed-json", &detail)
 }
 
-fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answer {
+fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> AdminResponse {
     if !error.is_data() {
         return malformed(error);
     }

@@ -1,8 +1,8 @@
 //! What does a change of one thing come with? Its path, the revision that the thing must have, and a body.
 
-use crate::control::admin::answer::Answer;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::query::IfMatch;
+use crate::control::admin::response::AdminResponse;
 use crate::control::admin::state::Api;
 use crate::control::registry::Registry;
 use crate::store::Revision;
@@ -22,13 +22,13 @@ pub(super) struct Change<P, M = NoBody>(pub Registry, pub P, pub Option<Revision
 impl<P, M> FromRequest<Arc<Api>> for Change<P, M>
 where
     P: DeserializeOwned + Send,
-    M: FromRequest<Arc<Api>, Rejection = Answer>,
+    M: FromRequest<Arc<Api>, Rejection = AdminResponse>,
 {
     type Rejection = Response;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let answered = |answer: Answer| answer.into_response();
+        let answered = |answer: AdminResponse| answer.into_response();
         let registry = Registry::from_request_parts(&mut parts, api).await.map_err(answered)?;
         let path = Path::from_request_parts(&mut parts, api).await;
         let Path(path) = path.map_err(IntoResponse::into_response)?;

@@ -1,10 +1,10 @@
 //! How are the keys behind a client's URL? Fetched now, and told.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
@@ -92,5 +92,5 @@ pub(super) async fn validate(
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";
         return Err(problem(StatusCode::NOT_FOUND, "no-token-endpoint", detail));
     };
-    Ok(Answer::json(&View::of(client_jwks.validate(&id, url).await)))
+    Ok(AdminResponse::json(&View::of(client_jwks.validate(&id, url).await)))
 }

@@ -1,8 +1,5 @@
 //! Keys of clients over HTTP: uploaded, or made here and given away once.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::change::Change;
@@ -13,6 +10,9 @@ use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -130,7 +130,7 @@ impl NewKey {
     }
 }
 
-async fn key_of(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, Answer> {
+async fn key_of(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, AdminResponse> {
     match source {
         KeySource::Uploaded(key) => Ok(registry.uploaded_key(key)),
         KeySource::Generate(algorithm) => {
@@ -168,7 +168,7 @@ pub(super) struct KeyPath {
         (status = 409, description = "Its keys are behind its JWKS URL (`keys-from-url`), or it has a secret (`no-keys`)", body = crate::control::admin::openapi::Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
     let keys = registry.client_keys(&client.id()?).await?;
-    Ok(Answer::json(&List {
+    Ok(AdminResponse::json(&List {
         items: keys.iter().map(|key| key.view(&registry)).collect(),
         next: None,
     }))
@@ -195,7 +195,7 @@ pub(super) async fn add(
             view: made.key.view(&registry),
             private_key: made.private_pem.as_ref().map(Secret::expose).map(String::as_str),
         };
-        Answer::created(&body).at(made.client.revision)
+        AdminResponse::created(&body).at(made.client.revision)
     };
     idempotency.make(&registry, make, answer).await
 }
@@ -218,5 +218,5 @@ pub(super) async fn remove(
     let fewer = registry
         .revoke_client_key(&id, &path.kid, tokens.issued(), expected)
         .await?;
-    Ok(Answer::shown(&registry, &fewer))
+    Ok(AdminResponse::shown(&registry, &fewer))
 }

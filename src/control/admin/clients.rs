@@ -1,8 +1,5 @@
 //! Clients over HTTP. The answer that makes a secret has it; no other one does.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
@@ -13,6 +10,9 @@ use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -341,12 +341,12 @@ impl ClientPath {
     }
 }
 
-fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> Answer {
+fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> AdminResponse {
     let body = ViewWithSecret {
         view: made.client.record.view(registry),
         client_secret: made.secret.as_ref().map(Secret::expose).map(String::as_str),
     };
-    Answer::created(&body).at(made.client.revision)
+    AdminResponse::created(&body).at(made.client.revision)
 }
 
 /// Every client
@@ -357,7 +357,7 @@ fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> Answer {
 pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
     let (filter, page) = asked.read()?;
     let found = registry.clients(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::listed(&registry, found, &page))
 }
 
 /// One client
@@ -365,7 +365,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Crede
     params(ClientPath), responses((status = 200, description = "The client, without its secret", body = View)))]
 pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
     let found = registry.client(&client.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::shown(&registry, &found))
 }
 
 /// Make a client
@@ -395,7 +395,7 @@ pub(super) async fn change(
     let id = client.id()?;
     let update = Mistakes::collect(|mistakes| Some(body.read(&registry, mistakes)))?;
     let changed = registry.change_client(&id, &update, expected).await?;
-    Ok(Answer::shown(&registry, &changed))
+    Ok(AdminResponse::shown(&registry, &changed))
 }
 
 /// Delete a client
@@ -411,7 +411,7 @@ pub(super) async fn delete(
     _: NoBody,
 ) -> HandlerResult {
     let deleted = registry.delete_client(&client.id()?, tokens.issued(), expected).await?;
-    Ok(Answer::shown(&registry, &deleted))
+    Ok(AdminResponse::shown(&registry, &deleted))
 }
 
 /// Give a client another secret
@@ -456,5 +456,5 @@ pub(super) async fn regenerate(
     params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View)))]
 pub(super) async fn revoke_tokens(Change(registry, client, expected, _): Change<ClientPath>) -> HandlerResult {
     let ended = registry.revoke_client_tokens(&client.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &ended))
+    Ok(AdminResponse::shown(&registry, &ended))
 }

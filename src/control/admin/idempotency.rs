@@ -2,16 +2,16 @@
 //! (draft-ietf-httpapi-idempotency-key-header): the answer is kept in the transaction that made the thing, without its
 //! secret, which was in the first answer alone.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::json_line;
-use crate::control::admin::answer::problem;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::json_line;
+use crate::control::admin::response::problem;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::model::api_key::KeyDigest;
-use crate::store::IdempotentAnswer;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -47,7 +47,13 @@ impl Idempotency {
     ///
     /// # Errors
     /// The header twice, or anything but 1 to 255 visible ASCII characters.
-    pub fn read(headers: &HeaderMap, actor: &str, method: &Method, path: &str, body: &[u8]) -> Result<Self, Answer> {
+    pub fn read(
+        headers: &HeaderMap,
+        actor: &str,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Self, AdminResponse> {
         let mut values = headers.get_all(HEADER).iter();
         let (Some(key), more) = (values.next(), values.next()) else {
             return Ok(Self(None));
@@ -69,13 +75,10 @@ impl Idempotency {
     }
 
     /// Returns what is to be kept with a new record: the answer that is given without its secret.
-    pub(super) fn keep<R: Resource>(
-        &self,
-        registry: &Registry,
-    ) -> impl Fn(&R) -> Option<IdempotentAnswer> + Send + Sync {
+    pub(super) fn keep<R: Resource>(&self, registry: &Registry) -> impl Fn(&R) -> Option<StoredResponse> + Send + Sync {
         move |made| {
             let Key { key, request } = self.0.clone()?;
-            Some(IdempotentAnswer {
+            Some(StoredResponse {
                 key,
                 request,
                 status: StatusCode::CREATED.as_u16(),
@@ -93,7 +96,7 @@ impl Idempotency {
         &self,
         registry: &Registry,
         make: impl Future<Output = Result<T, RegistryError>> + Send,
-        answer: impl FnOnce(T) -> Answer + Send,
+        answer: impl FnOnce(T) -> AdminResponse + Send,
     ) -> HandlerResult {
         if let Some(replayed) = self.replay(registry).await? {
             return Ok(replayed);
@@ -113,7 +116,7 @@ impl Idempotency {
         Err(error.into())
     }
 
-    async fn replay(&self, registry: &Registry) -> Result<Option<Answer>, RegistryError> {
+    async fn replay(&self, registry: &Registry) -> Result<Option<AdminResponse>, RegistryError> {
         let Some(asked) = &self.0 else {
             return Ok(None);
         };
@@ -123,7 +126,7 @@ impl Idempotency {
         if kept.request != asked.request {
             return Err(RegistryError::IdempotencyKeyReused);
         }
-        let answer = Answer {
+        let answer = AdminResponse {
             status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::CREATED),
             content_type: "application/json",
             headers: Vec::new(),

@@ -14,7 +14,7 @@ pub trait Issuers: Send + Sync {
     fn one(&self, name: &Name) -> Option<IssuerHealth>;
 
     /// Fetches the issuer's keys now, whatever its cooldown says, or waits for the fetch that is under way.
-    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>>;
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>>;
 }
 
 /// No issuers: how issuers are doing is known only to a gate that runs.
@@ -29,14 +29,14 @@ impl Issuers for NoIssuers {
         None
     }
 
-    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
-        Box::pin(std::future::ready(Refreshed::Unknown))
+    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>> {
+        Box::pin(std::future::ready(RefreshOutcome::Unknown))
     }
 }
 
 /// What came of asking for newer keys.
 #[derive(Debug)]
-pub enum Refreshed {
+pub enum RefreshOutcome {
     /// No such issuer.
     Unknown,
     /// Its keys are not fetched: they are in files.
@@ -71,7 +71,7 @@ pub struct IssuerHealth {
     pub fetches_good: u64,
     pub fetches_failed: u64,
     pub keys: Vec<Key>,
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedKey>,
 }
 
 /// How an issuer is, in one word.
@@ -137,7 +137,7 @@ pub struct Key {
 /// A key of the set that is never used, and why.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = IssuerSkippedKey)]
-pub struct Skipped {
+pub struct SkippedKey {
     pub kid: Option<String>,
     pub reason: &'static str,
 }

@@ -5,18 +5,18 @@ pub use crate::control::admin::issuer_health::Issuers;
 pub use crate::control::admin::issuer_health::Key;
 pub use crate::control::admin::issuer_health::KeysFrom;
 pub use crate::control::admin::issuer_health::NoIssuers;
-pub use crate::control::admin::issuer_health::Refreshed;
-pub use crate::control::admin::issuer_health::Skipped;
+pub use crate::control::admin::issuer_health::RefreshOutcome;
+pub use crate::control::admin::issuer_health::SkippedKey;
 pub use crate::control::admin::issuer_health::Source;
 pub use crate::control::admin::issuer_health::State;
 pub use crate::control::admin::time::Time;
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::openapi::Problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::control::admin::state::Api;
 use crate::control::registry::Actor;
 use crate::model::names::Name;
@@ -56,7 +56,7 @@ pub(super) struct IssuerPath {
 }
 
 impl IssuerPath {
-    fn name(&self) -> Result<Name, Answer> {
+    fn name(&self) -> Result<Name, AdminResponse> {
         self.name.parse().map_err(|_| unknown())
     }
 }
@@ -69,7 +69,7 @@ impl IssuerPath {
 pub(super) async fn list(Served(api): Served<Arc<Api>>, Extension(actor): Extension<Actor>) -> HandlerResult {
     // Which servers the gate trusts, and what went wrong with them, is for those who run it.
     actor.operators_only()?;
-    Ok(Answer::json(&List {
+    Ok(AdminResponse::json(&List {
         issuers: api.parts.issuers.all(),
         at: Time(api.parts.clock.now().wall),
     }))
@@ -88,7 +88,7 @@ pub(super) async fn show(
     actor.operators_only()?;
     let name = issuer.name()?;
     let health = api.parts.issuers.one(&name).ok_or_else(unknown)?;
-    Ok(Answer::json(&health))
+    Ok(AdminResponse::json(&health))
 }
 
 /// Fetch an issuer's keys now
@@ -111,14 +111,14 @@ pub(super) async fn refresh(
     Ok(refreshed(api.parts.issuers.refresh(&name).await))
 }
 
-fn refreshed(refreshed: Refreshed) -> Answer {
+fn refreshed(refreshed: RefreshOutcome) -> AdminResponse {
     match refreshed {
-        Refreshed::Unknown => unknown(),
-        Refreshed::Good(issuer) => Answer::json(&Outcome {
+        RefreshOutcome::Unknown => unknown(),
+        RefreshOutcome::Good(issuer) => AdminResponse::json(&Outcome {
             outcome: "good",
             issuer,
         }),
-        Refreshed::NotFetched(issuer) => {
+        RefreshOutcome::NotFetched(issuer) => {
             let detail =
                 "its keys are in files, which are read again by themselves (a JWK set) or with the configuration (PEM)";
             wrong(
@@ -130,7 +130,7 @@ fn refreshed(refreshed: Refreshed) -> Answer {
             )
         }
         // A gateway's answer: whom we asked is not us (RFC 9110 section 15.6.3).
-        Refreshed::Failed(issuer) => {
+        RefreshOutcome::Failed(issuer) => {
             let detail = match &issuer.last_error {
                 Some(error) => format!("the fetch failed: {error}"),
                 None => "the fetch failed".to_owned(),
@@ -143,7 +143,7 @@ fn refreshed(refreshed: Refreshed) -> Answer {
                 &issuer,
             )
         }
-        Refreshed::Unfinished(issuer) => {
+        RefreshOutcome::Unfinished(issuer) => {
             let detail = "the fetch goes on; ask for the issuer again in a while";
             let status = StatusCode::GATEWAY_TIMEOUT;
             wrong(status, "issuer-fetch-unfinished", detail, "unfinished", &issuer)
@@ -151,13 +151,13 @@ fn refreshed(refreshed: Refreshed) -> Answer {
     }
 }
 
-fn unknown() -> Answer {
+fn unknown() -> AdminResponse {
     let detail = "the configuration in force names no such issuer";
     problem(StatusCode::NOT_FOUND, "unknown-issuer", detail)
 }
 
 /// A problem that has the issuer's health in it.
-fn wrong(status: StatusCode, slug: &str, detail: &str, outcome: &str, issuer: &IssuerHealth) -> Answer {
+fn wrong(status: StatusCode, slug: &str, detail: &str, outcome: &str, issuer: &IssuerHealth) -> AdminResponse {
     let health = serde_json::to_value(issuer).expect("names, numbers and texts are JSON");
     problem_with(status, slug, detail, &[("outcome", outcome.into()), ("issuer", health)])
 }

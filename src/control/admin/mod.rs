@@ -2,7 +2,7 @@
 
 mod time;
 pub mod access;
-pub mod answer;
+pub mod response;
 pub mod refused;
 pub mod body;
 pub mod idempotency;
@@ -28,10 +28,10 @@ pub mod backup;
 
 pub use state::Parts;
 
-use crate::control::admin::access::Own;
+use crate::control::admin::access::ControlTokens;
 use crate::control::admin::access::OwnTokens;
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use crate::control::registry::Actor;
 use crate::control::registry::Registry;
@@ -52,11 +52,11 @@ pub fn router(parts: Parts) -> Router {
     let tokens = parts
         .control
         .clone()
-        .map(|control| Arc::new(Own(control)) as Arc<dyn OwnTokens>);
+        .map(|control| Arc::new(ControlTokens(control)) as Arc<dyn OwnTokens>);
     let api = Arc::new(Api {
         parts,
         tokens,
-        described: answer::json_line(&described),
+        described: response::json_line(&described),
     });
     router
         .fallback(not_found)
@@ -109,24 +109,24 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
 #[cfg(any(test, feature = "internals"))]
 pub fn description() -> String {
     let (_, described) = described();
-    String::from_utf8(answer::json_line(&described)).expect("JSON is UTF-8")
+    String::from_utf8(response::json_line(&described)).expect("JSON is UTF-8")
 }
 
-async fn not_found() -> Answer {
+async fn not_found() -> AdminResponse {
     let detail = "there is no such path in the admin API; GET /admin/v1/openapi.json has all there are";
     problem(StatusCode::NOT_FOUND, "not-found", detail)
 }
 
-async fn method_not_allowed() -> Answer {
+async fn method_not_allowed() -> AdminResponse {
     let detail = "this path does not take this method; `Allow` names those it takes";
     problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
 /// The operations of whoever asks, now.
 impl FromRequestParts<Arc<Api>> for Registry {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, AdminResponse> {
         let Some(control) = &api.parts.control else {
             let detail = "this gate keeps no records: set `store` in the configuration (`store: { path: keygate.db }`)";
             return Err(problem(StatusCode::NOT_FOUND, "no-store", detail));

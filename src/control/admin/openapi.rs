@@ -1,7 +1,7 @@
 //! How is the admin API described to programs? OpenAPI 3.1, from the handlers; what all of them share is said here once.
 
 use crate::control::admin::access::Right;
-use crate::control::admin::answer::Answer;
+use crate::control::admin::response::AdminResponse;
 use crate::control::admin::state::Api;
 use axum::extract::State;
 use http::Method;
@@ -280,8 +280,8 @@ fn share(path: &str, method: &Method, operation: &mut Operation) {
 /// This description
 #[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "gate", operation_id = "describe",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub(super) async fn show(State(api): State<Arc<Api>>) -> Answer {
-    Answer {
+pub(super) async fn show(State(api): State<Arc<Api>>) -> AdminResponse {
+    AdminResponse {
         status: StatusCode::OK,
         content_type: "application/json",
         headers: Vec::new(),

@@ -1,8 +1,8 @@
 //! What is asked for behind the `?`: which part of a list, what it is narrowed to? Only parameters that are known.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
@@ -26,9 +26,9 @@ pub const LIMIT_MAX: u32 = 200;
 pub struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminResponse> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
             Err(rejection) => Err(bad_query("", rejection.body_text())),
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 }
 
 /// 400 for what stands behind the `?`.
-pub fn bad_query(parameter: &str, detail: impl Display) -> Answer {
+pub fn bad_query(parameter: &str, detail: impl Display) -> AdminResponse {
     let detail = detail.to_string();
     let told = match parameter {
         "" => detail.clone(),
@@ -51,7 +51,7 @@ pub fn bad_query(parameter: &str, detail: impl Display) -> Answer {
 ///
 /// # Errors
 /// 400 with the parameter's name.
-pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> Result<Option<T>, Answer> {
+pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> Result<Option<T>, AdminResponse> {
     text.map(|text| text.parse().map_err(|error: T::Err| bad_query(parameter, error)))
         .transpose()
 }
@@ -60,7 +60,7 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
 ///
 /// # Errors
 /// A limit that is not 1 to 200.
-pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, Answer> {
+pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
     match asked.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
             after,
@@ -92,7 +92,7 @@ pub struct CredentialListing {
 impl CredentialListing {
     /// # Errors
     /// 400 for the first parameter that is not what it should be.
-    pub fn read(self) -> Result<(Filter, Page), Answer> {
+    pub fn read(self) -> Result<(Filter, Page), AdminResponse> {
         let page = page(self.limit, self.after)?;
         let filter = Filter {
             organization: parsed("organization", self.organization.as_deref())?,
@@ -106,14 +106,14 @@ impl CredentialListing {
 pub struct IfMatch(pub Option<Revision>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminResponse> {
         if_match(&parts.headers).map(Self)
     }
 }
 
-fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Answer> {
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, AdminResponse> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let (Some(value), more) = (values.next(), values.next()) else {
         return Ok(None);

@@ -1,8 +1,8 @@
 //! How is each refusal of the registry told? One table: status, the stable end of the problem's type, what to do.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::control::registry::Mistake;
 use crate::control::registry::RegistryError;
 use crate::store::StoreError;
@@ -12,7 +12,7 @@ use http::header;
 use serde_json::Value;
 use serde_json::json;
 
-impl From<RegistryError> for Answer {
+impl From<RegistryError> for AdminResponse {
     fn from(error: RegistryError) -> Self {
         let detail = error.to_string();
         match &error {
@@ -53,7 +53,7 @@ impl From<RegistryError> for Answer {
 }
 
 /// What the store says is for the log: it names files, and not everybody who asks is an operator.
-fn store(error: &StoreError) -> Answer {
+fn store(error: &StoreError) -> AdminResponse {
     match error {
         StoreError::Conflict(_) => problem(
             StatusCode::CONFLICT,
@@ -75,12 +75,12 @@ fn store(error: &StoreError) -> Answer {
     }
 }
 
-fn unavailable(slug: &str, detail: &str) -> Answer {
+fn unavailable(slug: &str, detail: &str) -> AdminResponse {
     problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
 /// 422 with every mistake where it stands.
-pub fn invalid(mistakes: &[Mistake]) -> Answer {
+pub fn invalid(mistakes: &[Mistake]) -> AdminResponse {
     let detail = match mistakes {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
         several => format!("{} things are wrong with the request; `errors` has each", several.len()),

@@ -1,6 +1,6 @@
 //! How is a record shown? As its view, with its revision, the same way wherever one is made, changed, looked at or listed.
 
-use crate::control::admin::answer::Answer;
+use crate::control::admin::response::AdminResponse;
 use crate::control::registry::Registry;
 use crate::store::Page;
 use crate::store::Versioned;
@@ -15,7 +15,7 @@ pub(super) trait Resource {
     fn view(&self, registry: &Registry) -> Self::View;
 }
 
-impl Answer {
+impl AdminResponse {
     /// 200 with a record and its revision.
     pub(super) fn shown<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
         Self::json(&found.record.view(registry)).at(found.revision)

@@ -1,8 +1,5 @@
 //! Subscriptions over HTTP.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::change::Change;
 use crate::control::admin::idempotency::Idempotency;
@@ -10,6 +7,9 @@ use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -113,7 +113,7 @@ pub(super) struct PlanChange {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Listing {
+pub(super) struct SubscriptionQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
@@ -142,15 +142,15 @@ impl SubscriptionPath {
 
 /// Every subscription
 #[utoipa::path(get, path = "/admin/v1/subscriptions", tag = "subscriptions", operation_id = "listSubscriptions",
-    params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
+    params(SubscriptionQuery), responses((status = 200, description = "A part of the list", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<SubscriptionQuery>) -> HandlerResult {
     let page = query::page(asked.limit, asked.after)?;
     let filter = Filter {
         organization: query::parsed("organization", asked.organization.as_deref())?,
         subscription: None,
     };
     let found = registry.subscriptions(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::listed(&registry, found, &page))
 }
 
 /// One subscription
@@ -159,7 +159,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listi
     responses((status = 200, description = "The subscription", body = View)))]
 pub(super) async fn show(registry: Registry, Path(subscription): Path<SubscriptionPath>) -> HandlerResult {
     let found = registry.subscription(&subscription.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::shown(&registry, &found))
 }
 
 /// Ask for a subscription
@@ -183,7 +183,7 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
     let keep = idempotency.keep(&registry);
     let make = registry.create_subscription(asked, &keep);
     idempotency
-        .make(&registry, make, |it| Answer::made(&registry, &it))
+        .make(&registry, make, |it| AdminResponse::made(&registry, &it))
         .await
 }
 
@@ -194,7 +194,7 @@ async fn moved(
     expected: Option<Revision>,
 ) -> HandlerResult {
     let moved = registry.move_subscription(id, to, expected).await?;
-    Ok(Answer::shown(registry, &moved))
+    Ok(AdminResponse::shown(registry, &moved))
 }
 
 /// Approve a subscription
@@ -250,5 +250,5 @@ pub(super) async fn plan(
     params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View)))]
 pub(super) async fn cancel(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
     let cancelled = registry.cancel_subscription(&subscription.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &cancelled))
+    Ok(AdminResponse::shown(&registry, &cancelled))
 }

@@ -5,10 +5,10 @@ use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::model::names::Name;
 use crate::store::Batch;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::Revision;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::Record;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::ops::ControlFlow;
 
 /// What is kept with a new record, so that the same request again makes nothing twice: the answer without its secret.
-pub type Keep<'a, R> = &'a (dyn Fn(&R) -> Option<IdempotentAnswer> + Send + Sync);
+pub type Keep<'a, R> = &'a (dyn Fn(&R) -> Option<StoredResponse> + Send + Sync);
 
 /// How often an operation is tried when somebody else changes the same record at the same time.
 const ATTEMPTS: usize = 8;

@@ -31,7 +31,7 @@ use crate::model::names::Name;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
+use crate::store::StoredResponse;
 use std::sync::Arc;
 
 /// Fills its argument with random bytes; outside tests [`crate::model::api_key::system_random`].
@@ -78,7 +78,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, RegistryError> {
+    pub async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
         Ok(self.control.store.idempotent_answer(key).await?)
     }
 

@@ -15,7 +15,7 @@ use crate::model::subscription::Standing;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Batch;
 use crate::store::Filter;
-use crate::store::Unchanged;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::record::SubscriptionRecord;
 use std::ops::ControlFlow;
@@ -40,7 +40,7 @@ impl Placement {
     /// A batch that writes nothing when the subscription was changed (cancelled, say) since it was looked at.
     pub(super) fn batch(&self) -> Batch {
         Batch {
-            unchanged: vec![Unchanged::Subscription(
+            unchanged: vec![UnchangedRecord::Subscription(
                 self.subscription.record.id.clone(),
                 self.subscription.revision,
             )],

@@ -2,8 +2,8 @@
 //! keys there are and when they sign, and the private half of each key that signs or will is in a file of its own.
 
 use crate::control::signing_keys::SigningKeysError;
+use crate::control::signing_keys::schedule::KeyRing;
 use crate::control::signing_keys::schedule::KeyState;
-use crate::control::signing_keys::schedule::Ring;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Stage;
 use crate::control::signing_keys::wrap::WrappingKey;
@@ -43,7 +43,7 @@ pub struct Folder {
 /// What `keys.json` says.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    pub ring: Ring,
+    pub ring: KeyRing,
     /// The public halves, by `kid`.
     pub public: BTreeMap<String, Value>,
 }
@@ -74,7 +74,7 @@ impl Index {
     /// Returns the index of one key alone, which signs from `now` on.
     pub fn of_first(key: &SigningKey, schedule: &Schedule, now: Timestamp) -> Self {
         Self {
-            ring: Ring::default().with_first(key.kid(), schedule, now),
+            ring: KeyRing::default().with_first(key.kid(), schedule, now),
             public: [(key.kid().to_owned(), key.public_jwk())].into(),
         }
     }
@@ -135,7 +135,7 @@ impl Folder {
             });
             public.insert(key.kid, key.public);
         }
-        let ring = Ring::new(states).map_err(|problem| broken(problem.to_owned()))?;
+        let ring = KeyRing::new(states).map_err(|problem| broken(problem.to_owned()))?;
         Ok(Index { ring, public })
     }
 
@@ -254,7 +254,7 @@ impl Folder {
 
     /// Private keys that nothing names: of a start that was interrupted, or a list that was put back. They are left alone,
     /// because a key that was lost from the list may be wanted again.
-    pub fn strangers(&self, ring: &Ring) -> Vec<PathBuf> {
+    pub fn strangers(&self, ring: &KeyRing) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&self.path) else {
             return Vec::new();
         };

@@ -66,9 +66,9 @@ pub enum Step {
 
 /// All keys that are published. One of them signs, once there is any; one more at most is next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ring(Vec<KeyState>);
+pub struct KeyRing(Vec<KeyState>);
 
-impl Ring {
+impl KeyRing {
     /// # Errors
     /// Keys that cannot be together: two that sign or are next, none that signs, or one of them twice.
     pub fn new(keys: Vec<KeyState>) -> Result<Self, &'static str> {
@@ -205,13 +205,13 @@ mod tests {
         }
     }
 
-    fn ring(keys: &[KeyState]) -> Ring {
-        Ring::new(keys.to_vec()).unwrap()
+    fn ring(keys: &[KeyState]) -> KeyRing {
+        KeyRing::new(keys.to_vec()).unwrap()
     }
 
     #[test]
     fn the_first_key_signs_at_once_and_the_next_is_published_before_it_signs() {
-        let empty = Ring::default();
+        let empty = KeyRing::default();
         assert_eq!(empty.due(at(0), &SCHEDULE), Some(Step::MakeFirst));
         let first = empty.with_first("a", &SCHEDULE, at(0));
         assert_eq!(first.active().unwrap().kid, "a");
@@ -270,7 +270,7 @@ mod tests {
             vec![active("a")],
             vec![retired("a"), active("b"), next("c"), retired("d")],
         ] {
-            assert!(Ring::new(good).is_ok());
+            assert!(KeyRing::new(good).is_ok());
         }
         for bad in [
             vec![active("a"), active("b")],
@@ -279,7 +279,7 @@ mod tests {
             vec![retired("a")],
             vec![active("a"), retired("a")],
         ] {
-            assert!(Ring::new(bad.clone()).is_err(), "{bad:?}");
+            assert!(KeyRing::new(bad.clone()).is_err(), "{bad:?}");
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
                 publish_before: MINUTE * u32::try_from(publish_before).unwrap(),
                 ..SCHEDULE
             };
-            let (mut ring, mut now, mut made) = (Ring::default(), at(1), 0);
+            let (mut ring, mut now, mut made) = (KeyRing::default(), at(1), 0);
             // Of each token: who signed it, and until when it must verify.
             let mut tokens: Vec<(String, Timestamp)> = Vec::new();
             for (pause, by_hand) in looks {
@@ -319,7 +319,7 @@ mod tests {
                         Step::Activate => ring.activated(&schedule, now),
                         Step::Forget { kid } => ring.without(&kid),
                     };
-                    prop_assert!(Ring::new(ring.keys().to_vec()).is_ok());
+                    prop_assert!(KeyRing::new(ring.keys().to_vec()).is_ok());
                 }
                 let active = ring.active().unwrap();
                 if let Stage::Active { since } = active.stage {

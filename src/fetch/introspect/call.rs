@@ -10,9 +10,9 @@ use crate::fetch::client::check_head;
 use crate::fetch::client::check_url;
 use crate::fetch::client::client;
 use crate::fetch::client::request_error;
-use crate::fetch::introspect::Showed;
+use crate::fetch::introspect::CallOutcome;
 use crate::gate::authenticate::introspection::ANSWER_BYTES_MAX;
-use crate::gate::authenticate::introspection::AnswerError;
+use crate::gate::authenticate::introspection::ResponseError;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::ASSERTION_TYPE;
@@ -44,7 +44,7 @@ pub enum CallError {
     #[error("the assertion about who Keygate is cannot be made")]
     Assertion(#[source] SignError),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Answer(#[from] ResponseError),
     #[error("the call was stopped")]
     Stopped,
 }
@@ -52,12 +52,12 @@ pub enum CallError {
 impl CallError {
     /// Whether it shows that the endpoint does not work. A refusal of this one token's text, or an answer that is only too
     /// long, does not: otherwise one client with an odd token could have everybody else kept out.
-    pub fn showed(&self) -> Showed {
+    pub fn showed(&self) -> CallOutcome {
         match self {
-            Self::Fetch(FetchError::TooLong { .. }) => Showed::Works,
-            Self::Fetch(FetchError::Status { status }) if about_the_token(*status) => Showed::Works,
+            Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
+            Self::Fetch(FetchError::Status { status }) if about_the_token(*status) => CallOutcome::Works,
             Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Answer(_) | Self::Stopped => {
-                Showed::Fails
+                CallOutcome::Fails
             }
         }
     }
@@ -392,15 +392,15 @@ mod tests {
             CallError::Fetch(FetchError::Status { status })
         };
         for code in [400, 413, 422] {
-            assert_eq!(status(code).showed(), Showed::Works, "{code}");
+            assert_eq!(status(code).showed(), CallOutcome::Works, "{code}");
         }
         for code in [404, 429, 500, 502, 503] {
-            assert_eq!(status(code).showed(), Showed::Fails, "{code}");
+            assert_eq!(status(code).showed(), CallOutcome::Fails, "{code}");
         }
         let too_long = CallError::Fetch(FetchError::TooLong { bytes_max: 1 });
-        assert_eq!(too_long.showed(), Showed::Works);
+        assert_eq!(too_long.showed(), CallOutcome::Works);
         let status = StatusCode::UNAUTHORIZED;
-        assert_eq!(CallError::NotAuthenticated { status }.showed(), Showed::Fails);
-        assert_eq!(CallError::Answer(AnswerError::NoActive).showed(), Showed::Fails);
+        assert_eq!(CallError::NotAuthenticated { status }.showed(), CallOutcome::Fails);
+        assert_eq!(CallError::Answer(ResponseError::NoActive).showed(), CallOutcome::Fails);
     }
 }

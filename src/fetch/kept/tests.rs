@@ -56,11 +56,11 @@ impl Fixture {
         self.kept.path(&self.issuer.name)
     }
 
-    fn load_at(&self, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+    fn load_at(&self, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
         self.kept.load(&self.issuer, now)
     }
 
-    fn load(&self) -> Result<Option<Kept>, KeptError> {
+    fn load(&self) -> Result<Option<KeptSet>, KeptError> {
         self.load_at(CONFIRMED)
     }
 

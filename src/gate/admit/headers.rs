@@ -11,7 +11,7 @@
 use crate::config::RateLimitHeaders;
 use crate::gate::admit::Admission;
 use crate::gate::admit::LimitFacts;
-use crate::gate::admit::Spent;
+use crate::gate::admit::SpentLimit;
 use crate::limit::quota::CompiledQuota;
 use crate::model::names::Name;
 use http::HeaderName;
@@ -49,7 +49,7 @@ pub fn of_admission(
 }
 
 /// Headers of a 429: those of the limit that was spent, and `Retry-After` whatever families are on.
-pub fn of_refusal(spent: &Spent, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+pub fn of_refusal(spent: &SpentLimit, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
 }
 

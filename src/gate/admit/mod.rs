@@ -90,11 +90,11 @@ impl Admission {
 /// A limit refused a request; nothing was spent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limit `{}` is spent for {} s", self.facts.limit, self.facts.reset_secs)]
-pub struct Spent {
+pub struct SpentLimit {
     facts: LimitFacts,
 }
 
-impl Spent {
+impl SpentLimit {
     /// The limit that has to be waited for longest.
     pub const fn facts(&self) -> &LimitFacts {
         &self.facts
@@ -107,7 +107,7 @@ impl Spent {
 }
 
 reasons! {
-    Spent {
+    SpentLimit {
         Self { .. } => "limit_spent",
     }
 }
@@ -129,7 +129,7 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// The limit that has to be waited for longest.
-pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
+pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
     spend_both(limits, &[], subject, now)
 }
 
@@ -142,7 +142,7 @@ pub fn spend_both(
     of_plan: &[CompiledLimit],
     subject: Subject<'_>,
     now: Tick,
-) -> Result<Admission, Spent> {
+) -> Result<Admission, SpentLimit> {
     let limits = both(of_route, of_plan);
     // Nearly always it is one at most. Of one, what is looked at is spent in the same step.
     let mut some = limits.clone();
@@ -166,12 +166,12 @@ pub fn spend_both(
     })
 }
 
-fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
+fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
     let spending = limit
         .state
         .buckets
         .spend(&limit.quota, key(&limit.by, subject), now)
-        .map_err(|wait| Spent {
+        .map_err(|wait| SpentLimit {
             facts: limit.facts(0, wait),
         })?;
     Ok(Admission {
@@ -193,7 +193,7 @@ fn peek_all<'a>(
     limits: impl Iterator<Item = &'a CompiledLimit>,
     subject: Subject<'_>,
     now: Tick,
-) -> Result<Option<usize>, Spent> {
+) -> Result<Option<usize>, SpentLimit> {
     let mut tightest: Option<(usize, Level)> = None;
     let mut longest: Option<(&CompiledLimit, Duration)> = None;
     for (index, limit) in limits.enumerate() {
@@ -205,7 +205,7 @@ fn peek_all<'a>(
         }
     }
     match longest {
-        Some((limit, wait)) => Err(Spent {
+        Some((limit, wait)) => Err(SpentLimit {
             facts: limit.facts(0, wait),
         }),
         None => Ok(tightest.map(|(index, _)| index)),
@@ -218,13 +218,13 @@ fn spend_each<'a>(
     subject: Subject<'_>,
     now: Tick,
     closest: &mut Option<(&'a CompiledLimit, Level)>,
-) -> Result<(), Spent> {
+) -> Result<(), SpentLimit> {
     let Some(limit) = limits.next() else {
         return Ok(());
     };
     let buckets = &limit.state.buckets;
     let key = key(&limit.by, subject);
-    let spending = buckets.spend(&limit.quota, key, now).map_err(|wait| Spent {
+    let spending = buckets.spend(&limit.quota, key, now).map_err(|wait| SpentLimit {
         facts: limit.facts(0, wait),
     })?;
     if closest.is_none_or(|(_, least)| is_closer(spending.level, least)) {

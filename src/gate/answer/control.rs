@@ -28,7 +28,7 @@ pub struct ControlRequest {
 
 /// What the control side says.
 #[derive(Debug)]
-pub struct ControlAnswer {
+pub struct ControlResponse {
     pub answer: Answer,
     /// Why it is no success, of a closed set; for metrics and the access record.
     pub reason: Option<&'static str>,
@@ -43,7 +43,7 @@ pub trait ControlPlane: Send + Sync {
     fn answer(
         &self,
         request: ControlRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ControlAnswer, ControlError>> + Send>>;
+    ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>>;
 }
 
 /// Why there is no answer.

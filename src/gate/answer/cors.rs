@@ -5,7 +5,7 @@
 //! like everybody else. It lets browsers show answers to the pages that the operator named, and to no others.
 
 use crate::config;
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::cors::Origins;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::Answer;
@@ -82,11 +82,11 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue
 
 impl Cors {
     /// `accept` is what the route accepts, `api_key_header` where keys travel: the headers a page cannot do without.
-    pub fn compile(settings: &config::Cors, accept: &[Accept], api_key_header: &HeaderName) -> Self {
+    pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_key_header: &HeaderName) -> Self {
         let headers = settings.headers.clone().unwrap_or_else(|| {
             let needed = accept.iter().map(|accept| match accept {
-                Accept::Jwt => header::AUTHORIZATION,
-                Accept::ApiKey => api_key_header.clone(),
+                AcceptedCredential::Jwt => header::AUTHORIZATION,
+                AcceptedCredential::ApiKey => api_key_header.clone(),
             });
             needed.chain([header::CONTENT_TYPE]).collect()
         });

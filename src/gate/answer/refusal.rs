@@ -38,7 +38,7 @@ const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
 
 /// The credentials that a route accepts, as its challenges name them.
 #[derive(Clone, Copy)]
-pub struct Accepted<'r> {
+pub struct AcceptedCredentials<'r> {
     pub jwt: bool,
     pub api_key: bool,
     pub requirement: &'r Requirement,
@@ -50,7 +50,7 @@ pub struct Accepted<'r> {
 #[derive(Clone, Copy)]
 pub struct RefusalContext<'r> {
     /// `None` where no route was found.
-    pub accepted: Option<Accepted<'r>>,
+    pub accepted: Option<AcceptedCredentials<'r>>,
     /// The header API keys travel in.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,

@@ -1,8 +1,8 @@
 //! Whose API key is it, and does it still count?
 
 use crate::gate::authenticate::ApiKeyIdentity;
-use crate::gate::authenticate::Holding;
 use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::api_key;
 use crate::model::api_key::ApiKeyTextError;
 use crate::model::api_key::Digester;
@@ -66,11 +66,11 @@ pub struct ApiKeyAuthenticator {
     ///
     /// Only keys that were proved get in, and ids are random, so nobody can fill it with what collides: the hash need not
     /// withstand that.
-    remembered: Cache<KeyId, Remembered, UnitWeighter, RandomState>,
+    remembered: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedKey {
     entry: Arc<KeyEntry>,
     identity: Arc<Identity>,
 }
@@ -104,7 +104,7 @@ impl ApiKeyAuthenticator {
         text: &str,
         client_ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<(Arc<Identity>, Option<Holding>), ApiKeyError> {
+    ) -> Result<(Arc<Identity>, Option<SubscriptionBinding>), ApiKeyError> {
         let claim = self.claim(text)?;
         let entry = self
             .directory
@@ -127,7 +127,7 @@ impl ApiKeyAuthenticator {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
         entry.note_use(now);
-        let holding = Holding::of_key(&entry);
+        let holding = SubscriptionBinding::of_key(&entry);
         Ok((self.identity(claim.id, entry), holding))
     }
 
@@ -167,7 +167,7 @@ impl ApiKeyAuthenticator {
         }));
         self.remembered.insert(
             id,
-            Remembered {
+            CachedKey {
                 entry,
                 identity: Arc::clone(&identity),
             },

@@ -7,8 +7,8 @@ use crate::gate::authenticate::Need;
 use crate::gate::authenticate::Principal;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
-use crate::gate::authenticate::introspection::Answered;
 use crate::gate::authenticate::introspection::Introspection;
+use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -18,7 +18,7 @@ use crate::gate::authenticate::own::OpaqueTokens;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authenticate::trust::Trust;
-use crate::gate::authenticate::verified::Remembered;
+use crate::gate::authenticate::verified::VerifiedToken;
 use crate::gate::authenticate::verified::VerifiedTokens;
 use crate::gate::intake::Credential;
 use crate::jose::jws::Jws;
@@ -49,7 +49,7 @@ impl Authenticator {
         credential: &Credential<'_>,
         trust: &Trust,
         client_ip: Option<IpAddr>,
-        answered: Option<&Answered>,
+        answered: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Principal, Failure> {
         let (identity, holding) = match credential {
@@ -85,7 +85,7 @@ impl Authenticator {
         &self,
         token: &str,
         trust: &Trust,
-        answered: Option<&Answered>,
+        answered: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
         // Remembered of an issuer that is not the route's, the token is read again: that issuer's configuration may have
@@ -155,14 +155,14 @@ fn known(
     token: &str,
     issuer: &IssuerState,
     introspection: &Introspection,
-    answered: Option<&Answered>,
+    answered: Option<&IssuerVerdict>,
     now: Now,
 ) -> Option<Result<Arc<Identity>, Failure>> {
     let refused = |refused| Failure::Refused(Refusal::Asked(refused));
     if let Some(answered) = answered.filter(|answered| answered.issuer == issuer.uid()) {
         return Some(match &answered.answer {
             Ok(judged) => judged.clone().map_err(refused),
-            Err(unavailable) => Err(Failure::CannotTell(Lack::Answer(*unavailable))),
+            Err(unavailable) => Err(Failure::CannotTell(Lack::Introspection(*unavailable))),
         });
     }
     let known = introspection.memory().get(token, now)?;
@@ -172,7 +172,7 @@ fn known(
 
 fn needs_answer(token: &str, issuer: &Arc<IssuerState>, introspection: &Introspection) -> Failure {
     introspection.memory().metrics.missed();
-    Failure::Needs(Need::Answer {
+    Failure::Needs(Need::Introspection {
         issuer: Arc::clone(issuer),
         token: Secret::new(token.to_owned()),
     })
@@ -183,11 +183,11 @@ fn verify(
     issuer: &IssuerState,
     keys: &Arc<IssuerKeys>,
     now: Now,
-) -> Result<Remembered, Failure> {
+) -> Result<VerifiedToken, Failure> {
     let refused = |error| Failure::Refused(Refusal::Token(error));
     let current = keys.current(now).map_err(|_| Failure::CannotTell(Lack::Keys))?;
     match parsed.verify(issuer.rules(), &current.jwks, now.wall) {
-        Ok(verified) => Ok(Remembered {
+        Ok(verified) => Ok(VerifiedToken {
             usable_until: verified.usable_until,
             identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
             issuer: issuer.uid(),

@@ -8,14 +8,14 @@ use crate::model::plan::CredentialKind;
 
 /// What the standing of a credential of ours depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct SubscriptionBinding {
     pub subscription: SubscriptionId,
     pub environment: KeyEnvironment,
     /// What the plan must allow.
     pub kind: CredentialKind,
 }
 
-impl Holding {
+impl SubscriptionBinding {
     pub(super) fn of_key(key: &KeyEntry) -> Option<Self> {
         Some(Self {
             subscription: key.subscription()?.clone(),

@@ -3,13 +3,13 @@
 //! Answers are remembered under the issuer's configuration that they were judged by: a changed one makes a new
 //! [`Introspection`] that knows nothing. What is not known is asked by one task per issuer, which `fetch` runs.
 
-mod answer;
+mod response;
 
-pub use answer::ANSWER_BYTES_MAX;
-pub use answer::AnswerError;
-pub use answer::NotGood;
-pub use answer::Verdict;
-pub use answer::read;
+pub use response::ANSWER_BYTES_MAX;
+pub use response::NotGood;
+pub use response::ResponseError;
+pub use response::Verdict;
+pub use response::read;
 
 use crate::config;
 use crate::gate::authenticate::Identity;
@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("the introspection endpoint gave no answer that can be used")]
-    NoAnswer,
+    NoResponse,
     #[error("the introspection endpoint failed too often, and is left alone for a while")]
     Suspended,
     #[error("too many questions wait for the introspection endpoint")]
@@ -46,27 +46,27 @@ pub enum Unavailable {
 
 reasons! {
     Unavailable {
-        Self::NoAnswer => "introspection_unavailable",
+        Self::NoResponse => "introspection_unavailable",
         Self::Suspended => "introspection_suspended",
         Self::Busy => "introspection_busy",
     }
 }
 
 /// Whose a token is, or why it does not count; or that nobody can tell.
-pub type Answer = Result<Result<Arc<Identity>, NotGood>, Unavailable>;
+pub type IntrospectionOutcome = Result<Result<Arc<Identity>, NotGood>, Unavailable>;
 
 /// What one issuer was asked for this very request: it counts even where there was no room to remember it.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct IssuerVerdict {
     /// Unique id of the state of the issuer that was asked.
     pub issuer: u64,
-    pub answer: Answer,
+    pub answer: IntrospectionOutcome,
 }
 
 /// A question on its way to the issuer. Its asker may be gone: then `reply` is closed.
 pub struct Question {
     pub token: Secret<String>,
-    pub reply: oneshot::Sender<Answer>,
+    pub reply: oneshot::Sender<IntrospectionOutcome>,
 }
 
 /// Questions that may wait for the task that asks; it takes them at once, unless it is gone or hopelessly late.
@@ -107,17 +107,17 @@ impl Introspection {
     ///
     /// # Errors
     /// No answer in time, or none that says anything.
-    pub async fn ask(&self, token: Secret<String>) -> Answer {
+    pub async fn ask(&self, token: Secret<String>) -> IntrospectionOutcome {
         let (reply, answer) = oneshot::channel();
         match self.questions.try_send(Question { token, reply }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Unavailable::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::NoAnswer),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::NoResponse),
         }
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
             // The time is over, or the call came to nothing in a way of its own.
-            Ok(Err(_)) | Err(_) => Err(Unavailable::NoAnswer),
+            Ok(Err(_)) | Err(_) => Err(Unavailable::NoResponse),
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod trust;
 pub mod authenticator;
 
 pub use authenticator::Authenticator;
-pub use holding::Holding;
+pub use holding::SubscriptionBinding;
 pub use identity::ApiKeyIdentity;
 pub use identity::CredentialType;
 pub use identity::Identity;
@@ -42,13 +42,13 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Principal {
     identity: Arc<Identity>,
-    holding: Option<Holding>,
+    holding: Option<SubscriptionBinding>,
 }
 
 impl Principal {
     /// The subscription that the credential is under; `None` for one that Keygate did not issue, and for keys of the keys
     /// file.
-    pub const fn holding(&self) -> Option<&Holding> {
+    pub const fn holding(&self) -> Option<&SubscriptionBinding> {
         self.holding.as_ref()
     }
 
@@ -79,7 +79,7 @@ pub enum Lack {
     /// The issuer's keys were never loaded, or are too old.
     Keys,
     /// The issuer's word.
-    Answer(Unavailable),
+    Introspection(Unavailable),
 }
 
 /// What is wrong with a credential.
@@ -117,7 +117,7 @@ pub enum Need {
         wait: Duration,
     },
     /// An issuer's word about a token.
-    Answer {
+    Introspection {
         issuer: Arc<IssuerState>,
         token: Secret<String>,
     },
@@ -128,7 +128,7 @@ impl Need {
     pub const fn lack(&self) -> Lack {
         match self {
             Self::Keys { .. } => Lack::Keys,
-            Self::Answer { .. } => Lack::Answer(Unavailable::NoAnswer),
+            Self::Introspection { .. } => Lack::Introspection(Unavailable::NoResponse),
         }
     }
 }
@@ -140,8 +140,8 @@ impl std::fmt::Debug for Need {
                 .debug_struct("Keys")
                 .field("attempt", attempt)
                 .finish_non_exhaustive(),
-            Self::Answer { issuer, .. } => out
-                .debug_struct("Answer")
+            Self::Introspection { issuer, .. } => out
+                .debug_struct("Introspection")
                 .field("issuer", issuer.name())
                 .finish_non_exhaustive(),
         }

@@ -2,9 +2,9 @@
 //! the token was verified before: a revocation holds at once.
 
 use crate::gate::authenticate::CredentialType;
-use crate::gate::authenticate::Holding;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::PickedClaims;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::gate::authenticate::TokenIdentity;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::model::api_key::KeyDigest;
@@ -45,7 +45,7 @@ reasons! {
 ///
 /// # Errors
 /// The client is not known here, or its tokens of before, or this one, were revoked.
-pub fn holding(identity: &Identity, directory: &Directory) -> Result<Holding, OwnTokenError> {
+pub fn holding(identity: &Identity, directory: &Directory) -> Result<SubscriptionBinding, OwnTokenError> {
     let client = identity.client_id.as_deref().and_then(|id| directory.client(id));
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
     // Without `iat` nobody can say that it is from after a revocation.
@@ -55,7 +55,7 @@ pub fn holding(identity: &Identity, directory: &Directory) -> Result<Holding, Ow
     }
     // One without an id could never be revoked; we issue none.
     match identity.credential_id.as_deref() {
-        Some(jti) if !directory.is_token_revoked(jti) => Ok(Holding::of_client(&client)),
+        Some(jti) if !directory.is_token_revoked(jti) => Ok(SubscriptionBinding::of_client(&client)),
         Some(_) | None => Err(OwnTokenError::Revoked),
     }
 }
@@ -68,11 +68,11 @@ const IDENTITIES_MAX: usize = 16_384;
 pub struct OpaqueTokens {
     directory: Arc<Directory>,
     /// Only counts while the token it was made from is the one in the directory.
-    remembered: Cache<[u8; 32], Remembered>,
+    remembered: Cache<[u8; 32], CachedToken>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedToken {
     token: Arc<OpaqueToken>,
     identity: Arc<Identity>,
 }
@@ -123,7 +123,7 @@ impl OpaqueTokens {
                 usable_until: token.expires_at,
             },
         ));
-        let remembered = Remembered {
+        let remembered = CachedToken {
             token,
             identity: Arc::clone(&identity),
         };

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What verifying a token gave, and what must still hold for it to count.
 #[derive(Clone, Debug)]
-pub struct Remembered {
+pub struct VerifiedToken {
     pub identity: Arc<Identity>,
     /// Unique id of the state of the issuer that vouches; the caller compares it with the one the route accepts.
     pub issuer: u64,
@@ -29,7 +29,7 @@ pub struct Remembered {
 
 /// The tokens, each under its whole text: no two tokens are ever taken for one another.
 pub struct VerifiedTokens {
-    cache: Cache<SignedText, Weighed, TokenWeight, RandomState>,
+    cache: Cache<SignedText, CacheEntry, TokenWeight, RandomState>,
 }
 
 impl VerifiedTokens {
@@ -50,9 +50,9 @@ impl VerifiedTokens {
     }
 
     /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
-    pub fn get(&self, token: &str, now: Timestamp) -> Option<Remembered> {
-        let presented = Presented(token);
-        let Weighed { remembered, .. } = self.cache.get(&presented)?;
+    pub fn get(&self, token: &str, now: Timestamp) -> Option<VerifiedToken> {
+        let presented = TokenRef(token);
+        let CacheEntry { remembered, .. } = self.cache.get(&presented)?;
         if now > remembered.usable_until {
             self.cache
                 .remove_if(&presented, |entry| now > entry.remembered.usable_until);
@@ -62,13 +62,13 @@ impl VerifiedTokens {
     }
 
     /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
-    pub fn remember(&self, token: &str, remembered: Remembered) {
-        let entry = Weighed::new(token, remembered);
+    pub fn remember(&self, token: &str, remembered: VerifiedToken) {
+        let entry = CacheEntry::new(token, remembered);
         self.cache.insert(SignedText(TokenText::new(token)), entry);
     }
 
     pub fn forget(&self, token: &str) {
-        self.cache.remove(&Presented(token));
+        self.cache.remove(&TokenRef(token));
     }
 
     /// Tokens remembered.
@@ -125,7 +125,7 @@ impl Hash for TokenText {
 struct SignedText(TokenText);
 
 /// A token as it comes, to be looked for.
-struct Presented<'a>(&'a str);
+struct TokenRef<'a>(&'a str);
 
 /// 192 bits of the signature.
 const HASHED_BYTES: usize = 32;
@@ -141,13 +141,13 @@ impl Hash for SignedText {
     }
 }
 
-impl Hash for Presented<'_> {
+impl Hash for TokenRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         hash_end(self.0, state);
     }
 }
 
-impl Equivalent<SignedText> for Presented<'_> {
+impl Equivalent<SignedText> for TokenRef<'_> {
     fn equivalent(&self, known: &SignedText) -> bool {
         let known: &str = known.0.borrow();
         self.0 == known
@@ -156,13 +156,13 @@ impl Equivalent<SignedText> for Presented<'_> {
 
 /// An entry, weighed once: the cache asks again whenever it makes room.
 #[derive(Clone)]
-struct Weighed {
-    remembered: Remembered,
+struct CacheEntry {
+    remembered: VerifiedToken,
     weight: u64,
 }
 
-impl Weighed {
-    fn new(token: &str, remembered: Remembered) -> Self {
+impl CacheEntry {
+    fn new(token: &str, remembered: VerifiedToken) -> Self {
         let bytes = TABLE_BYTES + heap_bytes(token.len()) + remembered.identity.bytes();
         Self {
             remembered,
@@ -175,13 +175,13 @@ impl Weighed {
 struct TokenWeight;
 
 /// The entry in the cache's tables, which grow in steps.
-const TABLE_BYTES: usize = 2 * size_of::<(SignedText, Weighed)>() + 64;
+const TABLE_BYTES: usize = 2 * size_of::<(SignedText, CacheEntry)>() + 64;
 
 /// Of a token of usual length; for the first size of the tables.
 const USUAL_WEIGHT: u64 = 3 * 1024;
 
-impl Weighter<SignedText, Weighed> for TokenWeight {
-    fn weight(&self, _: &SignedText, entry: &Weighed) -> u64 {
+impl Weighter<SignedText, CacheEntry> for TokenWeight {
+    fn weight(&self, _: &SignedText, entry: &CacheEntry) -> u64 {
         entry.weight
     }
 }
@@ -193,9 +193,9 @@ mod tests {
     use crate::model::names::Name;
     use std::time::Duration;
 
-    fn remembered(usable_until: Timestamp) -> Remembered {
+    fn remembered(usable_until: Timestamp) -> VerifiedToken {
         let issuer: Name = "idp".parse().unwrap();
-        Remembered {
+        VerifiedToken {
             identity: Arc::new(Identity::of_token(issuer, TokenIdentity::default())),
             issuer: 1,
             generation: 7,
@@ -241,7 +241,7 @@ mod tests {
         assert!(tokens.get(&one, END).is_some());
         tokens.remember(
             &other,
-            Remembered {
+            VerifiedToken {
                 issuer: 2,
                 ..remembered(END)
             },
@@ -256,7 +256,7 @@ mod tests {
         tokens.remember("a.b.c", remembered(END));
         tokens.remember(
             "a.b.c",
-            Remembered {
+            VerifiedToken {
                 generation: 8,
                 ..remembered(END)
             },

@@ -1,6 +1,6 @@
 //! Is the subscription in force that a credential is under, and does its plan allow such credentials?
 
-use crate::gate::authenticate::Holding;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
@@ -58,7 +58,7 @@ const fn word(standing: Standing) -> &'static str {
 /// First whether it is in force, then whether the plan has such credentials (S073, S074): whoever holds a genuine one may
 /// know how their own subscription stands.
 pub fn in_force(
-    holding: &Holding,
+    holding: &SubscriptionBinding,
     plans: &Plans,
     directory: &Directory,
 ) -> Result<Arc<Subscription>, SubscriptionError> {
@@ -107,8 +107,8 @@ mod tests {
         "sub_1".parse().unwrap()
     }
 
-    fn holding(kind: CredentialKind) -> Holding {
-        Holding {
+    fn holding(kind: CredentialKind) -> SubscriptionBinding {
+        SubscriptionBinding {
             subscription: id(),
             environment: KeyEnvironment::Live,
             kind,

@@ -4,11 +4,11 @@
 pub mod published;
 pub mod signer;
 
-pub use published::Published;
+pub use published::PublishedKeys;
 pub use signer::Signer;
 
 use crate::gate::authenticate::Identity;
-use crate::gate::identity_token::signer::Signed;
+use crate::gate::identity_token::signer::TokenLifetime;
 use crate::jose::sign::SignError;
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::Metrics;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 /// The tokens that were made and the keys that verify them; outlives a reload.
 pub struct IdentityTokens {
-    pub published: Published,
-    cache: Cache<Key, Remembered, Weight, RandomState>,
+    pub published: PublishedKeys,
+    cache: Cache<Key, CachedToken, Weight, RandomState>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,12 +36,12 @@ struct Key {
 }
 
 #[derive(Clone)]
-struct Remembered {
+struct CachedToken {
     identity: Arc<Identity>,
     /// Unique id of what signed it; after a reload another may.
     signer: u64,
     value: HeaderValue,
-    signed: Signed,
+    signed: TokenLifetime,
 }
 
 impl IdentityTokens {
@@ -52,7 +52,7 @@ impl IdentityTokens {
     pub fn new(metrics: Arc<Metrics>, bytes_max: u64) -> Self {
         let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
         Self {
-            published: Published::default(),
+            published: PublishedKeys::default(),
             cache: Cache::with(
                 items,
                 bytes_max,
@@ -95,7 +95,7 @@ impl IdentityTokens {
         let mut value = HeaderValue::from_str(&token).map_err(|_| SignError::Library)?;
         value.set_sensitive(true);
         self.metrics.identity_tokens.signed.inc();
-        let remembered = Remembered {
+        let remembered = CachedToken {
             identity: Arc::clone(identity),
             signer: signer.uid(),
             value: value.clone(),
@@ -144,8 +144,8 @@ struct Weight;
 const FIXED_WEIGHT: u64 = 3 * 1024;
 const USUAL_WEIGHT: u64 = 1024 + FIXED_WEIGHT;
 
-impl Weighter<Key, Remembered> for Weight {
-    fn weight(&self, key: &Key, remembered: &Remembered) -> u64 {
+impl Weighter<Key, CachedToken> for Weight {
+    fn weight(&self, key: &Key, remembered: &CachedToken) -> u64 {
         // Claims stand in the token and, as texts and header values, in the identity.
         FIXED_WEIGHT + key.audience.len() as u64 + 2 * (remembered.value.len() as u64)
     }

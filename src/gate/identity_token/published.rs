@@ -29,7 +29,7 @@ pub enum KeyOrigin {
 
 /// The key set (RFC 7517 section 5) that upstreams verify identity tokens with, and others access tokens of ours.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedKeys {
     document: Arc<ArcSwap<Bytes>>,
     keys: Mutex<Keys>,
 }
@@ -37,18 +37,18 @@ pub struct Published {
 #[derive(Debug, Default)]
 struct Keys {
     current: Option<(Arc<Signer>, KeyOrigin)>,
-    retired: Vec<Retired>,
+    retired: Vec<RetiredKey>,
     /// Those that access tokens of the gate's own are signed with.
     access: Vec<Value>,
 }
 
 #[derive(Debug)]
-struct Retired {
+struct RetiredKey {
     jwk: Value,
     until: Timestamp,
 }
 
-impl Default for Published {
+impl Default for PublishedKeys {
     fn default() -> Self {
         Self {
             document: Arc::new(ArcSwap::from_pointee(document(&Keys::default()))),
@@ -57,7 +57,7 @@ impl Default for Published {
     }
 }
 
-impl Published {
+impl PublishedKeys {
     /// The signer for these settings: the one there is, as long as it would sign alike, so that its tokens stay
     /// remembered. `key` is what the configuration brings along; one that was made is only taken where there is none.
     pub fn signer(&self, settings: &config::IdentityToken, key: SigningKey, origin: KeyOrigin) -> Arc<Signer> {
@@ -76,7 +76,7 @@ impl Published {
         let mut keys = self.lock();
         if let Some((before, _)) = keys.current.take() {
             let until = now.saturating_add(before.ttl()).saturating_add(IN_FLIGHT);
-            keys.retired.push(Retired {
+            keys.retired.push(RetiredKey {
                 jwk: before.key().public_jwk(),
                 until,
             });

@@ -28,7 +28,7 @@ pub struct Signer {
 
 /// When a token was made and when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signed {
+pub struct TokenLifetime {
     /// `iat`.
     pub at: Timestamp,
     /// `exp`.
@@ -37,7 +37,7 @@ pub struct Signed {
     send_until: Timestamp,
 }
 
-impl Signed {
+impl TokenLifetime {
     /// Whether an upstream may still be given it. Not before it was made either: a clock that was set back would make it
     /// good for longer than tokens are.
     pub fn may_be_sent_at(&self, now: Timestamp) -> bool {
@@ -86,7 +86,7 @@ impl Signer {
     ///
     /// Never past the credential's own expiry. A credential that only counts any more because clocks may differ
     /// (`clock_skew`) ends when it counts no more: a token that is over already would vouch for nobody.
-    pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> Signed {
+    pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> TokenLifetime {
         let second = |time: Timestamp| Timestamp::from_unix_secs(time.as_unix_secs());
         let at = second(now);
         let full = at.saturating_add(self.ttl);
@@ -97,12 +97,12 @@ impl Signer {
             .map(second);
         match end.filter(|end| *end < full) {
             // A later one would end no later.
-            Some(end) => Signed {
+            Some(end) => TokenLifetime {
                 at,
                 until: end,
                 send_until: end,
             },
-            None => Signed {
+            None => TokenLifetime {
                 at,
                 until: full,
                 send_until: full.saturating_sub(self.ttl / 2),
@@ -117,7 +117,7 @@ impl Signer {
     ///
     /// # Errors
     /// The library cannot sign.
-    pub fn sign(&self, identity: &Identity, audience: &str, signed: &Signed) -> Result<String, SignError> {
+    pub fn sign(&self, identity: &Identity, audience: &str, signed: &TokenLifetime) -> Result<String, SignError> {
         let mut claims = Map::new();
         let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         say("iss", (*self.issuer).into());

@@ -203,7 +203,7 @@ fn what_is_over_is_forgotten_with_its_principal() {
 }
 
 /// The key ids in the published set.
-fn kids(published: &Published) -> Vec<String> {
+fn kids(published: &PublishedKeys) -> Vec<String> {
     let set: Value = serde_json::from_slice(&published.document().load()).unwrap();
     let keys = set["keys"].as_array().unwrap();
     assert!(keys.iter().all(|key| key.get("d").is_none() && key["use"] == "sig"));
@@ -212,7 +212,7 @@ fn kids(published: &Published) -> Vec<String> {
 
 #[test]
 fn s135_a_key_stays_published_until_its_last_token_is_over() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     assert!(kids(&published).is_empty());
     let new = || SigningKey::generate_es256().unwrap();
     let (first, second) = (new(), new());
@@ -233,7 +233,7 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
 
 #[test]
 fn a_reload_that_changes_nothing_changes_no_signer() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     let key = || {
         SigningKey::from_pkcs8_pem(
             Algorithm::Es256,
@@ -254,7 +254,7 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
 
 #[test]
 fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
     let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Made);
     published.replace(Some((Arc::clone(&first), KeyOrigin::Made)), NOW);
@@ -280,7 +280,7 @@ proptest! {
             None => everlasting(),
         };
         let mut now = NOW;
-        let mut last: Option<Signed> = None;
+        let mut last: Option<TokenLifetime> = None;
         for step in steps {
             now = now.saturating_add(Duration::from_millis(step));
             if identity.usable_until.is_some_and(|end| now > end) {

@@ -6,7 +6,7 @@ mod query;
 
 pub use query::redact_query;
 
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::TwoCredentials;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::Single;
@@ -65,7 +65,7 @@ pub enum Openness {
     /// Never looks at a credential, but refuses two all the same.
     Public,
     /// One of these types.
-    Protected(Vec<Accept>),
+    Protected(Vec<AcceptedCredential>),
 }
 
 /// What becomes of `access_token`, `api_key` … in the query. They are never read.
@@ -147,9 +147,15 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
     let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
     let (credential, accept) = match (authorization, key) {
-        (Some(value), Some(key)) => (reported(value, key, rules)?, Accept::Jwt),
-        (Some(value), None) => (Credential::Bearer(bearer::parse(value, bytes_max)?), Accept::Jwt),
-        (None, Some(value)) => (Credential::ApiKey(api_key::parse(value, bytes_max)?), Accept::ApiKey),
+        (Some(value), Some(key)) => (reported(value, key, rules)?, AcceptedCredential::Jwt),
+        (Some(value), None) => (
+            Credential::Bearer(bearer::parse(value, bytes_max)?),
+            AcceptedCredential::Jwt,
+        ),
+        (None, Some(value)) => (
+            Credential::ApiKey(api_key::parse(value, bytes_max)?),
+            AcceptedCredential::ApiKey,
+        ),
         (None, None) => return Ok(None),
     };
     match accepted.contains(&accept) {

@@ -44,7 +44,7 @@ type BucketKey = [u64; 2];
 /// burst), and no newcomer is unlimited. What that costs, newcomers sharing a quota, lasts until buckets recover.
 #[derive(Debug)]
 pub struct Buckets {
-    map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<Unhashed>>,
+    map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<IdentityHasher>>,
     len: AtomicUsize,
     entries_max: usize,
     shared: Box<[AtomicU64]>,
@@ -62,7 +62,7 @@ pub struct Level {
 
 /// A spent request that can be given back.
 #[derive(Clone, Copy, Debug)]
-pub struct Spending {
+pub struct SpentRequest {
     pub level: Level,
     full_at: u64,
 }
@@ -90,13 +90,13 @@ impl Buckets {
     ///
     /// # Errors
     /// How long to wait when the bucket is empty: exactly as long is enough, a nanosecond less is not. Nothing is spent.
-    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Spending, Duration> {
+    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<SpentRequest, Duration> {
         self.measure(quota, key, now, Mode::Spend)
     }
 
     /// Gives a request back, unless the bucket was used since: then it stays spent, because taking it out of a bucket
     /// that has moved on could let more through than the quota.
-    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: Spending) {
+    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: SpentRequest) {
         self.with_bucket(split(key), |bucket| {
             let before = spending.full_at.saturating_sub(quota.interval_nanos());
             // Losing the race is the case described above.
@@ -130,7 +130,7 @@ impl Buckets {
         self.len() == 0
     }
 
-    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
+    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<SpentRequest, Duration> {
         measure(Place::Of(self), quota, key, now, mode)
     }
 
@@ -219,7 +219,13 @@ impl Bucket {
     }
 }
 
-fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
+fn measure(
+    place: Place<'_>,
+    quota: &CompiledQuota,
+    key: u128,
+    now: Tick,
+    mode: Mode,
+) -> Result<SpentRequest, Duration> {
     let view = View {
         place,
         now: now.as_nanos(),
@@ -234,7 +240,7 @@ fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: 
             let full_in = view.full_in.get();
             let remaining = snapshot.remaining_burst_capacity();
             let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
-            Ok(Spending {
+            Ok(SpentRequest {
                 level: Level {
                     remaining,
                     refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
@@ -336,9 +342,9 @@ const fn split(key: u128) -> BucketKey {
 
 /// Bucket keys are keyed hashes already: their first half is as good a hash as any.
 #[derive(Default)]
-struct Unhashed(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Unhashed {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -40,8 +40,8 @@ pub struct Directory {
     keys: DashMap<KeyId, Arc<KeyEntry>>,
     /// Every id that was ever revoked here. A backup from before a revocation, put back, must not undo it (S078).
     revoked: DashSet<KeyId>,
-    subscriptions: DashMap<SubscriptionId, Versioned<Arc<Subscription>>>,
-    clients: DashMap<ClientId, Versioned<Arc<ClientEntry>>>,
+    subscriptions: DashMap<SubscriptionId, Revisioned<Arc<Subscription>>>,
+    clients: DashMap<ClientId, Revisioned<Arc<ClientEntry>>>,
     /// By the SHA-256 of their text.
     opaque: DashMap<[u8; 32], Arc<OpaqueToken>>,
     revoked_tokens: RevokedTokens,
@@ -58,7 +58,7 @@ const PARTS: usize = 256;
 
 /// What was put, and which writing of it.
 #[derive(Debug)]
-struct Versioned<T> {
+struct Revisioned<T> {
     value: T,
     revision: u64,
 }
@@ -287,11 +287,11 @@ fn in_parts<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
 }
 
 /// In the order in which the store wrote them, whatever the order in which they come.
-fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Versioned<V>>, key: K, value: V, revision: u64) {
+fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Revisioned<V>>, key: K, value: V, revision: u64) {
     match map.entry(key) {
         Entry::Occupied(known) if known.get().revision >= revision => {}
-        Entry::Occupied(mut known) => drop(known.insert(Versioned { value, revision })),
-        Entry::Vacant(vacant) => drop(vacant.insert(Versioned { value, revision })),
+        Entry::Occupied(mut known) => drop(known.insert(Revisioned { value, revision })),
+        Entry::Vacant(vacant) => drop(vacant.insert(Revisioned { value, revision })),
     }
 }
 

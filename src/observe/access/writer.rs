@@ -17,7 +17,7 @@ use std::time::Duration;
 /// memory, no more; when the reader of our output is slower than that for long, records are dropped and counted.
 #[derive(Debug)]
 pub struct AccessLog {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     format: Format,
     dropped: IntCounter,
 }
@@ -30,7 +30,7 @@ const GATHER: Duration = Duration::from_millis(5);
 const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
-struct Shared {
+struct SharedQueue {
     queue: Mutex<Queue>,
     /// Something to write, or nothing more to come.
     changed: Condvar,
@@ -62,7 +62,7 @@ impl AccessLog {
         dropped: IntCounter,
         pending_bytes_max: usize,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedQueue {
             queue: Mutex::default(),
             changed: Condvar::new(),
             idle: Condvar::new(),
@@ -109,7 +109,7 @@ impl Drop for AccessLog {
     }
 }
 
-impl Shared {
+impl SharedQueue {
     fn push(&self, line: &[u8]) -> bool {
         let mut queue = self.lock();
         if queue.pending.len() + line.len() > self.pending_bytes_max {

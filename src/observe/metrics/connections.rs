@@ -1,6 +1,6 @@
 //! Connections from clients, and the heads on them that never became a request.
 
-use crate::observe::metrics::open::Open;
+use crate::observe::metrics::open::GaugeGuard;
 use crate::observe::metrics::reasons::ReasonCounters;
 use crate::observe::metrics::reasons::Reasons;
 use crate::observe::metrics::registrar::Registrar;
@@ -33,8 +33,8 @@ impl ConnectionMetrics {
     }
 
     /// Counts one connection as open until the guard goes.
-    pub fn opened(&self) -> Open {
-        Open::count(&self.open)
+    pub fn opened(&self) -> GaugeGuard {
+        GaugeGuard::count(&self.open)
     }
 
     /// Counts one connection that was closed before a request was read. `reason` is one of [`Reasons::connections`]; any

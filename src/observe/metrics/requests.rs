@@ -1,7 +1,7 @@
 //! Requests, by the route that was found for them: how many, how long, decided how.
 
 use crate::observe::metrics::label::NONE;
-use crate::observe::metrics::open::Open;
+use crate::observe::metrics::open::GaugeGuard;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::route::RouteFamilies;
 use crate::observe::metrics::route::RouteMetrics;
@@ -41,8 +41,8 @@ impl RequestMetrics {
     }
 
     /// Counts one request as being worked on until the guard goes, however that happens.
-    pub fn started(&self) -> Open {
-        Open::count(&self.in_flight)
+    pub fn started(&self) -> GaugeGuard {
+        GaugeGuard::count(&self.in_flight)
     }
 
     pub(super) fn forget_all_but(&self, routes: &HashSet<&str>) {

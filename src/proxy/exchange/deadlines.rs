@@ -35,7 +35,7 @@ impl TimeLimits {
 
 /// What a lane waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum WaitTarget {
     /// The client takes the next part of the response.
     ClientReads,
     /// The upstream takes the next part of the request.
@@ -53,7 +53,7 @@ pub struct Activity {
     pub downstream: bool,
     /// Bytes came from the upstream, or it took some.
     pub upstream: bool,
-    pub waiting: Waiting,
+    pub waiting: WaitTarget,
 }
 
 /// How often the credential that opened a stream is looked up again.
@@ -137,13 +137,13 @@ impl Deadlines {
             Ok::<(), Interruption>(())
         };
         match activity.waiting {
-            Waiting::ClientReads => hold(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
-            Waiting::UpstreamReads => hold(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
-            Waiting::RequestBody => {
+            WaitTarget::ClientReads => hold(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
+            WaitTarget::UpstreamReads => hold(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
+            WaitTarget::RequestBody => {
                 hold(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
                 hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
             }
-            Waiting::Response => hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
+            WaitTarget::Response => hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
         }
         Ok(next)
     }
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    const fn waits(waiting: Waiting) -> Activity {
+    const fn waits(waiting: WaitTarget) -> Activity {
         Activity {
             downstream: false,
             upstream: false,
@@ -225,7 +225,7 @@ mod tests {
 
     /// The deadline is `after` from the start; a nanosecond earlier it has not been reached, and then it has, as `ends`.
     #[track_caller]
-    fn check(waiting: Waiting, after: Duration, ends: &str) {
+    fn check(waiting: WaitTarget, after: Duration, ends: &str) {
         let now = Instant::now();
         let mut deadlines = Deadlines::new(limits(now));
         let next = deadlines.next(now, waits(waiting)).unwrap();
@@ -241,10 +241,10 @@ mod tests {
 
     #[test]
     fn each_side_has_a_limit_of_its_own_for_each_part() {
-        check(Waiting::ClientReads, secs(2), "client_gone");
-        check(Waiting::UpstreamReads, secs(4), "upstream_timeout");
-        check(Waiting::RequestBody, secs(1), "body_timeout");
-        check(Waiting::Response, secs(3), "upstream_timeout");
+        check(WaitTarget::ClientReads, secs(2), "client_gone");
+        check(WaitTarget::UpstreamReads, secs(4), "upstream_timeout");
+        check(WaitTarget::RequestBody, secs(1), "body_timeout");
+        check(WaitTarget::Response, secs(3), "upstream_timeout");
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let mut deadlines = Deadlines::new(limits(start));
         let moves = Activity {
             upstream: true,
-            ..waits(Waiting::Response)
+            ..waits(WaitTarget::Response)
         };
         for second in 0..10 {
             assert!(deadlines.next(start + secs(second), moves).is_ok(), "{second}");
@@ -279,7 +279,7 @@ mod tests {
         let start = Instant::now();
         let moves = Activity {
             upstream: true,
-            ..waits(Waiting::Response)
+            ..waits(WaitTarget::Response)
         };
         let mut expiring = Deadlines::new(limits(start));
         expiring.stream(Some(end(Some(start + secs(20)), None)), start);
@@ -308,10 +308,10 @@ mod tests {
 
     fn activity() -> impl Strategy<Value = (u64, Activity)> {
         let waiting = prop_oneof![
-            Just(Waiting::ClientReads),
-            Just(Waiting::UpstreamReads),
-            Just(Waiting::RequestBody),
-            Just(Waiting::Response),
+            Just(WaitTarget::ClientReads),
+            Just(WaitTarget::UpstreamReads),
+            Just(WaitTarget::RequestBody),
+            Just(WaitTarget::Response),
         ];
         (0..5_000_u64, any::<bool>(), any::<bool>(), waiting).prop_map(|(millis, downstream, upstream, waiting)| {
             let activity = Activity {

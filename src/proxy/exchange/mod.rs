@@ -34,7 +34,7 @@ use crate::gate::stop::Stop;
 use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::names::Name;
-use crate::observe::metrics::Open;
+use crate::observe::metrics::GaugeGuard;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
@@ -113,7 +113,7 @@ pub struct Exchange {
     /// Content of the bodies.
     bytes_in: u64,
     bytes_out: u64,
-    _in_flight: Open,
+    _in_flight: GaugeGuard,
 }
 
 /// What becomes of a request that is not refused.

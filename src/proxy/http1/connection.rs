@@ -16,7 +16,7 @@ use crate::proxy::exchange::refuse_connection;
 use crate::proxy::exchange::refuse_head;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
-use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::head;
 use crate::proxy::http1::head::HeadLimits;
 use crate::proxy::http1::lane::Lane;
@@ -55,13 +55,13 @@ const SURPLUS_MAX: usize = 64;
 
 /// Connections that are open now, of all workers.
 #[derive(Clone, Default)]
-pub struct Open {
+pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
     /// Over the bound, and being told so.
     surplus: Arc<AtomicUsize>,
 }
 
-impl Open {
+impl ConnectionCounts {
     /// Those that are served.
     pub fn count(&self) -> usize {
         self.served.load(Ordering::Acquire)
@@ -72,7 +72,7 @@ impl Open {
 pub struct Worker {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
-    open: Open,
+    open: ConnectionCounts,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -136,7 +136,7 @@ struct Request {
 
 impl Worker {
     /// `open` is shared by all workers.
-    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: Open) -> Self {
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: ConnectionCounts) -> Self {
         Self { gate, pool, open }
     }
 
@@ -256,8 +256,8 @@ impl Worker {
             let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
             match downstream.fill(until).await {
                 Ok(()) => {}
-                Err(Lost::Gone) => return Ok(None),
-                Err(Lost::Late) => return Err(HeadError::Timeout),
+                Err(DownstreamError::Gone) => return Ok(None),
+                Err(DownstreamError::Late) => return Err(HeadError::Timeout),
             }
         }
     }
@@ -293,14 +293,14 @@ async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
     response_head::write_closing(&answer, &mut downstream.write);
     let writing = async {
         downstream.flush(LINGER).await?;
-        downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
+        downstream.stream.shutdown().await.map_err(|_| DownstreamError::Gone)?;
         let mut read = 0;
         while read < LINGER_BYTES_MAX {
             downstream.read.clear();
             downstream.fill(None).await?;
             read += downstream.read.len();
         }
-        Ok::<(), Lost>(())
+        Ok::<(), DownstreamError>(())
     };
     // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
     let _ = timeout(LINGER, writing).await;

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 /// Why a wait for the client ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum DownstreamError {
     /// It closed its connection, or its connection broke.
     Gone,
     Late,
@@ -45,34 +45,34 @@ impl Downstream {
     }
 
     /// Waits for more bytes, at most until `deadline`.
-    pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), Lost> {
+    pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), DownstreamError> {
         poll_fn(|cx| {
             if let Poll::Ready(read) = self.read.poll_fill(&mut self.stream, cx) {
                 return Poll::Ready(match read {
                     Ok(1..) => Ok(()),
-                    Ok(0) | Err(_) => Err(Lost::Gone),
+                    Ok(0) | Err(_) => Err(DownstreamError::Gone),
                 });
             }
-            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+            self.alarm.poll(cx, deadline).map(|()| Err(DownstreamError::Late))
         })
         .await
     }
 
     /// Sends all of `write`; `patience` is for each part that the client takes.
-    pub async fn flush(&mut self, patience: Duration) -> Result<(), Lost> {
+    pub async fn flush(&mut self, patience: Duration) -> Result<(), DownstreamError> {
         let mut left = self.write.len();
         let mut deadline = None;
         poll_fn(|cx| {
             match self.write.poll_flush(&mut self.stream, cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost::Gone)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(DownstreamError::Gone)),
                 Poll::Pending => {}
             }
             if deadline.is_none() || self.write.len() < left {
                 left = self.write.len();
                 deadline = Instant::now().checked_add(patience);
             }
-            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+            self.alarm.poll(cx, deadline).map(|()| Err(DownstreamError::Late))
         })
         .await
     }

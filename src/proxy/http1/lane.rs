@@ -44,7 +44,7 @@ pub struct Lane<'c> {
 }
 
 /// A connection to an endpoint, and where it came from.
-struct Connected {
+struct UpstreamConnection {
     wire: Wire,
     address: SocketAddr,
     /// It has carried requests before.
@@ -121,7 +121,7 @@ impl<'c> Lane<'c> {
     ///
     /// # Errors
     /// There is none, in the time and the attempts that the upstream's settings allow.
-    async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Connected, Denial> {
+    async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<UpstreamConnection, Denial> {
         loop {
             let (address, left) = self.exchange.choose(upstream)?;
             // After a lost request no pooled connection is tried: it is probably as stale.
@@ -133,7 +133,7 @@ impl<'c> Lane<'c> {
             };
             match dialled {
                 Ok(wire) => {
-                    return Ok(Connected { wire, address, reused });
+                    return Ok(UpstreamConnection { wire, address, reused });
                 }
                 Err(_) if self.exchange.may_connect_again() => {}
                 Err(DialError::Failed) => return Err(Denial::ConnectFailed),
@@ -143,7 +143,7 @@ impl<'c> Lane<'c> {
     }
 
     /// Carries the request, whose head is written, over one connection and the response back.
-    async fn attempt(&mut self, connected: &mut Connected) -> Result<Reusable, RelayError> {
+    async fn attempt(&mut self, connected: &mut UpstreamConnection) -> Result<Reusable, RelayError> {
         let request = self.exchange.request();
         let spec = RelaySpec {
             chunked: self.framing == Framing::Chunked,
@@ -166,7 +166,7 @@ impl<'c> Lane<'c> {
     }
 
     /// Writes the head for the upstream.
-    fn write_head(&self, connected: &mut Connected) {
+    fn write_head(&self, connected: &mut UpstreamConnection) {
         let out = &mut connected.wire.write;
         out.put(self.exchange.request().method.as_str().as_bytes());
         out.put(b" ");

@@ -62,11 +62,11 @@ pub enum DialError {
 /// The idle connections of one worker, and what dials new ones.
 pub struct Pool {
     connector: Arc<TransportConnector>,
-    idle: Mutex<Kept>,
+    idle: Mutex<IdleConnections>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct IdleConnections {
     by_address: HashMap<SocketAddr, Vec<Idle>>,
     count: usize,
 }
@@ -139,7 +139,7 @@ impl Pool {
         kept.count = kept.by_address.values().map(Vec::len).sum();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, IdleConnections> {
         // Never waited for: only its own worker uses it. A panic in between leaves at worst a wrong count.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

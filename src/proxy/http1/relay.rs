@@ -7,7 +7,7 @@ use crate::gate::denial::Denial;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::deadlines::Activity;
-use crate::proxy::exchange::deadlines::Waiting;
+use crate::proxy::exchange::deadlines::WaitTarget;
 use crate::proxy::forward::media_type;
 use crate::proxy::http1::body::BodyReader;
 use crate::proxy::http1::body::Framing;
@@ -87,8 +87,8 @@ pub struct Relay<'r> {
     /// How much of `wire.write` was sent. It is not removed while it may have to be sent again.
     sent: usize,
     replayable: bool,
-    up: Up,
-    down: Down,
+    up: RequestProgress,
+    down: ResponseProgress,
     /// Whether a head has come, be it an interim one.
     responded: bool,
     /// Whether something came from, or was taken by, either side since the deadlines were looked at.
@@ -98,7 +98,7 @@ pub struct Relay<'r> {
 
 /// The request's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Up {
+enum RequestProgress {
     Sending,
     Sent,
     /// The upstream takes no more; it may have answered all the same.
@@ -108,7 +108,7 @@ enum Up {
 }
 
 /// The answer's way.
-enum Down {
+enum ResponseProgress {
     /// So much of `wire.read` was searched for the end of a head.
     Head {
         searched: usize,
@@ -145,8 +145,8 @@ impl<'r> Relay<'r> {
             body,
             sent: 0,
             replayable,
-            up: Up::Sending,
-            down: Down::Head { searched: 0 },
+            up: RequestProgress::Sending,
+            down: ResponseProgress::Head { searched: 0 },
             responded: false,
             downstream_moved: true,
             upstream_moved: true,
@@ -168,11 +168,11 @@ impl<'r> Relay<'r> {
                 return Poll::Ready(Ok(reusable));
             }
             // Once: an upstream that then takes no more is not tried again.
-            if !(matches!(self.down, Down::Tunnel) && self.up == Up::Sent) {
+            if !(matches!(self.down, ResponseProgress::Tunnel) && self.up == RequestProgress::Sent) {
                 return self.poll_time(cx);
             }
             // From here on what the client sends is passed on as it is.
-            self.up = Up::Tunnel;
+            self.up = RequestProgress::Tunnel;
         }
     }
 
@@ -180,20 +180,20 @@ impl<'r> Relay<'r> {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
         loop {
             match self.up {
-                Up::Sending | Up::Tunnel => {}
-                Up::Sent => return self.watch(cx),
-                Up::Broken => return Ok(()),
+                RequestProgress::Sending | RequestProgress::Tunnel => {}
+                RequestProgress::Sent => return self.watch(cx),
+                RequestProgress::Broken => return Ok(()),
             }
             match self.poll_send(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
-                    self.up = Up::Broken;
+                    self.up = RequestProgress::Broken;
                     continue;
                 }
                 Poll::Pending => return Ok(()),
             }
-            if self.up == Up::Sending && self.body.is_done() {
-                self.up = Up::Sent;
+            if self.up == RequestProgress::Sending && self.body.is_done() {
+                self.up = RequestProgress::Sent;
                 continue;
             }
             if self.pass_on()? {
@@ -202,8 +202,8 @@ impl<'r> Relay<'r> {
             match self.downstream.read.poll_fill(&mut self.downstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.downstream_moved = true,
                 // Either side may end what they switched to, and everything of it was passed on.
-                Poll::Ready(Ok(0)) if self.up == Up::Tunnel => {
-                    self.down = Down::Read {
+                Poll::Ready(Ok(0)) if self.up == RequestProgress::Tunnel => {
+                    self.down = ResponseProgress::Read {
                         reusable: Reusable::NONE,
                     };
                     return Ok(());
@@ -217,7 +217,7 @@ impl<'r> Relay<'r> {
     /// Takes what has arrived of the body; `false` when that is nothing.
     fn pass_on(&mut self) -> Result<bool, RelayError> {
         let (downstream, wire) = (&mut *self.downstream, &mut *self.wire);
-        if self.up == Up::Tunnel {
+        if self.up == RequestProgress::Tunnel {
             let arrived = downstream.read.len();
             wire.write.put(&downstream.read);
             downstream.read.clear();
@@ -291,7 +291,7 @@ impl<'r> Relay<'r> {
                     Poll::Pending => return Ok(Poll::Pending),
                 }
             }
-            if let Down::Read { reusable } = self.down {
+            if let ResponseProgress::Read { reusable } = self.down {
                 return Ok(Poll::Ready(reusable));
             }
             match self.wire.read.poll_fill(&mut self.wire.stream, cx) {
@@ -306,8 +306,8 @@ impl<'r> Relay<'r> {
     /// The upstream closed its connection: the end of some bodies, and of nothing else.
     fn end_of_upstream(&mut self) -> Result<(), RelayError> {
         let reusable = match &self.down {
-            Down::Tunnel => Reusable::NONE,
-            Down::Body {
+            ResponseProgress::Tunnel => Reusable::NONE,
+            ResponseProgress::Body {
                 reader,
                 chunked,
                 keep_alive,
@@ -323,12 +323,12 @@ impl<'r> Relay<'r> {
             }
             _ => return Err(self.broken_off()),
         };
-        self.down = Down::Read { reusable };
+        self.down = ResponseProgress::Read { reusable };
         Ok(())
     }
 
     fn broken_off(&self) -> RelayError {
-        let nothing_came = matches!(self.down, Down::Head { .. }) && self.wire.read.is_empty();
+        let nothing_came = matches!(self.down, ResponseProgress::Head { .. }) && self.wire.read.is_empty();
         // An interim answer is one: it was at work.
         if nothing_came && !self.responded && self.replayable {
             RelayError::Unanswered
@@ -341,7 +341,7 @@ impl<'r> Relay<'r> {
     fn take_answer(&mut self) -> Result<(), RelayError> {
         loop {
             match &mut self.down {
-                Down::Head { searched } => {
+                ResponseProgress::Head { searched } => {
                     let Some(end) = head::find_end(&self.wire.read, *searched) else {
                         *searched = self.wire.read.len();
                         return if *searched > response::HEAD_BYTES_MAX {
@@ -352,7 +352,7 @@ impl<'r> Relay<'r> {
                     };
                     self.take_head(end)?;
                 }
-                Down::Body {
+                ResponseProgress::Body {
                     reader,
                     chunked,
                     keep_alive,
@@ -373,21 +373,21 @@ impl<'r> Relay<'r> {
                         downstream.write.put(chunks::LAST);
                     }
                     // Bytes that follow belong to no request: nobody may get them as an answer.
-                    let upstream = *upstream_keeps && self.up == Up::Sent && self.wire.read.is_empty();
+                    let upstream = *upstream_keeps && self.up == RequestProgress::Sent && self.wire.read.is_empty();
                     let reusable = Reusable {
                         // Its request was read to the end, or the head said otherwise.
                         downstream: *keep_alive,
                         upstream,
                     };
-                    self.down = Down::Read { reusable };
+                    self.down = ResponseProgress::Read { reusable };
                 }
-                Down::Tunnel => {
+                ResponseProgress::Tunnel => {
                     self.exchange.gave_body(self.wire.read.len());
                     self.downstream.write.put(&self.wire.read);
                     self.wire.read.clear();
                     return Ok(());
                 }
-                Down::Read { .. } => return Ok(()),
+                ResponseProgress::Read { .. } => return Ok(()),
             }
         }
     }
@@ -400,7 +400,7 @@ impl<'r> Relay<'r> {
         self.responded = true;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Nobody asked, or it switched while the request was not over.
-            if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.up != Up::Sent {
+            if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.up != RequestProgress::Sent {
                 return Err(Denial::UpstreamFailed.into());
             }
         } else if head.status.is_informational() {
@@ -408,7 +408,7 @@ impl<'r> Relay<'r> {
                 response_head::write_interim(&head, &mut self.downstream.write);
             }
             self.wire.read.take(end);
-            self.down = Down::Head { searched: 0 };
+            self.down = ResponseProgress::Head { searched: 0 };
             return Ok(());
         }
         // What of the body has not come by now may never come, or come as the next request.
@@ -430,8 +430,8 @@ impl<'r> Relay<'r> {
         self.exchange
             .took_response(head.status, media_type::is_stream(head.status, head.content_types()));
         self.down = match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => Down::Tunnel,
-            _ => Down::Body {
+            StatusCode::SWITCHING_PROTOCOLS => ResponseProgress::Tunnel,
+            _ => ResponseProgress::Body {
                 reader: BodyReader::new(head.framing),
                 chunked: framing == Framing::Chunked,
                 keep_alive,
@@ -457,15 +457,15 @@ impl<'r> Relay<'r> {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> WaitTarget {
         if !self.downstream.write.is_empty() {
-            Waiting::ClientReads
-        } else if self.sent < self.wire.write.len() && self.up != Up::Broken {
-            Waiting::UpstreamReads
-        } else if self.up == Up::Sending {
-            Waiting::RequestBody
+            WaitTarget::ClientReads
+        } else if self.sent < self.wire.write.len() && self.up != RequestProgress::Broken {
+            WaitTarget::UpstreamReads
+        } else if self.up == RequestProgress::Sending {
+            WaitTarget::RequestBody
         } else {
-            Waiting::Response
+            WaitTarget::Response
         }
     }
 }

@@ -51,7 +51,7 @@ impl<'f, 'h> Head<'f, 'h> {
             .and_then(|code| StatusCode::from_u16(code).ok())
             .ok_or(BrokenResponse)?;
         let is_http10 = read.version == Some(0);
-        let mut said = Said::default();
+        let mut said = ResponseFacts::default();
         for field in read.headers.iter() {
             said.note(field)?;
         }
@@ -90,7 +90,7 @@ impl Head<'_, '_> {
 
 /// What the fields say about the message and its connection.
 #[derive(Default)]
-struct Said {
+struct ResponseFacts {
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -98,7 +98,7 @@ struct Said {
     nominates: bool,
 }
 
-impl Said {
+impl ResponseFacts {
     fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), BrokenResponse> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {

@@ -70,13 +70,13 @@ pub(super) async fn serve_within(
 }
 
 /// Where connections come from, and who is at their other end.
-trait Accept: Send + Sync {
+trait Acceptor: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
-impl Accept for TcpListener {
+impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
     async fn next(&self) -> io::Result<(TcpStream, Peer)> {
@@ -85,7 +85,7 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixListener {
+impl Acceptor for UnixListener {
     type Stream = UnixStream;
 
     async fn next(&self) -> io::Result<(UnixStream, Peer)> {
@@ -97,7 +97,7 @@ impl Accept for UnixListener {
 async fn accept_all(
     bounds: Bounds,
     admin: Admin,
-    listener: impl Accept,
+    listener: impl Acceptor,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let router = endpoints::router(admin);

@@ -23,7 +23,7 @@ pub use error::StartError;
 
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::runtime::reload;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ use std::path::PathBuf;
 /// See [`StartError`].
 pub fn serve(
     path: PathBuf,
-    loaded: Loaded,
+    loaded: LoadedConfig,
     threads: usize,
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {

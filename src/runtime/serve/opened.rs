@@ -11,7 +11,7 @@ use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::control_plane::InProcess;
 use crate::runtime::follow_store;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
 use crate::runtime::serve::error::StartError;
@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 /// operator can mend is over.
 pub struct Opened {
     pub(super) sockets: Sockets,
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedConfig,
     pub(super) kept: Option<Arc<KeptKeys>>,
     pub(super) control_side: Option<ControlSide>,
     pub(super) gate: Arc<Gate>,
@@ -43,7 +43,7 @@ impl Bound {
     ///
     /// # Errors
     /// Routes that nothing tells apart, a store that cannot be opened, or a system out of threads.
-    pub fn open(self, mut loaded: Loaded) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
+    pub fn open(self, mut loaded: LoadedConfig) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
         let access = assemble::access_log(&loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
         let (gate, kept) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // After everything else that can fail for a reason of the operator's: the secret of the first administrator is shown

@@ -43,9 +43,9 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
 }
 
 /// The same within an option or a list.
-struct Parsed<T>(T);
+struct ParsedText<T>(T);
 
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for ParsedText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize(deserializer).map(Self)
     }
@@ -53,7 +53,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
 
 /// The same for an optional value.
 pub mod optional {
-    use crate::store::record::text::Parsed;
+    use crate::store::record::text::ParsedText;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serialize;
@@ -74,13 +74,13 @@ pub mod optional {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        Ok(Option::<Parsed<T>>::deserialize(deserializer)?.map(|Parsed(value)| value))
+        Ok(Option::<ParsedText<T>>::deserialize(deserializer)?.map(|ParsedText(value)| value))
     }
 }
 
 /// The same for a list.
 pub mod list {
-    use crate::store::record::text::Parsed;
+    use crate::store::record::text::ParsedText;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serializer;
@@ -100,8 +100,8 @@ pub mod list {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let parsed = Vec::<Parsed<T>>::deserialize(deserializer)?;
-        Ok(parsed.into_iter().map(|Parsed(value)| value).collect())
+        let parsed = Vec::<ParsedText<T>>::deserialize(deserializer)?;
+        Ok(parsed.into_iter().map(|ParsedText(value)| value).collect())
     }
 }
 

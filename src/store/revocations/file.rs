@@ -39,9 +39,9 @@ pub(crate) struct LogFile {
 }
 
 /// What was handed to the thread and is not on disk yet.
-pub(crate) struct Written(oneshot::Receiver<Result<(), StoreError>>);
+pub(crate) struct PendingWrite(oneshot::Receiver<Result<(), StoreError>>);
 
-impl Written {
+impl PendingWrite {
     pub(crate) async fn wait(self) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable("the log of revocations is closed".to_owned());
         self.0.await.map_err(|_| gone())?
@@ -64,11 +64,11 @@ impl LogFile {
         Ok((Self { requests, lines }, entries))
     }
 
-    pub(crate) fn append(&self, entries: &[Entry]) -> Written {
+    pub(crate) fn append(&self, entries: &[Entry]) -> PendingWrite {
         self.send(entries, false)
     }
 
-    pub(crate) fn rewrite(&self, entries: Vec<Entry>) -> Written {
+    pub(crate) fn rewrite(&self, entries: Vec<Entry>) -> PendingWrite {
         self.send(&entries, true)
     }
 
@@ -78,7 +78,7 @@ impl LogFile {
         lines.saturating_sub(live) > SPENT_LINES.max(live)
     }
 
-    fn send(&self, entries: &[Entry], whole: bool) -> Written {
+    fn send(&self, entries: &[Entry], whole: bool) -> PendingWrite {
         let mut text = String::new();
         for entry in entries {
             text.push_str(&serde_json::to_string(entry).expect("an entry is texts and numbers"));
@@ -92,7 +92,7 @@ impl LogFile {
             whole,
             done,
         });
-        Written(receiver)
+        PendingWrite(receiver)
     }
 }
 

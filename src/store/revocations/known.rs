@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct RevocationSet {
     keys: HashMap<String, RevokedKey>,
     subscriptions: HashSet<String>,
     clients: HashSet<String>,
@@ -35,7 +35,7 @@ struct RevokedKey {
     expires_at: Option<Timestamp>,
 }
 
-impl Known {
+impl RevocationSet {
     /// The earliest end counts, and for tokens the latest instant: nothing that is noted takes a revocation back.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {

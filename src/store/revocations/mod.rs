@@ -16,7 +16,7 @@ use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
-use crate::store::revocations::known::Known;
+use crate::store::revocations::known::RevocationSet;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -26,13 +26,13 @@ use std::sync::PoisonError;
 /// The log. Without a file (`default`) it holds what is noted for as long as the process lives.
 #[derive(Debug, Default)]
 pub struct RevocationLog {
-    known: Mutex<Known>,
+    known: Mutex<RevocationSet>,
     file: Option<LogFile>,
 }
 
 /// What a store did not know any more when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ReconciliationReport {
     /// Records that were revoked once and are so again.
     pub records: usize,
     /// Audit events that were written once and are gone.
@@ -47,7 +47,7 @@ impl RevocationLog {
     /// It cannot be read or written, or holds what this version cannot read.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let (file, entries) = LogFile::open(path)?;
-        let mut known = Known::default();
+        let mut known = RevocationSet::default();
         entries.into_iter().for_each(|entry| known.add(entry));
         known.forget(now);
         Ok(Self {
@@ -65,8 +65,8 @@ impl RevocationLog {
     }
 
     /// Begins to hold the log against a store.
-    pub fn holding(&self, now: Timestamp) -> Holding<'_> {
-        Holding {
+    pub fn holding(&self, now: Timestamp) -> Reconciliation<'_> {
+        Reconciliation {
             log: self,
             now,
             writes: Vec::new(),
@@ -181,7 +181,7 @@ impl RevocationLog {
         Ok(u64::from(hash_of(store, expected).await? != Some(hash)))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, RevocationSet> {
         // Entries are added one after another, each whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,7 +189,7 @@ impl RevocationLog {
 
 /// The log, being held against what a store says, a part after another.
 #[derive(Debug)]
-pub struct Holding<'a> {
+pub struct Reconciliation<'a> {
     log: &'a RevocationLog,
     now: Timestamp,
     /// What is revoked again.
@@ -200,7 +200,7 @@ pub struct Holding<'a> {
     tokens: HashSet<String>,
 }
 
-impl Holding<'_> {
+impl Reconciliation<'_> {
     /// Makes `part`, which the store holds, agree with the log: what was revoked is revoked again, as if that were written
     /// already.
     pub fn hold(&mut self, part: &mut Contents) {
@@ -222,14 +222,17 @@ impl Holding<'_> {
     ///
     /// # Errors
     /// Those of the store, and a log that cannot be written.
-    pub async fn settle(mut self, store: &dyn Store) -> Result<(Held, Vec<RevokedTokenRecord>), StoreError> {
+    pub async fn settle(
+        mut self,
+        store: &dyn Store,
+    ) -> Result<(ReconciliationReport, Vec<RevokedTokenRecord>), StoreError> {
         let forgotten = self.log.known().tokens_beside(&self.tokens);
         self.writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
-        let held = Held {
+        let held = ReconciliationReport {
             records: self.writes.len(),
             events_missing: self.log.events_missing(store).await?,
         };
-        if held != Held::default() {
+        if held != ReconciliationReport::default() {
             let event = NewAuditEvent {
                 at: self.now,
                 actor: "gate".to_owned(),

@@ -83,7 +83,7 @@ fn client_key(kid: &str) -> ClientKey {
 }
 
 /// Holds `log` against `contents` of `store`, each record as a part of its own.
-async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, now: Timestamp) -> Held {
+async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, now: Timestamp) -> ReconciliationReport {
     let mut holding = log.holding(now);
     let whole = std::mem::take(contents);
     let mut part = |mut part: Contents| {
@@ -229,7 +229,7 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     let held = hold(&log, &store, &mut contents, later(20)).await;
     assert_eq!(
         held,
-        Held {
+        ReconciliationReport {
             records: 7,
             events_missing: 1,
         }
@@ -262,7 +262,10 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     ));
     // Once.
     let mut contents = store.contents().await.unwrap();
-    assert_eq!(hold(&log, &store, &mut contents, later(30)).await, Held::default());
+    assert_eq!(
+        hold(&log, &store, &mut contents, later(30)).await,
+        ReconciliationReport::default()
+    );
     store.close().await;
 }
 
@@ -275,7 +278,10 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
     let log = open(&folder);
     let before = store.contents().await.unwrap();
     let mut contents = before.clone();
-    assert_eq!(hold(&log, &store, &mut contents, later(20)).await, Held::default());
+    assert_eq!(
+        hold(&log, &store, &mut contents, later(20)).await,
+        ReconciliationReport::default()
+    );
     assert_eq!(contents.clients, before.clients);
     assert_eq!(contents.api_keys, before.api_keys);
     // A log that is new learns what the store knows; hearing it again is no news.

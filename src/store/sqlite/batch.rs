@@ -4,9 +4,9 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::store::AssertionMark;
 use crate::store::Batch;
-use crate::store::IdempotentAnswer;
 use crate::store::Revision;
-use crate::store::Unchanged;
+use crate::store::StoredResponse;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::AuditEvent;
@@ -78,8 +78,8 @@ async fn one_row(
     }
 }
 
-async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Result<(), Failure> {
-    let Unchanged::Subscription(id, revision) = unchanged;
+async fn check(connection: &mut SqliteConnection, unchanged: &UnchangedRecord) -> Result<(), Failure> {
+    let UnchangedRecord::Subscription(id, revision) = unchanged;
     let query = sqlx::query("SELECT 1 FROM subscription WHERE id = $1 AND revision = $2")
         .bind(id.as_str())
         .bind(rows::revision(*revision));
@@ -134,7 +134,7 @@ async fn put_revoked_token(connection: &mut SqliteConnection, token: &RevokedTok
     Ok(())
 }
 
-async fn put_answer(connection: &mut SqliteConnection, answer: &IdempotentAnswer) -> Result<(), Failure> {
+async fn put_answer(connection: &mut SqliteConnection, answer: &StoredResponse) -> Result<(), Failure> {
     let query = sqlx::query(
         "INSERT INTO idempotent_answer (key, request, status, body, at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (key) DO NOTHING",

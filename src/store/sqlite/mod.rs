@@ -18,10 +18,10 @@ use crate::store::Batch;
 use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
@@ -130,7 +130,7 @@ impl Store for SqliteStore {
         self.write(Job::Mark(mark.clone())).await
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
+    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
         let mut reader = self.reader().await?;
         read::idempotent_answer(&self.files, &mut reader, key).await
     }

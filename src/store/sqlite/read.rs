@@ -5,9 +5,9 @@ use crate::model::names::Name;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::AuditEvent;
 use crate::store::record::audit::ChainCheck;
@@ -72,7 +72,7 @@ pub(crate) async fn idempotent_answer(
     files: &Files,
     reader: &mut SqliteConnection,
     key: &str,
-) -> Result<Option<IdempotentAnswer>, StoreError> {
+) -> Result<Option<StoredResponse>, StoreError> {
     let row: Option<(String, i64, String, i64)> =
         sqlx::query_as("SELECT request, status, body, at FROM idempotent_answer WHERE key = $1")
             .bind(key)
@@ -86,7 +86,7 @@ pub(crate) async fn idempotent_answer(
         what: "an idempotent answer".to_owned(),
         problem: error.to_string(),
     })?;
-    Ok(Some(IdempotentAnswer {
+    Ok(Some(StoredResponse {
         key: key.to_owned(),
         request,
         status,

@@ -23,7 +23,7 @@ const QUEUE: usize = 1_024;
 const GROUP: usize = 256;
 
 /// What came of a job. Of a mark: whether nobody had used the assertion; of a sweep: whether there may be more to forget.
-type Done = oneshot::Sender<Result<bool, StoreError>>;
+type JobReply = oneshot::Sender<Result<bool, StoreError>>;
 
 /// What the writer is asked. Whoever asked may have gone when it is done: it is done all the same.
 pub(crate) enum Job {
@@ -36,7 +36,7 @@ pub(crate) enum Job {
 
 /// What is put into the writer's letter box.
 pub(crate) enum Letter {
-    Job(Job, Done),
+    Job(Job, JobReply),
     Close(oneshot::Sender<()>),
 }
 
@@ -66,7 +66,7 @@ async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnecti
         }
         // What was handed over before the end is still done.
         let mut closed = None;
-        let jobs: Vec<(Job, Done)> = group
+        let jobs: Vec<(Job, JobReply)> = group
             .drain(..)
             .filter_map(|letter| match letter {
                 Letter::Job(job, done) => Some((job, done)),
@@ -92,8 +92,8 @@ async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnecti
     }
 }
 
-async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, Done)>, files: &Files) {
-    let (jobs, dones): (Vec<Job>, Vec<Done>) = jobs.into_iter().unzip();
+async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply)>, files: &Files) {
+    let (jobs, dones): (Vec<Job>, Vec<JobReply>) = jobs.into_iter().unzip();
     match write_all(connection, jobs).await {
         Ok(results) => {
             for (done, result) in dones.into_iter().zip(results) {

@@ -1,7 +1,7 @@
 //! Clients: how they prove themselves, what may be changed of them, and how they end.
 
+use super::fixture::AdminResponse;
 use super::fixture::Gate;
-use super::fixture::Told;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn secret_client(gate: &Gate) -> (String, String) {
     (made.id(), secret(&made))
 }
 
-fn secret(made: &Told) -> String {
+fn secret(made: &AdminResponse) -> String {
     made.json["client_secret"]
         .as_str()
         .unwrap_or_else(|| panic!("{made:?}"))

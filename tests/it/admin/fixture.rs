@@ -67,14 +67,14 @@ pub struct Gate {
 
 /// What was answered.
 #[derive(Debug)]
-pub struct Told {
+pub struct AdminResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
     pub json: Value,
 }
 
-impl Told {
+impl AdminResponse {
     /// The last word of the problem's type.
     #[track_caller]
     pub fn slug(&self) -> &str {
@@ -219,17 +219,17 @@ impl Gate {
     }
 
     /// Sends one request as it is; `peer` is among its extensions.
-    pub fn send(&self, peer: Peer, mut request: Request<Body>) -> Told {
+    pub fn send(&self, peer: Peer, mut request: Request<Body>) -> AdminResponse {
         request.extensions_mut().insert(peer);
         self.exchange(self.api.clone(), request)
     }
 
-    fn exchange(&self, router: Router, request: Request<Body>) -> Told {
+    fn exchange(&self, router: Router, request: Request<Body>) -> AdminResponse {
         self.runtime.block_on(async {
             let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
             let bytes = to_bytes(body, usize::MAX).await.unwrap();
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            Told {
+            AdminResponse {
                 status: parts.status.as_u16(),
                 headers: parts.headers,
                 json: serde_json::from_str(&text).unwrap_or(Value::Null),
@@ -251,7 +251,7 @@ impl Gate {
         path: &str,
         body: Option<&Value>,
         more: &[(&str, &str)],
-    ) -> Told {
+    ) -> AdminResponse {
         let mut request = Request::builder().method(method).uri(format!("/admin/v1{path}"));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -266,21 +266,21 @@ impl Gate {
         self.send(self.somewhere(), request.body(body).unwrap())
     }
 
-    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Told {
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> AdminResponse {
         self.call_as(Some(ADMIN_TOKEN), method, path, body, &[])
     }
 
-    pub fn get(&self, path: &str) -> Told {
+    pub fn get(&self, path: &str) -> AdminResponse {
         self.call("GET", path, None)
     }
 
-    pub fn post(&self, path: &str, body: Value) -> Told {
+    pub fn post(&self, path: &str, body: Value) -> AdminResponse {
         self.call("POST", path, Some(&body))
     }
 
     /// What comes into being.
     #[track_caller]
-    pub fn create(&self, path: &str, body: Value) -> Told {
+    pub fn create(&self, path: &str, body: Value) -> AdminResponse {
         let told = self.post(path, body);
         assert_eq!(told.status, 201, "{path}: {}", told.text);
         told
@@ -328,7 +328,7 @@ impl Gate {
     }
 
     /// A token request with a secret.
-    pub fn with_secret(&self, id: &str, secret: &str) -> Told {
+    pub fn with_secret(&self, id: &str, secret: &str) -> AdminResponse {
         self.token_request(&[
             ("grant_type", "client_credentials"),
             ("client_id", id),
@@ -336,7 +336,7 @@ impl Gate {
         ])
     }
 
-    pub fn token_request(&self, form: &[(&str, &str)]) -> Told {
+    pub fn token_request(&self, form: &[(&str, &str)]) -> AdminResponse {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();

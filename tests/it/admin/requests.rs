@@ -1,15 +1,15 @@
 //! How requests are read: bodies, lists, idempotency keys, revisions, and the socket.
 
 use super::fixture::ADMIN_TOKEN;
+use super::fixture::AdminResponse;
 use super::fixture::Gate;
-use super::fixture::Told;
 use axum::body::Body;
 use http::Request;
 use keygate::control::admin::access::Peer;
 use serde_json::Value;
 use serde_json::json;
 
-fn post_raw(gate: &Gate, content_type: Option<&str>, body: &str) -> Told {
+fn post_raw(gate: &Gate, content_type: Option<&str>, body: &str) -> AdminResponse {
     let mut request = Request::builder()
         .method("POST")
         .uri("/admin/v1/keys")
@@ -147,7 +147,7 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
 fn of_the_same_request_many_times_at_once_one_makes_the_thing() {
     let gate = Gate::new();
     let body = json!({ "name": "k", "expires": "1d" });
-    let told: Vec<Told> = std::thread::scope(|scope| {
+    let told: Vec<AdminResponse> = std::thread::scope(|scope| {
         let ask = || {
             gate.call_as(
                 Some(ADMIN_TOKEN),

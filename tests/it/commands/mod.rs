@@ -36,7 +36,7 @@ struct World {
     way: Way,
     folder: tempfile::TempDir,
     gate: Option<Gate>,
-    said: RefCell<Vec<Ran>>,
+    said: RefCell<Vec<CommandOutput>>,
 }
 
 /// A gate that runs. Killed when dropped.
@@ -48,7 +48,7 @@ struct Gate {
 
 /// What a command did.
 #[derive(Clone, Debug)]
-struct Ran {
+struct CommandOutput {
     args: Vec<String>,
     code: Option<i32>,
     stdout: String,
@@ -143,7 +143,7 @@ impl World {
 
     /// Runs a command that asks the gate, or the store.
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Ran {
+    fn run(&self, args: &[&str]) -> CommandOutput {
         let admin;
         let way: &[&str] = match self.way {
             Way::Socket | Way::Store => &["--config", "keygate.yaml"],
@@ -161,10 +161,10 @@ impl World {
     }
 
     #[track_caller]
-    fn ran(&self, mut command: Command, args: &[&str]) -> Ran {
+    fn ran(&self, mut command: Command, args: &[&str]) -> CommandOutput {
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let ran = Ran {
+        let ran = CommandOutput {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             code: output.status.code(),
             stdout: text(output.stdout),
@@ -287,7 +287,7 @@ impl Gate {
     }
 }
 
-impl Ran {
+impl CommandOutput {
     #[track_caller]
     fn good(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");

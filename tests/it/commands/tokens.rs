@@ -1,7 +1,7 @@
 //! `keygate token`: a client gets a token, has it looked at and ends it, by what the issuer's metadata say.
 
 use super::ADMIN_TOKEN;
-use super::Ran;
+use super::CommandOutput;
 use super::Way;
 use super::World;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// Runs `keygate token`, with a secret in its environment where there is one.
 #[track_caller]
-fn token(world: &World, secret: Option<&str>, args: &[&str]) -> Ran {
+fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     let args = [&["token"], args].concat();
     let mut command = world.command(&args);
     if let Some(secret) = secret {

@@ -109,7 +109,7 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
 ];
 
 /// One row, caused: the request, and the answer to it.
-struct Caused {
+struct RefusalCase {
     reason: &'static str,
     request: Vec<u8>,
     answer: Response,
@@ -252,7 +252,7 @@ impl Gates {
     }
 
     /// Every row that can be caused, once.
-    fn cause_all(&self) -> Vec<Caused> {
+    fn cause_all(&self) -> Vec<RefusalCase> {
         let mut all = Vec::new();
         for (reason, request) in self.heads().into_iter().chain(self.requests()) {
             all.push(self.cause(&self.main, &mut self.main.connect(), reason, request));
@@ -280,7 +280,7 @@ impl Gates {
         all
     }
 
-    fn cause_odd(&self) -> Vec<Caused> {
+    fn cause_odd(&self) -> Vec<RefusalCase> {
         let token = self.odd.token_with(json!({}));
         let good = get_with("/jwt/a", &format!("Authorization: Bearer {token}\r\n")).into_bytes();
         let bad = get_with("/jwt/a", "Authorization: Bearer a.b.c\r\n").into_bytes();
@@ -295,12 +295,12 @@ impl Gates {
     }
 
     #[track_caller]
-    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> Caused {
+    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> RefusalCase {
         let answer = client.send(&request).try_receive();
         let answer = answer.unwrap_or_else(|error| panic!("{reason}: {error}"));
         let record = gate.record(request_id(&answer));
         assert_eq!(record["reason"], reason, "{record}\n{}", request.escape_ascii());
-        Caused {
+        RefusalCase {
             reason,
             request,
             answer,
@@ -532,7 +532,7 @@ fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
 }
 
 /// An answer as the golden file has it: without what differs from run to run.
-fn shown(caused: &Caused) -> String {
+fn shown(caused: &RefusalCase) -> String {
     let mut text = format!("== {}\n{}\n", caused.reason, caused.answer.status);
     for (name, value) in &caused.answer.headers {
         let name = name.to_lowercase();
@@ -606,7 +606,7 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
 
 /// What RFC 9110, 6750 and 9457 ask of a refusal, and that it repeats nothing of the request's credential.
 #[track_caller]
-fn check_rfcs(caused: &Caused) {
+fn check_rfcs(caused: &RefusalCase) {
     let (reason, answer) = (caused.reason, &caused.answer);
     assert_eq!(
         answer.header("content-type"),

@@ -22,9 +22,9 @@ pub fn check(bytes: &[u8]) {
 }
 
 /// The content, and how many bytes follow the end, if it was reached.
-type Read = (Vec<u8>, Option<usize>);
+type ReadOutcome = (Vec<u8>, Option<usize>);
 
-fn read(bytes: &[u8], step: usize) -> Result<Read, ()> {
+fn read(bytes: &[u8], step: usize) -> Result<ReadOutcome, ()> {
     let (mut chunks, mut arrived, mut content) = (Chunks::default(), Buffer::default(), Vec::new());
     let mut ended = false;
     for piece in bytes.chunks(step) {

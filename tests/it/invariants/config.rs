@@ -27,7 +27,7 @@ pub fn check(text: &[u8]) {
             for route in &config.routes {
                 // What is not said to be open asks for a credential, and says which.
                 assert_eq!(route.public, route.accept.is_empty(), "{}", route.name.as_str());
-                assert!(!route.accept.contains(&config::Accept::Jwt) || !route.issuers.is_empty());
+                assert!(!route.accept.contains(&config::AcceptedCredential::Jwt) || !route.issuers.is_empty());
             }
         }
         Err(errors) => {

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
-use keygate::config::Accept;
+use keygate::config::AcceptedCredential;
 use keygate::config::route::TwoCredentials;
 use keygate::gate::accept::Inbound;
 use keygate::gate::accept::Rules;
@@ -85,7 +85,7 @@ fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
     let accept = Rules::new(KEY, []);
     let inbound = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &accept).expect("unambiguous");
     let rules = IntakeRules {
-        openness: Openness::Protected(vec![Accept::Jwt, Accept::ApiKey]),
+        openness: Openness::Protected(vec![AcceptedCredential::Jwt, AcceptedCredential::ApiKey]),
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,

@@ -5,14 +5,14 @@ use crate::support::raw_issuer::Reply;
 use std::path::Path;
 use std::process::Command;
 
-struct Ran {
+struct CommandOutput {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
 /// Runs `keygate issuers` in `folder`, with the token in its environment where there is one.
-fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> Ran {
+fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> CommandOutput {
     let mut command = Command::new(crate::support::program());
     command
         .env_clear()
@@ -24,7 +24,7 @@ fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> Ran {
         command.env("KEYGATE_ADMIN_TOKEN", token);
     }
     let output = command.output().unwrap();
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),

@@ -91,7 +91,7 @@ fn s150_every_request_sees_one_whole_configuration() {
                 }
             });
         }
-        let _stopping = Stopping(&stop);
+        let _stopping = StopFlag(&stop);
         for round in 1..=100 {
             let yaml = version(round % 2);
             // By itself, and when told.
@@ -114,9 +114,9 @@ fn s150_every_request_sees_one_whole_configuration() {
 }
 
 /// So that client threads end when an assertion does.
-struct Stopping<'a>(&'a AtomicBool);
+struct StopFlag<'a>(&'a AtomicBool);
 
-impl Drop for Stopping<'_> {
+impl Drop for StopFlag<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -105,13 +105,13 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
 }
 
 /// A gate whose only issuer is tried out, with its keys behind a URL.
-struct Tried {
+struct ShadowGate {
     binary: Binary,
     upstream: FakeUpstream,
     issuer: TestIssuer,
 }
 
-impl Tried {
+impl ShadowGate {
     fn start(more: &str) -> Self {
         let upstream = FakeUpstream::start();
         let issuer = TestIssuer::start(&[&issuer::key(Algorithm::Es256)]);
@@ -142,7 +142,7 @@ const CLAIMED: &str = "x-keygate-subject: root\r\nx-user-email: root@x\r\n";
 
 #[test]
 fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() {
-    let gate = Tried::start("rules: [{ mode: shadow, clients: [app-1] }]");
+    let gate = ShadowGate::start("rules: [{ mode: shadow, clients: [app-1] }]");
     gate.binary.wait_ready();
     let signer = issuer::key(Algorithm::Es256);
     let bearer = |token: &str| format!("{CLAIMED}Authorization: Bearer {token}\r\n");
@@ -191,7 +191,7 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
 
 #[test]
 fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
-    let gate = Tried::start("");
+    let gate = ShadowGate::start("");
     drop(gate.issuer);
     let signer = issuer::key(Algorithm::Es256);
     let upstream = FakeUpstream::start();

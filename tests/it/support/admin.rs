@@ -15,7 +15,7 @@ pub struct Admin {
 
 /// What it answered.
 #[derive(Debug)]
-pub struct Told {
+pub struct AdminResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     /// `null` where there is no body.
@@ -32,7 +32,7 @@ impl Admin {
 
     /// `path` is what follows `/admin/v1`.
     #[track_caller]
-    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Told {
+    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> AdminResponse {
         let body = body.map(|body| body.to_string());
         let content = body.as_ref().map_or_else(String::new, |body| {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
@@ -42,7 +42,7 @@ impl Admin {
             self.token
         );
         let answer = RawClient::connect(self.address).exchange(head + body.as_deref().unwrap_or_default());
-        Told::of(answer)
+        AdminResponse::of(answer)
     }
 
     /// What a change or a look-up answers that must be done.
@@ -82,7 +82,7 @@ impl Admin {
     }
 }
 
-impl Told {
+impl AdminResponse {
     #[track_caller]
     pub fn of(answer: Response) -> Self {
         let json = match answer.body.is_empty() {

@@ -20,14 +20,14 @@ use std::time::Instant;
 pub struct Binary {
     child: Child,
     folder: Option<tempfile::TempDir>,
-    said: Arc<Said>,
+    said: Arc<SharedOutput>,
     data: SocketAddr,
     admin: SocketAddr,
 }
 
 /// What the program wrote so far.
 #[derive(Default)]
-struct Said {
+struct SharedOutput {
     output: Mutex<Output>,
     grown: Condvar,
 }
@@ -88,7 +88,7 @@ impl Binary {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let said = Arc::new(Said::default());
+        let said = Arc::new(SharedOutput::default());
         said.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
         said.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
         let addresses = said.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
@@ -232,7 +232,7 @@ impl Drop for Binary {
     }
 }
 
-impl Said {
+impl SharedOutput {
     fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static, place: fn(&mut Output) -> &mut Vec<u8>) {
         let said = self.clone();
         std::thread::spawn(move || {
@@ -317,7 +317,7 @@ fn a_series_is_found_by_its_whole_name() {
 
 #[test]
 fn waiting_for_output_ends_when_the_output_does() {
-    let said = Arc::new(Said::default());
+    let said = Arc::new(SharedOutput::default());
     said.collect(&b"hello"[..], |output| &mut output.stdout);
     said.collect(&b"world"[..], |output| &mut output.stderr);
     assert_eq!(

@@ -49,10 +49,10 @@ type Answer = dyn Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync;
 /// A server on a free port of 127.0.0.1, one thread a connection. Dropping it ends accepting.
 pub struct FakeUpstream {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<UpstreamState>,
 }
 
-struct Shared {
+struct UpstreamState {
     answer: Mutex<Arc<Answer>>,
     received: Mutex<Vec<ReceivedRequest>>,
     arrived: Condvar,
@@ -66,7 +66,7 @@ impl FakeUpstream {
     pub fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(UpstreamState {
             answer: Mutex::new(Arc::new(|_| {
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok".to_vec()
             })),
@@ -147,7 +147,7 @@ impl Drop for FakeUpstream {
     }
 }
 
-impl Shared {
+impl UpstreamState {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
         // A connection that breaks is the peer's matter; what arrived whole before is remembered.

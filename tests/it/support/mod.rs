@@ -16,7 +16,7 @@ pub mod provider;
 mod raw_client;
 
 pub use admin::Admin;
-pub use admin::Told;
+pub use admin::AdminResponse;
 pub use binary::Binary;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;
@@ -24,7 +24,7 @@ pub use gateway::GatewayBuilder;
 pub use http1::Response;
 pub use issuer::TestIssuer;
 pub use program::Program;
-pub use program::Ran;
+pub use program::ProgramOutput;
 pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;

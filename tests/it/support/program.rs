@@ -18,7 +18,7 @@ pub struct Program(Command);
 
 /// How it went.
 #[derive(Debug)]
-pub struct Ran {
+pub struct ProgramOutput {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
@@ -83,7 +83,7 @@ impl Program {
     /// # Panics
     /// When it does not end in time.
     #[track_caller]
-    pub fn run(mut self) -> Ran {
+    pub fn run(mut self) -> ProgramOutput {
         let deadline = Instant::now() + 3 * PATIENCE;
         let mut child = self
             .0
@@ -103,7 +103,7 @@ impl Program {
             let _ = child.wait();
             panic!("{:?} does not end", self.0.get_program());
         };
-        Ran {
+        ProgramOutput {
             status: child.wait().unwrap(),
             stdout,
             stderr,
@@ -111,7 +111,7 @@ impl Program {
     }
 }
 
-impl Ran {
+impl ProgramOutput {
     /// Its standard output as one JSON value.
     ///
     /// # Panics

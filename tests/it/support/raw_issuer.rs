@@ -67,12 +67,12 @@ impl Reply {
 /// A server on a free port of loopback. What no path was told for is 404. Dropping it ends accepting.
 pub struct RawIssuer {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<IssuerState>,
     scheme: &'static str,
 }
 
 #[derive(Default)]
-struct Shared {
+struct IssuerState {
     replies: Mutex<HashMap<String, Reply>>,
     /// Targets that were asked for, in order.
     asked: Mutex<Vec<String>>,
@@ -109,7 +109,7 @@ impl RawIssuer {
     fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(IssuerState::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -173,7 +173,7 @@ impl Drop for RawIssuer {
     }
 }
 
-impl Shared {
+impl IssuerState {
     fn serve(&self, stream: impl Read + Write) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         let Some(head) = http1::read_head(&mut stream)? else {

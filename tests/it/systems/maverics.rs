@@ -7,7 +7,7 @@ use super::oauth_error;
 use super::problem;
 use super::text;
 use crate::support::Program;
-use crate::support::Ran;
+use crate::support::ProgramOutput;
 use crate::support::issuer::now;
 use keygate::jose::sign::SigningKey;
 use keygate::jose::sign::token_id;
@@ -21,9 +21,9 @@ const API: &str = "/api/v1/apps";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A program of the document: its language, how it is run, and how what it prints begins when all is well.
-type Documented = (&'static str, fn() -> Program, &'static str);
+type DocumentedProgram = (&'static str, fn() -> Program, &'static str);
 
-const PROGRAMS: [Documented; 3] = [
+const PROGRAMS: [DocumentedProgram; 3] = [
     ("Python", || Program::python("maverics/main.py"), "200 "),
     ("TypeScript", || Program::node("maverics/main.ts"), "200 "),
     ("Rust", Program::maverics_rust, "200 OK "),
@@ -71,7 +71,7 @@ fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
 
 /// One of [`PROGRAMS`] with the three variables it reads, and nothing else.
 #[track_caller]
-fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> Ran {
+fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> ProgramOutput {
     program()
         .env("CLIENT_ID", client)
         .env("KEY_PATH", key)
@@ -81,7 +81,7 @@ fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> R
 
 /// What stands in quotes behind `access_token`, in whatever way a language prints an object.
 #[track_caller]
-fn printed_token(ran: &Ran) -> String {
+fn printed_token(ran: &ProgramOutput) -> String {
     let (_, rest) = ran
         .stdout
         .split_once("access_token")

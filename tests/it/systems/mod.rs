@@ -9,6 +9,7 @@ mod secrets;
 mod commands;
 
 use crate::support::Admin;
+use crate::support::AdminResponse;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::PATIENCE;
@@ -16,7 +17,6 @@ use crate::support::Program;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
-use crate::support::Told;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
 use crate::support::raw_issuer::Reply;
@@ -137,17 +137,17 @@ impl System {
 
     /// A form, url-encoded.
     #[track_caller]
-    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> Told {
+    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> AdminResponse {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
         let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
-        Told::of(self.request("POST", path, &headers, &body))
+        AdminResponse::of(self.request("POST", path, &headers, &body))
     }
 
     /// client_credentials with client_secret_basic; no `scope` where it is empty.
     #[track_caller]
-    fn token_by_secret(&self, path: &str, id: &str, secret: &str, scope: &str) -> Told {
+    fn token_by_secret(&self, path: &str, id: &str, secret: &str, scope: &str) -> AdminResponse {
         let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
         let mut fields = vec![("grant_type", "client_credentials")];
         if !scope.is_empty() {
@@ -158,12 +158,12 @@ impl System {
 
     /// client_credentials with private_key_jwt, for the global endpoint.
     #[track_caller]
-    fn token_by_key(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> Told {
+    fn token_by_key(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> AdminResponse {
         self.token_by_assertion(&self.assertion(id, key, kid))
     }
 
     #[track_caller]
-    fn token_by_assertion(&self, assertion: &str) -> Told {
+    fn token_by_assertion(&self, assertion: &str) -> AdminResponse {
         self.form(
             "/oauth/token",
             "",
@@ -281,7 +281,7 @@ fn claims(token: &str) -> Value {
 
 /// The access token in an answer that must have one.
 #[track_caller]
-fn access_token(told: &Told) -> String {
+fn access_token(told: &AdminResponse) -> String {
     assert_eq!(told.status, 200, "{told:?}");
     assert_eq!(told.headers_named("cache-control"), ["no-store"]);
     assert_eq!(told.json["token_type"], "Bearer", "{told:?}");
@@ -291,7 +291,7 @@ fn access_token(told: &Told) -> String {
 
 /// `error` and `error_description` of an answer that must be a refusal with `status`.
 #[track_caller]
-fn oauth_error(told: &Told, status: u16) -> (String, String) {
+fn oauth_error(told: &AdminResponse, status: u16) -> (String, String) {
     assert_eq!(told.status, status, "{told:?}");
     assert_eq!(told.headers_named("cache-control"), ["no-store"]);
     let text = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();

@@ -7,7 +7,7 @@ use super::oauth_error;
 use super::problem;
 use super::rsa_key;
 use super::text;
-use crate::support::Told;
+use crate::support::AdminResponse;
 use crate::support::clients;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -72,7 +72,7 @@ fn url_for(subscription: &str, url: &str) -> Value {
 
 /// The slug of a 409.
 #[track_caller]
-fn conflict(told: &Told) -> String {
+fn conflict(told: &AdminResponse) -> String {
     assert_eq!(told.status, 409, "{told:?}");
     let detail = told.json["detail"].as_str().unwrap_or_default();
     assert!(!detail.is_empty(), "the reason is told: {told:?}");

@@ -1,6 +1,6 @@
 //! A token endpoint without a socket, clients that use it, and a clock that stands still.
 
-use super::store::Meddled;
+use super::store::MeddlingStore;
 use crate::support::control;
 pub use crate::support::control::quota;
 use axum::Router;
@@ -79,7 +79,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A token endpoint.
 pub struct Gate {
     pub control: Arc<Control>,
-    pub store: Arc<Meddled>,
+    pub store: Arc<MeddlingStore>,
     pub clock: Arc<ManualClock>,
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
@@ -189,7 +189,7 @@ impl Gate {
             path: folder.join("keygate.db"),
         };
         let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
-        let store = Arc::new(Meddled::new(Arc::new(store)));
+        let store = Arc::new(MeddlingStore::new(Arc::new(store)));
         let inner = Arc::clone(&store) as Arc<dyn Store>;
         let control = control::control(inner, settings, endpoint, plans(), &clock);
         let jwks = Arc::new(FakeJwks::default());

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 const PATH: &str = "/keys";
 
-struct Fetched {
+struct ClientJwksFixture {
     gate: Gate,
     jwks: Arc<FetchedClientJwks>,
     server: RawIssuer,
 }
 
-impl Fetched {
+impl ClientJwksFixture {
     /// With a dial that allows what the test needs, or nothing.
     fn new(allowed: bool) -> Self {
         let mut gate = Gate::with(|endpoint| {
@@ -87,7 +87,7 @@ fn key() -> SigningKey {
 
 #[test]
 fn s137_only_https_and_public_addresses_are_asked_unless_allowed() {
-    let fetched = Fetched::new(false);
+    let fetched = ClientJwksFixture::new(false);
     let port = fetched.server.address().port();
     for (url, why) in [
         (fetched.server.url(PATH), "not https"),
@@ -115,7 +115,7 @@ fn s137_only_https_and_public_addresses_are_asked_unless_allowed() {
 
 #[test]
 fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (url, key) = (fetched.client("a"), key());
     fetched.publish(&[&key]);
     let good = fetched.validate(&url);
@@ -171,7 +171,7 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
 
 #[test]
 fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     fetched.client("a");
     for reply in [Reply::Hang, Reply::Drip, Reply::Endless] {
         fetched.server.reply(PATH, reply);
@@ -189,7 +189,7 @@ fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second(
 
 #[test]
 fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (first, second) = (key(), key());
     let url = fetched.client("a");
     fetched.publish(&[&first]);
@@ -247,7 +247,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
 
 #[test]
 fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (old, new) = (key(), key());
     fetched.client("a");
     fetched.publish(&[&old]);
@@ -269,7 +269,7 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
 
 #[test]
 fn a_rotated_key_without_a_name_is_picked_up_as_well() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (old, new) = (key(), key());
     fetched.client("a");
     fetched.publish(&[&old]);
@@ -294,7 +294,7 @@ fn a_rotated_key_without_a_name_is_picked_up_as_well() {
 
 #[test]
 fn the_last_good_set_serves_a_day_and_no_longer() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let key = key();
     fetched.client("a");
     fetched.publish(&[&key]);

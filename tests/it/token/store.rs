@@ -12,10 +12,10 @@ use keygate::store::Batch;
 use keygate::store::ChainState;
 use keygate::store::Contents;
 use keygate::store::Filter;
-use keygate::store::IdempotentAnswer;
 use keygate::store::Page;
 use keygate::store::Store;
 use keygate::store::StoreError;
+use keygate::store::StoredResponse;
 use keygate::store::Versioned;
 use keygate::store::record::ApiKeyRecord;
 use keygate::store::record::AuditEvent;
@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 
 type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-pub struct Meddled {
+pub struct MeddlingStore {
     pub inner: Arc<dyn Store>,
     /// Done once, after an assertion was marked and before that is answered.
     pub after_mark: Once,
@@ -41,7 +41,7 @@ pub struct Meddled {
     pub marks: AtomicUsize,
 }
 
-impl Meddled {
+impl MeddlingStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
@@ -68,7 +68,7 @@ fn run(once: &Once) {
 }
 
 #[async_trait]
-impl Store for Meddled {
+impl Store for MeddlingStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.check()?;
         self.inner.commit(batch).await?;
@@ -120,7 +120,7 @@ impl Store for Meddled {
         Ok(first)
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
+    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
         self.inner.idempotent_answer(key).await
     }
 

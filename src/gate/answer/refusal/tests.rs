@@ -7,7 +7,7 @@ use crate::gate::accept::HeadError;
 use crate::gate::accept::normalize::PathError;
 use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
-use crate::gate::admit::Spent;
+use crate::gate::admit::SpentLimit;
 use crate::gate::admit::Subject;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyError;
@@ -166,7 +166,7 @@ fn standings() -> Vec<SubscriptionError> {
 
 fn unavailables() -> Vec<Unavailable> {
     use Unavailable as E;
-    all!(Unavailable: E::NoAnswer => E::NoAnswer, E::Suspended => E::Suspended, E::Busy => E::Busy)
+    all!(Unavailable: E::NoResponse => E::NoResponse, E::Suspended => E::Suspended, E::Busy => E::Busy)
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -185,7 +185,7 @@ fn refusals() -> Vec<Refusal> {
         .collect()
 }
 
-fn spent() -> Spent {
+fn spent() -> SpentLimit {
     let limit = config::Limit {
         name: "once".parse().unwrap(),
         by: vec![config::LimitBy::Route],
@@ -225,7 +225,7 @@ fn denials() -> Vec<Denial> {
         D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
         D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
         D::KeysUnavailable => D::KeysUnavailable,
-        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoAnswer),
+        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoResponse),
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
         D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
         D::ControlUnavailable => D::ControlUnavailable,

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::introspection::Breaker;
 use crate::config::introspection::ClientAuthentication;
 use crate::gate::authenticate::CredentialType;
-use crate::gate::authenticate::introspection::answer::Good;
+use crate::gate::authenticate::introspection::response::ActiveToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authenticate::token::TokenRules;
 use crate::observe::metrics::Metrics;
@@ -34,7 +34,7 @@ fn issuer(yaml: &str) -> config::Issuer {
     config.unwrap_or_else(|errors| panic!("{errors}")).issuers["idp"].clone()
 }
 
-fn read_as(yaml: &str, body: &str) -> Result<Verdict, AnswerError> {
+fn read_as(yaml: &str, body: &str) -> Result<Verdict, ResponseError> {
     let issuer = issuer(yaml);
     let now = Timestamp::from_unix_secs(NOW);
     read(body.as_bytes(), &issuer.name, &TokenRules::compile(&issuer), now)
@@ -52,7 +52,7 @@ fn answer(changes: Value) -> String {
 }
 
 #[track_caller]
-fn accepted(changes: Value) -> Good {
+fn accepted(changes: Value) -> ActiveToken {
     match read_as("audiences: [api]", &answer(changes.clone())) {
         Ok(Verdict::Good(good)) => good,
         other => panic!("{changes}: {other:?}"),
@@ -95,15 +95,15 @@ fn s056_only_the_boolean_true_is_active() {
         let body = answer(json!({ "active": odd }));
         assert_eq!(
             read_as("audiences: any", &body).unwrap_err(),
-            AnswerError::NoActive,
+            ResponseError::NoActive,
             "{body}"
         );
     }
     let body = answer(json!({ "active": null }));
-    assert_eq!(read_as("audiences: any", &body).unwrap_err(), AnswerError::NoActive);
+    assert_eq!(read_as("audiences: any", &body).unwrap_err(), ResponseError::NoActive);
     assert_eq!(
         read_as("audiences: any", r#"{"active":null}"#).unwrap_err(),
-        AnswerError::NoActive
+        ResponseError::NoActive
     );
     for body in [
         "",
@@ -116,7 +116,7 @@ fn s056_only_the_boolean_true_is_active() {
         "{\"active\":true,\"a\":{\"b\":1,\"b\":2}}",
     ] {
         let read = read_as("audiences: any", body);
-        assert!(matches!(read, Err(AnswerError::Json(_))), "{body}: {read:?}");
+        assert!(matches!(read, Err(ResponseError::Json(_))), "{body}: {read:?}");
     }
     refused(json!({ "active": false }), NotGood::Inactive);
     accepted(json!({}));

@@ -5,7 +5,7 @@ use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
 use crate::observe::trace;
 use crate::proxy::http1::body::Framing;
-use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::lane::Lane;
 use crate::proxy::http1::lane::abandoned;
 use crate::proxy::http1::response_head;
@@ -65,8 +65,8 @@ impl Lane<'_> {
                 self.downstream.flush(patience).await.map_err(|_| Denial::ClientGone)?;
             }
             self.downstream.fill(deadline).await.map_err(|lost| match lost {
-                Lost::Gone => Denial::ClientGone,
-                Lost::Late => Denial::BodyTimeout,
+                DownstreamError::Gone => Denial::ClientGone,
+                DownstreamError::Late => Denial::BodyTimeout,
             })?;
         }
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// An answer, not yet on its way.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AdminResponse {
     pub status: StatusCode,
     pub content_type: &'static str,
     /// Beside `Content-Type`.
@@ -23,9 +23,9 @@ pub struct Answer {
 }
 
 /// What a handler returns: an answer, or a refusal, which is one as well.
-pub type HandlerResult = Result<Answer, Answer>;
+pub type HandlerResult = Result<AdminResponse, AdminResponse>;
 
-impl Answer {
+impl AdminResponse {
     /// 200 with `value`. Hidden characters of strangers' texts (key ids, errors) are escaped.
     pub fn json(value: &impl Serialize) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for AdminResponse {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.body).into_response();
         let headers = response.headers_mut();
@@ -85,12 +85,12 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// What went wrong, for people and for programs; `slug` ends the `type`, which is stable.
-pub fn problem(status: StatusCode, slug: &str, detail: &str) -> Answer {
+pub fn problem(status: StatusCode, slug: &str, detail: &str) -> AdminResponse {
     problem_with(status, slug, detail, &[])
 }
 
 /// The same with further members (RFC 9457 section 3.2).
-pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str, Value)]) -> Answer {
+pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str, Value)]) -> AdminResponse {
     let mut members = serde_json::json!({
         "type": format!("urn:keygate:problem:{slug}"),
         "title": status.canonical_reason().unwrap_or_default(),
@@ -100,7 +100,7 @@ pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str,
     for (name, value) in more {
         members[*name] = value.clone();
     }
-    let mut answer = Answer::json(&members);
+    let mut answer = AdminResponse::json(&members);
     answer.status = status;
     answer.content_type = "application/problem+json";
     answer

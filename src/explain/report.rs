@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Explanation {
     /// `GET api.example.com/v1/orders/7`.
     pub request: String,
-    pub stages: Vec<Told>,
+    pub stages: Vec<StageReport>,
     pub outcome: Outcome,
     /// Of the answer that the gate would give itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Told {
+pub struct StageReport {
     pub stage: &'static str,
     pub reached: bool,
     pub facts: Vec<Fact>,

@@ -18,13 +18,13 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// What an issuer said of a token, after its rules were applied to it.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    Good(Good),
+    Good(ActiveToken),
     Refused(NotGood),
 }
 
 /// Whose an active token is.
 #[derive(Clone, Debug)]
-pub struct Good {
+pub struct ActiveToken {
     pub identity: Arc<Identity>,
     /// `exp`; [`Timestamp::MAX`] where the answer has none. The answer is not believed from then on.
     pub ends: Timestamp,
@@ -61,7 +61,7 @@ reasons! {
 
 /// Why an answer says nothing: Keygate cannot tell, and the token is neither good nor bad (S056).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerError {
+pub enum ResponseError {
     #[error("the answer is not an introspection response")]
     Json(#[source] JsonError),
     #[error("`active` is not there, or neither true nor false")]
@@ -75,12 +75,12 @@ pub enum AnswerError {
 ///
 /// # Errors
 /// An answer that is none.
-pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Verdict, AnswerError> {
-    let members = Members::parse(body).map_err(AnswerError::Json)?;
+pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Verdict, ResponseError> {
+    let members = Members::parse(body).map_err(ResponseError::Json)?;
     match members.get("active") {
         Some(Json::Bool(true)) => {}
         Some(Json::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
-        Some(_) | None => return Err(AnswerError::NoActive),
+        Some(_) | None => return Err(ResponseError::NoActive),
     }
     Ok(match good(&Claims::new(members), issuer, rules, now) {
         Ok(good) => Verdict::Good(good),
@@ -88,7 +88,7 @@ pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> R
     })
 }
 
-fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Good, NotGood> {
+fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<ActiveToken, NotGood> {
     // Bound to a key (DPoP, RFC 9449) or for another use: whoever merely bears it must not pass.
     if let Some(kind) = claims.text("token_type").map_err(NotGood::Token)?
         && !kind.eq_ignore_ascii_case("bearer")
@@ -103,7 +103,7 @@ fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) 
         return Err(NotGood::Token(TokenError::NotAccessToken("token_use")));
     }
     let (identity, ends) = rules.check_answer(claims, now).map_err(NotGood::Token)?;
-    Ok(Good {
+    Ok(ActiveToken {
         identity: Arc::new(Identity::of_token(issuer.clone(), identity)),
         ends,
     })
