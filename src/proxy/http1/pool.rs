@@ -32,7 +32,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
             read: Buffer::default(),
@@ -144,3 +144,6 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

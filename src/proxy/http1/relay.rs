@@ -482,3 +482,6 @@ fn put_content(out: &mut Buffer, data: &[u8], chunked: bool) {
 pub fn replay(from: &Wire, to: &mut Wire) {
     to.write.put(&from.write);
 }
+
+#[cfg(test)]
+mod tests;
