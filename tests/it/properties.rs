@@ -278,6 +278,47 @@ fn chunks() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+/// Heads of responses, good and almost so, behind the byte that chooses their request.
+fn response() -> impl Strategy<Value = String> {
+    let status = prop::sample::select(vec![
+        "HTTP/1.1 200 OK",
+        "HTTP/1.0 200 OK",
+        "HTTP/1.1 204 No Content",
+        "HTTP/1.1 304",
+        "HTTP/1.1 103 Early Hints",
+        "HTTP/1.1 101 Switching Protocols",
+        "HTTP/1.1 500 ",
+        "HTTP/2 200 OK",
+    ]);
+    let field = prop::sample::select(vec![
+        "Content-Length: 5",
+        "content-length: 5",
+        "Content-Length: 6",
+        "Content-Length: +5",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Connection: close",
+        "Connection: keep-alive, x-a",
+        "Keep-Alive: timeout=5",
+        "X-A: dropped",
+        "X-Request-ID: theirs",
+        "Upgrade: websocket",
+        "Trailer: x-a",
+        "Vary: Origin",
+        "Date: Tue, 14 Nov 2023 22:13:20 GMT",
+        "X-B:\tb ",
+        "X C: d",
+        " folded",
+        "no colon",
+    ]);
+    let ending = prop::sample::select(vec!["\r\n", "\r\n", "\n"]);
+    let choice = prop::sample::select(vec!["\0", "\u{1}", "\u{2}", "\u{4}", "\u{5}", "\u{6}"]);
+    (choice, status, prop::collection::vec(field, 0..6), ending).prop_map(|(choice, status, fields, ending)| {
+        let lines = [&[status][..], &fields, &["", ""]].concat();
+        choice.to_owned() + &lines.join(ending)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -289,6 +330,11 @@ proptest! {
     #[test]
     fn s101_a_head_that_is_let_through_means_the_same_to_another_parser(head in head()) {
         invariants::head::check(head.as_bytes());
+    }
+
+    #[test]
+    fn s101_a_response_head_is_sent_on_as_what_it_is(response in response()) {
+        invariants::response::check(response.as_bytes());
     }
 
     #[test]
@@ -316,6 +362,7 @@ proptest! {
         invariants::path::check(&bytes);
         invariants::head::check(&bytes);
         invariants::chunks::check(&bytes);
+        invariants::response::check(&bytes);
         invariants::credential::check(&bytes);
         invariants::token::check(&bytes);
         invariants::jwks::check(&bytes);
@@ -338,6 +385,7 @@ fn what_fuzzing_starts_from_keeps_the_invariants() {
         ("path", invariants::path::check as fn(&[u8])),
         ("head", invariants::head::check),
         ("chunks", invariants::chunks::check),
+        ("response", invariants::response::check),
         ("credential", invariants::credential::check),
         ("token", invariants::token::check),
         ("jwks", invariants::jwks::check),

@@ -10,4 +10,5 @@ pub mod credential;
 pub mod head;
 pub mod jwks;
 pub mod path;
+pub mod response;
 pub mod token;
