@@ -36,7 +36,7 @@ const TOKEN_CHARS_MIN: usize = 32;
 const TOKEN_CHARS_MAX: usize = 1024;
 
 /// The admin listener and where its address stands.
-pub(in crate::config) fn typed(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
+pub(in crate::config) fn convert(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
     let address = checker.need(
         mirror.at,
         "address",

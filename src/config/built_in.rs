@@ -18,7 +18,7 @@ pub struct BuiltInRoute {
     /// Lower case, without port. `None`: whatever host is asked for.
     pub host: Option<String>,
     pub path: BuiltInPath,
-    pub serves: Serves,
+    pub kind: BuiltInKind,
 }
 
 /// Where a built-in route is, in normal form.
@@ -58,7 +58,7 @@ impl std::fmt::Display for BuiltInPath {
 
 /// What a built-in route answers with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Serves {
+pub enum BuiltInKind {
     /// The keys that identity tokens and access tokens of the gate's own are verified with (RFC 7517 section 5).
     Jwks,
     /// The metadata of a resource (RFC 9728 section 2).
@@ -100,13 +100,13 @@ const METADATA: [&str; 2] = [
 fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
     let prefix = token_endpoint.path_prefix();
     let [oauth, openid] = METADATA;
-    let mut routes = below("");
+    let mut routes = endpoints_below("");
     if !prefix.is_empty() {
-        routes.extend(below(&prefix));
+        routes.extend(endpoints_below(&prefix));
         // Section 5 of RFC 8414 has its rule for OpenID Connect's document as well.
         for name in [oauth, openid] {
             let path = BuiltInPath::Exact(format!("{name}{prefix}"));
-            routes.push(control(
+            routes.push(control_route(
                 "keygate.metadata",
                 path,
                 EndpointKind::Metadata,
@@ -118,29 +118,29 @@ fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
     routes
 }
 
-fn below(prefix: &str) -> Vec<BuiltInRoute> {
+fn endpoints_below(prefix: &str) -> Vec<BuiltInRoute> {
     let exact = |path: &str| BuiltInPath::Exact(format!("{prefix}{path}"));
     let tenants = BuiltInPath::Segment {
         before: format!("{prefix}/t/"),
         after: "/oauth/token".to_owned(),
     };
     let mut routes = vec![
-        control(
+        control_route(
             "keygate.token",
             exact("/oauth/token"),
             EndpointKind::Token,
             prefix,
             None,
         ),
-        control("keygate.token", tenants, EndpointKind::Token, prefix, None),
-        control(
+        control_route("keygate.token", tenants, EndpointKind::Token, prefix, None),
+        control_route(
             "keygate.introspect",
             exact("/oauth/introspect"),
             EndpointKind::Introspection,
             prefix,
             None,
         ),
-        control(
+        control_route(
             "keygate.revoke",
             exact("/oauth/revoke"),
             EndpointKind::Revocation,
@@ -150,12 +150,12 @@ fn below(prefix: &str) -> Vec<BuiltInRoute> {
     ];
     for name in METADATA {
         let kind = EndpointKind::Metadata;
-        routes.push(control("keygate.metadata", exact(name), kind, prefix, Some(name)));
+        routes.push(control_route("keygate.metadata", exact(name), kind, prefix, Some(name)));
     }
     routes
 }
 
-fn control(
+fn control_route(
     name: &str,
     path: BuiltInPath,
     kind: EndpointKind,
@@ -166,7 +166,7 @@ fn control(
         name: name.parse().expect(KNOWN),
         host: None,
         path,
-        serves: Serves::Control(Endpoint {
+        kind: BuiltInKind::Control(Endpoint {
             kind,
             prefix: prefix.to_owned(),
             canonical,
@@ -188,7 +188,7 @@ pub(in crate::config) fn all(
         name: "keygate.jwks".parse().expect(known),
         host: None,
         path: BuiltInPath::Exact(path),
-        serves: Serves::Jwks,
+        kind: BuiltInKind::Jwks,
     };
     let any_jwks = identity_token.is_some() || token_endpoint.is_some();
     let prefix = token_endpoint.map(TokenEndpoint::path_prefix).unwrap_or_default();
@@ -198,7 +198,7 @@ pub(in crate::config) fn all(
         name: "keygate.resource-metadata".parse().expect(known),
         host: Some(resource.url.host().to_owned()),
         path: BuiltInPath::Exact(resource.url.metadata_path()),
-        serves: Serves::Resource(resource.name.clone()),
+        kind: BuiltInKind::Resource(resource.name.clone()),
     });
     jwks.into_iter()
         .chain(below)
@@ -225,18 +225,18 @@ pub(in crate::config) fn refuse_overlap(
     routes: &[LocatedRoute],
     checker: &mut Checker<'_>,
 ) {
-    for placed in routes {
+    for located in routes {
         let taken = built_ins.iter().find(|built_in| {
             // A pattern in place of the one segment is as specific as the built-in route is.
-            let path = built_in.path.matches(placed.route.path.as_str());
-            path && placed
+            let path = built_in.path.matches(located.route.path.as_str());
+            path && located
                 .route
                 .hosts
                 .iter()
-                .any(|host| shares(host, built_in.host.as_deref()))
+                .any(|host| may_match_host(host, built_in.host.as_deref()))
         });
         if let Some(taken) = taken {
-            let at = checker.tree.entry(placed.at, "match").unwrap_or(placed.at);
+            let at = checker.tree.entry(located.at, "match").unwrap_or(located.at);
             let problem = format!("Keygate answers `{}` itself (`{}`)", taken.path, taken.name);
             checker.error_with(at, "overlaps-built-in", problem, "give the route another path or host");
         }
@@ -244,7 +244,7 @@ pub(in crate::config) fn refuse_overlap(
 }
 
 /// Whether a request can be for both.
-fn shares(pattern: &HostPattern, host: Option<&str>) -> bool {
+fn may_match_host(pattern: &HostPattern, host: Option<&str>) -> bool {
     let Some(host) = host else {
         return true;
     };

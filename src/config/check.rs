@@ -26,17 +26,17 @@ pub(in crate::config) struct Checker<'a> {
     pub warnings: Vec<ConfigWarning>,
     /// What `${NAME}` stands for.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    pub files: Files,
+    pub files: ReferencedFiles,
     pub log: &'a mut dyn ReadLog,
 }
 
 /// Whether the files with keys and secrets, which a configuration names, are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
+pub enum ReferencedFiles {
     /// What is not there is a mistake.
-    MustBeThere,
+    MustExist,
     /// For a configuration that is only compared.
-    MayBeAbsent,
+    MayBeMissing,
 }
 
 impl Checker<'_> {
@@ -89,7 +89,7 @@ impl Checker<'_> {
     }
 
     /// Says that what is at `at` cannot stand beside `other`.
-    pub(in crate::config) fn error_beside(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
+    pub(in crate::config) fn error_conflict(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
         let hint = format!("the other one is in {}", self.tree.whereabouts(other, at));
         self.error_with(at, code, problem, hint);
     }
@@ -108,14 +108,14 @@ impl Checker<'_> {
 
     /// `problem` with the value in front of it, unless that came from the environment.
     pub(in crate::config) fn with_value(&self, at: NodeId, problem: &str) -> String {
-        match self.tree.shown(at) {
+        match self.tree.display_value(at) {
             Some(shown) => format!("`{shown}`: {problem}"),
             None => problem.to_owned(),
         }
     }
 
     /// Says that `key` is missing in the map at `at`; not when it was there and has been reported already.
-    pub(in crate::config) fn missing(&mut self, at: NodeId, key: &'static str, hint: &str) {
+    pub(in crate::config) fn report_missing(&mut self, at: NodeId, key: &'static str, hint: &str) {
         if self.tree.entry(at, key).is_none() {
             self.error_with(at, "missing-key", format!("`{key}` is missing"), hint);
         }
@@ -130,15 +130,15 @@ impl Checker<'_> {
         hint: &str,
     ) -> Option<T> {
         if value.is_none() {
-            self.missing(at, key, hint);
+            self.report_missing(at, key, hint);
         }
         value
     }
 
     /// Says that nothing at the top of any file is called `key`; not when it was there and has been reported already.
     pub(in crate::config) fn need_section<T>(&mut self, key: &'static str, value: Option<T>, hint: &str) -> Option<T> {
-        if value.is_none() && self.tree.is_whole() && self.tree.sections(key).next().is_none() {
-            self.missing(ROOT, key, hint);
+        if value.is_none() && self.tree.is_complete() && self.tree.sections(key).next().is_none() {
+            self.report_missing(ROOT, key, hint);
         }
         value
     }
@@ -149,7 +149,7 @@ impl Checker<'_> {
     }
 
     /// Whether `name` stands under `section` at the top of one of the files; says so when it does not.
-    pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
+    pub(in crate::config) fn refer(&mut self, section: &'static str, noun: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
         if known().any(|known| known == wanted)
@@ -158,12 +158,12 @@ impl Checker<'_> {
             return true;
         }
         // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.
-        if !self.tree.is_whole() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
+        if !self.tree.is_complete() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
             return false;
         }
-        let named = match self.tree.shown(name.at) {
-            Some(shown) => format!("no {what} is named `{shown}`"),
-            None => format!("no {what} has this name"),
+        let named = match self.tree.display_value(name.at) {
+            Some(shown) => format!("no {noun} is named `{shown}`"),
+            None => format!("no {noun} has this name"),
         };
         let hint = match nearest(wanted, known()) {
             Some(near) => format!("did you mean `{}`?", printable(near)),
@@ -178,15 +178,15 @@ impl Checker<'_> {
     }
 
     /// Says of every one of `names` that does not stand under `section`, or that the list has twice.
-    pub(in crate::config) fn refer_all(&mut self, section: &'static str, what: &str, names: &[Text<Name>]) {
+    pub(in crate::config) fn refer_all(&mut self, section: &'static str, noun: &str, names: &[Text<Name>]) {
         for name in names {
-            self.refer(section, what, name);
+            self.refer(section, noun, name);
         }
-        self.no_doubles(names);
+        self.refuse_duplicates(names);
     }
 
     /// Says of every name under `section` that stands there in an earlier file too.
-    pub(in crate::config) fn no_name_twice(&mut self, section: &'static str) {
+    pub(in crate::config) fn refuse_duplicate_names(&mut self, section: &'static str) {
         let mut first: HashMap<&str, NodeId> = HashMap::new();
         let mut twice = Vec::new();
         for target in self.tree.sections(section) {
@@ -201,12 +201,12 @@ impl Checker<'_> {
             }
         }
         for (at, problem, first) in twice {
-            self.error_beside(at, "duplicate-name", problem, first);
+            self.error_conflict(at, "duplicate-name", problem, first);
         }
     }
 
     /// Says of every entry of a list that stood there before.
-    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[At<T>]) {
+    pub(in crate::config) fn refuse_duplicates<T: PartialEq>(&mut self, list: &[At<T>]) {
         for (index, item) in list.iter().enumerate() {
             if list.iter().take(index).any(|earlier| earlier.value == item.value) {
                 let problem = self.with_value(item.at, "is in this list twice");
@@ -217,7 +217,7 @@ impl Checker<'_> {
 
     /// Returns the values of a list, and says of every one that stood there before.
     pub(in crate::config) fn distinct<T: PartialEq>(&mut self, list: Vec<Text<T>>) -> Vec<T> {
-        self.no_doubles(&list);
+        self.refuse_duplicates(&list);
         values(list)
     }
 
@@ -233,7 +233,7 @@ impl Checker<'_> {
     /// The resolved path of a file that must be there.
     pub(in crate::config) fn existing_file(&mut self, path: &Text<PathBuf>) -> PathBuf {
         let resolved = self.resolve(path.at, path.get());
-        if self.files == Files::MustBeThere && !resolved.is_file() {
+        if self.files == ReferencedFiles::MustExist && !resolved.is_file() {
             let problem = self.with_value(path.at, "there is no such file");
             self.error_with(
                 path.at,

@@ -47,7 +47,7 @@ const WORDS: &[&str] = &["true", "false", OAUTH, OPENID];
 
 impl DiscoveryMirror {
     /// Where the document of `issuer` may be; `None` when nothing was asked for.
-    pub(in crate::config) fn of(self, issuer: &IssuerUrl) -> Option<Discovery> {
+    pub(in crate::config) fn convert(self, issuer: &IssuerUrl) -> Option<Discovery> {
         let forms: &[WellKnown] = match self {
             Self::Off => return None,
             Self::Every => &[WellKnown::OauthAuthorizationServer, WellKnown::OpenidConfiguration],
@@ -132,7 +132,7 @@ mod tests {
 
     #[track_caller]
     fn check(issuer: &str, oauth: &str, openid: &str) {
-        let found = DiscoveryMirror::Every.of(&issuer.parse().unwrap()).unwrap();
+        let found = DiscoveryMirror::Every.convert(&issuer.parse().unwrap()).unwrap();
         assert_eq!(found.issuer.as_str(), issuer);
         assert_eq!(
             found.documents.iter().map(Url::as_str).collect::<Vec<_>>(),
@@ -173,9 +173,9 @@ mod tests {
     #[test]
     fn a_word_picks_one_form_and_false_picks_none() {
         let issuer: IssuerUrl = "https://a.example/x".parse().unwrap();
-        let asked = |json: &str| serde_json::from_str::<DiscoveryMirror>(json).unwrap().of(&issuer);
+        let convert = |json: &str| serde_json::from_str::<DiscoveryMirror>(json).unwrap().convert(&issuer);
         let paths = |json: &str| -> Vec<String> {
-            let documents = asked(json).unwrap().documents;
+            let documents = convert(json).unwrap().documents;
             documents.iter().map(|url| url.path().to_owned()).collect()
         };
         assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
             ["/x/.well-known/openid-configuration"]
         );
         assert_eq!(paths("true").len(), 2);
-        assert_eq!(asked("false"), None);
+        assert_eq!(convert("false"), None);
         for bad in ["\"oidc\"", "1", "[]", "\"\"", "\"True\""] {
             assert!(serde_json::from_str::<DiscoveryMirror>(bad).is_err(), "{bad}");
         }

@@ -60,7 +60,7 @@ const TTL_MIN: Duration = Duration::from_secs(10);
 /// A token that leaks is good for so long, whatever is revoked meanwhile.
 const TTL_MAX: Duration = Duration::from_secs(600);
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<IdentityToken> {
@@ -103,13 +103,13 @@ pub(in crate::config) fn of_route(
     At { value: mirror, at }: At<RouteMirror>,
     checker: &mut Checker<'_>,
 ) -> Option<String> {
-    need_signer(at, checker);
+    require_signer(at, checker);
     let hint = "the upstream's name, such as `audience: https://orders.internal`";
     let audience = checker.need(at, "audience", mirror.audience, hint)?;
     Some(audience.take().0)
 }
 
-fn need_signer(at: NodeId, checker: &mut Checker<'_>) {
+fn require_signer(at: NodeId, checker: &mut Checker<'_>) {
     if checker.tree.entry(ROOT, "identity_token").is_none() {
         let hint = "`identity_token: { issuer: … }` at the top of the file says in whose name";
         checker.error_with(

@@ -13,26 +13,26 @@ use std::path::PathBuf;
 pub(in crate::config) struct Glob(String);
 
 impl FromText for Glob {
-    const WHAT: &'static str = "a path or glob such as `routes.d/*.yaml`";
+    const DESCRIPTION: &'static str = "a path or glob such as `routes.d/*.yaml`";
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(['\0', '\n']) {
-            return Err(format!("not {}", Self::WHAT));
+            return Err(format!("not {}", Self::DESCRIPTION));
         }
         if text.contains("**") {
             return Err("`**` is not known here\nname each folder: `routes.d/*.yaml`, `routes.d/*/*.yaml`".to_owned());
         }
         match glob::Pattern::new(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(format!("not {}: {}", Self::WHAT, error.msg)),
+            Err(error) => Err(format!("not {}: {}", Self::DESCRIPTION, error.msg)),
         }
     }
 }
 
 impl Glob {
     /// The glob as the file system is asked; the folder is one name, whatever characters are in it.
-    pub(in crate::config) fn below(&self, folder: &Path) -> String {
+    pub(in crate::config) fn resolve(&self, folder: &Path) -> String {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         match folder.as_str() {
             _ if self.0.starts_with('/') => self.0.clone(),
@@ -55,8 +55,8 @@ impl Glob {
 pub struct Includes(Vec<String>);
 
 impl Includes {
-    pub(in crate::config) fn below<'g>(folder: &Path, globs: impl Iterator<Item = &'g Glob>) -> Self {
-        Self(globs.map(|glob| glob.below(folder)).collect())
+    pub(in crate::config) fn resolve<'g>(folder: &Path, globs: impl Iterator<Item = &'g Glob>) -> Self {
+        Self(globs.map(|glob| glob.resolve(folder)).collect())
     }
 
     /// The files that are matched now, in the order in which they are read.
@@ -107,7 +107,7 @@ pub(in crate::config) fn matches(glob: &str) -> Result<Vec<PathBuf>, String> {
 ///
 /// # Errors
 /// Code and words of what is wrong with the file as a whole.
-pub(in crate::config) fn text(
+pub(in crate::config) fn read_text(
     path: &Path,
     bytes_max: u64,
     log: &mut dyn ReadLog,
@@ -152,7 +152,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("ab")).unwrap();
         std::fs::write(folder.path().join("ab/c.yaml"), "").unwrap();
         let glob = Glob::from_text("*.yaml").unwrap();
-        assert_eq!(matches(&glob.below(&odd)).unwrap(), [odd.join("b.yaml")]);
+        assert_eq!(matches(&glob.resolve(&odd)).unwrap(), [odd.join("b.yaml")]);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         std::fs::create_dir(folder.path().join("c.yaml")).unwrap();
-        let includes = Includes(vec![Glob::from_text("*.yaml").unwrap().below(folder.path())]);
+        let includes = Includes(vec![Glob::from_text("*.yaml").unwrap().resolve(folder.path())]);
         assert_eq!(
             includes.files(),
             ["a.yaml", "b.yaml"].map(|name| folder.path().join(name))

@@ -2,7 +2,7 @@
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
-use crate::config::check::Files;
+use crate::config::check::ReferencedFiles;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Text;
@@ -153,7 +153,7 @@ const CONCURRENCY_MAX: u32 = 4096;
 /// Less holds no answer.
 const CACHE_BYTES_MIN: u64 = 64 << 10;
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<Introspection> {
@@ -250,7 +250,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
     let written = checker.need(at, "key_file", mirror.key_file.take(), hint)?;
     let file = checker.resolve(written.at, written.get());
     let problem = match std::fs::metadata(&file) {
-        _ if checker.files == Files::MayBeAbsent => return Some(typed_key(mirror, file, Vec::new())),
+        _ if checker.files == ReferencedFiles::MayBeMissing => return Some(convert_key(mirror, file, Vec::new())),
         Err(error) => format!("the key cannot be read: {}", error.kind()),
         // Reading a named pipe would wait for its writer, without end.
         Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
@@ -259,7 +259,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
             Err(error) => format!("the key cannot be read: {}", error.kind()),
             Ok(pem) => {
                 checker.log.read(&file, &pem);
-                return Some(typed_key(mirror, file, pem));
+                return Some(convert_key(mirror, file, pem));
             }
         },
     };
@@ -269,7 +269,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
     None
 }
 
-fn typed_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
+fn convert_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
     ClientKey {
         file,
         pem: Secret::new(pem),

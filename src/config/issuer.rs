@@ -225,7 +225,7 @@ pub(in crate::config) struct Any;
 
 impl crate::config::read::Word for Any {
     const WORD: &'static str = "any";
-    const ELSE: &'static str = "a list of audiences";
+    const ALTERNATIVE: &'static str = "a list of audiences";
 }
 
 /// More would make tokens outlive their expiry by minutes; a clock that is further off needs repair.
@@ -248,7 +248,7 @@ const FETCH_KEYS: [&str; 10] = [
 /// Keys that mean nothing where the issuer itself reads its tokens.
 const TOKEN_KEYS: [&str; 2] = ["algorithms", "types"];
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
@@ -257,9 +257,9 @@ pub(in crate::config) fn typed(
     let mut urls: Vec<(IssuerUrl, NodeId, bool)> = Vec::new();
     for (name, At { value: mut mirror, at }) in mirrors.0 {
         if let Some(url) = &mirror.issuer {
-            let asked = checker.tree.entry(at, "introspection").is_some();
-            refuse_second(&urls, url, asked, checker);
-            urls.push((url.get().clone(), url.at, asked));
+            let introspects = checker.tree.entry(at, "introspection").is_some();
+            refuse_duplicate(&urls, url, introspects, checker);
+            urls.push((url.get().clone(), url.at, introspects));
         }
         let keys = keys(&mut mirror, at, checker);
         let headers = claim_headers(mirror.claim_headers.take(), api_key_header, checker);
@@ -272,13 +272,19 @@ pub(in crate::config) fn typed(
 
 /// Two issuers of one URL: whose rules a token meets would be chance (S075 is the same about API keys). Not so where one has
 /// keys and the other is asked: what a token is says which.
-fn refuse_second(urls: &[(IssuerUrl, NodeId, bool)], url: &Text<IssuerUrl>, asked: bool, checker: &mut Checker<'_>) {
-    let same = |(known, _, its): &&(IssuerUrl, NodeId, bool)| known == url.get() && *its == asked;
+fn refuse_duplicate(
+    urls: &[(IssuerUrl, NodeId, bool)],
+    url: &Text<IssuerUrl>,
+    introspects: bool,
+    checker: &mut Checker<'_>,
+) {
+    let same =
+        |(known, _, introspected): &&(IssuerUrl, NodeId, bool)| known == url.get() && *introspected == introspects;
     let Some(&(_, first, _)) = urls.iter().find(same) else {
         return;
     };
     let problem = checker.with_value(url.at, "another issuer has this URL already");
-    checker.error_beside(url.at, "duplicate-issuer", problem, first);
+    checker.error_conflict(url.at, "duplicate-issuer", problem, first);
 }
 
 fn issuer(
@@ -334,10 +340,10 @@ pub(in crate::config) fn note_claim_facts<'r>(
     routes: impl Iterator<Item = &'r Route>,
 ) {
     for route in routes {
-        let asked: Vec<ClaimFact> = route.rules.iter().flat_map(Rule::claim_facts).collect();
+        let facts: Vec<ClaimFact> = route.rules.iter().flat_map(Rule::claim_facts).collect();
         for name in &route.issuers {
             if let Some(issuer) = issuers.get_mut(name) {
-                issuer.claim_facts.extend_from_slice(&asked);
+                issuer.claim_facts.extend_from_slice(&facts);
             }
         }
     }
@@ -355,7 +361,7 @@ fn claim_headers(
     let mut headers: Vec<(ClaimPointer, HeaderName)> = Vec::new();
     for (pointer, name) in written.map(|headers| headers.0).unwrap_or_default() {
         let At { value: name, at } = name.value;
-        if !may_carry_a_claim(&name.0) || name.0 == *api_key_header {
+        if !may_carry_claim(&name.0) || name.0 == *api_key_header {
             let problem = checker.with_value(at, "this header means something else and cannot carry a claim");
             checker.error_with(
                 at,
@@ -375,7 +381,7 @@ fn claim_headers(
 }
 
 /// Whether nothing else is said under this name: what clients send under the name of a claim is dropped on every route.
-fn may_carry_a_claim(name: &HeaderName) -> bool {
+fn may_carry_claim(name: &HeaderName) -> bool {
     const STANDARD: [HeaderName; 18] = [
         header::AGE,
         header::ALLOW,
@@ -426,13 +432,13 @@ fn may_carry_a_claim(name: &HeaderName) -> bool {
 /// Returns the clock skew that was written, or 30 s. `what` would be good for too long with a large one.
 pub(in crate::config) fn clock_skew(
     written: Option<Text<Duration>>,
-    what: &str,
+    objects: &str,
     checker: &mut Checker<'_>,
 ) -> Duration {
     written.map_or(Duration::from_secs(30), |skew| {
         if *skew.get() > CLOCK_SKEW_MAX {
             let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
-            let hint = format!("{what} would be good long after they expired");
+            let hint = format!("{objects} would be good long after they expired");
             checker.error_with(skew.at, "out-of-range", problem, hint);
         }
         skew.take()
@@ -493,8 +499,9 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
             }
         }
     }
-    if let Some(asked) = mirror.introspection.take() {
-        return introspection::typed(asked, checker).map(|asked| KeySource::Introspection(Box::new(asked)));
+    if let Some(introspection) = mirror.introspection.take() {
+        return introspection::convert(introspection, checker)
+            .map(|introspection| KeySource::Introspection(Box::new(introspection)));
     }
     if let Some(files) = mirror.public_key_files.take() {
         return Some(KeySource::Pem(
@@ -518,14 +525,14 @@ fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
         }
         return Some(KeysAt::JwksUrl(url.take()));
     }
-    let asked = mirror.discovery.take()?;
+    let discovery = mirror.discovery.take()?;
     // Without an issuer there is nothing to discover it from; that is said where the issuer is missed.
     let issuer = mirror.issuer.as_ref()?;
     if issuer.get().to_url().scheme() == "http" && !allow_http {
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
     }
-    asked.value.of(issuer.get()).map(KeysAt::Discovery)
+    discovery.value.convert(issuer.get()).map(KeysAt::Discovery)
 }
 
 fn remote_keys(at: KeysAt, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {

@@ -92,7 +92,7 @@ pub(in crate::config) struct Mirror {
     mode: Option<Mode>,
 }
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: NamedEntries<Name, Mirror>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Limit> {
@@ -105,7 +105,7 @@ pub(in crate::config) fn typed(
         }
         let quota = quota(mirror.quota, mirror.burst, at, checker);
         let by = by.map(|by| by.0).unwrap_or_default();
-        checker.no_doubles(&by);
+        checker.refuse_duplicates(&by);
         let by = by.into_iter().map(|by| by.value).collect();
         let Some(quota) = quota else {
             continue;
@@ -173,7 +173,7 @@ pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
 }
 
 /// What is not written is as in `usual`; its burst is no more than a quota that is written.
-pub(in crate::config) fn typed_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
+pub(in crate::config) fn convert_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
     let mirror = written.map(|written| written.value).unwrap_or_default();
     with_usual(mirror.quota, mirror.burst.map(|burst| burst.value), usual)
 }
@@ -209,11 +209,11 @@ pub(in crate::config) struct Off;
 
 impl Word for Off {
     const WORD: &'static str = "off";
-    const ELSE: &'static str = "a map with `quota` and `burst`";
+    const ALTERNATIVE: &'static str = "a map with `quota` and `burst`";
 }
 
 /// On unless it was switched off by name: a section that is not there means the defaults.
-pub(in crate::config) fn typed_failed(
+pub(in crate::config) fn convert_failed(
     written: Option<At<OrWord<FailedMirror, Off>>>,
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
@@ -239,7 +239,7 @@ pub(in crate::config) struct HeadersMirror {
     legacy: Option<bool>,
 }
 
-pub(in crate::config) fn typed_headers(mirror: HeadersMirror) -> RateLimitHeaders {
+pub(in crate::config) fn convert_headers(mirror: HeadersMirror) -> RateLimitHeaders {
     RateLimitHeaders {
         standard: mirror.standard.unwrap_or(true),
         legacy: mirror.legacy.unwrap_or(true),

@@ -53,7 +53,7 @@ pub(in crate::config) struct Mirror {
     address: Option<Text<SocketAddr>>,
 }
 
-pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
+pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
     let mut listeners: Vec<At<Listener>> = Vec::new();
     for mirror in mirrors {
         let hint = "such as `address: 127.0.0.1:8080`";
@@ -83,7 +83,7 @@ pub(in crate::config) fn refuse_shared(
         return;
     };
     let problem = checker.with_value(at, "another listener has this address already");
-    checker.error_beside(at, "shared-address", problem, other.at);
+    checker.error_conflict(at, "shared-address", problem, other.at);
 }
 
 /// Port 0 asks the system for a free one. `[::]` takes IPv4 connections too, so both families count.
@@ -119,7 +119,7 @@ pub(in crate::config) struct LimitsMirror {
     requests_per_connection: Option<NonZeroU32>,
 }
 
-pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
+pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
     let secs = Duration::from_secs;
     let head_at = mirror.head_bytes.as_ref().map(|size| size.at);
     let target_at = mirror.target_bytes.as_ref().map(|size| size.at);
@@ -137,18 +137,18 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
         connections_max: count(mirror.connections, 10_000),
         requests_per_connection_max: mirror.requests_per_connection.map_or(10_000, NonZeroU32::get),
     };
-    for (value, max, at, what) in [
+    for (value, max, at, key) in [
         (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes"),
         (limits.header_count_max, HEADER_COUNT_MAX, count_at, "head_count"),
     ] {
         if value > max
             && let Some(at) = at
         {
-            let problem = format!("`{what}` ({value}) is more than {max}");
+            let problem = format!("`{key}` ({value}) is more than {max}");
             checker.error_with(at, "out-of-range", problem, "the HTTP parser takes no larger head");
         }
     }
-    for (part, part_at, what) in [
+    for (part, part_at, key) in [
         (limits.target_bytes_max, target_at, "target_bytes"),
         (limits.credential_bytes_max, credential_at, "credential_bytes"),
     ] {
@@ -156,10 +156,7 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
         if part > limits.head_bytes_max
             && let Some(at) = part_at.or(head_at)
         {
-            let problem = format!(
-                "`{what}` ({part}) is more than `head_bytes` ({})",
-                limits.head_bytes_max
-            );
+            let problem = format!("`{key}` ({part}) is more than `head_bytes` ({})", limits.head_bytes_max);
             checker.error_with(
                 at,
                 "bounds-swapped",

@@ -52,7 +52,7 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
 ];
 
 /// Keys that are planned and have no meaning yet, so that nobody believes they do something.
-const NOT_YET: &[&str] = &["tls", "health"];
+const PLANNED_KEYS: &[&str] = &["tls", "health"];
 
 impl Mistake {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
@@ -72,7 +72,7 @@ impl Mistake {
                 let problem = format!("unknown key `{}`", printable(&key));
                 let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
                     format!("did you mean `{near}`?")
-                } else if NOT_YET.contains(&key.as_str()) {
+                } else if PLANNED_KEYS.contains(&key.as_str()) {
                     format!("this version has no `{key}` yet; remove it")
                 } else {
                     format!("known here: {}", known.join(", "))

@@ -36,7 +36,7 @@ pub(in crate::config) struct Mirror {
     access: Option<bool>,
 }
 
-pub(in crate::config) fn typed(mirror: Mirror) -> Observe {
+pub(in crate::config) fn convert(mirror: Mirror) -> Observe {
     Observe {
         level: mirror.level.map_or_else(|| "info".to_owned(), |level| level.take().0),
         format: mirror.format.unwrap_or(LogFormat::Json),

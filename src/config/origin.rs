@@ -28,7 +28,7 @@ impl Origins {
     pub(in crate::config) fn of(tree: &Tree) -> Self {
         let mut origins = Self(HashMap::new());
         origins.add(["", "", ""], tree, ROOT);
-        for (section, at) in tree.sections_of_all() {
+        for (section, at) in tree.all_sections() {
             origins.add([section, "", ""], tree, at);
             for (name, entry) in tree.entries(at) {
                 origins.add_entry(section, name, tree, entry);

@@ -13,22 +13,22 @@ use std::collections::HashMap;
 /// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`); there the more literal one wins,
 /// which is a rule and no chance. So may `api.example.com` and `*.example.com`.
 pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'_>) {
-    let mut seen: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
-    for placed in routes {
-        let shape = shape(placed.route.path.as_str());
-        let mut told = false;
-        for host in &placed.route.hosts {
-            let earlier = seen.entry((host, shape.clone())).or_default();
+    let mut routes_by_shape: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
+    for located in routes {
+        let shape = shape(located.route.path.as_str());
+        let mut reported = false;
+        for host in &located.route.hosts {
+            let earlier = routes_by_shape.entry((host, shape.clone())).or_default();
             let rival = earlier
                 .iter()
-                .find(|other| other.at != placed.at && intersect(&other.route.methods, &placed.route.methods));
-            if let Some(other) = rival.filter(|_| !told) {
-                report(other, placed, checker);
-                told = true;
+                .find(|other| other.at != located.at && intersect(&other.route.methods, &located.route.methods));
+            if let Some(other) = rival.filter(|_| !reported) {
+                report(other, located, checker);
+                reported = true;
             }
             // A host written twice in one route has been reported as that.
-            if !earlier.iter().any(|other| other.at == placed.at) {
-                earlier.push(placed);
+            if !earlier.iter().any(|other| other.at == located.at) {
+                earlier.push(located);
             }
         }
     }
@@ -43,11 +43,11 @@ fn report(first: &LocatedRoute, second: &LocatedRoute, checker: &mut Checker<'_>
         first.route.name,
         checker.tree.whereabouts(first_at, at),
     );
-    let shown = |placed: &LocatedRoute| printable(placed.route.path.as_str());
+    let path = |located: &LocatedRoute| printable(located.route.path.as_str());
     let hint = format!(
         "`{}` and `{}` have one shape; give them different hosts, paths or methods",
-        shown(first),
-        shown(second)
+        path(first),
+        path(second)
     );
     checker.error_with(at, "overlapping-routes", problem, hint);
 }

@@ -55,14 +55,14 @@ impl std::str::FromStr for PathPattern {
                 "spaces, control characters or non-ASCII (write these percent-encoded)",
             ));
         }
-        for (needle, what) in [
+        for (needle, description) in [
             ("\\", "`\\`"),
             ("?", "a query"),
             ("#", "a fragment"),
             ("//", "an empty segment"),
         ] {
             if text.contains(needle) {
-                return Err(PathPatternError::Forbidden(what));
+                return Err(PathPatternError::Forbidden(description));
             }
         }
         if rest.split('/').any(|segment| segment == "." || segment == "..") {

@@ -91,12 +91,12 @@ impl de::Error for ReadError {
         };
         Self::new(Mistake::WrongType {
             found,
-            expected: plainly(expected),
+            expected: describe_expected(expected),
         })
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Mistake::Hidden(format!("not {}", plainly(expected))))
+        Self::new(Mistake::Hidden(format!("not {}", describe_expected(expected))))
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
@@ -112,7 +112,7 @@ impl de::Error for ReadError {
 }
 
 /// serde's words in ours.
-fn plainly(expected: &dyn de::Expected) -> String {
+fn describe_expected(expected: &dyn de::Expected) -> String {
     let text = expected.to_string();
     if text.starts_with("struct ") {
         "a map of keys".to_owned()
@@ -421,7 +421,7 @@ pub(in crate::config) enum OrWord<T, W> {
 pub(in crate::config) trait Word {
     const WORD: &'static str;
     /// What else belongs there, for the error.
-    const ELSE: &'static str;
+    const ALTERNATIVE: &'static str;
 }
 
 impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
@@ -432,14 +432,18 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
             type Value = OrWord<T, W>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{} or the word `{}`", W::ELSE, W::WORD)
+                write!(out, "{} or the word `{}`", W::ALTERNATIVE, W::WORD)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 if text == W::WORD {
                     Ok(OrWord::Word(PhantomData))
                 } else {
-                    Err(E::custom(format!("neither {} nor the word `{}`", W::ELSE, W::WORD)))
+                    Err(E::custom(format!(
+                        "neither {} nor the word `{}`",
+                        W::ALTERNATIVE,
+                        W::WORD
+                    )))
                 }
             }
 
@@ -483,13 +487,13 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K,
 /// A type that is written as one text in the file.
 pub(in crate::config) trait FromText: Sized {
     /// What belongs there: "a duration such as `30s`".
-    const WHAT: &'static str;
+    const DESCRIPTION: &'static str;
     /// A regular expression that every good text matches; for the schema, so it may let some bad ones by.
     const PATTERN: &'static str;
     /// Whether a number without quotes is such a text too.
     const BARE_NUMBERS: bool = false;
     /// Whether an error may show the text; not where it may be a secret.
-    const SHOWN: bool = true;
+    const MAY_BE_SHOWN: bool = true;
 
     /// # Errors
     /// What is wrong without the value itself, which may be a secret; after a line break what to do.
@@ -508,20 +512,23 @@ impl<'de, T: FromText> Deserialize<'de> for ParsedText<T> {
             type Value = ParsedText<T>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(T::WHAT)
+                out.write_str(T::DESCRIPTION)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ParsedText<T>, E> {
-                T::from_text(text).map(ParsedText).map_err(|problem| match T::SHOWN {
-                    true => E::custom(problem),
-                    false => E::invalid_value(Unexpected::Other("hidden"), &self),
+                T::from_text(text).map(ParsedText).map_err(|problem| {
+                    if T::MAY_BE_SHOWN {
+                        E::custom(problem)
+                    } else {
+                        E::invalid_value(Unexpected::Other("hidden"), &self)
+                    }
                 })
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<ParsedText<T>, E> {
                 match T::from_text(&number.to_string()) {
                     Ok(value) if T::BARE_NUMBERS => Ok(ParsedText(value)),
-                    Err(problem) if T::SHOWN => Err(E::custom(problem)),
+                    Err(problem) if T::MAY_BE_SHOWN => Err(E::custom(problem)),
                     Ok(_) | Err(_) => Err(E::invalid_type(Unexpected::Unsigned(number), &self)),
                 }
             }

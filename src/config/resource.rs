@@ -61,22 +61,22 @@ impl ResourceUrl {
 }
 
 impl FromText for ResourceUrl {
-    const WHAT: &'static str = "the URL of an API such as `https://api.example.com/v1`";
+    const DESCRIPTION: &'static str = "the URL of an API such as `https://api.example.com/v1`";
     const PATTERN: &'static str = "https?://[^ ?#]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let not = || format!("not {}", Self::WHAT);
+        let mismatch = || format!("not {}", Self::DESCRIPTION);
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(not());
+            return Err(mismatch());
         }
-        let url = Url::parse(text).map_err(|_| not())?;
-        let host = url.host().ok_or_else(not)?;
+        let url = Url::parse(text).map_err(|_| mismatch())?;
+        let host = url.host().ok_or_else(mismatch)?;
         match url.scheme() {
             "https" => {}
             // RFC 9728 section 1.2 asks for https; who tries things on one machine has none.
             "http" if is_loopback(&host) => {}
             "http" => return Err("a resource URL has the scheme https (http only for localhost)".to_owned()),
-            _ => return Err(not()),
+            _ => return Err(mismatch()),
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return Err("a resource URL has no user, query or fragment".to_owned());
@@ -120,7 +120,7 @@ pub(in crate::config) struct Mirror {
     documentation: Option<Text<Url>>,
 }
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: NamedEntries<Name, Mirror>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Resource> {
@@ -170,7 +170,10 @@ pub(in crate::config) fn refuse_unused(
 ) {
     let section = checker.tree.entry(ROOT, "resources");
     for name in resources.keys() {
-        if routes.iter().any(|placed| placed.route.resource.as_ref() == Some(name)) {
+        if routes
+            .iter()
+            .any(|located| located.route.resource.as_ref() == Some(name))
+        {
             continue;
         }
         let at = section.and_then(|section| checker.tree.entry(section, name.as_str()));

@@ -132,7 +132,7 @@ enum Oddity {
     EmptySegments,
 }
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: Vec<At<Mirror>>,
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
@@ -145,7 +145,7 @@ pub(in crate::config) fn typed(
         };
         if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
             let problem = checker.with_value(name.at, "another route has this name already");
-            checker.error_beside(name.at, "duplicate-name", problem, first);
+            checker.error_conflict(name.at, "duplicate-name", problem, first);
         }
         built_in::refuse_reserved(name, checker);
         names.push((name.get().clone(), name.at));
@@ -164,8 +164,8 @@ fn route(
 ) -> Option<LocatedRoute> {
     check_openness(&mirror, at, checker);
     let public = mirror.public.as_ref().is_some_and(|public| public.value);
-    let accept = accepted(mirror.accept, public, defaults, checker);
-    let more = rule::typed(mirror.rules, checker);
+    let accept = resolve_accept(mirror.accept, public, defaults, checker);
+    let more = rule::convert(mirror.rules, checker);
     check_jwt_keys(&accept, &more, at, defaults, checker);
     let issuers = issuers(mirror.issuers, &accept, at, defaults, checker);
     let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
@@ -181,24 +181,26 @@ fn route(
         .map(|name| checker.refer("upstreams", "upstream", name));
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
-    let asked = ConditionMirrors {
+    let mirrors = ConditionMirrors {
         scopes: mirror.scopes,
         clients: mirror.clients,
         subjects: mirror.subjects,
         organizations: mirror.organizations,
         claims: mirror.claims,
     };
-    let base = rule::base(asked, checker);
+    let base = rule::base(mirrors, checker);
     let audiences = audiences(mirror.audiences, &accept, defaults, checker);
-    let (hosts, path, methods) = matching(matched?, checker)?;
+    let (hosts, path, methods) = convert_match(matched?, checker)?;
     let resource = resource::of_route(mirror.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = mirror
         .identity_token
         .and_then(|identity_token| identity_token::of_route(identity_token, checker));
-    let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
+    let cors = mirror.cors.map(|cors| cors::convert(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
-    let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
+    let strip_prefix = mirror
+        .strip_prefix
+        .map(|prefix| check_strip_prefix(&prefix, &path, checker));
     let plans = plan::of_route(mirror.plans, checker);
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
@@ -215,7 +217,7 @@ fn route(
             issuers,
             audiences,
             rules,
-            limits: defaults::united_limits(defaults, &values(limits), public, known_limits),
+            limits: defaults::merge_limits(defaults, &values(limits), public, known_limits),
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
             strip_prefix,
@@ -265,7 +267,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     }
 }
 
-fn accepted(
+fn resolve_accept(
     written: Option<At<Vec<At<AcceptedCredential>>>>,
     public: bool,
     defaults: &Defaults,
@@ -304,7 +306,7 @@ fn two_credentials(
 }
 
 /// Whether a text was written in a list that no reader refused.
-fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
+fn is_intact(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
     checker
         .tree
         .entry(at, key)
@@ -337,7 +339,7 @@ fn check_jwt_keys(
             checker.error(entry, "only-with-jwt", problem);
         }
     }
-    if let Some((key, inherited)) = defaults.asks_for_token {
+    if let Some((key, inherited)) = defaults.token_condition {
         let here = checker.tree.entry(at, "accept").unwrap_or(at);
         let whereabouts = checker.tree.whereabouts(inherited, here);
         let problem = format!("no API key can meet `defaults.{key}` ({whereabouts}), and this route accepts no tokens");
@@ -384,10 +386,10 @@ fn rules(
         [] => usual.contains(&method.as_str()),
         listed => list_has(listed, method),
     };
-    for placed in &more {
-        let written = &placed.rule.methods;
+    for located in &more {
+        let written = &located.rule.methods;
         if !written.is_empty() && !written.iter().any(may_come) {
-            let place = checker.tree.entry(placed.at, "methods").unwrap_or(placed.at);
+            let place = checker.tree.entry(located.at, "methods").unwrap_or(located.at);
             let problem = "the route takes none of these methods, so the rule would never be asked";
             checker.error_with(place, "rule-never-asked", problem, "see `match.methods` of the route");
         }
@@ -401,7 +403,7 @@ fn rules(
         .iter()
         .cloned()
         .chain(base)
-        .chain(more.into_iter().map(|placed| placed.rule))
+        .chain(more.into_iter().map(|located| located.rule))
         .collect();
     if rules.len() > RULES_MAX {
         let place = checker.tree.entry(at, "rules").unwrap_or(at);
@@ -432,7 +434,7 @@ fn issuers(
         return inherited.list.clone();
     }
     let own = checker.has_own_issuer();
-    if !own && checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
+    if !own && checker.tree.is_complete() && checker.tree.sections("issuers").next().is_none() {
         let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
         let hint = "add one under `issuers`, or a `token_endpoint`; or accept only `api_key`";
         checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
@@ -447,7 +449,7 @@ fn issuers(
     names
 }
 
-fn matching(
+fn convert_match(
     At { value: mirror, at }: At<MatchMirror>,
     checker: &mut Checker<'_>,
 ) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
@@ -458,7 +460,7 @@ fn matching(
         None if checker.tree.entry(at, "host").is_some() => return None,
         None => vec![HostPattern::Any],
     };
-    if !sound(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
+    if !is_intact(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
         return None;
     }
     let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
@@ -466,7 +468,7 @@ fn matching(
 }
 
 /// The prefix, which must be whole literal segments that every path of the route begins with.
-fn stripped(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
+fn check_strip_prefix(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
     let text = prefix.get().as_str();
     let literal = !text.ends_with('/') && !text.contains(['{', '}']);
     if !literal {

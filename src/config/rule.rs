@@ -151,11 +151,12 @@ impl<'de> Deserialize<'de> for ValueMirror {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<ValueMirror, E> {
-                match number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
-                    true => Ok(ValueMirror(ClaimValue::Integer(number))),
-                    false => Err(E::custom(
+                if number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
+                    Ok(ValueMirror(ClaimValue::Integer(number)))
+                } else {
+                    Err(E::custom(
                         "beyond 9007199254740991 two readers of JSON may see different numbers\nhave the issuer send it as a text",
-                    )),
+                    ))
                 }
             }
 
@@ -214,7 +215,7 @@ pub(in crate::config) struct ConditionMirrors {
 
 impl ConditionMirrors {
     /// In the order in which a failure is told: a scope can be asked for, so it comes last.
-    pub(in crate::config) fn typed(self, checker: &mut Checker<'_>) -> Vec<Condition> {
+    pub(in crate::config) fn convert(self, checker: &mut Checker<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         let mut names = |written: Option<Texts<Word>>, condition: fn(Vec<String>) -> Condition| {
             if let Some(written) = written {
@@ -226,7 +227,7 @@ impl ConditionMirrors {
         names(self.organizations, Condition::Organizations);
         for (pointer, allowed) in self.claims.map(|claims| claims.0).unwrap_or_default() {
             let allowed = allowed.value.0;
-            checker.no_doubles(&allowed);
+            checker.refuse_duplicates(&allowed);
             let values = allowed.into_iter().map(|allowed| allowed.value.0);
             conditions.push(Condition::Claim(pointer, values.collect()));
         }
@@ -243,8 +244,8 @@ impl ConditionMirrors {
 }
 
 /// The rule that a route's or the defaults' own keys make; `None` where they ask nothing.
-pub(in crate::config) fn base(asked: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
-    let conditions = asked.typed(checker);
+pub(in crate::config) fn base(mirrors: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
+    let conditions = mirrors.convert(checker);
     (!conditions.is_empty()).then_some(Rule {
         name: None,
         mode: Mode::Enforce,
@@ -260,7 +261,7 @@ pub(in crate::config) struct LocatedRule {
     pub at: NodeId,
 }
 
-pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<LocatedRule> {
+pub(in crate::config) fn convert(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<LocatedRule> {
     let mut rules: Vec<LocatedRule> = Vec::new();
     for At { value: mirror, at } in written.map(|rules| rules.value).unwrap_or_default() {
         if let Some(name) = &mirror.name
@@ -275,14 +276,14 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
             );
         }
         let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
-        let asked = ConditionMirrors {
+        let mirrors = ConditionMirrors {
             scopes: mirror.scopes,
             clients: mirror.clients,
             subjects: mirror.subjects,
             organizations: mirror.organizations,
             claims: mirror.claims,
         };
-        let conditions = asked.typed(checker);
+        let conditions = mirrors.convert(checker);
         // What was written and refused has been reported as that.
         let written = |key: &&str| checker.tree.entry(at, key).is_some();
         if conditions.is_empty() && !CONDITION_KEYS.iter().any(written) {
@@ -315,13 +316,13 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
 }
 
 /// Says of `what`, the map at `at`, that it refuses nobody.
-pub(in crate::config) fn warn_of_shadow(what: &str, at: NodeId, checker: &mut Checker<'_>) {
+pub(in crate::config) fn warn_of_shadow(subject: &str, at: NodeId, checker: &mut Checker<'_>) {
     let place = checker.tree.entry(at, "mode").unwrap_or(at);
     let hint = "watch keygate_decisions_total{outcome=\"would_deny\"}; `mode: enforce` makes it refuse";
     checker.warn(
         place,
         "refuses-nobody",
-        format!("{what} is only tried out and refuses nobody"),
+        format!("{subject} is only tried out and refuses nobody"),
         hint,
     );
 }

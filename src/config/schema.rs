@@ -27,7 +27,7 @@ pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<Mirror>();
-    Strict.transform(&mut schema);
+    StrictTransform.transform(&mut schema);
     let somewhere = serde_json::json!([{ "required": ["upstreams", "routes"] }, { "required": ["include"] }]);
     schema.insert("anyOf".to_owned(), somewhere);
     schema.to_value()
@@ -38,14 +38,14 @@ pub fn included_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<included::Mirror>();
-    Strict.transform(&mut schema);
+    StrictTransform.transform(&mut schema);
     schema.to_value()
 }
 
 /// Says of the schema what the tree says of the text: nothing is null, no list and no map is empty.
-struct Strict;
+struct StrictTransform;
 
-impl Transform for Strict {
+impl Transform for StrictTransform {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else {
@@ -87,7 +87,7 @@ impl<T: FromText> JsonSchema for ParsedText<T> {
     }
 
     fn schema_name() -> Cow<'static, str> {
-        T::WHAT.into()
+        T::DESCRIPTION.into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {

@@ -38,7 +38,7 @@ pub(in crate::config) struct Mirror {
 }
 
 /// Opens nothing and makes nothing: a configuration can be checked anywhere.
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<StoreSettings> {

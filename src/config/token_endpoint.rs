@@ -8,8 +8,8 @@ use crate::config::check::Checker;
 use crate::config::check::OWN_ISSUER;
 use crate::config::issuer::clock_skew;
 use crate::config::limit::QuotaMirror;
+use crate::config::limit::convert_quota;
 use crate::config::limit::per_minute;
-use crate::config::limit::typed_quota;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Text;
@@ -201,7 +201,7 @@ const LIMIT: Quota = per_minute(600, 100);
 /// Whoever mistypes a secret is told so often; whoever guesses is stopped (S139).
 const FAILURES: Quota = per_minute(10, 20);
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<TokenEndpoint> {
@@ -261,8 +261,8 @@ pub(in crate::config) fn typed(
     let audiences = mirror
         .audiences
         .map(|audiences| texts(checker.distinct(audiences.value)));
-    let limit = typed_quota(mirror.limit, LIMIT);
-    let failures = typed_quota(mirror.failures, FAILURES);
+    let limit = convert_quota(mirror.limit, LIMIT);
+    let failures = convert_quota(mirror.failures, FAILURES);
     let issuer = issuer?.take();
     Some(TokenEndpoint {
         audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),

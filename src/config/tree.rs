@@ -65,7 +65,7 @@ struct Node {
     /// Holds a value from the environment, which no error may print.
     expanded: bool,
     /// `file:` was written in the file itself, not smuggled in by a variable.
-    written_as_file: bool,
+    file_reference: bool,
     /// Found wrong and reported; later passes go by as if it were not there, and do not report that it is missing.
     cut: Cell<bool>,
 }
@@ -79,7 +79,7 @@ pub(in crate::config) struct Tree {
     /// Read so far.
     bytes: u64,
     /// A file is not here that should be.
-    partial: bool,
+    incomplete: bool,
 }
 
 impl Drop for Tree {
@@ -127,9 +127,10 @@ impl Tree {
             env,
             errors,
         };
-        let read = match too_big {
-            true => Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES)),
-            false => builder.run(text),
+        let read = if too_big {
+            Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES))
+        } else {
+            builder.run(text)
         };
         let root = match read {
             Ok(()) => {
@@ -167,12 +168,12 @@ impl Tree {
     }
 
     /// Whether every file could be read, so that what is not here is nowhere.
-    pub(in crate::config) fn is_whole(&self) -> bool {
-        !self.partial && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
+    pub(in crate::config) fn is_complete(&self) -> bool {
+        !self.incomplete && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
     }
 
-    pub(in crate::config) fn lacks_a_file(&mut self) {
-        self.partial = true;
+    pub(in crate::config) fn mark_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
     /// Whether `id` is an entry at the top of an included file.
@@ -189,9 +190,10 @@ impl Tree {
     /// Where `id` is, as a reader at `from` is told: `line 3`, or `routes.d/a.yaml:3` where that is another file.
     pub(in crate::config) fn whereabouts(&self, id: NodeId, from: NodeId) -> String {
         let (node, from) = (self.node(id), self.node(from));
-        match node.file == from.file {
-            true => format!("line {}", node.place.line),
-            false => format!("{}:{}", self.file(node.file).display(), node.place.line),
+        if node.file == from.file {
+            format!("line {}", node.place.line)
+        } else {
+            format!("{}:{}", self.file(node.file).display(), node.place.line)
         }
     }
 
@@ -224,8 +226,8 @@ impl Tree {
         self.node(id).expanded
     }
 
-    pub(in crate::config) fn is_written_as_file(&self, id: NodeId) -> bool {
-        self.node(id).written_as_file
+    pub(in crate::config) fn is_file_reference(&self, id: NodeId) -> bool {
+        self.node(id).file_reference
     }
 
     /// The entry of a map, cut or not.
@@ -242,7 +244,7 @@ impl Tree {
     }
 
     /// Every section of every file, by its name.
-    pub(in crate::config) fn sections_of_all(&self) -> impl Iterator<Item = (&str, NodeId)> {
+    pub(in crate::config) fn all_sections(&self) -> impl Iterator<Item = (&str, NodeId)> {
         self.roots.iter().flat_map(|&root| self.entries(root))
     }
 
@@ -279,7 +281,7 @@ impl Tree {
     }
 
     /// The text of a node as an error may show it: escaped, cut short; `None` when it came out of the environment.
-    pub(in crate::config) fn shown(&self, id: NodeId) -> Option<String> {
+    pub(in crate::config) fn display_value(&self, id: NodeId) -> Option<String> {
         let node = self.node(id);
         match &node.value {
             _ if node.expanded => None,
@@ -421,14 +423,14 @@ impl Builder<'_> {
     }
 
     /// Whether the innermost open node is a map that waits for a key.
-    fn wants_key(&self) -> bool {
+    fn expects_key(&self) -> bool {
         self.stack
             .last()
             .is_some_and(|open| open.key.is_none() && matches!(self.tree.value(open.id), Value::Map(_)))
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             let open = self.stack.last_mut().expect("a map that wants a key is open");
             open.key = Some((text.to_owned(), place(span.start)));
             return Ok(());
@@ -459,10 +461,10 @@ impl Builder<'_> {
         let Value::Text(text) = &self.tree.node(id).value else {
             return;
         };
-        let written_as_file = text.starts_with("file:");
-        let expansion = expanded(text, self.env);
+        let file_reference = text.starts_with("file:");
+        let expansion = expand_variables(text, self.env);
         let node = &mut self.tree.nodes[id.0 as usize];
-        node.written_as_file = written_as_file;
+        node.file_reference = file_reference;
         match expansion {
             Ok(None) => {}
             Ok(Some(expanded)) => {
@@ -479,7 +481,7 @@ impl Builder<'_> {
     }
 
     fn open(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             return Err(self.error(
                 "key-not-text",
                 place(span.start),
@@ -515,7 +517,7 @@ impl Builder<'_> {
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             return Err(self.error("key-not-text", place(span.start), "an alias cannot be a key"));
         }
         let Some(&source) = self.anchors.get(&anchor) else {
@@ -525,13 +527,13 @@ impl Builder<'_> {
                 "an alias inside the anchor it names",
             ));
         };
-        let value = self.repeated(source, span)?;
+        let value = self.repeat_value(source, span)?;
         let copy = self.add(value, span)?;
         self.copy_into(copy, source, self.stack.len(), span)
     }
 
     /// A shallow clone of a node's value, paid for.
-    fn repeated(&mut self, source: NodeId, span: Span) -> Result<Value, Box<ConfigError>> {
+    fn repeat_value(&mut self, source: NodeId, span: Span) -> Result<Value, Box<ConfigError>> {
         self.repeated_bytes += match self.tree.value(source) {
             Value::Text(text) => text.len(),
             Value::Map(entries) => entries.iter().map(|(key, _)| key.len()).sum(),
@@ -556,13 +558,13 @@ impl Builder<'_> {
         if depth > DEPTH_MAX {
             return Err(self.too_deep(span.start));
         }
-        let (expanded, written_as_file, cut) = {
+        let (expanded, file_reference, cut) = {
             let node = self.tree.node(source);
-            (node.expanded, node.written_as_file, node.cut.get())
+            (node.expanded, node.file_reference, node.cut.get())
         };
         let node = &mut self.tree.nodes[copy.0 as usize];
         node.expanded = expanded;
-        node.written_as_file = written_as_file;
+        node.file_reference = file_reference;
         node.cut.set(cut);
         let children: Vec<(Step, NodeId)> = match &node.value {
             Value::List(items) => items.iter().enumerate().map(|(i, &id)| (Step::Index(i), id)).collect(),
@@ -571,7 +573,7 @@ impl Builder<'_> {
         };
         let mut copies = Vec::with_capacity(children.len());
         for (step, child) in children {
-            let value = self.repeated(child, span)?;
+            let value = self.repeat_value(child, span)?;
             let at = self.tree.place(child);
             let id = self.new_node(Some((copy, step)), at, value, span)?;
             self.copy_into(id, child, depth + 1, span)?;
@@ -602,7 +604,7 @@ impl Builder<'_> {
             place: place_of_node,
             value,
             expanded: false,
-            written_as_file: false,
+            file_reference: false,
             cut: Cell::new(false),
         });
         Ok(id)
@@ -730,7 +732,7 @@ fn plain_value(text: &str) -> Value {
 type ExpandError = (&'static str, String, &'static str);
 
 /// `text` with every `${NAME}` replaced; `None` when there is none.
-fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
+fn expand_variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {

@@ -10,7 +10,7 @@ use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
-use crate::config::text::not;
+use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
@@ -65,20 +65,21 @@ pub struct Endpoint {
 }
 
 impl FromText for Endpoint {
-    const WHAT: &'static str = "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
+    const DESCRIPTION: &'static str =
+        "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
     const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            return Err(format!("{}\nleave the scheme and the path out", not::<Self>()));
+            return Err(format!("{}\nleave the scheme and the path out", mismatch::<Self>()));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(not::<Self>)?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(mismatch::<Self>)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or("a port is between 1 and 65535")?;
         let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| not::<Self>())?.to_string(),
-            None => host_name(host).ok_or_else(not::<Self>)?,
+            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| mismatch::<Self>())?.to_string(),
+            None => host_name(host).ok_or_else(mismatch::<Self>)?,
         };
         Ok(Self { host, port })
     }
@@ -120,7 +121,7 @@ enum Builtin {
     Echo,
 }
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],
@@ -212,7 +213,7 @@ fn kind(
         }
         (None, None) => {
             if checker.tree.entry(at, "builtin").is_none() {
-                checker.missing(
+                checker.report_missing(
                     at,
                     "endpoints",
                     "such as `endpoints: [\"10.0.0.5:8080\"]`, or `builtin: echo`",
@@ -230,13 +231,13 @@ fn check_headers(
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) {
-    checker.no_doubles(remove);
+    checker.refuse_duplicates(remove);
     for (index, (name, value)) in set.iter().enumerate() {
-        let tells_a_claim = claim_headers.contains(&name);
-        if is_reserved_header(name) || name == api_key_header || tells_a_claim {
+        let carries_claim = claim_headers.contains(&name);
+        if is_reserved_header(name) || name == api_key_header || carries_claim {
             let hint = if *name == http::header::HOST {
                 "use `host`"
-            } else if tells_a_claim {
+            } else if carries_claim {
                 "an issuer's `claim_headers` has it, and upstreams believe what it says"
             } else {
                 "Keygate itself decides about credentials, identity and framing"
