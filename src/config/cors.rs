@@ -20,29 +20,29 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     pub origins: Origins,
-    /// What a page may ask with; each is a method of the route. Never empty.
+    /// Methods that a page may use; each is a method of the route. Never empty.
     pub methods: Vec<Method>,
-    /// Request headers that a page may set. `None`: the ones that the route's credentials travel in, and `content-type`.
+    /// Request headers that a page may set. `None`: the headers of the route's credentials, and `content-type`.
     pub headers: Option<Vec<HeaderName>>,
-    /// Response headers that a page may read. `None`: those that Keygate itself answers with.
+    /// Response headers that a page may read. `None`: those that Keygate itself sets.
     pub expose: Option<Vec<HeaderName>>,
-    /// Whether a browser may send cookies and its own credentials along. Never with [`Origins::Any`].
+    /// `true` where a browser may send cookies and its own credentials. Never with [`Origins::Any`].
     pub credentials: bool,
-    /// How long a browser may remember the answer to a preflight. Default 10 min, at most 24 h.
+    /// How long a browser may cache the response to a preflight. Default 10 min, at most 24 h.
     pub max_age: Duration,
 }
 
-/// Whose pages may call.
+/// The origins of the pages that may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Anybody's; written `*`.
+    /// Every origin; written `*`.
     Any,
     /// These alone, each as a browser writes it in `Origin`. Never empty.
     Listed(Vec<Origin>),
 }
 
-/// An origin as browsers write it (RFC 6454 section 6.2): scheme, host and port in lower case, without the port that is
-/// the scheme's own. Compared byte by byte.
+/// An origin as browsers write it (RFC 6454 section 6.2): scheme, host and port
+/// in lower case, without the default port of the scheme. Compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 
@@ -112,7 +112,7 @@ impl FromText for OriginEntry {
             let url = Url::parse(text).map_err(|_| mismatch())?;
             return Ok(Self::One(Origin(url.origin().ascii_serialization())));
         }
-        // Extensions and packaged programs: `chrome-extension://…`, `capacitor://localhost`.
+        // Browser extensions and packaged apps: `chrome-extension://…`, `capacitor://localhost`.
         let starts = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
         let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
@@ -123,7 +123,7 @@ impl FromText for OriginEntry {
     }
 }
 
-/// A header that is named; `*` would leave the choice to the page.
+/// The name of a header. `*` is rejected: it would leave the choice to the page.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct FieldName(HeaderName);
 
@@ -140,10 +140,10 @@ impl FromText for FieldName {
 }
 
 const MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
-/// Longer, and no browser follows.
+/// Browsers cap longer times.
 const MAX_AGE_MAX: Duration = Duration::from_secs(86_400);
 
-/// What a page may ask with where neither the route nor `cors` names methods.
+/// Methods that a page may use where neither the route nor `cors` names any.
 const METHODS: [Method; 6] = [
     Method::GET,
     Method::HEAD,
@@ -153,7 +153,7 @@ const METHODS: [Method; 6] = [
     Method::DELETE,
 ];
 
-/// `route_methods` are those of the route; empty is every one.
+/// Converts the section. `route_methods` are those of the route; an empty list stands for every method.
 pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     route_methods: &[Method],
@@ -215,7 +215,7 @@ fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&At<bool>>, 
         checker.error_with(any, "any-origin-and-others", problem, "remove the one or the others");
     }
     if credentials.is_some_and(|credentials| credentials.value) {
-        // Browsers refuse the pair, and gateways that echo the origin instead let every page act as its visitor.
+        // Browsers reject the pair. Gateways that echo the origin instead let every page act as its visitor.
         let problem = "with `credentials: true` every page there is could act as whoever visits it";
         checker.error_with(any, "any-origin-with-credentials", problem, "name the origins");
     }

@@ -1,4 +1,4 @@
-//! What does every route inherit? A route adds to it and narrows it; only `public: true` leaves it.
+//! Which settings does every route inherit? A route adds to them and narrows them; only `public: true` drops them.
 
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -59,9 +59,9 @@ pub(in crate::config) struct Defaults {
     pub accept: Option<DefaultList<AcceptedCredential>>,
     pub issuers: Option<DefaultList<Name>>,
     pub audiences: Option<DefaultList<String>>,
-    /// The one of the conditions beside `rules` first.
+    /// The rule of the conditions beside `rules` comes first.
     pub rules: Vec<Rule>,
-    /// Where something stands that only a token can meet, and its key.
+    /// The first condition that only a token can meet: its key and its place.
     pub token_condition: Option<(&'static str, NodeId)>,
     pub limits: Vec<Name>,
 }
@@ -124,13 +124,13 @@ pub(in crate::config) fn distinct_accept(
     written.iter().map(|item| item.value).collect()
 }
 
-/// Whether `key` of the defaults is there, well written or not.
+/// Returns whether the defaults contain `key`, valid or not.
 pub(in crate::config) fn has(key: &str, checker: &Checker<'_>) -> bool {
     let section = checker.tree.entry(ROOT, "defaults");
     section.is_some_and(|section| checker.tree.entry(section, key).is_some())
 }
 
-/// Says of every entry of a route's own list that the defaults do not have it (S100).
+/// Reports every entry of a route's own list that the defaults do not contain (S100).
 pub(in crate::config) fn refuse_wider<T: PartialEq>(
     key: &str,
     own: &[(NodeId, T)],
@@ -146,8 +146,8 @@ pub(in crate::config) fn refuse_wider<T: PartialEq>(
     }
 }
 
-/// The limits of a route: the default ones and its own. A public route keeps those of the defaults that count without a
-/// principal.
+/// Returns the limits of a route: the defaults and its own. A public route
+/// keeps only those defaults that count without a principal.
 pub(in crate::config) fn merge_limits(
     defaults: &Defaults,
     own: &[Name],

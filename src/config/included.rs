@@ -1,4 +1,4 @@
-//! Which further files make up a configuration? Those that the globs of `include` match, read into the same tree.
+//! Which further files make up a configuration? The matches of `include`, read into the same tree.
 
 use crate::config::check::Checker;
 use crate::config::include::Glob;
@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// More is a glob that matches what it should not.
+/// More than this is a glob that matches too much.
 const FILES_MAX: usize = 1000;
 
 /// A part of a configuration of Keygate, in a file that the main file names in `include`.
@@ -73,10 +73,10 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
     mirrors
 }
 
-/// Files found so far.
+/// The files found so far.
 struct FileSet {
     files: Vec<PathBuf>,
-    /// Device and inode of each and of the main file: one file under two names is still one.
+    /// Device and inode of each file and of the main file: one file may have two names.
     identities: HashSet<(u64, u64)>,
     main: Option<(u64, u64)>,
 }
@@ -121,7 +121,7 @@ impl FileSet {
                     "paths are relative to the folder of this file; a glob such as `routes.d/*.yaml` may match nothing";
                 return checker.error_with(glob.at, "file-not-found", problem, hint);
             }
-            // A link that leads nowhere or in a circle.
+            // A dangling link, or a circle of links.
             Err(error) => {
                 return checker.error(glob.at, "unreadable-file", format!("{shown} cannot be read: {error}"));
             }
@@ -156,7 +156,7 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The root of an included file in the tree.
+/// Reads an included file and returns its root in the tree.
 fn root(path: PathBuf, checker: &mut Checker<'_>) -> Option<NodeId> {
     let text = read_text(&path, checker.tree.bytes_left(), checker.log);
     let file = checker.tree.add_file(path);

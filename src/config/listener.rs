@@ -1,4 +1,4 @@
-//! Where connections come in, and what one connection and one request may cost.
+//! Where do connections come in, and how much may one connection and one request cost?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -18,7 +18,7 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
-/// Bounds that hold on every listener. A request over one of them is refused with the status in brackets.
+/// Bounds that apply to every listener. A request over a bound is refused with the status in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Bytes of the whole head: request line and header fields (431). Default 32 KiB.
@@ -72,7 +72,7 @@ pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker
     listeners
 }
 
-/// Says so when `address` cannot be bound beside one of `listeners`, or would share its traffic.
+/// Reports an `address` that cannot be bound together with `listeners`, or would share their traffic.
 pub(in crate::config) fn refuse_shared(
     listeners: &[At<Listener>],
     at: NodeId,
@@ -86,7 +86,8 @@ pub(in crate::config) fn refuse_shared(
     checker.error_conflict(at, "shared-address", problem, other.at);
 }
 
-/// Port 0 asks the system for a free one. `[::]` takes IPv4 connections too, so both families count.
+/// Returns whether two addresses conflict. Port 0 never does: the system chooses a
+/// free port. `[::]` also takes IPv4 connections, so the family does not matter.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && same
@@ -152,7 +153,7 @@ pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Chec
         (limits.target_bytes_max, target_at, "target_bytes"),
         (limits.credential_bytes_max, credential_at, "credential_bytes"),
     ] {
-        // Of two numbers that do not fit together one was written; with both defaults nothing is wrong.
+        // The error stands at a written number: the two defaults fit together.
         if part > limits.head_bytes_max
             && let Some(at) = part_at.or(head_at)
         {
@@ -168,7 +169,7 @@ pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Chec
     limits
 }
 
-/// Bounds of what reads a head behind the checks (`proxy/http1/request.rs`): past them it is refused without a word of why.
+/// Limits of the parser behind the checks (`proxy/http1/request.rs`): it rejects a larger head without a reason.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
 const HEADER_COUNT_MAX: usize = 256;
 
@@ -180,7 +181,7 @@ fn count(written: Option<NonZeroU32>, default: usize) -> usize {
     written.map_or(default, |count| usize::try_from(count.get()).unwrap_or(usize::MAX))
 }
 
-/// The timeout that was written, or `default`.
+/// Returns the configured timeout, or `default`.
 pub(in crate::config) fn timeout(written: Option<Text<Timeout>>, default: Duration) -> Duration {
     written.map_or(default, |timeout| timeout.take().0)
 }

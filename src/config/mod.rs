@@ -1,7 +1,7 @@
-//! From the text of a configuration file to [`Config`], or to every mistake in it at once.
+//! How does the text of a configuration file become a [`Config`], or a list of every mistake in it?
 //!
-//! Text becomes a tree that knows every place (`tree`), the tree becomes serde mirrors (`read`), and each section file
-//! holds its mirror (private), its type and the way between. [`load`] is the one entrance.
+//! Text becomes a tree that knows every place (`tree`), and the tree becomes serde mirrors (`read`). Each section's
+//! file holds its mirror (private), its type and the conversion. [`load`] is the one entrance.
 
 mod tree;
 
@@ -122,39 +122,39 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A whole configuration, every value typed and every name resolved: `Snapshot::compile` has nothing left to refuse.
+/// A whole configuration. Every value is typed and every name resolved, so `Snapshot::compile` cannot fail.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listeners: Vec<Listener>,
-    /// Bounds on what one connection and one request may cost, for every listener.
+    /// Limits on the cost of one connection and one request, for every listener.
     pub requests: RequestLimits,
     pub admin: Option<Admin>,
     pub observe: Observe,
-    /// Folder in which Keygate keeps what it learned: `state_dir`, else the first of `$STATE_DIRECTORY`.
+    /// Folder for data that outlives the process: `state_dir`, else the first path of `$STATE_DIRECTORY`.
     pub state_dir: Option<PathBuf>,
-    /// Whose `X-Forwarded-*`, `Forwarded` and client address are believed.
+    /// Addresses of peers that are trusted to report the client's address, in `X-Forwarded-*` and `Forwarded`.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub issuers: BTreeMap<Name, Issuer>,
     pub api_keys: ApiKeys,
     pub limits: BTreeMap<Name, Limit>,
-    /// Failed authentications per source address.
+    /// Limit of failed authentications per source address.
     pub failed_authentication: Option<crate::model::plan::Quota>,
     pub rate_limit_headers: RateLimitHeaders,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub routes: Vec<Route>,
-    /// What is good and should be known, in the order of the file.
+    /// Warnings about a valid configuration, in the order of the file.
     pub warnings: Vec<ConfigWarning>,
-    /// APIs as their clients know them.
+    /// APIs as their clients know them (RFC 9728).
     pub resources: BTreeMap<Name, Resource>,
-    /// In whose name upstreams are told who called.
+    /// The signer of the tokens that tell upstreams the identity of a principal.
     pub identity_token: Option<IdentityToken>,
-    /// What is answered here, and where; no route has one of these paths.
+    /// Paths that Keygate answers itself; no route has one of them.
     pub built_ins: Vec<BuiltInRoute>,
-    /// Where the credentials are that Keygate issues.
+    /// The store of the credentials that Keygate issues.
     pub store: Option<StoreSettings>,
-    /// Whose tokens are in `issuers` too, under [`TokenEndpoint::own_issuer`]. Only where there is a store.
+    /// Its issuer is in `issuers` too, named [`TokenEndpoint::own_issuer`]. Needs a store.
     pub token_endpoint: Option<TokenEndpoint>,
-    /// By name, the built-in ones among them.
+    /// By name, the built-in plans included.
     pub plans: BTreeMap<Name, Plan>,
 }
 
@@ -204,15 +204,17 @@ struct Mirror {
     plans: Option<NamedEntries<Name, plan::Mirror>>,
 }
 
-/// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
+/// Reads and checks a configuration file and the files it includes.
+/// `${NAME}` is an environment variable of this process.
 ///
 /// # Errors
-/// Every mistake in them at once, or that the file cannot be read.
+/// Every mistake in them at once, or the reason that the file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_logged(path, &mut NoLog)
 }
 
-/// The same. `log` is told what is read, included files before they are, so that a change after that is seen as one.
+/// Does the same as [`load`]. `log` receives each file that is read, and included
+/// files before they are read, so that a later change of a file is noticed.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -221,8 +223,8 @@ pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigE
     parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log).map(|(config, _)| config)
 }
 
-/// The same, with the lines that its parts stand in. With [`Files::MayBeAbsent`] it is enough to have the configuration
-/// itself, as for one out of a version history: keys and secrets beside it are not looked for.
+/// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
+/// with keys and secrets are not read: a configuration from a version history comes without them.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -249,9 +251,9 @@ fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors>
     })
 }
 
-/// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
-/// relative to; `env` says what `${NAME}` stands for. Reads the files that it includes and that secrets refer to, and
-/// looks whether those with key material are there.
+/// Parses the text of a configuration file. `file` is its name in errors, and paths
+/// in the text are relative to its folder. `env` returns the value of `${NAME}`.
+/// Reads included files and secrets, and checks that files with keys exist.
 ///
 /// # Errors
 /// Every mistake in it at once, in the order of the files.
@@ -260,7 +262,7 @@ pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     parse_with_tree(text, file, env, ReferencedFiles::MustExist, &mut NoLog).map(|(config, _)| config)
 }
 
-/// The configuration, and the tree that knows where each part of it stands.
+/// Returns the configuration, and the tree that knows the place of each part of it.
 fn parse_with_tree(
     text: &str,
     file: &Path,
@@ -302,7 +304,7 @@ fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
 }
 
 impl Mirror {
-    /// Adds what an included file has.
+    /// Adds the sections of an included file.
     fn add(&mut self, part: included::Mirror) {
         fn append<K, V>(entries: &mut Option<NamedEntries<K, V>>, part: Option<NamedEntries<K, V>>) {
             if let Some(NamedEntries(part)) = part {
@@ -375,7 +377,7 @@ fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     overlap::refuse(&routes, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
-    // A route that was refused may be the one that belongs to it.
+    // A rejected route may be the one that belongs to the resource.
     if routes.len() == written {
         resource::refuse_unused(&resources, &routes, checker);
     }
@@ -427,7 +429,7 @@ fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> 
     written.into_iter().map(Text::take).collect()
 }
 
-/// The folder that is written, else the one that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
+/// Returns the configured folder, else the first that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
 fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Option<PathBuf> {
     let Some(written) = written else {
         let list = (checker.env)("STATE_DIRECTORY")?;
@@ -447,7 +449,7 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
     Some(path)
 }
 
-/// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.
+/// Reports a route that accepts API keys where no keys are configured: it would refuse every request and look healthy.
 fn check_api_key_file(located: &route::LocatedRoute, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
     let stored = checker.tree.entry(ROOT, "store").is_some();
     if !located.route.accept.contains(&AcceptedCredential::ApiKey) || api_keys.file.is_some() || stored {
@@ -464,7 +466,7 @@ fn check_api_key_file(located: &route::LocatedRoute, api_keys: &ApiKeys, checker
     }
 }
 
-/// On a public route nobody proves anything, so there is nothing to count by but the address and the route.
+/// Reports limits by a property of the principal on a public route: only the address and the route are known there.
 fn check_public_limits(located: &route::LocatedRoute, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
     if !located.route.public {
         return;
@@ -478,8 +480,8 @@ fn check_public_limits(located: &route::LocatedRoute, limits: &BTreeMap<Name, Li
     }
 }
 
-/// A token that no JWT is says nothing of who issued it, so at most one issuer can be asked. Asking one after the other
-/// would show the tokens of each to the others.
+/// Reports a route with more than one issuer that introspects. An opaque token does not name its issuer, and trying one
+/// issuer after the other would show each the tokens of the others.
 fn check_one_introspection(located: &route::LocatedRoute, checker: &mut Checker<'_>) {
     let tree = &checker.tree;
     let introspects = |name: &&Name| {

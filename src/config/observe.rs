@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! Which log lines and access records are written, and in which format?
 
 use crate::config::read::Text;
 use crate::config::text::LogFilter;
@@ -12,7 +12,7 @@ pub struct Observe {
     pub level: String,
     /// Default `json`.
     pub format: LogFormat,
-    /// Whether every request leaves an access record. Default true.
+    /// `true` where every request leaves an access record. Default true.
     pub access: bool,
 }
 

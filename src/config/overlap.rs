@@ -1,4 +1,4 @@
-//! Which routes would answer the same request? Two such routes are an error: which one decides must not be chance.
+//! Which routes match the same request? Two such routes are an error: the choice must not be chance.
 
 use crate::config::check::Checker;
 use crate::config::pattern::HostPattern;
@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 /// Reports every route that shares a host, a path shape and a method with an earlier one.
 ///
-/// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`); there the more literal one wins,
-/// which is a rule and no chance. So may `api.example.com` and `*.example.com`.
+/// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`), as may `api.example.com` and
+/// `*.example.com`. There the more literal pattern wins, by rule.
 pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'_>) {
     let mut routes_by_shape: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
     for located in routes {
@@ -26,7 +26,7 @@ pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'
                 report(other, located, checker);
                 reported = true;
             }
-            // A host written twice in one route has been reported as that.
+            // A host that is listed twice in one route was reported already.
             if !earlier.iter().any(|other| other.at == located.at) {
                 earlier.push(located);
             }
@@ -52,7 +52,7 @@ fn report(first: &LocatedRoute, second: &LocatedRoute, checker: &mut Checker<'_>
     checker.error_with(at, "overlapping-routes", problem, hint);
 }
 
-/// A pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
+/// Returns a pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
 fn shape(path: &str) -> String {
     let segment = |segment: &str| {
         if segment.starts_with("{*") {
@@ -66,7 +66,7 @@ fn shape(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// Whether a method is in both lists. An empty one is every method.
+/// Returns whether the lists share a method. An empty list stands for every method.
 fn intersect(a: &[Method], b: &[Method]) -> bool {
     let any_in = |of: &[Method], list: &[Method]| of.iter().any(|method| list_has(list, method));
     a.is_empty() || b.is_empty() || any_in(a, b) || any_in(b, a)

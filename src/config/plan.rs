@@ -1,4 +1,4 @@
-//! Plans: which credentials a subscription gets, how wide they are and how often they may be used.
+//! Plans: which credentials may a subscription have, with which scopes and limits?
 
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -80,11 +80,11 @@ impl crate::config::read::Word for Unlimited {
     const ALTERNATIVE: &'static str = "a number from 1 on";
 }
 
-/// One, and the one that will replace it.
+/// The current key and its successor.
 const KEYS_MAX: u32 = 2;
 
-/// The plans of the file and the two that are always there: `default`, which the file may say otherwise, and that of the
-/// operators.
+/// Returns the plans of the file and the two built-in ones: `default`,
+/// which the file may replace, and that of the operators.
 pub(in crate::config) fn convert(
     written: Option<NamedEntries<Name, Mirror>>,
     has_store: bool,
@@ -159,7 +159,7 @@ fn kinds(written: &[At<CredentialWord>], checker: &mut Checker<'_>) -> Credentia
     }
 }
 
-/// The plans that a route asks for. Subscriptions to them come from the store.
+/// Returns the plans that a route requires. The store holds the subscriptions to them.
 pub(in crate::config) fn of_route(written: Option<Texts<Name>>, checker: &mut Checker<'_>) -> Vec<Name> {
     let Some(written) = written else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! How is a route written, and which of its parts fit together?
+//! How is a route written, and which of its keys fit together?
 
 use crate::config::built_in;
 use crate::config::check::Checker;
@@ -233,7 +233,7 @@ fn route(
     })
 }
 
-/// A route asks for a credential, or says `public: true` and asks for nothing; there is no third way (S100).
+/// Checks that a route either requires a credential or is `public: true`; there is no third way (S100).
 fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     let accept = checker.tree.entry(at, "accept");
     match &mirror.public {
@@ -257,7 +257,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
             }
         }
         Some(_) | None if accept.is_some() => {}
-        // `public` was there and was no yes or no; that has been said.
+        // A `public` that is not a boolean was reported already.
         None if checker.tree.entry(at, "public").is_some() => {}
         Some(_) | None if defaults::has("accept", checker) => {}
         Some(_) | None => {
@@ -282,7 +282,7 @@ fn resolve_accept(
     distinct_accept(&written.value, checker)
 }
 
-/// Two credentials that are reported need one that is used, which is the token.
+/// Returns the handling of two credentials. `report` needs a credential to use, and that is the token.
 fn two_credentials(
     written: Option<At<TwoCredentials>>,
     accept: &[AcceptedCredential],
@@ -305,7 +305,7 @@ fn two_credentials(
     value
 }
 
-/// Whether a text was written in a list that no reader refused.
+/// Returns whether `key` is present and no reader rejected its value.
 fn is_intact(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
     checker
         .tree
@@ -313,10 +313,10 @@ fn is_intact(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
         .is_some_and(|entry| !checker.tree.is_cut(entry))
 }
 
-/// Keys that only say something about tokens, on a route that takes none.
+/// Reports keys for tokens on a route that takes none.
 ///
-/// No API key has a subject or claims, so with `subjects` or `claims` such a route would refuse everybody: that protects,
-/// and is no policy that anybody means.
+/// API keys have no subject and no claims. With `subjects` or `claims`
+/// such a route would refuse every request: secure, but never intended.
 fn check_jwt_keys(
     accept: &[AcceptedCredential],
     rules: &[rule::LocatedRule],
@@ -347,7 +347,7 @@ fn check_jwt_keys(
     }
 }
 
-/// In place of the issuers' audiences: the route's own, which the defaults must have, or the defaults'.
+/// Returns the audiences that replace the issuers': the route's own, which must be among the defaults, or the defaults.
 fn audiences(
     written: Option<Texts<Word>>,
     accept: &[AcceptedCredential],
@@ -370,7 +370,7 @@ fn audiences(
     Some(texts(checker.distinct(written.value)))
 }
 
-/// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
+/// Returns the rules of the defaults, the route's own conditions, and its further rules (S100).
 fn rules(
     base: Option<Rule>,
     more: Vec<rule::LocatedRule>,
@@ -380,7 +380,7 @@ fn rules(
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Vec<Rule> {
-    // The methods a route without a list is for; see `accept`.
+    // The methods of a route without a list; see `accept`.
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
         [] => usual.contains(&method.as_str()),
@@ -395,7 +395,7 @@ fn rules(
         }
     }
     if accept.is_empty() {
-        // Public, or reported as neither public nor protected.
+        // A public route, or one that was reported as neither public nor protected.
         return Vec::new();
     }
     let rules: Vec<Rule> = defaults
@@ -413,7 +413,7 @@ fn rules(
     rules
 }
 
-/// Whose tokens count: those that are named, or all of them.
+/// Returns the issuers of accepted tokens: the named ones or all.
 fn issuers(
     written: Option<Texts<Name>>,
     accept: &[AcceptedCredential],
@@ -440,7 +440,7 @@ fn issuers(
         checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
         return Vec::new();
     }
-    // In the order of their names, so that reordering the file changes nothing.
+    // Sorted by name, so that reordering the file changes nothing.
     let keys = checker.tree.sections("issuers").flat_map(|all| checker.tree.keys(all));
     let mut names: Vec<Name> = keys.filter_map(|name| name.parse().ok()).collect();
     names.extend(own.then(TokenEndpoint::own_issuer));
@@ -456,7 +456,7 @@ fn convert_match(
     let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match mirror.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
-        // Hosts that were written and refused must not turn into "any" and collide with other routes.
+        // Rejected hosts must not turn into "any" and collide with other routes.
         None if checker.tree.entry(at, "host").is_some() => return None,
         None => vec![HostPattern::Any],
     };
@@ -467,7 +467,7 @@ fn convert_match(
     Some((hosts, path?.take(), methods.unwrap_or_default()))
 }
 
-/// The prefix, which must be whole literal segments that every path of the route begins with.
+/// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.
 fn check_strip_prefix(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
     let text = prefix.get().as_str();
     let literal = !text.ends_with('/') && !text.contains(['{', '}']);

@@ -1,4 +1,4 @@
-//! What may a configuration file say, for editors? A JSON Schema, from the mirrors that read the file.
+//! Which configurations are valid, for editors? A JSON Schema, made from the mirrors that read the file.
 
 use crate::config::Mirror;
 use crate::config::included;
@@ -19,10 +19,10 @@ use schemars::transform::transform_subschemas;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The JSON Schema (draft 2020-12) of a configuration's main file.
+/// Returns the JSON Schema (draft 2020-12) of a configuration's main file.
 ///
-/// It knows keys, types and the shapes of texts. What it cannot say (references, overlaps, files that must exist) only
-/// `load` finds.
+/// It covers keys, types and the shapes of texts. Dangling references,
+/// overlaps and missing files are found by `load` alone.
 pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
@@ -33,7 +33,7 @@ pub fn schema() -> Value {
     schema.to_value()
 }
 
-/// The JSON Schema of a file that the main file includes.
+/// Returns the JSON Schema of an included file.
 pub fn included_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
@@ -42,7 +42,7 @@ pub fn included_schema() -> Value {
     schema.to_value()
 }
 
-/// Says of the schema what the tree says of the text: nothing is null, no list and no map is empty.
+/// Adds the rules of the tree to the schema: nothing is null, no list and no map is empty.
 struct StrictTransform;
 
 impl Transform for StrictTransform {
@@ -76,7 +76,7 @@ impl Transform for StrictTransform {
     }
 }
 
-/// Every good text, or one with a variable in it.
+/// Returns a pattern for every text that `text` matches and for every text with a variable in it.
 fn pattern(text: &str) -> String {
     format!("^(?:{text}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
 }

@@ -1,4 +1,4 @@
-//! What comes of an issuer that is only tried out? Its routes are open, so nothing on them may look as if they were not.
+//! Which parts may a route have under an issuer in shadow mode? None that seem to protect it: the route is open.
 
 use crate::config::Issuer;
 use crate::config::check::Checker;
@@ -11,8 +11,8 @@ use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
 
-/// Refuses, on a route that takes tokens of an issuer in shadow mode, whatever needs a principal: anybody can name that
-/// issuer and then has none. Warns of the route.
+/// Reports every part of a route that needs a principal, if the route takes tokens of an issuer in shadow mode: a
+/// request that merely names that issuer passes without one. Also warns that the route is open.
 pub(in crate::config) fn check(
     located: &LocatedRoute,
     issuers: &BTreeMap<Name, Issuer>,

@@ -1,4 +1,4 @@
-//! How do people write durations, sizes, rates, addresses and the like? Each text in one way, each wrong one with the cure.
+//! How are durations, sizes, rates, addresses and the like written? Each in one way; an error names the cure.
 
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
@@ -30,7 +30,7 @@ pub(in crate::config) fn mismatch<T: FromText>() -> String {
     format!("not {}", T::DESCRIPTION)
 }
 
-/// A whole number in decimal digits and what comes after it.
+/// Splits a text into the whole number at its front and the rest.
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
@@ -64,15 +64,15 @@ impl FromText for Duration {
     }
 }
 
-/// Reads a duration as the configuration writes it: `30s`, `5m`, `1h`, `1d`.
+/// Parses a duration as in the configuration: `30s`, `5m`, `1h`, `1d`.
 ///
 /// # Errors
-/// What is wrong with it, for the person who wrote it.
+/// The problem, for the author of the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::from_text(text)
 }
 
-/// A duration that is not zero: a timeout of zero would refuse everything.
+/// A duration over zero: a timeout of zero would refuse every request.
 #[derive(Debug)]
 pub(in crate::config) struct Timeout(pub Duration);
 
@@ -88,7 +88,7 @@ impl FromText for Timeout {
     }
 }
 
-/// Bytes, never zero.
+/// A number of bytes, never zero.
 #[derive(Debug)]
 pub(in crate::config) struct Size(pub u64);
 
@@ -117,7 +117,7 @@ impl FromText for Size {
     }
 }
 
-/// So many per period.
+/// A number of requests per period.
 #[derive(Debug)]
 pub(in crate::config) struct Rate {
     pub requests: NonZeroU32,
@@ -184,7 +184,7 @@ impl FromText for IpNet {
     }
 }
 
-/// A host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
+/// Returns a host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
 pub(in crate::config) fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         !label.is_empty()
@@ -240,7 +240,7 @@ impl FromText for PathPattern {
     }
 }
 
-/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (answers with the credential it was sent).
+/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (its response repeats the credential).
 const METHODS: &[&str] = &[
     "GET",
     "HEAD",
@@ -305,7 +305,7 @@ impl FromText for HeaderName {
     const PATTERN: &'static str = "[A-Za-z0-9.-]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        // `accept` refuses requests whose names use `_` for `-`; such a header would never arrive.
+        // `accept` refuses requests with `_` in a field name, so such a header would never arrive.
         if text.contains('_') {
             return Err("a header name has `-`, not `_`".to_owned());
         }
@@ -316,7 +316,7 @@ impl FromText for HeaderName {
 impl FromText for HeaderValue {
     const DESCRIPTION: &'static str = "a header value: printable ASCII, no line breaks";
     const PATTERN: &'static str = "[ -~]+";
-    // What an upstream is told in a header is often a secret of the two.
+    // A header value for an upstream is often a secret.
     const MAY_BE_SHOWN: bool = false;
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -405,7 +405,7 @@ impl FromText for Url {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(mismatch::<Self>());
         }
-        // Would be printed with the URL, in logs and on the status page.
+        // They would be printed with the URL, in logs and on the status page.
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL here has no user or password".to_owned());
         }
@@ -428,11 +428,11 @@ impl FromText for PathBuf {
     }
 }
 
-/// A text that is compared as it stands: an audience, a claim, a claim's value.
+/// A text that is compared byte by byte: an audience, a claim, a claim's value.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Word(pub String);
 
-/// The texts of `words`.
+/// Returns the texts of `words`.
 pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
     words.into_iter().map(|word| word.0).collect()
 }
@@ -442,7 +442,7 @@ impl FromText for Word {
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        // Blanks at the ends are a slip, and one that never matches.
+        // Blanks at the ends are typing errors, and the text would never match.
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
             return Err(mismatch::<Self>());
         }
@@ -450,7 +450,7 @@ impl FromText for Word {
     }
 }
 
-/// The `typ` of a token, in lower case; `absent` stands for none and becomes the empty text.
+/// The `typ` of a token, in lower case; `absent` becomes the empty text.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct TokenType(pub String);
 
@@ -485,7 +485,7 @@ impl FromText for KeyPrefix {
     }
 }
 
-/// A `tracing` filter. Checked here, because the crate takes a misspelt level for the name of a module, and logs nothing.
+/// A `tracing` filter. Checked here: the crate takes a misspelt level for the name of a module, and logs nothing.
 #[derive(Debug)]
 pub(in crate::config) struct LogFilter(pub String);
 

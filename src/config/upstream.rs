@@ -1,4 +1,4 @@
-//! Where requests go: endpoints, timeouts, header rules.
+//! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -28,19 +28,19 @@ use std::time::Duration;
 pub struct Upstream {
     pub name: Name,
     pub kind: UpstreamKind,
-    /// To connect. Default 2 s.
+    /// Limit of connecting. Default 2 s.
     pub connect_timeout: Duration,
-    /// Between two reads of the response; also the wait for its head. Default 60 s.
+    /// Limit between two reads of the response, and for its head. Default 60 s.
     pub read_timeout: Duration,
-    /// Between two writes of the request. Default 30 s.
+    /// Limit between two writes of the request. Default 30 s.
     pub write_timeout: Duration,
-    /// From the first attempt to connect to the last byte of the response, streams excepted. Default 30 min.
+    /// Limit from the first connection attempt to the last byte of the response, streams excepted. Default 30 min.
     pub total_timeout: Duration,
     /// How long an idle connection is kept for the next request. Default 60 s.
     pub idle_timeout: Duration,
-    /// `Host` that is sent. `None` sends the one that was asked for.
+    /// The `Host` of forwarded requests. `None` keeps the request's own.
     pub host: Option<HeaderValue>,
-    /// Set on every request, in place of what the client sent. Never a credential or identity header.
+    /// Set on every request, in place of the client's values. Never a credential or identity header.
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removed from every request.
     pub remove_headers: Vec<HeaderName>,
@@ -50,9 +50,9 @@ pub struct Upstream {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
-    /// Asked in turn. Never empty.
+    /// Servers, used in turn. Never empty.
     Endpoints(Vec<Endpoint>),
-    /// Keygate answers itself with what would have reached an upstream.
+    /// Keygate responds with the request that an upstream would have received.
     Echo,
 }
 
@@ -176,7 +176,7 @@ fn upstream(
     })
 }
 
-/// Past this a request that no endpoint takes only keeps its client waiting.
+/// With more attempts, a request that no endpoint takes only keeps its client waiting.
 const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 fn kind(
@@ -245,7 +245,7 @@ fn check_headers(
             let problem = format!("`{name}` cannot be set here");
             checker.error_with(value.at, "reserved-header", problem, hint);
         }
-        // Names that differ only in case are one header.
+        // Header names are case-insensitive, so these are one header.
         if set.iter().take(index).any(|(earlier, _)| earlier == name) {
             checker.error(value.at, "duplicate-entry", format!("`{name}` is set twice"));
         }
@@ -268,7 +268,7 @@ fn check_headers(
     }
 }
 
-/// Headers that say where one message ends and the next begins, or belong to one connection (RFC 9110 section 7.6.1).
+/// Returns whether a header delimits messages or belongs to one connection (RFC 9110 section 7.6.1).
 fn is_framing_header(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -284,7 +284,7 @@ fn is_framing_header(name: &HeaderName) -> bool {
     )
 }
 
-/// Headers that nobody but Keygate may set: credentials, identity, framing.
+/// Returns whether only Keygate may set a header: credentials, identity, framing.
 pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
     let credential = matches!(
         name.as_str(),
