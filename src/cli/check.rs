@@ -5,7 +5,7 @@ use crate::compare;
 use crate::compare::Side;
 use crate::compare::Weaker;
 use crate::config;
-use crate::config::Files;
+use crate::config::ReferencedFiles;
 use crate::runtime::reload;
 use std::error::Error;
 use std::io::Write;
@@ -64,8 +64,8 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
 }
 
 fn weaker(old: &Path, new: &Path) -> Result<Vec<Weaker>, Box<dyn Error>> {
-    let (before, before_origins) = config::load_placed(old, Files::MayBeAbsent)?;
-    let (now, now_origins) = config::load_placed(new, Files::MustBeThere)?;
+    let (before, before_origins) = config::load_with_origins(old, ReferencedFiles::MayBeMissing)?;
+    let (now, now_origins) = config::load_with_origins(new, ReferencedFiles::MustExist)?;
     let none = Path::new("");
     let before = Side {
         config: &before,

@@ -17,9 +17,9 @@ pub use report::Explanation;
 pub use report::Outcome;
 
 use crate::config;
-use crate::config::Files;
 use crate::config::KeySource;
 use crate::config::Origins;
+use crate::config::ReferencedFiles;
 use crate::explain::request::RequestForms;
 use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
@@ -52,7 +52,7 @@ use std::sync::PoisonError;
 /// # Errors
 /// That the configuration, the key sets or the request cannot be read.
 pub fn explain(asked: &Question) -> Result<Explanation, ExplainError> {
-    let (_, origins) = config::load_placed(&asked.config, Files::MustBeThere)?;
+    let (_, origins) = config::load_with_origins(&asked.config, ReferencedFiles::MustExist)?;
     let mut loaded = reload::load(&asked.config)?;
     let config = loaded.config.clone();
     // A gate that starts keeps what it makes there; nothing is kept of this one.

@@ -5,7 +5,7 @@ use crate::config::AcceptedCredential;
 use crate::config::Config;
 use crate::config::KeySource;
 use crate::config::Mode;
-use crate::config::built_in::Serves;
+use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::Oddities;
 use crate::gate::accept::Rules;
@@ -369,20 +369,20 @@ fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
         .as_ref()
         .map(|settings| settings.publish_before.as_secs());
     let keys_for = DOCUMENT_MAX_AGE_SECS.min(published_before.unwrap_or(DOCUMENT_MAX_AGE_SECS));
-    let answers = |serves: &Serves| match serves {
-        Serves::Jwks => Answers::Document(Document::Changing {
+    let answers = |kind: &BuiltInKind| match kind {
+        BuiltInKind::Jwks => Answers::Document(Document::Changing {
             json: live.identity_tokens.published.document(),
             max_age: max_age(keys_for),
         }),
-        Serves::Resource(name) => Answers::Document(Document::Fixed {
+        BuiltInKind::Resource(name) => Answers::Document(Document::Fixed {
             json: metadata_of(name, config, routes),
             max_age: max_age(DOCUMENT_MAX_AGE_SECS),
         }),
-        Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
+        BuiltInKind::Control(endpoint) => Answers::Control(endpoint.clone()),
     };
     BuiltIns::new(config.built_ins.iter().map(|built_in| {
         let metrics = live.metrics.requests.of_route(built_in.name.as_str());
-        (built_in.clone(), metrics, answers(&built_in.serves))
+        (built_in.clone(), metrics, answers(&built_in.kind))
     }))
 }
 
