@@ -1,7 +1,7 @@
 //! What is in a request's body? JSON of exactly the members that are known, bounded; or where it is not.
 
 use crate::control::admin::idempotency::Idempotency;
-use crate::control::admin::refused::invalid;
+use crate::control::admin::problems::invalid;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::registry::Actor;

@@ -3,7 +3,7 @@
 mod time;
 pub mod access;
 pub mod response;
-pub mod refused;
+pub mod problems;
 pub mod body;
 pub mod idempotency;
 pub mod query;
