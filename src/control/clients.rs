@@ -23,11 +23,11 @@ pub struct Client {
     pub record: ClientRecord,
     pub revision: Revision,
     /// In the order of the record; of a client whose keys are behind a URL, none.
-    keys: Vec<ReadyKey>,
+    keys: Vec<CachedKey>,
 }
 
 #[derive(Debug)]
-struct ReadyKey {
+struct CachedKey {
     revoked_at: Option<Timestamp>,
     key: VerifyingKey,
 }
@@ -35,9 +35,10 @@ struct ReadyKey {
 impl Client {
     fn new(client: Versioned<ClientRecord>) -> Self {
         let keys = match &client.record.authentication {
-            ClientAuthentication::Keys { keys } => {
-                keys.iter().filter_map(|key| ready(&client.record.id, key)).collect()
-            }
+            ClientAuthentication::Keys { keys } => keys
+                .iter()
+                .filter_map(|key| parse_key(&client.record.id, key))
+                .collect(),
             ClientAuthentication::ClientSecret { .. } | ClientAuthentication::JwksUrl { .. } => Vec::new(),
         };
         Self {
@@ -58,9 +59,9 @@ impl Client {
 }
 
 /// What cannot be read verifies nothing: it was checked when it was taken, so this is a store that somebody edited.
-fn ready(client: &ClientId, key: &ClientKey) -> Option<ReadyKey> {
+fn parse_key(client: &ClientId, key: &ClientKey) -> Option<CachedKey> {
     match VerifyingKey::from_pem(&key.kid, &key.public_pem, &key.algorithms) {
-        Ok(verifying) => Some(ReadyKey {
+        Ok(verifying) => Some(CachedKey {
             revoked_at: key.revoked_at,
             key: verifying,
         }),

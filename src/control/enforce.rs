@@ -33,12 +33,14 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
     }
     for write in writes {
         match write {
-            Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), written.revision.next().0),
+            Write::ApiKey(written) => {
+                directory.put_key(key_record(written.record.clone(), now), written.revision.next().0)
+            }
             Write::Client(written) => {
-                directory.put_client(client(&written.record), written.revision.next().0);
+                directory.put_client(client_entry(&written.record), written.revision.next().0);
                 clients.put(written.clone().written());
             }
-            Write::OpaqueToken(token) => directory.put_opaque(opaque(token)),
+            Write::OpaqueToken(token) => directory.put_opaque(opaque_token(token)),
             // Nobody looks organizations up: what belongs to one has its name.
             Write::Organization(_) | Write::Subscription(_) | Write::RevokedToken(_) => {}
         }
@@ -57,28 +59,28 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
     for token in revoked_tokens {
         directory.revoke_token(&token.id, token.expires_at);
     }
-    for known in subscriptions {
-        directory.put_subscription(known.record.to_subscription(), known.revision.0);
+    for stored in subscriptions {
+        directory.put_subscription(stored.record.to_subscription(), stored.revision.0);
     }
-    for known in api_keys {
-        directory.put_key(key(known.record, now), known.revision.0);
+    for stored in api_keys {
+        directory.put_key(key_record(stored.record, now), stored.revision.0);
     }
-    for known in records {
-        directory.put_client(client(&known.record), known.revision.0);
-        clients.put(known);
+    for stored in records {
+        directory.put_client(client_entry(&stored.record), stored.revision.0);
+        clients.put(stored);
     }
     for token in opaque_tokens {
-        directory.put_opaque(opaque(&token));
+        directory.put_opaque(opaque_token(&token));
     }
 }
 
 /// A key as the data side reads it. Its name stays in the store, where it takes no memory.
 ///
 /// Once its revocation has come it holds whatever a clock says later; while a grace runs, the instant decides.
-fn key(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
+fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = match record.revoked_at {
         Some(at) if at <= now => (KeyState::Revoked, None),
-        still_to_come => (KeyState::Active, still_to_come),
+        future => (KeyState::Active, future),
     };
     KeyRecord {
         id: record.id,
@@ -97,7 +99,7 @@ fn key(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     }
 }
 
-fn client(record: &ClientRecord) -> ClientEntry {
+fn client_entry(record: &ClientRecord) -> ClientEntry {
     ClientEntry {
         id: record.id.clone(),
         organization: record.organization.clone(),
@@ -108,7 +110,7 @@ fn client(record: &ClientRecord) -> ClientEntry {
     }
 }
 
-fn opaque(record: &OpaqueTokenRecord) -> OpaqueToken {
+fn opaque_token(record: &OpaqueTokenRecord) -> OpaqueToken {
     OpaqueToken {
         digest: record.digest,
         id: record.id.as_str().into(),

@@ -140,7 +140,7 @@ pub(super) enum Refusal {
 const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
 
 impl Refusal {
-    pub(super) fn answer(self) -> AdminResponse {
+    pub(super) fn response(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
             Self::Off => problem(
@@ -224,47 +224,47 @@ impl Access {
             return Err(Refusal::Off);
         }
         let source = source_of(peer);
-        if let Some(retry_after) = self.spent(source, now.tick) {
+        if let Some(retry_after) = self.retry_after(source, now.tick) {
             return Err(Refusal::TooManyFailures { retry_after });
         }
-        let Some(shown) = bearer(headers) else {
+        let Some(credential) = bearer(headers) else {
             return Err(Refusal::Missing);
         };
-        let shown = Secret::new(shown.to_vec());
-        if token.as_ref().is_some_and(|token| shown == *token) {
+        let credential = Secret::new(credential.to_vec());
+        if token.as_ref().is_some_and(|token| credential == *token) {
             return Ok(Actor::admin_token(peer));
         }
-        let presented = match (own, std::str::from_utf8(shown.expose())) {
+        let holder = match (own, std::str::from_utf8(credential.expose())) {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
             (None, _) | (_, Err(_)) => Err(NOT_THE_TOKEN),
         };
-        let presented = presented.map_err(|detail| {
-            self.count(source, now.tick);
+        let holder = holder.map_err(|detail| {
+            self.count_failure(source, now.tick);
             Refusal::Wrong(detail)
         })?;
         let right = Right::of(method);
-        let may = match right {
-            Right::Read => presented.read,
-            Right::Write => presented.write,
+        let is_allowed = match right {
+            Right::Read => holder.read,
+            Right::Write => holder.write,
         };
-        if !may {
+        if !is_allowed {
             return Err(Refusal::InsufficientScope(right));
         }
-        Ok(Actor::client(&presented.client_id, &presented.organization, peer))
+        Ok(Actor::client(&holder.client_id, &holder.organization, peer))
     }
 
     /// How long until `source` may guess again; `None` when it may now.
-    fn spent(&self, source: IpAddr, now: Tick) -> Option<Duration> {
+    fn retry_after(&self, source: IpAddr, now: Tick) -> Option<Duration> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
+        let bucket = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
             failures.get(&SHARED)
         } else {
             failures.get(&source)
         };
-        known?.wait(&self.guesses, now)
+        bucket?.wait(&self.guesses, now)
     }
 
-    fn count(&self, source: IpAddr, now: Tick) {
+    fn count_failure(&self, source: IpAddr, now: Tick) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {
             failures.retain(|_, bucket| !bucket.is_full(now));

@@ -32,6 +32,6 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
-        Err(refusal) => refusal.answer().into_response(),
+        Err(refusal) => refusal.response().into_response(),
     }
 }

@@ -28,13 +28,15 @@ where
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let answered = |answer: AdminResponse| answer.into_response();
-        let registry = Registry::from_request_parts(&mut parts, api).await.map_err(answered)?;
+        let into_response = |response: AdminResponse| response.into_response();
+        let registry = Registry::from_request_parts(&mut parts, api)
+            .await
+            .map_err(into_response)?;
         let path = Path::from_request_parts(&mut parts, api).await;
         let Path(path) = path.map_err(IntoResponse::into_response)?;
         let expected = IfMatch::from_request_parts(&mut parts, api).await;
-        let IfMatch(expected) = expected.map_err(answered)?;
+        let IfMatch(expected) = expected.map_err(into_response)?;
         let body = M::from_request(Request::from_parts(parts, body), api).await;
-        Ok(Self(registry, path, expected, body.map_err(answered)?))
+        Ok(Self(registry, path, expected, body.map_err(into_response)?))
     }
 }

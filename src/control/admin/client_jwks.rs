@@ -86,7 +86,7 @@ pub(super) async fn validate(
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
         let error = ClientError::NoJwksUrl;
-        return Err(RegistryError::already(error.as_str(), error).into());
+        return Err(RegistryError::state_conflict(error.as_str(), error).into());
     };
     let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";

@@ -75,7 +75,10 @@ impl Idempotency {
     }
 
     /// Returns what is to be kept with a new record: the answer that is given without its secret.
-    pub(super) fn keep<R: Resource>(&self, registry: &Registry) -> impl Fn(&R) -> Option<StoredResponse> + Send + Sync {
+    pub(super) fn stored_response<R: Resource>(
+        &self,
+        registry: &Registry,
+    ) -> impl Fn(&R) -> Option<StoredResponse> + Send + Sync {
         move |made| {
             let Key { key, request } = self.0.clone()?;
             Some(StoredResponse {
@@ -96,43 +99,43 @@ impl Idempotency {
         &self,
         registry: &Registry,
         make: impl Future<Output = Result<T, RegistryError>> + Send,
-        answer: impl FnOnce(T) -> AdminResponse + Send,
+        respond: impl FnOnce(T) -> AdminResponse + Send,
     ) -> HandlerResult {
         if let Some(replayed) = self.replay(registry).await? {
             return Ok(replayed);
         }
         let error = match make.await {
-            Ok(made) => return Ok(answer(made)),
+            Ok(made) => return Ok(respond(made)),
             Err(error) => error,
         };
         // Two of the same at the same time: the other one was first.
-        let lost = matches!(
+        let was_second = matches!(
             error,
             RegistryError::Store(StoreError::Conflict(_)) | RegistryError::Exists(_)
         );
-        if lost && let Some(replayed) = self.replay(registry).await? {
+        if was_second && let Some(replayed) = self.replay(registry).await? {
             return Ok(replayed);
         }
         Err(error.into())
     }
 
     async fn replay(&self, registry: &Registry) -> Result<Option<AdminResponse>, RegistryError> {
-        let Some(asked) = &self.0 else {
+        let Some(key) = &self.0 else {
             return Ok(None);
         };
-        let Some(kept) = registry.idempotent_answer(&asked.key).await? else {
+        let Some(stored) = registry.stored_response(&key.key).await? else {
             return Ok(None);
         };
-        if kept.request != asked.request {
+        if stored.request != key.request {
             return Err(RegistryError::IdempotencyKeyReused);
         }
-        let answer = AdminResponse {
-            status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::CREATED),
+        let response = AdminResponse {
+            status: StatusCode::from_u16(stored.status).unwrap_or(StatusCode::CREATED),
             content_type: "application/json",
             headers: Vec::new(),
-            body: kept.body.into_bytes(),
+            body: stored.body.into_bytes(),
         };
-        Ok(Some(answer.with(REPLAYED, HeaderValue::from_static("true"))))
+        Ok(Some(response.with(REPLAYED, HeaderValue::from_static("true"))))
     }
 }
 

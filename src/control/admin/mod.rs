@@ -48,7 +48,7 @@ use utoipa_axum::routes;
 
 /// The API as a service. Every request must carry a [`access::Peer`] among its extensions.
 pub fn router(parts: Parts) -> Router {
-    let (router, described) = described();
+    let (router, description) = operations();
     let tokens = parts
         .control
         .clone()
@@ -56,7 +56,7 @@ pub fn router(parts: Parts) -> Router {
     let api = Arc::new(Api {
         parts,
         tokens,
-        described: response::json_line(&described),
+        description: response::json_line(&description),
     });
     router
         .fallback(not_found)
@@ -67,8 +67,8 @@ pub fn router(parts: Parts) -> Router {
 }
 
 /// Every operation with its description: neither exists without the other.
-fn described() -> (Router<Arc<Api>>, OpenApi) {
-    let (router, described) = OpenApiRouter::with_openapi(openapi::base())
+fn operations() -> (Router<Arc<Api>>, OpenApi) {
+    let (router, description) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(openapi::show))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::show))
@@ -102,14 +102,14 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(issuers::show))
         .routes(routes!(issuers::refresh))
         .split_for_parts();
-    (router, openapi::complete(described))
+    (router, openapi::complete(description))
 }
 
 /// The description of the API (OpenAPI 3.1), as JSON.
 #[cfg(any(test, feature = "internals"))]
 pub fn description() -> String {
-    let (_, described) = described();
-    String::from_utf8(response::json_line(&described)).expect("JSON is UTF-8")
+    let (_, description) = operations();
+    String::from_utf8(response::json_line(&description)).expect("JSON is UTF-8")
 }
 
 async fn not_found() -> AdminResponse {

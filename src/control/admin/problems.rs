@@ -18,7 +18,7 @@ impl From<RegistryError> for AdminResponse {
         match &error {
             RegistryError::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
             RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
-            RegistryError::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
+            RegistryError::OtherOrganization => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
             RegistryError::Invalid(mistakes) => invalid(mistakes.as_slice()),
             RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
@@ -31,7 +31,7 @@ impl From<RegistryError> for AdminResponse {
             }
             RegistryError::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
             RegistryError::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
-            RegistryError::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
+            RegistryError::StateConflict { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
             RegistryError::IdempotencyKeyReused => {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", &detail)
             }

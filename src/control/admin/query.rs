@@ -30,7 +30,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminResponse> {
         match Query::try_from_uri(&parts.uri) {
-            Ok(Query(asked)) => Ok(Self(asked)),
+            Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => Err(bad_query("", rejection.body_text())),
         }
     }
@@ -39,12 +39,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 /// 400 for what stands behind the `?`.
 pub fn bad_query(parameter: &str, detail: impl Display) -> AdminResponse {
     let detail = detail.to_string();
-    let told = match parameter {
+    let message = match parameter {
         "" => detail.clone(),
         parameter => format!("{parameter}: {detail}"),
     };
     let more = [("errors", json!([{ "parameter": parameter, "detail": detail }]))];
-    problem_with(StatusCode::BAD_REQUEST, "invalid-query", &told, &more)
+    problem_with(StatusCode::BAD_REQUEST, "invalid-query", &message, &more)
 }
 
 /// A parameter's value as what it stands for.
@@ -60,8 +60,8 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
 ///
 /// # Errors
 /// A limit that is not 1 to 200.
-pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
-    match asked.unwrap_or(LIMIT_DEFAULT) {
+pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+    match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
             after,
             limit: limit + 1,

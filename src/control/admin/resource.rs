@@ -17,17 +17,21 @@ pub(super) trait Resource {
 
 impl AdminResponse {
     /// 200 with a record and its revision.
-    pub(super) fn shown<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
+    pub(super) fn record<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
         Self::json(&found.record.view(registry)).at(found.revision)
     }
 
     /// 201 with a new record and its revision.
-    pub(super) fn made<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
+    pub(super) fn created_record<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
         Self::created(&new.record.view(registry)).at(new.revision)
     }
 
     /// 200 with a page of a list of records.
-    pub(super) fn listed<R: Resource + Record>(registry: &Registry, found: Vec<Versioned<R>>, page: &Page) -> Self {
+    pub(super) fn record_page<R: Resource + Record>(
+        registry: &Registry,
+        found: Vec<Versioned<R>>,
+        page: &Page,
+    ) -> Self {
         let id = |found: &Versioned<R>| found.record.id().to_owned();
         Self::page(found, page, id, |found| found.record.view(registry))
     }
@@ -39,9 +43,9 @@ impl AdminResponse {
         id: impl Fn(&R) -> String,
         view: impl Fn(R) -> T,
     ) -> Self {
-        let shown = page.limit.saturating_sub(1) as usize;
-        let more = found.len() > shown;
-        found.truncate(shown);
+        let size = page.limit.saturating_sub(1) as usize;
+        let more = found.len() > size;
+        found.truncate(size);
         Self::json(&List {
             next: found.last().filter(|_| more).map(id),
             items: found.into_iter().map(view).collect(),

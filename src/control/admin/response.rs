@@ -100,8 +100,8 @@ pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str,
     for (name, value) in more {
         members[*name] = value.clone();
     }
-    let mut answer = AdminResponse::json(&members);
-    answer.status = status;
-    answer.content_type = "application/problem+json";
-    answer
+    let mut response = AdminResponse::json(&members);
+    response.status = status;
+    response.content_type = "application/problem+json";
+    response
 }

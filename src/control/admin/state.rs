@@ -24,5 +24,5 @@ pub(super) struct Api {
     pub(super) parts: Parts,
     pub(super) tokens: Option<Arc<dyn OwnTokens>>,
     /// The description, as JSON.
-    pub(super) described: Vec<u8>,
+    pub(super) description: Vec<u8>,
 }

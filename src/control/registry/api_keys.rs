@@ -1,11 +1,11 @@
 //! How are API keys made, looked at and ended? A key's text exists in the answer that made it and nowhere else.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::each;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
@@ -67,7 +67,7 @@ impl From<ApiKeyError> for RegistryError {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::ExpiresInThePast | ApiKeyError::ExpiresTooLate => Self::invalid("/expires", error),
-            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::already(error.as_str(), error),
+            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::state_conflict(error.as_str(), error),
         }
     }
 }
@@ -91,14 +91,16 @@ impl Registry {
     /// expiry is past or more than 730 days away.
     pub async fn create_api_key(
         &self,
-        asked: &ApiKeySpec,
-        keep: Keep<'_, ApiKeyRecord>,
+        spec: &ApiKeySpec,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<ApiKeyWithText, RegistryError> {
-        settle(|| async {
-            let placement = self.place_key(asked).await?;
+        retry_on_conflict(|| async {
+            let placement = self.place_key(spec).await?;
             let (text, digest) = self.new_text(placement.environment);
-            let record = self.new_record(asked, &placement, text.id(), digest, KeyOrigin::Own)?;
-            let key = self.write_new_key("api_key.create", record, &placement, keep).await?;
+            let record = self.new_record(spec, &placement, text.id(), digest, KeyOrigin::Own)?;
+            let key = self
+                .write_new_key("api_key.create", record, &placement, stored_response)
+                .await?;
             Ok(ApiKeyWithText { key, text })
         })
         .await
@@ -110,29 +112,30 @@ impl Registry {
     /// Those of making one; the key is there already.
     pub async fn import_api_key(
         &self,
-        asked: &ApiKeySpec,
+        spec: &ApiKeySpec,
         sha256: KeyDigest,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        settle(|| async {
-            let placement = self.place_key(asked).await?;
+        retry_on_conflict(|| async {
+            let placement = self.place_key(spec).await?;
             let id = KeyId::of_imported(&sha256);
             // Also where it is somebody else's: two owners of one key would be one too many.
             if self.control.store.api_key(&id).await?.is_some() {
                 return Err(RegistryError::Exists("key"));
             }
-            let record = self.new_record(asked, &placement, id, sha256, KeyOrigin::Imported)?;
-            self.write_new_key("api_key.import", record, &placement, keep).await
+            let record = self.new_record(spec, &placement, id, sha256, KeyOrigin::Imported)?;
+            self.write_new_key("api_key.import", record, &placement, stored_response)
+                .await
         })
         .await
     }
 
-    async fn place_key(&self, asked: &ApiKeySpec) -> Result<Placement, RegistryError> {
+    async fn place_key(&self, spec: &ApiKeySpec) -> Result<Placement, RegistryError> {
         self.place(CredentialSpec {
-            subscription: asked.subscription.as_ref(),
-            environment: asked.environment,
+            subscription: spec.subscription.as_ref(),
+            environment: spec.environment,
             kind: CredentialKind::ApiKey,
-            scopes: asked.scopes.as_ref(),
+            scopes: spec.scopes.as_ref(),
         })
         .await
     }
@@ -146,7 +149,7 @@ impl Registry {
 
     fn new_record(
         &self,
-        asked: &ApiKeySpec,
+        spec: &ApiKeySpec,
         placement: &Placement,
         id: KeyId,
         digest: KeyDigest,
@@ -158,12 +161,12 @@ impl Registry {
             digest,
             origin,
             environment: placement.environment,
-            name: asked.name.to_string(),
+            name: spec.name.to_string(),
             organization: subscription.organization.clone(),
             subscription: subscription.id.clone(),
             scopes: placement.scopes.clone(),
-            addresses: asked.addresses.clone(),
-            expires_at: asked.expires_at,
+            addresses: spec.addresses.clone(),
+            expires_at: spec.expires_at,
         };
         Ok(ApiKeyRecord::new(new, self.now)?)
     }
@@ -173,21 +176,21 @@ impl Registry {
         action: &'static str,
         record: ApiKeyRecord,
         placement: &Placement,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         let details = details(&record);
-        let batch = self.take_place(placement, None).await?;
-        self.insert_in(batch, action, record, details, keep).await
+        let batch = self.reserve_slot(placement, None).await?;
+        self.insert_in(batch, action, record, details, stored_response).await
     }
 
     /// Makes sure that the subscription has room for one more key, and that it still has when the batch that this returns is
     /// written. `instead_of` leaves its place to the new one.
-    async fn take_place(&self, placement: &Placement, instead_of: Option<KeyId>) -> Result<Batch, RegistryError> {
+    async fn reserve_slot(&self, placement: &Placement, instead_of: Option<KeyId>) -> Result<Batch, RegistryError> {
         let Some(max) = placement.plan.keys_max else {
             return Ok(placement.batch());
         };
-        let taken = self.places_taken(&placement.subscription.record.id, instead_of).await?;
-        if taken >= max as usize {
+        let used = self.count_slots(&placement.subscription.record.id, instead_of).await?;
+        if used >= max as usize {
             return Err(RegistryError::KeySlotsFull { max });
         }
         // Written as it is: of two that take the last place at the same time, one finds it changed.
@@ -197,36 +200,36 @@ impl Registry {
         })
     }
 
-    async fn places_taken(&self, subscription: &SubscriptionId, but: Option<KeyId>) -> Result<usize, RegistryError> {
+    async fn count_slots(&self, subscription: &SubscriptionId, except: Option<KeyId>) -> Result<usize, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {
             organization: None,
             subscription: Some(subscription.clone()),
         };
-        let mut taken = 0;
-        each(
+        let mut used = 0;
+        for_each_record(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
-                taken += usize::from(key.record.holds_place(self.now) && Some(key.record.id) != but);
+                used += usize::from(key.record.holds_place(self.now) && Some(key.record.id) != except);
                 ControlFlow::Continue(())
             },
         )
         .await?;
-        Ok(taken)
+        Ok(used)
     }
 
     /// # Errors
     /// There is none, or not for this actor.
     pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        self.seen(self.control.store.api_key(id).await?)
+        self.visible(self.control.store.api_key(id).await?)
     }
 
     /// Sorted by id.
     ///
     /// # Errors
     /// An organization that is not there for this actor.
-    pub async fn api_keys(&self, asked: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+    pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.api_keys(&filter, page).await?)
     }
 
@@ -239,8 +242,8 @@ impl Registry {
         id: &KeyId,
         expected: Option<Revision>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.api_key(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.api_key(id).await?, expected)?;
             let revoked = found.try_map(|key| key.revoke(self.now))?;
             let details = json!({ "name": revoked.record.name });
             self.replace("api_key.revoke", revoked, details).await
@@ -260,10 +263,10 @@ impl Registry {
         grace: Grace,
         expires_at: Option<Option<Timestamp>>,
         expected: Option<Revision>,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<ApiKeyReplacement, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.api_key(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.api_key(id).await?, expected)?;
             let placement = self
                 .place(CredentialSpec {
                     subscription: Some(&found.record.subscription),
@@ -278,13 +281,13 @@ impl Registry {
             let (old, new) = found
                 .record
                 .regenerate(text.id(), digest, expires_at, grace, self.now)?;
-            let mut more = details(&new);
-            more["replaced_by"] = new.id.as_str().into();
-            more["grace_seconds"] = grace.duration().as_secs().into();
-            let batch = self.take_place(&placement, Some(*id)).await?;
+            let mut details = details(&new);
+            details["replaced_by"] = new.id.as_str().into();
+            details["grace_seconds"] = grace.duration().as_secs().into();
+            let batch = self.reserve_slot(&placement, Some(*id)).await?;
             let old = Versioned { record: old, revision };
             let (replaced, key) = self
-                .succeed_in(batch, "api_key.regenerate", old, new, more, keep)
+                .insert_successor(batch, "api_key.regenerate", old, new, details, stored_response)
                 .await?;
             let new = ApiKeyWithText { key, text };
             Ok(ApiKeyReplacement { new, replaced })

@@ -24,7 +24,7 @@ impl Registry {
         self.control.store.backup(&path).await?;
         // Afterwards, because what is in a backup is what was before it. That it was made is worth knowing: it holds
         // the digests of every credential.
-        self.note("store.backup", &path.display().to_string(), json!({}))
+        self.write_event("store.backup", &path.display().to_string(), json!({}))
             .await?;
         Ok(path)
     }

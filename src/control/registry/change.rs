@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::ops::ControlFlow;
 
 /// What is kept with a new record, so that the same request again makes nothing twice: the answer without its secret.
-pub type Keep<'a, R> = &'a (dyn Fn(&R) -> Option<StoredResponse> + Send + Sync);
+pub type StoredResponseFn<'a, R> = &'a (dyn Fn(&R) -> Option<StoredResponse> + Send + Sync);
 
 /// How often an operation is tried when somebody else changes the same record at the same time.
 const ATTEMPTS: usize = 8;
@@ -27,7 +27,7 @@ const CHUNK: u32 = 500;
 ///
 /// A closure that returns a future, not an async closure: the compiler cannot prove yet that the futures of an `AsyncFn` are
 /// `Send` for every lifetime, which axum asks of handlers.
-pub(super) async fn settle<T, F>(attempt: impl Fn() -> F) -> Result<T, RegistryError>
+pub(super) async fn retry_on_conflict<T, F>(attempt: impl Fn() -> F) -> Result<T, RegistryError>
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
@@ -41,9 +41,9 @@ where
 }
 
 /// Reads a list, a part after another, and gives each record to `take` until that breaks off.
-pub(super) async fn each<R: Record, F>(
+pub(super) async fn for_each_record<R: Record, F>(
     list: impl Fn(Page) -> F,
-    mut take: impl FnMut(Versioned<R>) -> ControlFlow<()>,
+    mut visit: impl FnMut(Versioned<R>) -> ControlFlow<()>,
 ) -> Result<(), RegistryError>
 where
     F: Future<Output = Result<Vec<Versioned<R>>, StoreError>>,
@@ -53,14 +53,17 @@ where
         let part = list(Page { after, limit: CHUNK }).await?;
         let is_last = part.len() < CHUNK as usize;
         after = part.last().map(|last| last.record.id().to_owned());
-        if part.into_iter().try_for_each(&mut take).is_break() || is_last {
+        if part.into_iter().try_for_each(&mut visit).is_break() || is_last {
             return Ok(());
         }
     }
 }
 
 /// Returns what was found, unless it was changed since the reader's revision (`If-Match`, RFC 9110 section 13.1.1).
-pub(super) fn unchanged<R>(found: Versioned<R>, expected: Option<Revision>) -> Result<Versioned<R>, RegistryError> {
+pub(super) fn check_revision<R>(
+    found: Versioned<R>,
+    expected: Option<Revision>,
+) -> Result<Versioned<R>, RegistryError> {
     match expected {
         Some(expected) if expected != found.revision => Err(RegistryError::PreconditionFailed),
         Some(_) | None => Ok(found),
@@ -87,7 +90,7 @@ impl Registry {
     }
 
     /// Returns what was found, if there is any for this actor.
-    pub(super) fn seen<R: Record>(&self, found: Option<Versioned<R>>) -> Result<Versioned<R>, RegistryError> {
+    pub(super) fn visible<R: Record>(&self, found: Option<Versioned<R>>) -> Result<Versioned<R>, RegistryError> {
         found
             .filter(|found| self.actor.sees(found.record.organization()))
             .ok_or(RegistryError::NotFound(R::KIND))
@@ -100,10 +103,10 @@ impl Registry {
         action: &'static str,
         record: R,
         details: Value,
-        keep: Keep<'_, R>,
+        stored_response: StoredResponseFn<'_, R>,
     ) -> Result<Versioned<R>, RegistryError> {
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
-        batch.answer = keep(&record);
+        batch.answer = stored_response(&record);
         let new = Versioned::new(record);
         batch.writes.push(R::write(new.clone()));
         self.control.commit(batch).await?;
@@ -138,17 +141,17 @@ impl Registry {
 
     /// Writes a new record beside what became of the one that it takes the place of, with the old one's event and with what
     /// `batch` holds already, and returns both as they were written: the old one, and the new one.
-    pub(super) async fn succeed_in<R: Record + Clone>(
+    pub(super) async fn insert_successor<R: Record + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
         old: Versioned<R>,
         new: R,
         details: Value,
-        keep: Keep<'_, R>,
+        stored_response: StoredResponseFn<'_, R>,
     ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
-        batch.answer = keep(&new);
+        batch.answer = stored_response(&new);
         let new = Versioned::new(new);
         batch.writes.push(R::write(old.clone()));
         batch.writes.push(R::write(new.clone()));
@@ -157,7 +160,12 @@ impl Registry {
     }
 
     /// Writes an event of something that is not in the store.
-    pub(super) async fn note(&self, action: &'static str, target: &str, details: Value) -> Result<(), RegistryError> {
+    pub(super) async fn write_event(
+        &self,
+        action: &'static str,
+        target: &str,
+        details: Value,
+    ) -> Result<(), RegistryError> {
         let batch = Batch {
             event: Some(self.event(action, target, None, details)),
             ..Batch::default()

@@ -1,10 +1,10 @@
 //! How does a client come by its keys here? It uploads a public one, or has a pair made and is given the private half once.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::clients;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
@@ -57,7 +57,7 @@ impl Registry {
     ///
     /// # Errors
     /// The cryptographic library makes none.
-    pub fn generated_key(&self, algorithm: Algorithm) -> Result<ClientKeySpec, SignError> {
+    pub fn generate_key(&self, algorithm: Algorithm) -> Result<ClientKeySpec, SignError> {
         let pair = SigningKey::generate(algorithm)?;
         Ok(ClientKeySpec {
             key: ClientKey {
@@ -81,26 +81,26 @@ impl Registry {
     pub async fn add_client_key(
         &self,
         id: &ClientId,
-        asked: ClientKeySpec,
+        spec: ClientKeySpec,
         expected: Option<Revision>,
-        keep: Keep<'_, ClientKey>,
+        stored_response: StoredResponseFn<'_, ClientKey>,
     ) -> Result<ClientKeyWithPrivate, RegistryError> {
-        let ClientKeySpec { key, private_pem } = asked;
-        let client = settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        let ClientKeySpec { key, private_pem } = spec;
+        let client = retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             // What cannot be at all is said before what cannot be now.
-            let grown = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
-            let placement = self.place(clients::spec(&found.record)).await?;
+            let changed = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
+            let placement = self.place(clients::credential_spec(&found.record)).await?;
             let details = json!({
                 "kid": key.kid,
                 "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "generated": key.generated,
             });
             let batch = Batch {
-                answer: keep(&key),
+                answer: stored_response(&key),
                 ..placement.batch()
             };
-            self.replace_in(batch, "client_key.add", grown, details).await
+            self.replace_in(batch, "client_key.add", changed, details).await
         })
         .await?;
         Ok(ClientKeyWithPrivate {
@@ -133,11 +133,11 @@ impl Registry {
         tokens: IssuedTokens,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            let fewer = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            let changed = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
             let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client_key.revoke", fewer, details).await
+            self.replace("client_key.revoke", changed, details).await
         })
         .await
     }

@@ -1,10 +1,10 @@
 //! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
@@ -105,7 +105,7 @@ impl From<ClientError> for RegistryError {
             | ClientError::NoKeys
             | ClientError::KeyExists
             | ClientError::KeyRevoked
-            | ClientError::TooManyKeys => Self::already(error.as_str(), error),
+            | ClientError::TooManyKeys => Self::state_conflict(error.as_str(), error),
         }
     }
 }
@@ -124,7 +124,7 @@ fn details(record: &ClientRecord) -> Value {
 }
 
 /// Returns what a client is, to be checked once more; without its scopes, which are checked where they are given anew.
-pub(super) fn spec(client: &ClientRecord) -> CredentialSpec<'_> {
+pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
     CredentialSpec {
         subscription: Some(&client.subscription),
         environment: Some(client.environment),
@@ -140,22 +140,25 @@ impl Registry {
     /// Its subscription is not there or not in force; its plan gives no clients of this kind, or not these scopes.
     pub async fn create_client(
         &self,
-        asked: &ClientSpec,
-        keep: Keep<'_, ClientRecord>,
+        spec: &ClientSpec,
+        stored_response: StoredResponseFn<'_, ClientRecord>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
+        retry_on_conflict(|| async {
             let placement = self
                 .place(CredentialSpec {
-                    subscription: asked.subscription.as_ref(),
-                    environment: asked.environment,
-                    kind: asked.authentication.kind(),
-                    scopes: asked.scopes.as_ref(),
+                    subscription: spec.subscription.as_ref(),
+                    environment: spec.environment,
+                    kind: spec.authentication.kind(),
+                    scopes: spec.scopes.as_ref(),
                 })
                 .await?;
-            let (authentication, secret) = match &asked.authentication {
+            let (authentication, secret) = match &spec.authentication {
                 Authentication::ClientSecret => {
-                    let (secret, kept) = self.new_secret();
-                    (ClientAuthentication::ClientSecret { secrets: vec![kept] }, Some(secret))
+                    let (secret, stored) = self.new_secret();
+                    (
+                        ClientAuthentication::ClientSecret { secrets: vec![stored] },
+                        Some(secret),
+                    )
                 }
                 Authentication::Keys => (ClientAuthentication::Keys { keys: Vec::new() }, None),
                 Authentication::JwksUrl(url) => (ClientAuthentication::JwksUrl { url: url.to_string() }, None),
@@ -166,17 +169,17 @@ impl Registry {
                 organization: subscription.organization.clone(),
                 subscription: subscription.id.clone(),
                 environment: placement.environment,
-                name: asked.name.to_string(),
-                description: asked.description.clone().into_string(),
+                name: spec.name.to_string(),
+                description: spec.description.clone().into_string(),
                 authentication,
                 scopes: placement.scopes.clone(),
-                token_ttl: asked.token_ttl,
-                token_format: asked.token_format,
+                token_ttl: spec.token_ttl,
+                token_format: spec.token_format,
             };
             let record = ClientRecord::new(new, self.now);
             let details = details(&record);
             let client = self
-                .insert_in(placement.batch(), "client.create", record, details, keep)
+                .insert_in(placement.batch(), "client.create", record, details, stored_response)
                 .await?;
             Ok(ClientWithSecret { client, secret })
         })
@@ -192,15 +195,15 @@ impl Registry {
     /// # Errors
     /// There is none, or not for this actor.
     pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
-        self.seen(self.control.store.client(id).await?)
+        self.visible(self.control.store.client(id).await?)
     }
 
     /// Sorted by id; deleted ones among them, for those who look for where a token came from.
     ///
     /// # Errors
     /// An organization that is not there for this actor.
-    pub async fn clients(&self, asked: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+    pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.clients(&filter, page).await?)
     }
 
@@ -211,28 +214,28 @@ impl Registry {
     pub async fn change_client(
         &self,
         id: &ClientId,
-        change: &ClientUpdate,
+        update: &ClientUpdate,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            if let Some(scopes) = &change.scopes {
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            if let Some(scopes) = &update.scopes {
                 let subscription = self.subscription(&found.record.subscription).await?;
                 if let Some(plan) = self.plan(&subscription.record.plan) {
                     check_scopes(&plan, Some(scopes))?;
                 }
             }
-            let asked = ClientChange {
-                name: change.name.clone().map(Label::into_string),
-                description: change.description.clone().map(Description::into_string),
-                scopes: change.scopes.clone(),
-                token_ttl: change.token_ttl,
-                token_format: change.token_format,
-                jwks_url: change.jwks_url.as_ref().map(ToString::to_string),
+            let change = ClientChange {
+                name: update.name.clone().map(Label::into_string),
+                description: update.description.clone().map(Description::into_string),
+                scopes: update.scopes.clone(),
+                token_ttl: update.token_ttl,
+                token_format: update.token_format,
+                jwks_url: update.jwks_url.as_ref().map(ToString::to_string),
             };
-            let mut changed = found.try_map(|client| client.change(asked, self.now))?;
+            let mut changed = found.try_map(|client| client.change(change, self.now))?;
             // To say what is so already is no mistake: whoever writes the whole resource back says it every time.
-            changed = match (change.active, changed.record.state) {
+            changed = match (update.active, changed.record.state) {
                 (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
                 (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
                 (Some(_) | None, _) => changed,
@@ -253,8 +256,8 @@ impl Registry {
         tokens: IssuedTokens,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
             let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
             self.replace("client.delete", deleted, details).await
@@ -272,10 +275,10 @@ impl Registry {
         grace: Grace,
         expected: Option<Revision>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            let (secret, kept) = self.new_secret();
-            let rotated = found.try_map(|client| client.rotate_secret(kept.digest, grace, self.now))?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            let (secret, stored) = self.new_secret();
+            let rotated = found.try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let client = self.replace("client.rotate_secret", rotated, details).await?;
             let secret = Some(secret);
@@ -294,19 +297,19 @@ impl Registry {
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-        keep: Keep<'_, ClientRecord>,
+        stored_response: StoredResponseFn<'_, ClientRecord>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let spec = CredentialSpec {
                 scopes: Some(&found.record.scopes),
-                ..spec(&found.record)
+                ..credential_spec(&found.record)
             };
             let placement = self.place(spec).await?;
-            let (secret, kept) = self.new_secret();
+            let (secret, stored) = self.new_secret();
             let new_id = ClientId::generate(&mut { self.random });
             let revision = found.revision;
-            let (old, new) = found.record.regenerate(new_id, kept.digest, tokens, self.now)?;
+            let (old, new) = found.record.regenerate(new_id, stored.digest, tokens, self.now)?;
             let details = json!({
                 "replaced_by": new.id.as_str(),
                 "revoke_tokens": tokens == IssuedTokens::End,
@@ -314,7 +317,7 @@ impl Registry {
             let old = Versioned { record: old, revision };
             let batch = placement.batch();
             let (_, client) = self
-                .succeed_in(batch, "client.regenerate", old, new, details, keep)
+                .insert_successor(batch, "client.regenerate", old, new, details, stored_response)
                 .await?;
             let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
@@ -331,8 +334,8 @@ impl Registry {
         id: &ClientId,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let ended = found.map(|client| client.revoke_tokens(self.now));
             let details = json!({ "name": ended.record.name });
             self.replace("client.revoke_tokens", ended, details).await

@@ -59,15 +59,15 @@ pub enum RegistryError {
     OperatorsOnly,
     /// Making something in another organization.
     #[error("this organization is not yours")]
-    Elsewhere,
+    OtherOrganization,
     #[error("the request is not valid")]
     Invalid(Mistakes),
     /// No credentials of this environment under this subscription, for now or for good.
     #[error("{}", standing_detail(*.0))]
     Standing(Standing),
-    #[error("plan `{plan}` gives no {wanted} credentials; it gives {}", words(.allowed))]
+    #[error("plan `{plan}` gives no {kind} credentials; it gives {}", words(.allowed))]
     NotInPlan {
-        wanted: CredentialKind,
+        kind: CredentialKind,
         plan: Name,
         allowed: Vec<CredentialKind>,
     },
@@ -77,7 +77,7 @@ pub enum RegistryError {
     Exists(&'static str),
     /// `word` is stable, and ends the problem's type.
     #[error("{detail}")]
-    Already { word: &'static str, detail: String },
+    StateConflict { word: &'static str, detail: String },
     /// The same idempotency key with another request.
     #[error("this Idempotency-Key was used for another request; use a new one for a new request")]
     IdempotencyKeyReused,
@@ -103,9 +103,9 @@ impl RegistryError {
     }
 
     /// A state that does not allow it.
-    pub fn already(word: &'static str, detail: impl Display) -> Self {
+    pub fn state_conflict(word: &'static str, detail: impl Display) -> Self {
         let detail = detail.to_string();
-        Self::Already { word, detail }
+        Self::StateConflict { word, detail }
     }
 }
 

@@ -18,7 +18,7 @@ pub mod audit;
 pub mod backup;
 
 pub use actor::Actor;
-pub use change::Keep;
+pub use change::StoredResponseFn;
 pub use error::Mistake;
 pub use error::Mistakes;
 pub use error::RegistryError;
@@ -78,24 +78,26 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
+    pub async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
         Ok(self.control.store.idempotent_answer(key).await?)
     }
 
     /// Narrows a list: an actor of one organization sees that one alone, whatever it asks for.
     fn narrow(&self, organization: Option<Name>) -> Result<Option<Name>, RegistryError> {
         match (self.actor.reach(), organization) {
-            (Reach::All, asked) => Ok(asked),
-            (Reach::Organization(own), Some(asked)) if asked != *own => Err(RegistryError::NotFound("organization")),
+            (Reach::All, requested) => Ok(requested),
+            (Reach::Organization(own), Some(requested)) if requested != *own => {
+                Err(RegistryError::NotFound("organization"))
+            }
             (Reach::Organization(own), _) => Ok(Some(own.clone())),
         }
     }
 
     /// The same for a list that is narrowed to a subscription as well.
-    fn filter(&self, asked: Filter) -> Result<Filter, RegistryError> {
+    fn narrow_filter(&self, filter: Filter) -> Result<Filter, RegistryError> {
         Ok(Filter {
-            organization: self.narrow(asked.organization)?,
-            ..asked
+            organization: self.narrow(filter.organization)?,
+            ..filter
         })
     }
 

@@ -1,8 +1,8 @@
 //! Which organizations are there? Only operators make them.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::StoredResponseFn;
 use crate::control::registry::actor::Reach;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
@@ -23,7 +23,7 @@ impl Registry {
         &self,
         id: Name,
         name: Label,
-        keep: Keep<'_, OrganizationRecord>,
+        stored_response: StoredResponseFn<'_, OrganizationRecord>,
     ) -> Result<Versioned<OrganizationRecord>, RegistryError> {
         self.actor.operators_only()?;
         let record = OrganizationRecord {
@@ -32,7 +32,13 @@ impl Registry {
             created_at: self.now,
         };
         let details = json!({ "name": record.name });
-        let made = self.insert_in(Batch::default(), "organization.create", record, details, keep);
+        let made = self.insert_in(
+            Batch::default(),
+            "organization.create",
+            record,
+            details,
+            stored_response,
+        );
         made.await.map_err(|error| match error {
             RegistryError::Store(StoreError::Conflict(_)) => RegistryError::Exists("organization"),
             other => other,
@@ -42,7 +48,7 @@ impl Registry {
     /// # Errors
     /// There is none, or not for this actor.
     pub async fn organization(&self, id: &Name) -> Result<Versioned<OrganizationRecord>, RegistryError> {
-        self.seen(self.control.store.organization(id).await?)
+        self.visible(self.control.store.organization(id).await?)
     }
 
     /// Sorted by id.

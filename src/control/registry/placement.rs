@@ -3,7 +3,7 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::actor::Reach;
-use crate::control::registry::change::each;
+use crate::control::registry::change::for_each_record;
 use crate::control::registry::prepare::default_subscription_id;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -62,14 +62,14 @@ impl Registry {
             organization: Some(own),
             subscription: None,
         };
-        let mut alive = Vec::new();
-        each(
+        let mut in_use = Vec::new();
+        for_each_record(
             |page| async move { store.subscriptions(filter, &page).await },
             |found| {
                 if found.record.state != SubscriptionState::Cancelled {
-                    alive.push(found);
+                    in_use.push(found);
                 }
-                if alive.len() > 1 {
+                if in_use.len() > 1 {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
@@ -77,7 +77,7 @@ impl Registry {
             },
         )
         .await?;
-        match (alive.pop(), alive.is_empty()) {
+        match (in_use.pop(), in_use.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(RegistryError::invalid(
                 "/subscription",
@@ -92,8 +92,8 @@ impl Registry {
 
     /// Where a new credential goes, checked in the order in which a developer can do something about it: is the
     /// subscription there and in force, and does its plan give this kind, with these scopes?
-    pub(super) async fn place(&self, asked: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
-        let subscription = match asked.subscription {
+    pub(super) async fn place(&self, spec: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
+        let subscription = match spec.subscription {
             Some(id) => match self.subscription(id).await {
                 // Named in the body, so it is a mistake in the body.
                 Err(RegistryError::NotFound(_)) => {
@@ -108,14 +108,14 @@ impl Registry {
         };
         let record = &subscription.record;
         let plan = self.plan(&record.plan);
-        let environment = asked.environment.unwrap_or(record.environment);
+        let environment = spec.environment.unwrap_or(record.environment);
         match record.to_subscription().standing(plan.as_ref(), environment) {
             Standing::Good => {}
             standing => return Err(RegistryError::Standing(standing)),
         }
         let plan = plan.ok_or(RegistryError::Standing(Standing::PlanGone))?;
-        check_kind(&plan, asked.kind)?;
-        let scopes = check_scopes(&plan, asked.scopes)?;
+        check_kind(&plan, spec.kind)?;
+        let scopes = check_scopes(&plan, spec.scopes)?;
         Ok(Placement {
             subscription,
             plan,
@@ -125,13 +125,13 @@ impl Registry {
     }
 }
 
-fn check_kind(plan: &Plan, wanted: CredentialKind) -> Result<(), RegistryError> {
-    if plan.credentials.contains(wanted) {
+fn check_kind(plan: &Plan, kind: CredentialKind) -> Result<(), RegistryError> {
+    if plan.credentials.contains(kind) {
         return Ok(());
     }
     let allowed = CredentialKind::ALL.into_iter();
     Err(RegistryError::NotInPlan {
-        wanted,
+        kind,
         plan: plan.name.clone(),
         allowed: allowed.filter(|kind| plan.credentials.contains(*kind)).collect(),
     })
@@ -139,18 +139,18 @@ fn check_kind(plan: &Plan, wanted: CredentialKind) -> Result<(), RegistryError> 
 
 /// The scopes asked for, all of which the plan must give. When none are asked for: those of the plan, or none where the
 /// plan leaves them open, because nobody is given more than somebody wrote down.
-pub(super) fn check_scopes(plan: &Plan, asked: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
-    match (asked, &plan.scopes) {
+pub(super) fn check_scopes(plan: &Plan, requested: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
+    match (requested, &plan.scopes) {
         (None, widest) => Ok(widest.clone().unwrap_or_default()),
-        (Some(asked), None) => Ok(asked.clone()),
-        (Some(asked), Some(widest)) => {
-            let beyond: Vec<&str> = asked
+        (Some(requested), None) => Ok(requested.clone()),
+        (Some(requested), Some(widest)) => {
+            let beyond: Vec<&str> = requested
                 .iter()
                 .filter(|scope| !widest.contains(scope))
                 .map(Scope::as_str)
                 .collect();
             if beyond.is_empty() {
-                return Ok(asked.clone());
+                return Ok(requested.clone());
             }
             let beyond = beyond.join(" ");
             let detail = format!("plan `{}` does not give `{beyond}`; it gives `{widest}`", plan.name);

@@ -50,7 +50,7 @@ impl Registry {
         };
         let details = json!({ "leaked": rotation == Rotation::Leaked, "algorithm": key.algorithm.as_str() });
         // Afterwards: the keys are in files of their own, and a rotation that failed is none.
-        self.note("signing_key.rotate", &key.kid, details).await?;
+        self.write_event("signing_key.rotate", &key.kid, details).await?;
         Ok(key)
     }
 }

@@ -1,13 +1,13 @@
 //! What becomes of subscriptions? An organization asks for them and ends them; operators approve, and say what is paid.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::StoredResponseFn;
 use crate::control::registry::actor::Reach;
-use crate::control::registry::change::each;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::is_built_in;
 use crate::control::registry::prepare::operators_name;
@@ -58,7 +58,7 @@ impl SubscriptionMove {
 
 impl From<SubscriptionError> for RegistryError {
     fn from(error: SubscriptionError) -> Self {
-        Self::already(error.as_str(), error)
+        Self::state_conflict(error.as_str(), error)
     }
 }
 
@@ -69,27 +69,33 @@ impl Registry {
     /// For another organization; under a plan that is not there, or reserved.
     pub async fn create_subscription(
         &self,
-        asked: SubscriptionSpec,
-        keep: Keep<'_, SubscriptionRecord>,
+        spec: SubscriptionSpec,
+        stored_response: StoredResponseFn<'_, SubscriptionRecord>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        let organization = match (self.actor.reach(), asked.organization) {
+        let organization = match (self.actor.reach(), spec.organization) {
             (Reach::All, named) => named.unwrap_or_else(default_name),
             (Reach::Organization(own), None) => own.clone(),
             (Reach::Organization(own), Some(named)) if *own == named => named,
-            (Reach::Organization(_), Some(_)) => return Err(RegistryError::Elsewhere),
+            (Reach::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
         };
         let is_known = self.control.store.organization(&organization).await?.is_some();
         let plan = Mistakes::collect(|mistakes| {
             if !is_known {
                 mistakes.add("/organization", "there is no organization of this id; make it first");
             }
-            self.plan_for(&asked.plan, &organization, mistakes)
+            self.plan_for(&spec.plan, &organization, mistakes)
         })?;
         let id = SubscriptionId::generate(&mut { self.random });
-        let record = SubscriptionRecord::new(id, organization, &plan, asked.environment, self.now);
+        let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
         let details = json!({ "plan": record.plan.as_str(), "state": record.state.as_str() });
-        self.insert_in(Batch::default(), "subscription.create", record, details, keep)
-            .await
+        self.insert_in(
+            Batch::default(),
+            "subscription.create",
+            record,
+            details,
+            stored_response,
+        )
+        .await
     }
 
     /// The plan of `name`, which must be one that `organization` can have.
@@ -118,7 +124,7 @@ impl Registry {
     /// # Errors
     /// There is none, or not for this actor.
     pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        self.seen(self.control.store.subscription(id).await?)
+        self.visible(self.control.store.subscription(id).await?)
     }
 
     /// Sorted by id.
@@ -127,10 +133,10 @@ impl Registry {
     /// An organization that is not there for this actor.
     pub async fn subscriptions(
         &self,
-        asked: Filter,
+        filter: Filter,
         page: &Page,
     ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.subscriptions(&filter, page).await?)
     }
 
@@ -148,8 +154,8 @@ impl Registry {
         self.subscription(id).await?;
         self.actor.operators_only()?;
         let now = self.now;
-        settle(|| async {
-            let found = unchanged(self.subscription(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.subscription(id).await?, expected)?;
             let moved = match to {
                 SubscriptionMove::Approve => found.try_map(|record| record.approve(now))?,
                 SubscriptionMove::Fail => found.try_map(|record| record.fail(now))?,
@@ -184,12 +190,12 @@ impl Registry {
         self.subscription(id).await?;
         if is_built_in(id) {
             let detail = "this subscription is built in and stays; revoke its keys and delete its clients instead";
-            return Err(RegistryError::already("built_in", detail));
+            return Err(RegistryError::state_conflict("built_in", detail));
         }
-        let cancelled = settle(|| async {
-            let found = unchanged(self.subscription(id).await?, expected)?;
+        let cancelled = retry_on_conflict(|| async {
+            let found = check_revision(self.subscription(id).await?, expected)?;
             let cancelled = found.try_map(|record| record.cancel(self.now))?;
-            let writes = self.ends_of(&cancelled.record).await?;
+            let writes = self.ending_writes(&cancelled.record).await?;
             let details = json!({
                 "keys_revoked": writes.iter().filter(|write| matches!(write, Write::ApiKey(_))).count(),
                 "clients_ended": writes.iter().filter(|write| matches!(write, Write::Client(_))).count(),
@@ -203,12 +209,12 @@ impl Registry {
         .await?;
         // A credential that was made between our look and our writing hangs on a cancelled subscription and is refused
         // for that. It is to be revoked as the others are; no more of them can come.
-        settle(|| self.end_leftovers(&cancelled.record)).await?;
+        retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
         Ok(cancelled)
     }
 
-    async fn end_leftovers(&self, cancelled: &SubscriptionRecord) -> Result<(), RegistryError> {
-        let writes = self.ends_of(cancelled).await?;
+    async fn end_remaining_credentials(&self, cancelled: &SubscriptionRecord) -> Result<(), RegistryError> {
+        let writes = self.ending_writes(cancelled).await?;
         if writes.is_empty() {
             return Ok(());
         }
@@ -223,14 +229,14 @@ impl Registry {
     }
 
     /// Everything of a subscription that is not over yet, ended.
-    async fn ends_of(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
+    async fn ending_writes(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {
             organization: None,
             subscription: Some(subscription.id.clone()),
         };
         let mut writes = Vec::new();
-        each(
+        for_each_record(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
                 if !key.record.is_revoked(self.now) {
@@ -241,7 +247,7 @@ impl Registry {
             },
         )
         .await?;
-        each(
+        for_each_record(
             |page| async move { store.clients(filter, &page).await },
             |client| {
                 // Deleted ones too: their tokens may still be out.

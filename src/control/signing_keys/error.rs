@@ -26,7 +26,7 @@ pub enum SigningKeysError {
     #[error("{}: {source}", path.display())]
     Key { path: PathBuf, source: SignError },
     #[error("a signing key cannot be made: {0}")]
-    Made(SignError),
+    Generate(SignError),
     #[error("`token_endpoint.wrapping_key`: {0}")]
     WrappingKey(&'static str),
     /// No `token_endpoint` is configured.

@@ -92,8 +92,8 @@ impl Folder {
             .mode(0o700)
             .create(&path)
             .map_err(failed)?;
-        let seen = path.metadata().map_err(failed)?;
-        if seen.mode() & 0o077 != 0 {
+        let metadata = path.metadata().map_err(failed)?;
+        if metadata.mode() & 0o077 != 0 {
             return Err(SigningKeysError::Exposed { path });
         }
         Ok(Self { path, wrapping })
@@ -171,8 +171,8 @@ impl Folder {
                 .wrapping
                 .as_ref()
                 .ok_or_else(|| SigningKeysError::NoWrappingKey { path: wrapped.clone() })?;
-            let opened = wrapping.unwrap(&key.kid, text.expose().as_bytes());
-            let pem = opened.map_err(|source| SigningKeysError::Wrapped {
+            let unwrapped = wrapping.unwrap(&key.kid, text.expose().as_bytes());
+            let pem = unwrapped.map_err(|source| SigningKeysError::Wrapped {
                 path: wrapped.clone(),
                 source,
             })?;
@@ -187,17 +187,18 @@ impl Folder {
                 },
             });
         };
-        let read = SigningKey::from_pkcs8_pem(key.algorithm, pem.expose());
-        let read = read.map_err(|source| SigningKeysError::Key {
+        let signing_key = SigningKey::from_pkcs8_pem(key.algorithm, pem.expose());
+        let signing_key = signing_key.map_err(|source| SigningKeysError::Key {
             path: path.clone(),
             source,
         })?;
-        match read.kid() == key.kid {
-            true => Ok(read),
-            false => Err(SigningKeysError::Broken {
+        if signing_key.kid() == key.kid {
+            Ok(signing_key)
+        } else {
+            Err(SigningKeysError::Broken {
                 path,
                 problem: "it is not the key that its name says".to_owned(),
-            }),
+            })
         }
     }
 
@@ -205,9 +206,9 @@ impl Folder {
     ///
     /// # Errors
     /// The cryptographic library makes none, or the file cannot be written; then there is none.
-    pub fn make(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, SigningKeysError> {
-        let key = SigningKey::generate(algorithm).map_err(SigningKeysError::Made)?;
-        self.keep(&key)?;
+    pub fn generate(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, SigningKeysError> {
+        let key = SigningKey::generate(algorithm).map_err(SigningKeysError::Generate)?;
+        self.write_private_key(&key)?;
         Ok(Arc::new(key))
     }
 
@@ -215,8 +216,8 @@ impl Folder {
     ///
     /// # Errors
     /// The file cannot be written; then there is none.
-    fn keep(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
-        let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Made)?;
+    fn write_private_key(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
+        let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Generate)?;
         match &self.wrapping {
             None => self.write(&file_name(key.kid(), PLAIN), pem.expose()),
             Some(wrapping) => {
@@ -237,7 +238,7 @@ impl Folder {
         if self.wrapping.is_none() || plain.symlink_metadata().is_err() {
             return Ok(());
         }
-        self.keep(key)?;
+        self.write_private_key(key)?;
         self.remove(&plain)?;
         tracing::info!(kid = key.kid(), "Signing key encrypted with the wrapping key");
         Ok(())
@@ -254,11 +255,11 @@ impl Folder {
 
     /// Private keys that nothing names: of a start that was interrupted, or a list that was put back. They are left alone,
     /// because a key that was lost from the list may be wanted again.
-    pub fn strangers(&self, ring: &KeyRing) -> Vec<PathBuf> {
+    pub fn unlisted_files(&self, ring: &KeyRing) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&self.path) else {
             return Vec::new();
         };
-        let known: Vec<String> = ring
+        let listed: Vec<String> = ring
             .keys()
             .iter()
             .flat_map(|key| [PLAIN, WRAPPED].map(|ending| file_name(&key.kid, ending)))
@@ -271,7 +272,7 @@ impl Folder {
             })
             .filter(|path| {
                 let name = path.file_name().and_then(|name| name.to_str());
-                name.is_none_or(|name| known.iter().all(|known| known != name))
+                name.is_none_or(|name| listed.iter().all(|listed| listed != name))
             })
             .collect()
     }
@@ -311,7 +312,7 @@ fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
     let failed = |source| unusable(path, source);
     // Not followed: a link would let whoever made it choose the file.
     match path.symlink_metadata() {
-        Ok(seen) if seen.is_file() => {}
+        Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(failed(io::Error::other("not a regular file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

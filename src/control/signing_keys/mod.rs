@@ -49,10 +49,10 @@ pub struct SigningKeys {
     verifying: ArcSwapOption<Jwks>,
     document: Arc<ArcSwap<Bytes>>,
     generation: watch::Sender<u64>,
-    opened: Mutex<Option<Opened>>,
+    loaded: Mutex<Option<LoadedKeys>>,
 }
 
-struct Opened {
+struct LoadedKeys {
     folder: Folder,
     schedule: Schedule,
     index: Index,
@@ -67,7 +67,7 @@ impl Default for SigningKeys {
             verifying: ArcSwapOption::empty(),
             document: Arc::new(ArcSwap::from_pointee(document(&Index::default()))),
             generation: watch::Sender::new(0),
-            opened: Mutex::new(None),
+            loaded: Mutex::new(None),
         }
     }
 }
@@ -95,17 +95,17 @@ impl SigningKeys {
         endpoint: &TokenEndpoint,
         now: Timestamp,
     ) -> Result<(), SigningKeysError> {
-        let mut opened = self.lock();
-        if let Some(opened) = opened.as_mut() {
-            opened.schedule = schedule(endpoint);
-            return self.run(opened, now);
+        let mut loaded = self.lock();
+        if let Some(loaded) = loaded.as_mut() {
+            loaded.schedule = schedule(endpoint);
+            return self.run_due(loaded, now);
         }
         let wrapping = endpoint.wrapping_key.as_ref().map(WrappingKey::new).transpose();
         let wrapping = wrapping.map_err(SigningKeysError::WrappingKey)?;
         let folder = Folder::open(store.beside("-signing-keys"), wrapping)?;
-        let mut ready = Opened::read(folder, schedule(endpoint), now)?;
-        self.run(&mut ready, now)?;
-        *opened = Some(ready);
+        let mut ready = LoadedKeys::read(folder, schedule(endpoint), now)?;
+        self.run_due(&mut ready, now)?;
+        *loaded = Some(ready);
         Ok(())
     }
 
@@ -131,10 +131,10 @@ impl SigningKeys {
 
     /// Every key that is published, with its times, in the order in which they were published.
     pub fn list(&self) -> Vec<KeyState> {
-        let opened = self.lock();
-        opened
+        let loaded = self.lock();
+        loaded
             .as_ref()
-            .map_or_else(Vec::new, |opened| opened.index.ring.keys().to_vec())
+            .map_or_else(Vec::new, |loaded| loaded.index.ring.keys().to_vec())
     }
 
     /// Does what the schedule asks for by now. To be called again and again, at least each minute.
@@ -143,7 +143,7 @@ impl SigningKeys {
     /// A step cannot be written down. It was not taken then: what signs goes on signing.
     pub fn tick(&self, now: Timestamp) -> Result<(), SigningKeysError> {
         match self.lock().as_mut() {
-            Some(opened) => self.run(opened, now),
+            Some(loaded) => self.run_due(loaded, now),
             None => Ok(()),
         }
     }
@@ -153,16 +153,16 @@ impl SigningKeys {
     /// # Errors
     /// There is no token endpoint, or the key cannot be made or kept.
     pub fn rotate(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
-        let mut opened = self.lock();
-        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
-        self.run(opened, now)?;
-        if opened.index.ring.next().is_none() {
-            opened.take(&Step::MakeNext, now)?;
-            self.publish(opened);
+        let mut loaded = self.lock();
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        self.run_due(loaded, now)?;
+        if loaded.index.ring.next().is_none() {
+            loaded.perform(&Step::MakeNext, now)?;
+            self.publish(loaded);
         }
         // A `publish_before` of nothing: it signs already.
-        self.run(opened, now)?;
-        opened.newest()
+        self.run_due(loaded, now)?;
+        loaded.newest()
     }
 
     /// For a private key that others have: a new one signs at once, and all before it are published no more, so that
@@ -172,35 +172,35 @@ impl SigningKeys {
     /// # Errors
     /// There is no token endpoint, or the key cannot be made or kept; then nothing was changed.
     pub fn replace_leaked(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
-        let mut opened = self.lock();
-        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
-        let before: Vec<String> = opened.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
-        let key = opened.folder.make(opened.schedule.algorithm)?;
-        opened.write(Index::of_first(&key, &opened.schedule, now))?;
-        opened.active = key;
-        opened.next = None;
-        self.publish(opened);
+        let mut loaded = self.lock();
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        let before: Vec<String> = loaded.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
+        let key = loaded.folder.generate(loaded.schedule.algorithm)?;
+        loaded.write(Index::of_first(&key, &loaded.schedule, now))?;
+        loaded.active = key;
+        loaded.next = None;
+        self.publish(loaded);
         for kid in before {
-            opened.forget_private(&kid);
+            loaded.forget_private(&kid);
         }
-        opened.newest()
+        loaded.newest()
     }
 
-    fn run(&self, opened: &mut Opened, now: Timestamp) -> Result<(), SigningKeysError> {
+    fn run_due(&self, loaded: &mut LoadedKeys, now: Timestamp) -> Result<(), SigningKeysError> {
         let mut outcome = Ok(());
-        while let Some(step) = opened.index.ring.due(now, &opened.schedule) {
-            outcome = opened.take(&step, now);
+        while let Some(step) = loaded.index.ring.due(now, &loaded.schedule) {
+            outcome = loaded.perform(&step, now);
             if outcome.is_err() {
                 break;
             }
         }
-        self.publish(opened);
+        self.publish(loaded);
         outcome
     }
 
     /// Puts in force what was written down.
-    fn publish(&self, opened: &Opened) {
-        let text = document(&opened.index);
+    fn publish(&self, loaded: &LoadedKeys) {
+        let text = document(&loaded.index);
         if **self.document.load() != text {
             let jwks = Jwks::parse(&text).expect("a set of public keys that were made here can be read");
             // Published before it signs, and verified before either.
@@ -208,16 +208,16 @@ impl SigningKeys {
             self.document.store(Arc::new(text));
             self.generation.send_modify(|generation| *generation += 1);
         }
-        self.active.store(Some(Arc::clone(&opened.active)));
+        self.active.store(Some(Arc::clone(&loaded.active)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
+    fn lock(&self) -> MutexGuard<'_, Option<LoadedKeys>> {
         // A panic in between leaves what was written down last: steps replace whole values.
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Opened {
+impl LoadedKeys {
     fn read(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
         let index = folder.index()?;
         let (Some(active), next) = (index.ring.active(), index.ring.next()) else {
@@ -228,19 +228,19 @@ impl Opened {
         for key in [Some(&active), next.as_ref()].into_iter().flatten() {
             folder.wrap_if_plain(key)?;
         }
-        let opened = Self {
+        let loaded = Self {
             folder,
             schedule,
             index,
             active,
             next,
         };
-        opened.clean();
-        Ok(opened)
+        loaded.clean();
+        Ok(loaded)
     }
 
     fn first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
-        let key = folder.make(schedule.algorithm)?;
+        let key = folder.generate(schedule.algorithm)?;
         let index = Index::of_first(&key, &schedule, now);
         folder.write_index(&index)?;
         tracing::info!(
@@ -248,15 +248,15 @@ impl Opened {
             algorithm = schedule.algorithm.as_str(),
             "First signing key made"
         );
-        let opened = Self {
+        let loaded = Self {
             folder,
             schedule,
             index,
             active: key,
             next: None,
         };
-        opened.clean();
-        Ok(opened)
+        loaded.clean();
+        Ok(loaded)
     }
 
     /// Removes what an interrupted step has left, and says what else is there.
@@ -265,18 +265,18 @@ impl Opened {
         for key in self.index.ring.keys().iter().filter(|key| !signs(&key.kid)) {
             self.forget_private(&key.kid);
         }
-        for path in self.folder.strangers(&self.index.ring) {
+        for path in self.folder.unlisted_files(&self.index.ring) {
             tracing::warn!(path = %path.display(), "A private key that keys.json does not name; remove it if nobody misses it");
         }
     }
 
     /// Takes a step: on disk first, then in memory.
-    fn take(&mut self, step: &Step, now: Timestamp) -> Result<(), SigningKeysError> {
+    fn perform(&mut self, step: &Step, now: Timestamp) -> Result<(), SigningKeysError> {
         match step {
-            // Cannot be due: whatever is opened has a key that signs.
+            // Cannot be due: whatever is loaded has a key that signs.
             Step::MakeFirst => {}
             Step::MakeNext => {
-                let key = self.folder.make(self.schedule.algorithm)?;
+                let key = self.folder.generate(self.schedule.algorithm)?;
                 let Index { ring, mut public } = self.index.clone();
                 public.insert(key.kid().to_owned(), key.public_jwk());
                 let ring = ring.with_next(key.kid(), &self.schedule, now);
@@ -289,7 +289,7 @@ impl Opened {
                     return Ok(());
                 };
                 let Index { ring, public } = self.index.clone();
-                let ring = ring.activated(&self.schedule, now);
+                let ring = ring.activate_next(&self.schedule, now);
                 self.write(Index { ring, public })?;
                 tracing::info!(kid = next.kid(), retired = self.active.kid(), "Next signing key signs");
                 let retired = std::mem::replace(&mut self.active, next);

@@ -83,9 +83,10 @@ impl KeyRing {
         }
         let mut kids: Vec<&str> = ring.0.iter().map(|key| key.kid.as_str()).collect();
         kids.sort_unstable();
-        match kids.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err("a key stands in it twice"),
-            false => Ok(ring),
+        if kids.windows(2).any(|pair| pair[0] == pair[1]) {
+            Err("a key stands in it twice")
+        } else {
+            Ok(ring)
         }
     }
 
@@ -157,7 +158,7 @@ impl KeyRing {
 
     /// The next key signs; the one that did stays until its last token is over.
     #[must_use]
-    pub fn activated(mut self, schedule: &Schedule, now: Timestamp) -> Self {
+    pub fn activate_next(mut self, schedule: &Schedule, now: Timestamp) -> Self {
         let until = now.saturating_add(schedule.tokens_last);
         if self.next().is_none() {
             return self;
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(two.due(Timestamp::from_unix_millis(100 * 60_000 - 1), &SCHEDULE), None);
         assert_eq!(two.due(at(100), &SCHEDULE), Some(Step::Activate));
 
-        let turned = two.activated(&SCHEDULE, at(100));
+        let turned = two.activate_next(&SCHEDULE, at(100));
         assert_eq!(turned.active().unwrap().kid, "b");
         assert_eq!(
             turned.due(Timestamp::from_unix_millis(130 * 60_000 - 1), &SCHEDULE),
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(before.due(at(1), &other), Some(Step::MakeNext));
         let next = before.with_next("b", &other, at(1));
         assert_eq!(next.due(at(10), &other), None);
-        let after = next.activated(&other, at(11));
+        let after = next.activate_next(&other, at(11));
         assert_eq!(after.active().unwrap().algorithm, Algorithm::Rs256);
         assert_eq!(after.due(at(12), &other), None);
     }
@@ -316,7 +317,7 @@ mod tests {
                     ring = match step {
                         Step::MakeFirst => { made += 1; ring.with_first(&kid, &schedule, now) }
                         Step::MakeNext => { made += 1; ring.with_next(&kid, &schedule, now) }
-                        Step::Activate => ring.activated(&schedule, now),
+                        Step::Activate => ring.activate_next(&schedule, now),
                         Step::Forget { kid } => ring.without(&kid),
                     };
                     prop_assert!(KeyRing::new(ring.keys().to_vec()).is_ok());

@@ -139,13 +139,14 @@ impl<'a> Assertion<'a> {
             Endpoint::Token { path } => *audience == rules.url(path),
             Endpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
         };
-        let holds = match rules.assertion_audience {
+        let is_accepted = match rules.assertion_audience {
             AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,
             AssertionAudience::Issuer => is_issuer,
         };
-        match holds {
-            true => Ok(()),
-            false => Err(TokenEndpointError::AssertionAudience),
+        if is_accepted {
+            Ok(())
+        } else {
+            Err(TokenEndpointError::AssertionAudience)
         }
     }
 
@@ -168,9 +169,10 @@ impl<'a> Assertion<'a> {
             }
         }
         let issued_at = self.time("iat")?.unwrap_or(now);
-        match issued_at.saturating_add(longest) < now {
-            true => Err(TokenEndpointError::AssertionTooOld),
-            false => Ok(expires_at),
+        if issued_at.saturating_add(longest) < now {
+            Err(TokenEndpointError::AssertionTooOld)
+        } else {
+            Ok(expires_at)
         }
     }
 

@@ -67,7 +67,7 @@ impl AuthenticatedClient {
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
                 client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
             }
-            (Proof::JwksUrl(proved), ClientAuthentication::JwksUrl { url }) => proved == url,
+            (Proof::JwksUrl(proof_url), ClientAuthentication::JwksUrl { url }) => proof_url == url,
             (Proof::Secret(_) | Proof::Key(_) | Proof::JwksUrl(_), _) => false,
         }
     }
@@ -100,17 +100,17 @@ pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, 
     let (header, second) = (values.next(), values.next());
     let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
     let secret = form.get("client_secret");
-    let asserts = assertion.is_some() || assertion_type.is_some();
-    let methods = [header.is_some(), second.is_some(), secret.is_some(), asserts];
+    let has_assertion = assertion.is_some() || assertion_type.is_some();
+    let methods = [header.is_some(), second.is_some(), secret.is_some(), has_assertion];
     if methods.into_iter().filter(|used| *used).count() > 1 {
         return Err(TokenEndpointError::SeveralMethods);
     }
     let id = form.get("client_id");
     if let Some(header) = header {
-        let (named, secret) = basic(header.as_bytes())?;
+        let (header_id, secret) = parse_basic(header.as_bytes())?;
         return match id {
-            Some(id) if id != named => Err(TokenEndpointError::OtherClient),
-            Some(_) | None => Ok(ClientCredential::Secret { id: named, secret }),
+            Some(id) if id != header_id => Err(TokenEndpointError::OtherClient),
+            Some(_) | None => Ok(ClientCredential::Secret { id: header_id, secret }),
         };
     }
     if let Some(secret) = secret {
@@ -118,7 +118,7 @@ pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, 
         let secret = Secret::new(secret.to_owned());
         return Ok(ClientCredential::Secret { id, secret });
     }
-    if !asserts {
+    if !has_assertion {
         return Err(TokenEndpointError::NoAuthentication);
     }
     match assertion_type {
@@ -136,7 +136,7 @@ pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, 
 
 /// RFC 7617 section 2, each half form-encoded (RFC 6749 section 2.3.1). Our ids and secrets have no character that the
 /// encoding changes, so programs that forget it are understood as well.
-fn basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
+fn parse_basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
     let (scheme, credentials) = value.split_at_checked(6).ok_or(TokenEndpointError::Scheme)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
         return Err(TokenEndpointError::Scheme);
@@ -166,14 +166,22 @@ impl Service {
     fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
         let settings = self.settings();
         let quota = &endpoint(&settings)?.failures;
-        match self.failures.spent(client, context.source, quota, context.now.tick) {
+        match self
+            .failures
+            .retry_after(client, context.source, quota, context.now.tick)
+        {
             Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
             None => Ok(()),
         }
     }
 
     /// Counts a guess, and gives the error back.
-    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
+    fn count_failure(
+        &self,
+        client: &ClientId,
+        context: AuthContext<'_>,
+        error: TokenEndpointError,
+    ) -> TokenEndpointError {
         if let Some(endpoint) = &self.settings().token_endpoint {
             self.failures
                 .count(client, context.source, &endpoint.failures, context.now.tick);
@@ -192,12 +200,14 @@ pub(super) async fn authenticate(
     context: AuthContext<'_>,
 ) -> Result<AuthenticatedClient, TokenEndpointError> {
     match credential {
-        ClientCredential::Secret { id, secret } => by_secret(service, &id, &secret, context),
-        ClientCredential::Assertion { text, id } => by_assertion(service, &text, id.as_deref(), context).await,
+        ClientCredential::Secret { id, secret } => authenticate_by_secret(service, &id, &secret, context),
+        ClientCredential::Assertion { text, id } => {
+            authenticate_by_assertion(service, &text, id.as_deref(), context).await
+        }
     }
 }
 
-fn by_secret(
+fn authenticate_by_secret(
     service: &Service,
     id: &str,
     secret: &Secret<String>,
@@ -207,8 +217,8 @@ fn by_secret(
     let id: ClientId = id.parse().map_err(|_| TokenEndpointError::UnknownClient)?;
     service.check_failures(&id, context)?;
     let digest = client_secret::digest(&service.control.settings.load().digester, secret.expose());
-    let known = known(service, &id, context.tenant);
-    let proved = match &known {
+    let client = find_client(service, &id, context.tenant);
+    let proved = match &client {
         Ok(client) => match &client.record.authentication {
             ClientAuthentication::ClientSecret { secrets } => {
                 let mut proved = Err(TokenEndpointError::WrongSecret);
@@ -221,31 +231,31 @@ fn by_secret(
                 proved
             }
             ClientAuthentication::JwksUrl { .. } | ClientAuthentication::Keys { .. } => {
-                compare_with_none(&digest);
+                compare_with_dummy(&digest);
                 Err(TokenEndpointError::WrongMethod)
             }
         },
         Err(error) => {
-            compare_with_none(&digest);
+            compare_with_dummy(&digest);
             Err(*error)
         }
     };
-    match (known, proved) {
+    match (client, proved) {
         (Ok(client), Ok(())) => Ok(AuthenticatedClient {
             client,
             proof: Proof::Secret(digest),
             mark: None,
         }),
-        (_, Err(error)) | (Err(error), Ok(())) => Err(service.failed(&id, context, error)),
+        (_, Err(error)) | (Err(error), Ok(())) => Err(service.count_failure(&id, context, error)),
     }
 }
 
 /// The work of a comparison where there is nothing to compare with (S133).
-fn compare_with_none(digest: &KeyDigest) {
+fn compare_with_dummy(digest: &KeyDigest) {
     std::hint::black_box(*digest == KeyDigest::DUMMY);
 }
 
-async fn by_assertion(
+async fn authenticate_by_assertion(
     service: &Service,
     text: &Secret<String>,
     claimed: Option<&str>,
@@ -262,8 +272,8 @@ async fn by_assertion(
     service.check_failures(&id, context)?;
     // A stranger is told here whether a client exists, because the authors of clients need to be; so nothing is gained by
     // taking as long for one that does not.
-    let fails = |error| service.failed(&id, context, error);
-    let client = known(service, &id, context.tenant).map_err(fails)?;
+    let fails = |error| service.count_failure(&id, context, error);
+    let client = find_client(service, &id, context.tenant).map_err(fails)?;
     let proof = match &client.record.authentication {
         ClientAuthentication::Keys { .. } => {
             let signer = assertion.signer(client.keys(context.now.wall));
@@ -271,7 +281,7 @@ async fn by_assertion(
             Proof::Key(signer.kid().unwrap_or_default().to_owned())
         }
         ClientAuthentication::JwksUrl { url } => {
-            signed_with_fetched(service, &id, url, &assertion)
+            verify_with_fetched_keys(service, &id, url, &assertion)
                 .await?
                 .then_some(())
                 .ok_or_else(|| fails(TokenEndpointError::BadSignature))?;
@@ -285,7 +295,7 @@ async fn by_assertion(
     Ok(AuthenticatedClient { client, proof, mark })
 }
 
-async fn signed_with_fetched(
+async fn verify_with_fetched_keys(
     service: &Service,
     id: &ClientId,
     url: &str,
@@ -305,7 +315,7 @@ async fn signed_with_fetched(
 }
 
 /// A client that is known where it is asked for. Deleted ones are not.
-fn known(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<Client>, TokenEndpointError> {
+fn find_client(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<Client>, TokenEndpointError> {
     let client = service
         .control
         .clients
@@ -314,8 +324,8 @@ fn known(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<C
     if client.record.state == ClientState::Deleted {
         return Err(TokenEndpointError::UnknownClient);
     }
-    let elsewhere = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
-    if tenant.is_some_and(elsewhere) {
+    let is_other = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
+    if tenant.is_some_and(is_other) {
         return Err(TokenEndpointError::WrongTenant);
     }
     Ok(client)

@@ -172,7 +172,7 @@ impl TokenEndpointError {
     }
 
     /// The whole answer: status, headers, JSON.
-    pub fn answer(self, authorization: Authorization) -> (StatusCode, HeaderMap, String) {
+    pub fn response(self, authorization: Authorization) -> (StatusCode, HeaderMap, String) {
         let row = self.row();
         let mut headers = HeaderMap::new();
         let mut status = row.status;
@@ -227,10 +227,10 @@ mod tests {
     #[test]
     fn s132_a_challenge_comes_with_401_and_only_where_authorization_was_used() {
         for error in ALL {
-            let (status, headers, _) = error.answer(Authorization::Absent);
+            let (status, headers, _) = error.response(Authorization::Absent);
             assert_ne!(status, StatusCode::UNAUTHORIZED, "{error:?}");
             assert!(!headers.contains_key(header::WWW_AUTHENTICATE), "{error:?}");
-            let (status, headers, _) = error.answer(Authorization::Used);
+            let (status, headers, _) = error.response(Authorization::Used);
             let challenged = headers.contains_key(header::WWW_AUTHENTICATE);
             assert_eq!(challenged, status == StatusCode::UNAUTHORIZED, "{error:?}");
             assert_eq!(challenged, error.row().error == "invalid_client", "{error:?}");
@@ -243,7 +243,7 @@ mod tests {
             .iter()
             .map(|error| {
                 let row = error.row();
-                let (used, _, _) = error.answer(Authorization::Used);
+                let (used, _, _) = error.response(Authorization::Used);
                 let status = row.status.as_u16();
                 format!(
                     "{status} {} {} {}: {}",

@@ -31,7 +31,7 @@ impl Default for Failures {
 
 impl Failures {
     /// How long until `client` is listened to again from `source`; `None` when it is now.
-    pub fn spent(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
+    pub fn retry_after(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
         let bucket = self.buckets.get(&(client.clone(), source_of(source)))?;
         bucket.wait(&CompiledQuota::compile(quota), now)
     }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn fails(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
-        let spent = failures.spent(&client(id), source, &quota(), now);
+        let spent = failures.retry_after(&client(id), source, &quota(), now);
         if spent.is_none() {
             failures.count(&client(id), source, &quota(), now);
         }
@@ -97,7 +97,7 @@ mod tests {
         while fails(&failures, "a", HERE, Tick::ZERO).is_none() {}
         let wait = fails(&failures, "a", HERE, Tick::ZERO).unwrap();
         let almost = Tick::ZERO.saturating_add(wait - Duration::from_nanos(1));
-        assert!(failures.spent(&client("a"), HERE, &quota(), almost).is_some());
+        assert!(failures.retry_after(&client("a"), HERE, &quota(), almost).is_some());
         let then = Tick::ZERO.saturating_add(wait);
         assert_eq!(fails(&failures, "a", HERE, then), None);
         assert!(fails(&failures, "a", HERE, then).is_some());

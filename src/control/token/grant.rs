@@ -30,33 +30,33 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
 /// # Errors
 /// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
 /// in force.
-pub fn in_force(
+pub fn client_in_force(
     control: &Control,
-    proved: &AuthenticatedClient,
+    authenticated: &AuthenticatedClient,
     now: Timestamp,
 ) -> Result<Arc<Client>, TokenEndpointError> {
     let client = control
         .clients
-        .get(proved.id())
+        .get(authenticated.id())
         .ok_or(TokenEndpointError::UnknownClient)?;
     match client.record.state {
         ClientState::Active => {}
         ClientState::Disabled => return Err(TokenEndpointError::Disabled),
         ClientState::Deleted => return Err(TokenEndpointError::UnknownClient),
     }
-    if !proved.still_holds(&client, now) {
+    if !authenticated.still_holds(&client, now) {
         return Err(TokenEndpointError::ProofEnded);
     }
-    match holding(control, &client) {
+    match check_subscription(control, &client) {
         Ok(()) => Ok(client),
-        Err(HoldingError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
-        Err(HoldingError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
+        Err(SubscriptionCheckError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
+        Err(SubscriptionCheckError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
     }
 }
 
 /// Why a client has nothing to hold its credentials with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldingError {
+pub enum SubscriptionCheckError {
     Standing(Standing),
     KindNotInPlan,
 }
@@ -65,21 +65,21 @@ pub enum HoldingError {
 ///
 /// # Errors
 /// Why not. A client without its subscription is none that was made here, and has what one of a cancelled one has.
-pub fn holding(control: &Control, client: &Client) -> Result<(), HoldingError> {
+pub fn check_subscription(control: &Control, client: &Client) -> Result<(), SubscriptionCheckError> {
     let record = &client.record;
     let subscription = control.directory.subscription(&record.subscription);
-    let subscription = subscription.ok_or(HoldingError::Standing(Standing::Cancelled))?;
+    let subscription = subscription.ok_or(SubscriptionCheckError::Standing(Standing::Cancelled))?;
     let settings = control.settings.load();
     let plan = settings.plans.get(&subscription.plan);
     match subscription.standing(plan, record.environment) {
         Standing::Good => {}
-        standing => return Err(HoldingError::Standing(standing)),
+        standing => return Err(SubscriptionCheckError::Standing(standing)),
     }
     let kind = record.authentication.kind();
     if plan.is_some_and(|plan| plan.credentials.contains(kind)) {
         Ok(())
     } else {
-        Err(HoldingError::KindNotInPlan)
+        Err(SubscriptionCheckError::KindNotInPlan)
     }
 }
 
@@ -90,12 +90,12 @@ pub fn holding(control: &Control, client: &Client) -> Result<(), HoldingError> {
 /// A text that is no list of scopes, or one that the client may not have.
 pub fn scopes(form: &Form, client: &Client) -> Result<ScopeSet, TokenEndpointError> {
     let allowed = &client.record.scopes;
-    let Some(asked) = form.get("scope") else {
+    let Some(requested) = form.get("scope") else {
         return Ok(allowed.clone());
     };
-    let asked = ScopeSet::parse_list(asked).map_err(|_| TokenEndpointError::ScopeMalformed)?;
-    if asked.iter().all(|scope| allowed.contains(scope)) {
-        Ok(asked)
+    let requested = ScopeSet::parse_list(requested).map_err(|_| TokenEndpointError::ScopeMalformed)?;
+    if requested.iter().all(|scope| allowed.contains(scope)) {
+        Ok(requested)
     } else {
         Err(TokenEndpointError::ScopeBeyond)
     }

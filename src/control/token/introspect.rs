@@ -25,8 +25,8 @@ pub fn inactive() -> Value {
 
 /// Section 2.2.
 pub fn active(endpoint: &TokenEndpoint, token: &OwnToken) -> Value {
-    let mut answer = token.claims(endpoint);
-    answer["active"] = true.into();
-    answer["token_type"] = "Bearer".into();
-    answer
+    let mut response = token.claims(endpoint);
+    response["active"] = true.into();
+    response["token_type"] = "Bearer".into();
+    response
 }

@@ -57,7 +57,7 @@ pub async fn issue(
     };
     let text = match record.token_format {
         TokenFormat::Jwt => sign(control, endpoint, &content)?,
-        TokenFormat::Opaque => keep(control, &content).await?,
+        TokenFormat::Opaque => store_opaque(control, &content).await?,
     };
     Ok(AccessToken {
         text,
@@ -87,7 +87,7 @@ fn sign(control: &Control, endpoint: &TokenEndpoint, content: &OwnToken) -> Resu
     Ok(Secret::new(token))
 }
 
-async fn keep(control: &Control, content: &OwnToken) -> Result<Secret<String>, TokenEndpointError> {
+async fn store_opaque(control: &Control, content: &OwnToken) -> Result<Secret<String>, TokenEndpointError> {
     let random = Secret::new(random_base62(OPAQUE_CHARS, &mut system_random));
     let token = Secret::new([OPAQUE_PREFIX, random.expose()].concat());
     let record = OpaqueTokenRecord {

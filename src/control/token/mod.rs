@@ -175,7 +175,7 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
     let settings = service.control.settings.load();
     match &settings.token_endpoint {
         Some(endpoint) => {
-            let mut response = answer(
+            let mut response = json_response(
                 StatusCode::OK,
                 HeaderMap::new(),
                 metadata::document(endpoint).to_string(),
@@ -185,7 +185,7 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
             response.headers_mut().insert(header::CACHE_CONTROL, for_an_hour);
             response
         }
-        None => answer(StatusCode::NOT_FOUND, HeaderMap::new(), String::new()),
+        None => json_response(StatusCode::NOT_FOUND, HeaderMap::new(), String::new()),
     }
 }
 
@@ -194,41 +194,43 @@ impl Service {
     async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let (context, proved) = self.prove(request, form, Endpoint::Token { path }, tenant).await?;
-        let issued = self.give(form, &proved, context.now).await;
-        Ok(reply(&proved, issued.map(|token| Some(token_body(&token)))))
+        let (context, authenticated) = self
+            .authenticate(request, form, Endpoint::Token { path }, tenant)
+            .await?;
+        let issued = self.grant_token(form, &authenticated, context.now).await;
+        Ok(reply(&authenticated, issued.map(|token| Some(token_body(&token)))))
     }
 
-    async fn give(
+    async fn grant_token(
         &self,
         form: &Form,
-        proved: &AuthenticatedClient,
+        authenticated: &AuthenticatedClient,
         now: Now,
     ) -> Result<AccessToken, TokenEndpointError> {
         let control = &*self.control;
-        let client = grant::in_force(control, proved, now.wall)?;
+        let client = grant::client_in_force(control, authenticated, now.wall)?;
         grant::scopes(form, &client)?;
-        self.use_up(proved).await?;
+        self.mark_assertion(authenticated).await?;
         // Marking has waited for the disk. What was changed in the meantime counts (S134).
         let now = control.clock.now().wall;
-        let client = grant::in_force(control, proved, now)?;
+        let client = grant::client_in_force(control, authenticated, now)?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
         let issued = issue::issue(control, endpoint, &client, scopes, now).await?;
         // So has keeping an opaque token: one that may not be any more is not told to anybody.
-        grant::in_force(control, proved, control.clock.now().wall)?;
+        grant::client_in_force(control, authenticated, control.clock.now().wall)?;
         Ok(issued)
     }
 
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = Endpoint::Other { path: INTROSPECT };
-        let (context, proved) = self.prove(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            let caller = grant::in_force(&self.control, &proved, context.now.wall)?;
-            self.use_up(&proved).await?;
+            let caller = grant::client_in_force(&self.control, &authenticated, context.now.wall)?;
+            self.mark_assertion(&authenticated).await?;
             let settings = self.settings();
             let endpoint = endpoint(&settings)?;
             let body = match own_tokens::verify(&self.control, token, self.control.clock.now().wall) {
@@ -237,26 +239,26 @@ impl Service {
             };
             Ok(Some(body))
         };
-        Ok(reply(&proved, work.await))
+        Ok(reply(&authenticated, work.await))
     }
 
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = Endpoint::Other { path: REVOKE };
-        let (context, proved) = self.prove(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            self.use_up(&proved).await?;
+            self.mark_assertion(&authenticated).await?;
             let now = self.control.clock.now().wall;
             // Also for a client that is disabled: ending its tokens is what is wanted then.
-            revoke::revoke(&self.control, &proved.client, token, context.source, now).await?;
+            revoke::revoke(&self.control, &authenticated.client, token, context.source, now).await?;
             Ok(None)
         };
-        Ok(reply(&proved, work.await))
+        Ok(reply(&authenticated, work.await))
     }
 
     /// Proves the client that sent `request` to the endpoint `at`.
-    async fn prove<'a>(
+    async fn authenticate<'a>(
         &self,
         request: &Request,
         form: &Form,
@@ -271,12 +273,12 @@ impl Service {
         };
         endpoint(&self.settings())?;
         let credential = client_auth::credential(&request.parts.headers, form)?;
-        let proved = client_auth::authenticate(self, credential, context).await?;
-        Ok((context, proved))
+        let authenticated = client_auth::authenticate(self, credential, context).await?;
+        Ok((context, authenticated))
     }
 
-    async fn use_up(&self, proved: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
-        match &proved.mark {
+    async fn mark_assertion(&self, authenticated: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
+        match &authenticated.mark {
             Some(mark) => self.used.mark(&*self.control.store, mark).await,
             None => Ok(()),
         }
@@ -296,10 +298,10 @@ fn token_body(token: &AccessToken) -> Value {
     body
 }
 
-fn reply(proved: &AuthenticatedClient, outcome: Result<Option<Value>, TokenEndpointError>) -> Reply {
+fn reply(authenticated: &AuthenticatedClient, outcome: Result<Option<Value>, TokenEndpointError>) -> Reply {
     Reply {
         outcome,
-        client: Some(proved.id().clone()),
+        client: Some(authenticated.id().clone()),
     }
 }
 
@@ -308,11 +310,11 @@ fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
     let (mut response, reason) = match outcome {
         Ok(body) => {
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            (answer(StatusCode::OK, HeaderMap::new(), body), None)
+            (json_response(StatusCode::OK, HeaderMap::new(), body), None)
         }
         Err(error) => {
-            let (status, headers, body) = error.answer(client_auth::authorization(&request.parts.headers));
-            (answer(status, headers, body), Some(error.row().reason))
+            let (status, headers, body) = error.response(client_auth::authorization(&request.parts.headers));
+            (json_response(status, headers, body), Some(error.row().reason))
         }
     };
     response.extensions_mut().insert(Outcome {
@@ -323,7 +325,7 @@ fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
 }
 
 /// Never to be kept by anybody (RFC 6749 section 5.1).
-fn answer(status: StatusCode, mut headers: HeaderMap, body: String) -> Response {
+fn json_response(status: StatusCode, mut headers: HeaderMap, body: String) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     if !body.is_empty() {

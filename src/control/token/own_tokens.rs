@@ -3,7 +3,7 @@
 use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::token::grant;
-use crate::control::token::grant::HoldingError;
+use crate::control::token::grant::SubscriptionCheckError;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::KeyDigest;
@@ -127,9 +127,9 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
     {
         return Err(OwnTokenError::Revoked);
     }
-    grant::holding(control, &client).map_err(|error| match error {
-        HoldingError::Standing(standing) => OwnTokenError::Standing(standing),
-        HoldingError::KindNotInPlan => OwnTokenError::KindNotInPlan,
+    grant::check_subscription(control, &client).map_err(|error| match error {
+        SubscriptionCheckError::Standing(standing) => OwnTokenError::Standing(standing),
+        SubscriptionCheckError::KindNotInPlan => OwnTokenError::KindNotInPlan,
     })
 }
 
@@ -143,17 +143,17 @@ fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnT
 
 /// 256 random bits are looked up by their digest: whoever measures that learns nothing of one.
 fn from_directory(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
-    let known = control.directory.opaque(&KeyDigest::sha256(token));
-    let known = known.ok_or(OwnTokenError::NotOurs)?;
-    let client = control.clients.get(&known.client).ok_or(OwnTokenError::ClientGone)?;
+    let entry = control.directory.opaque(&KeyDigest::sha256(token));
+    let entry = entry.ok_or(OwnTokenError::NotOurs)?;
+    let client = control.clients.get(&entry.client).ok_or(OwnTokenError::ClientGone)?;
     Ok(OwnToken {
-        client_id: known.client.clone(),
+        client_id: entry.client.clone(),
         organization: client.record.organization.clone(),
-        scopes: (*known.scopes).clone(),
-        audiences: known.audiences.to_vec(),
-        id: known.id.as_ref().to_owned(),
-        issued_at: known.issued_at,
-        expires_at: known.expires_at,
+        scopes: (*entry.scopes).clone(),
+        audiences: entry.audiences.to_vec(),
+        id: entry.id.as_ref().to_owned(),
+        issued_at: entry.issued_at,
+        expires_at: entry.expires_at,
     })
 }
 
