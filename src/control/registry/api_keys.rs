@@ -1,4 +1,4 @@
-//! How are API keys made, looked at and ended? A key's text exists in the answer that made it and nowhere else.
+//! How are API keys created, read and revoked? A key's text is in the response that created it and nowhere else.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -33,30 +33,31 @@ use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
-/// A key that is asked for.
+/// The settings of a new key.
 #[derive(Clone, Debug)]
 pub struct ApiKeySpec {
     pub name: Label,
-    /// `None` for never, which somebody has to say.
+    /// `None` for never. There is no default: the request must say so.
     pub expires_at: Option<Timestamp>,
-    /// Those of the plan when `None`.
+    /// The scopes of the plan when `None`.
     pub scopes: Option<ScopeSet>,
-    /// Where it may be used from; everywhere when empty.
+    /// The addresses from which the key may be used; all when empty.
     pub addresses: Vec<IpNet>,
-    /// That of the subscription when `None`.
+    /// The environment of the subscription when `None`.
     pub environment: Option<KeyEnvironment>,
-    /// The built-in one, or the only one of the actor's organization, when `None`.
+    /// When `None`: the built-in subscription for operators,
+    /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
 }
 
-/// A key, and its text to be shown once.
+/// A new key and its text, which is shown once.
 #[derive(Debug)]
 pub struct ApiKeyWithText {
     pub key: Versioned<ApiKeyRecord>,
     pub text: ApiKeyText,
 }
 
-/// A key in the place of another.
+/// A new key and the key that it replaces.
 #[derive(Debug)]
 pub struct ApiKeyReplacement {
     pub new: ApiKeyWithText,
@@ -84,11 +85,11 @@ fn details(record: &ApiKeyRecord) -> Value {
 }
 
 impl Registry {
-    /// Makes a key.
+    /// Creates a key.
     ///
     /// # Errors
-    /// Its subscription is not there or not in force, its plan gives no keys, not these scopes, or no more keys; its
-    /// expiry is past or more than 730 days away.
+    /// The subscription does not exist or is not in force; its plan allows no API keys, not these scopes, or no more
+    /// keys; the expiry is past or more than 730 days away.
     pub async fn create_api_key(
         &self,
         spec: &ApiKeySpec,
@@ -106,10 +107,10 @@ impl Registry {
         .await
     }
 
-    /// Takes a key of another system, by the SHA-256 of its text; its owner goes on using it.
+    /// Imports a key of another system by the SHA-256 of its text. The owner keeps using the same text.
     ///
     /// # Errors
-    /// Those of making one; the key is there already.
+    /// Those of [`Self::create_api_key`]; the key exists already.
     pub async fn import_api_key(
         &self,
         spec: &ApiKeySpec,
@@ -119,7 +120,7 @@ impl Registry {
         retry_on_conflict(|| async {
             let placement = self.place_key(spec).await?;
             let id = KeyId::of_imported(&sha256);
-            // Also where it is somebody else's: two owners of one key would be one too many.
+            // Also if the existing key belongs to another organization: a key has only one owner.
             if self.control.store.api_key(&id).await?.is_some() {
                 return Err(RegistryError::Exists("key"));
             }
@@ -183,8 +184,8 @@ impl Registry {
         self.insert_in(batch, action, record, details, stored_response).await
     }
 
-    /// Makes sure that the subscription has room for one more key, and that it still has when the batch that this returns is
-    /// written. `instead_of` leaves its place to the new one.
+    /// Checks that the subscription allows one more key, and returns a batch that conflicts with any concurrent change
+    /// of the subscription. The key `instead_of` is not counted: the new key replaces it.
     async fn reserve_slot(&self, placement: &Placement, instead_of: Option<KeyId>) -> Result<Batch, RegistryError> {
         let Some(max) = placement.plan.keys_max else {
             return Ok(placement.batch());
@@ -193,7 +194,7 @@ impl Registry {
         if used >= max as usize {
             return Err(RegistryError::KeySlotsFull { max });
         }
-        // Written as it is: of two that take the last place at the same time, one finds it changed.
+        // Rewrite the unchanged subscription: of two concurrent requests for the last slot, the second one conflicts.
         Ok(Batch {
             writes: vec![Write::Subscription(placement.subscription.clone())],
             ..Batch::default()
@@ -218,25 +219,27 @@ impl Registry {
         Ok(used)
     }
 
+    /// Returns the key of this id.
+    ///
     /// # Errors
-    /// There is none, or not for this actor.
+    /// No such key exists, or the actor may not see it.
     pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         self.visible(self.control.store.api_key(id).await?)
     }
 
-    /// Sorted by id.
+    /// Returns a page of keys, sorted by id.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
+    /// The filter names an organization that the actor may not see.
     pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.api_keys(&filter, page).await?)
     }
 
-    /// Ends a key now, whatever grace it had.
+    /// Revokes a key now and ends its grace period.
     ///
     /// # Errors
-    /// There is none; it is revoked already.
+    /// No such key exists, or it is revoked already.
     pub async fn revoke_api_key(
         &self,
         id: &KeyId,
@@ -251,12 +254,12 @@ impl Registry {
         .await
     }
 
-    /// Makes a key in the place of another, which ends at once, or after a grace that was asked for (S070). Without
-    /// `expires_at` the new one lives as long as the old one was made for.
+    /// Replaces a key by a new one. The old key ends at once or after the grace period (S070). Without `expires_at` the
+    /// new key gets the lifetime that the old key was created with.
     ///
     /// # Errors
-    /// There is none; it is revoked or regenerated already; its subscription is not in force, or its plan does not give
-    /// what the key has any more.
+    /// No such key exists; it was revoked or regenerated before; its subscription is not in force, or the plan no
+    /// longer allows the key's kind or scopes.
     pub async fn regenerate_api_key(
         &self,
         id: &KeyId,

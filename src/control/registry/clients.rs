@@ -1,4 +1,5 @@
-//! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
+//! How are clients created, changed and deleted? A client's
+//! authentication method is chosen at creation and never changes.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -35,14 +36,14 @@ use crate::store::record::grace::Grace;
 use serde_json::Value;
 use serde_json::json;
 
-/// How a client that is asked for is to prove itself.
+/// The authentication method of a new client.
 #[derive(Clone, Debug)]
 pub enum Authentication {
-    /// With a secret that is made here.
+    /// A secret that the gate generates.
     ClientSecret,
-    /// With keys that are uploaded or made here, later.
+    /// Keys that are uploaded or generated later.
     Keys,
-    /// With the keys behind a URL.
+    /// The key set at a URL.
     JwksUrl(JwksUrl),
 }
 
@@ -55,30 +56,31 @@ impl Authentication {
     }
 }
 
-/// A client that is asked for.
+/// The settings of a new client.
 #[derive(Clone, Debug)]
 pub struct ClientSpec {
     pub name: Label,
     pub description: Description,
     pub authentication: Authentication,
-    /// Those of the plan when `None`.
+    /// The scopes of the plan when `None`.
     pub scopes: Option<ScopeSet>,
     pub token_ttl: TokenTtl,
     pub token_format: TokenFormat,
-    /// That of the subscription when `None`.
+    /// The environment of the subscription when `None`.
     pub environment: Option<KeyEnvironment>,
-    /// The built-in one, or the only one of the actor's organization, when `None`.
+    /// When `None`: the built-in subscription for operators,
+    /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
 }
 
-/// A client, and its secret, if it has one, to be shown once.
+/// A client and its secret, if it has one, which is shown once.
 #[derive(Debug)]
 pub struct ClientWithSecret {
     pub client: Versioned<ClientRecord>,
     pub secret: Option<Secret<String>>,
 }
 
-/// What is to be other than it was.
+/// The fields of a client to change; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct ClientUpdate {
     pub name: Option<Label>,
@@ -123,7 +125,8 @@ fn details(record: &ClientRecord) -> Value {
     })
 }
 
-/// Returns what a client is, to be checked once more; without its scopes, which are checked where they are given anew.
+/// Returns the spec of an existing client, to check it again. The
+/// spec omits scopes: they are checked only when a request sets them.
 pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
     CredentialSpec {
         subscription: Some(&client.subscription),
@@ -134,10 +137,10 @@ pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
 }
 
 impl Registry {
-    /// Makes a client.
+    /// Creates a client.
     ///
     /// # Errors
-    /// Its subscription is not there or not in force; its plan gives no clients of this kind, or not these scopes.
+    /// The subscription does not exist or is not in force; its plan does not allow this kind of client or these scopes.
     pub async fn create_client(
         &self,
         spec: &ClientSpec,
@@ -192,25 +195,29 @@ impl Registry {
         (secret, ClientSecret::new(digest, self.now))
     }
 
+    /// Returns the client of this id.
+    ///
     /// # Errors
-    /// There is none, or not for this actor.
+    /// No such client exists, or the actor may not see it.
     pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
         self.visible(self.control.store.client(id).await?)
     }
 
-    /// Sorted by id; deleted ones among them, for those who look for where a token came from.
+    /// Returns a page of clients, sorted by id. Deleted clients
+    /// are included, so that a token can be traced to its client.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
+    /// The filter names an organization that the actor may not see.
     pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.clients(&filter, page).await?)
     }
 
-    /// Changes what may be changed of a client. Tokens that are out keep what they were issued with.
+    /// Changes a client. Issued tokens keep the settings that they were issued with.
     ///
     /// # Errors
-    /// There is none, or it is deleted; scopes that its plan does not give; a JWKS URL for one that never had any.
+    /// No such client exists, or it is deleted; the plan does not allow
+    /// the scopes; a JWKS URL for a client that was created without one.
     pub async fn change_client(
         &self,
         id: &ClientId,
@@ -234,7 +241,7 @@ impl Registry {
                 jwks_url: update.jwks_url.as_ref().map(ToString::to_string),
             };
             let mut changed = found.try_map(|client| client.change(change, self.now))?;
-            // To say what is so already is no mistake: whoever writes the whole resource back says it every time.
+            // The current state is not an error: a client program that writes the whole resource back always sends it.
             changed = match (update.active, changed.record.state) {
                 (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
                 (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
@@ -246,10 +253,10 @@ impl Registry {
         .await
     }
 
-    /// Ends a client for good. Its tokens stay good until they expire, or end with it when asked for.
+    /// Deletes a client. Its tokens stay valid until they expire, or end now with [`IssuedTokens::End`].
     ///
     /// # Errors
-    /// There is none; it is deleted already.
+    /// No such client exists, or it is deleted already.
     pub async fn delete_client(
         &self,
         id: &ClientId,
@@ -265,10 +272,10 @@ impl Registry {
         .await
     }
 
-    /// Gives a client another secret; its id stays. The old one ends at once, or after a grace that was asked for (S071).
+    /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
     ///
     /// # Errors
-    /// There is none, it is deleted, it has no secret, or a grace runs already.
+    /// No such client exists, it is deleted, it has no secret, or a grace period has not ended yet.
     pub async fn rotate_client_secret(
         &self,
         id: &ClientId,
@@ -287,11 +294,11 @@ impl Registry {
         .await
     }
 
-    /// Makes a client in the place of another, with a new id and a new secret, and deletes the old one.
+    /// Replaces a client by a new one, with a new id and a new secret, and deletes the old one.
     ///
     /// # Errors
-    /// There is none, it is deleted or has no secret; its subscription is not in force any more, or its plan does not
-    /// give what the client has.
+    /// No such client exists, it is deleted or has no secret; its subscription is not in force, or the plan no longer
+    /// allows the client's kind or scopes.
     pub async fn regenerate_client(
         &self,
         id: &ClientId,
@@ -325,10 +332,10 @@ impl Registry {
         .await
     }
 
-    /// Ends every token that a client has got until now; it may get new ones.
+    /// Revokes every token that was issued to a client until now. The client may get new tokens.
     ///
     /// # Errors
-    /// There is none.
+    /// No such client exists.
     pub async fn revoke_client_tokens(
         &self,
         id: &ClientId,

@@ -1,4 +1,4 @@
-//! Which organizations are there? Only operators make them.
+//! Which organizations are there? Only operators create them.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -15,10 +15,10 @@ use crate::store::record::OrganizationRecord;
 use serde_json::json;
 
 impl Registry {
-    /// Makes an organization, without any subscription yet.
+    /// Creates an organization, without a subscription.
     ///
     /// # Errors
-    /// Not an operator; the id is taken.
+    /// The actor is not an operator; the id is taken.
     pub async fn create_organization(
         &self,
         id: Name,
@@ -45,13 +45,15 @@ impl Registry {
         })
     }
 
+    /// Returns the organization of this id.
+    ///
     /// # Errors
-    /// There is none, or not for this actor.
+    /// No such organization exists, or the actor may not see it.
     pub async fn organization(&self, id: &Name) -> Result<Versioned<OrganizationRecord>, RegistryError> {
         self.visible(self.control.store.organization(id).await?)
     }
 
-    /// Sorted by id.
+    /// Returns a page of organizations, sorted by id.
     ///
     /// # Errors
     /// Those of the store.
@@ -66,7 +68,7 @@ impl Registry {
         }
     }
 
-    /// What the configuration in force has, sorted by name.
+    /// Returns the plans of the configuration in force, sorted by name.
     pub fn plans(&self) -> Vec<Plan> {
         self.control.settings.load().plans.values().cloned().collect()
     }

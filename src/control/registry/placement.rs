@@ -1,4 +1,5 @@
-//! Where does a new credential go? Under a subscription that is in force, whose plan gives its kind and its scopes.
+//! Under which subscription does a new credential go? It must be in
+//! force, and its plan must allow the credential's kind and scopes.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -20,7 +21,7 @@ use crate::store::Versioned;
 use crate::store::record::SubscriptionRecord;
 use std::ops::ControlFlow;
 
-/// What a new credential is to be.
+/// The settings of a new credential.
 pub(super) struct CredentialSpec<'a> {
     pub(super) subscription: Option<&'a SubscriptionId>,
     pub(super) environment: Option<KeyEnvironment>,
@@ -28,7 +29,7 @@ pub(super) struct CredentialSpec<'a> {
     pub(super) scopes: Option<&'a ScopeSet>,
 }
 
-/// Where a new credential goes.
+/// The subscription of a new credential, with the resolved settings.
 pub(super) struct Placement {
     pub(super) subscription: Versioned<SubscriptionRecord>,
     pub(super) plan: Plan,
@@ -37,7 +38,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// A batch that writes nothing when the subscription was changed (cancelled, say) since it was looked at.
+    /// Returns a batch that fails to commit if the subscription was changed (for example, cancelled) since it was read.
     pub(super) fn batch(&self) -> Batch {
         Batch {
             unchanged: vec![UnchangedRecord::Subscription(
@@ -50,8 +51,8 @@ impl Placement {
 }
 
 impl Registry {
-    /// The subscription that new credentials go under when none is named: the built-in one for operators, and the only
-    /// one of an actor's organization for everybody else.
+    /// Returns the subscription of a credential that names none: the built-in
+    /// one for operators, otherwise the only one of the actor's organization.
     async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let own = match self.actor.reach() {
             Reach::All => return self.subscription(&default_subscription_id()).await,
@@ -90,12 +91,12 @@ impl Registry {
         }
     }
 
-    /// Where a new credential goes, checked in the order in which a developer can do something about it: is the
-    /// subscription there and in force, and does its plan give this kind, with these scopes?
+    /// Returns the placement of a new credential. Checks run in an order in which a developer can act on them: the
+    /// subscription exists, is in force, and its plan allows the kind and the scopes.
     pub(super) async fn place(&self, spec: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
         let subscription = match spec.subscription {
             Some(id) => match self.subscription(id).await {
-                // Named in the body, so it is a mistake in the body.
+                // The subscription is named in the body, so report a mistake in the body.
                 Err(RegistryError::NotFound(_)) => {
                     return Err(RegistryError::invalid(
                         "/subscription",
@@ -137,8 +138,8 @@ fn check_kind(plan: &Plan, kind: CredentialKind) -> Result<(), RegistryError> {
     })
 }
 
-/// The scopes asked for, all of which the plan must give. When none are asked for: those of the plan, or none where the
-/// plan leaves them open, because nobody is given more than somebody wrote down.
+/// Returns the requested scopes, all of which the plan must allow. Without a request: the scopes of the plan, or none
+/// where the plan sets no limit, so that a client never gets a scope that nobody wrote down.
 pub(super) fn check_scopes(plan: &Plan, requested: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
     match (requested, &plan.scopes) {
         (None, widest) => Ok(widest.clone().unwrap_or_default()),

@@ -1,4 +1,5 @@
-//! What becomes of subscriptions? An organization asks for them and ends them; operators approve, and say what is paid.
+//! Which states does a subscription go through? An organization
+//! requests and cancels it; operators approve it and record payment.
 
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -27,16 +28,16 @@ use crate::store::record::SubscriptionRecord;
 use serde_json::json;
 use std::ops::ControlFlow;
 
-/// A subscription that is asked for.
+/// The settings of a new subscription.
 #[derive(Clone, Debug)]
 pub struct SubscriptionSpec {
-    /// The actor's own when `None`; `default` for operators.
+    /// The actor's own organization when `None`; `default` for operators.
     pub organization: Option<Name>,
     pub plan: Name,
     pub environment: KeyEnvironment,
 }
 
-/// What is to become of a subscription.
+/// A change of a subscription by an operator.
 #[derive(Clone, Debug)]
 pub enum SubscriptionMove {
     Approve,
@@ -63,10 +64,10 @@ impl From<SubscriptionError> for RegistryError {
 }
 
 impl Registry {
-    /// Asks for a subscription: active at once where its plan approves by itself, pending otherwise.
+    /// Creates a subscription: active at once if its plan approves automatically, otherwise pending.
     ///
     /// # Errors
-    /// For another organization; under a plan that is not there, or reserved.
+    /// The organization is not the actor's; the plan does not exist or is reserved.
     pub async fn create_subscription(
         &self,
         spec: SubscriptionSpec,
@@ -98,10 +99,11 @@ impl Registry {
         .await
     }
 
-    /// The plan of `name`, which must be one that `organization` can have.
+    /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
     fn plan_for(&self, name: &Name, organization: &Name, mistakes: &mut Mistakes) -> Option<Plan> {
         let settings = self.control.settings.load();
-        // Its clients administer the gate, and nobody is to wonder which of two rules makes it so.
+        // Clients of the organization `operators` administer the gate. Only that organization may have the plan, so
+        // that a single rule gives these rights.
         if (name.as_str() == OPERATORS) != (*organization == operators_name()) {
             mistakes.add(
                 "/plan",
@@ -121,16 +123,18 @@ impl Registry {
         plan.cloned()
     }
 
+    /// Returns the subscription of this id.
+    ///
     /// # Errors
-    /// There is none, or not for this actor.
+    /// No such subscription exists, or the actor may not see it.
     pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         self.visible(self.control.store.subscription(id).await?)
     }
 
-    /// Sorted by id.
+    /// Returns a page of subscriptions, sorted by id.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
+    /// The filter names an organization that the actor may not see.
     pub async fn subscriptions(
         &self,
         filter: Filter,
@@ -140,17 +144,17 @@ impl Registry {
         Ok(self.control.store.subscriptions(&filter, page).await?)
     }
 
-    /// Approves, fails, pays for or moves a subscription.
+    /// Applies an operator's change to a subscription.
     ///
     /// # Errors
-    /// Not an operator; there is none; its state does not go there.
+    /// The actor is not an operator; no such subscription exists; its state does not allow the change.
     pub async fn move_subscription(
         &self,
         id: &SubscriptionId,
         to: &SubscriptionMove,
         expected: Option<Revision>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        // First whether it is there: of what an actor cannot see it does not learn that only others may change it.
+        // Check visibility first: the error for non-operators would reveal that a hidden subscription exists.
         self.subscription(id).await?;
         self.actor.operators_only()?;
         let now = self.now;
@@ -177,11 +181,11 @@ impl Registry {
         .await
     }
 
-    /// Ends a subscription for good: every key of it is revoked and every token of its clients ends, in the same
-    /// transaction (S072).
+    /// Cancels a subscription for good. In the same transaction, every key
+    /// under it is revoked and every token of its clients ends (S072).
     ///
     /// # Errors
-    /// There is none, it is cancelled already, or built in.
+    /// No such subscription exists, it is cancelled already, or it is built in.
     pub async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
@@ -207,8 +211,8 @@ impl Registry {
             self.replace_in(batch, "subscription.cancel", cancelled, details).await
         })
         .await?;
-        // A credential that was made between our look and our writing hangs on a cancelled subscription and is refused
-        // for that. It is to be revoked as the others are; no more of them can come.
+        // A credential created between the read and the commit is refused, because its subscription is cancelled.
+        // Revoke it too, like the others; no further one can follow.
         retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
         Ok(cancelled)
     }
@@ -228,7 +232,7 @@ impl Registry {
         Ok(self.control.commit(batch).await?)
     }
 
-    /// Everything of a subscription that is not over yet, ended.
+    /// Returns the writes that revoke every valid key of a subscription and the tokens of every client.
     async fn ending_writes(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {
@@ -250,7 +254,7 @@ impl Registry {
         for_each_record(
             |page| async move { store.clients(filter, &page).await },
             |client| {
-                // Deleted ones too: their tokens may still be out.
+                // Deleted clients too: their tokens may still be valid.
                 if client.record.tokens_not_before.is_none_or(|at| at < self.now) {
                     writes.push(Write::Client(client.map(|client| client.revoke_tokens(self.now))));
                 }
