@@ -5,7 +5,7 @@ use crate::jose::sign::SignError;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there are no keys to sign with, or why there is no other one now. Nothing of a file's content is in it.
+/// Why the signing keys cannot be opened or rotated. No error contains a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeysError {
     #[error("{}: {source}", path.display())]
