@@ -1,4 +1,5 @@
-//! What may this client have (RFC 6749 section 4.4)? Whether it and its subscription count now, and which scopes.
+//! Which scopes does this client get (RFC 6749 section 4.4)?
+//! Only an active client with a subscription in force gets any.
 
 use crate::control::Control;
 use crate::control::clients::Client;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
-/// Only one grant is there, so nothing of another one has any effect (S131, S141).
+/// Checks the grant type. Only one grant is supported, so parameters of other grants have no effect (S131, S141).
 ///
 /// # Errors
-/// Another one, or none.
+/// The grant type is another one or missing.
 pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     match form.get("grant_type") {
         Some(CLIENT_CREDENTIALS) => Ok(()),
@@ -25,11 +26,11 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     }
 }
 
-/// The client as it is at this instant, if it still counts, and its subscription with it (S134).
+/// Returns the current state of the client, if the client, its proof and its subscription are still in force (S134).
 ///
 /// # Errors
-/// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
-/// in force.
+/// The client is disabled or deleted, its proof is no longer valid, its
+/// plan does not allow its kind, or its subscription is not in force.
 pub fn client_in_force(
     control: &Control,
     authenticated: &AuthenticatedClient,
@@ -54,17 +55,17 @@ pub fn client_in_force(
     }
 }
 
-/// Why a client has nothing to hold its credentials with.
+/// Why the subscription of a client gives no credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionCheckError {
     Standing(Standing),
     KindNotInPlan,
 }
 
-/// Whether the client's subscription is in force, and its plan allows what the client is. From memory.
+/// Checks that the client's subscription is in force and its plan allows the client's kind. Reads memory only.
 ///
 /// # Errors
-/// Why not. A client without its subscription is none that was made here, and has what one of a cancelled one has.
+/// The first check that fails. A client with an unknown subscription is treated like one with a cancelled subscription.
 pub fn check_subscription(control: &Control, client: &Client) -> Result<(), SubscriptionCheckError> {
     let record = &client.record;
     let subscription = control.directory.subscription(&record.subscription);
@@ -83,11 +84,11 @@ pub fn check_subscription(control: &Control, client: &Client) -> Result<(), Subs
     }
 }
 
-/// The scopes that are asked for; where none are, all that the client may have (RFC 6749 section 3.3). Never more, and
-/// never silently fewer (S130).
+/// Returns the requested scopes, or all scopes of the client if none are requested (RFC 6749 section 3.3). Never grants
+/// more, and never silently fewer (S130).
 ///
 /// # Errors
-/// A text that is no list of scopes, or one that the client may not have.
+/// The parameter is not a list of scopes, or names a scope that the client does not have.
 pub fn scopes(form: &Form, client: &Client) -> Result<ScopeSet, TokenEndpointError> {
     let allowed = &client.record.scopes;
     let Some(requested) = form.get("scope") else {

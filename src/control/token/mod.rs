@@ -1,5 +1,5 @@
-//! The token endpoint and what belongs to it (RFC 6749, 7009, 7523, 7662, 8414): requests in, JSON out. It is called in
-//! this process, behind the gate, which has read the body, bounded, and says who asks.
+//! The token endpoint with introspection, revocation and metadata (RFC 6749, 7009, 7523, 7662, 8414). The router is
+//! called in this process, behind the gate, which has read the bounded body and knows the downstream address.
 
 pub mod request;
 pub mod client_auth;
@@ -60,24 +60,26 @@ const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const OPENID_METADATA: &str = "/.well-known/openid-configuration";
 
-/// Who asks, as the gate knows it. Whoever calls the router puts it into the request's extensions.
+/// The downstream peer and the request id as the gate knows them. The
+/// caller of the router must put them into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub ip: IpAddr,
     pub request_id: String,
 }
 
-/// What came of a request, for metrics and the access record; in the extensions of every answer.
+/// The outcome of a request for metrics and the access record, in the extensions of every response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why it was refused, of a closed set; `None`: it was not.
+    /// The reason of a refusal, of a closed set; `None` without a refusal.
     pub reason: Option<&'static str>,
-    /// The client that has proved itself.
+    /// The authenticated client.
     pub client_id: Option<String>,
 }
 
-/// The endpoints at the root, and below the path of the issuer where it has one (RFC 8414 section 3.1, OpenID Connect
-/// Discovery 1.0 section 4.1). Without a token endpoint in the configuration each answers that it is not there.
+/// Returns the endpoints at the root, and below the path of the issuer if it has one (RFC 8414 section 3.1, OpenID
+/// Connect Discovery 1.0 section 4.1). Without `token_endpoint` in the configuration, the metadata is not found (404)
+/// and the other endpoints are unavailable (503).
 pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router {
     let settings = control.settings.load_full();
     let service = Arc::new(Service {
@@ -108,21 +110,21 @@ pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router
     router.with_state(service)
 }
 
-/// A request whose body was read.
+/// A request with its parsed body.
 struct Request {
     parts: Parts,
     caller: Caller,
     form: Result<Form, TokenEndpointError>,
 }
 
-/// What an endpoint says to a request: a body, or nothing, or why not.
+/// The result of an endpoint: an optional body, or an error.
 struct Reply {
     outcome: Result<Option<Value>, TokenEndpointError>,
-    /// The client that has proved itself.
+    /// The authenticated client.
     client: Option<ClientId>,
 }
 
-/// What is wrong before any client has proved itself.
+/// An error before the client was authenticated.
 impl From<TokenEndpointError> for Reply {
     fn from(error: TokenEndpointError) -> Self {
         Self {
@@ -180,7 +182,7 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
                 HeaderMap::new(),
                 metadata::document(endpoint).to_string(),
             );
-            // The same for everybody, and of no secret.
+            // The document is the same for everybody and contains no secret.
             let for_an_hour = HeaderValue::from_static("public, max-age=3600");
             response.headers_mut().insert(header::CACHE_CONTROL, for_an_hour);
             response
@@ -190,7 +192,8 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
 }
 
 impl Service {
-    /// RFC 6749 section 4.4: who asks, what for, and only then what is used up and given.
+    /// Handles a token request (RFC 6749 section 4.4): authenticates the client, then checks its permissions, and only
+    /// then marks the assertion and issues the token.
     async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
@@ -211,14 +214,14 @@ impl Service {
         let client = grant::client_in_force(control, authenticated, now.wall)?;
         grant::scopes(form, &client)?;
         self.mark_assertion(authenticated).await?;
-        // Marking has waited for the disk. What was changed in the meantime counts (S134).
+        // Marking waited for the disk. Check again: the client may have changed meanwhile (S134).
         let now = control.clock.now().wall;
         let client = grant::client_in_force(control, authenticated, now)?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
         let issued = issue::issue(control, endpoint, &client, scopes, now).await?;
-        // So has keeping an opaque token: one that may not be any more is not told to anybody.
+        // Storing an opaque token waited too. Do not return a token that is no longer permitted.
         grant::client_in_force(control, authenticated, control.clock.now().wall)?;
         Ok(issued)
     }
@@ -250,14 +253,14 @@ impl Service {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             self.mark_assertion(&authenticated).await?;
             let now = self.control.clock.now().wall;
-            // Also for a client that is disabled: ending its tokens is what is wanted then.
+            // A disabled client may revoke its tokens too: that only reduces access.
             revoke::revoke(&self.control, &authenticated.client, token, context.source, now).await?;
             Ok(None)
         };
         Ok(reply(&authenticated, work.await))
     }
 
-    /// Proves the client that sent `request` to the endpoint `at`.
+    /// Authenticates the client that sent `request` to the endpoint `at`.
     async fn authenticate<'a>(
         &self,
         request: &Request,
@@ -285,7 +288,7 @@ impl Service {
     }
 }
 
-/// RFC 6749 section 5.1. There is no refresh token, ever (section 4.4.3).
+/// Returns the body of a token response (RFC 6749 section 5.1). There is never a refresh token (section 4.4.3).
 fn token_body(token: &AccessToken) -> Value {
     let mut body = json!({
         "access_token": token.text.expose(),
@@ -324,7 +327,7 @@ fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
     response
 }
 
-/// Never to be kept by anybody (RFC 6749 section 5.1).
+/// Returns a response that must not be cached (RFC 6749 section 5.1).
 fn json_response(status: StatusCode, mut headers: HeaderMap, body: String) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
