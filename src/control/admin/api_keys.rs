@@ -1,4 +1,4 @@
-//! API keys over HTTP. The answer that makes a key has its text; every other one has what it can be recognised by.
+//! API keys over HTTP. The response that creates a key contains its text; all others contain only a hint of it.
 
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;

@@ -1,4 +1,4 @@
-//! What does a change of one thing come with? Its path, the revision that the thing must have, and a body.
+//! Which parts does a request have that changes one record? A path, the expected revision, and a body.
 
 use crate::control::admin::body::NoBody;
 use crate::control::admin::query::IfMatch;
@@ -15,7 +15,7 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// A request that changes what is at a path: the operations, the path, the revision of `If-Match`, and the body as
+/// A request that changes the record at a path: the operations, the path, the revision of `If-Match`, and the body as
 /// [`super::body::Body`] or [`super::body::OptionalBody`].
 pub(super) struct Change<P, M = NoBody>(pub Registry, pub P, pub Option<Revision>, pub M);
 

@@ -1,4 +1,4 @@
-//! How are the keys behind a client's URL? Fetched now, and told.
+//! Can the key set at a client's URL be fetched now, and which keys does it contain?
 
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;

@@ -1,4 +1,4 @@
-//! Keys of clients over HTTP: uploaded, or made here and given away once.
+//! Keys of clients over HTTP: uploaded, or generated here with the private half returned once.
 
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
@@ -100,7 +100,7 @@ pub(super) struct NewKey {
     generate: Option<String>,
 }
 
-/// Where a new key comes from.
+/// The source of a new key.
 enum KeySource {
     Uploaded(UploadedKey),
     Generate(Algorithm),
@@ -135,7 +135,7 @@ async fn new_key(registry: &Registry, source: KeySource) -> Result<ClientKeySpec
         KeySource::Uploaded(key) => Ok(registry.uploaded_key(key)),
         KeySource::Generate(algorithm) => {
             let registry = registry.clone();
-            // RSA takes a tenth of a second of computing, in which this thread would answer nobody.
+            // An RSA pair takes a tenth of a second of computing, which would block this thread's other requests.
             let made = tokio::task::spawn_blocking(move || registry.generate_key(algorithm)).await;
             made.map_err(|error| error.to_string())
                 .and_then(|made| made.map_err(|error| error.to_string()))
@@ -185,7 +185,7 @@ pub(super) async fn add(
 ) -> HandlerResult {
     let id = client.id()?;
     let source = Mistakes::collect(|mistakes| body.read(mistakes))?;
-    // Nobody makes a pair for a client that is not there, or not theirs.
+    // Check first: do not generate a pair for a client that does not exist or is not visible.
     registry.client(&id).await?;
     let key = new_key(&registry, source).await?;
     let stored_response = idempotency.stored_response(&registry);

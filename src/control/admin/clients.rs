@@ -1,4 +1,4 @@
-//! Clients over HTTP. The answer that makes a secret has it; no other one does.
+//! Clients over HTTP. Only the response that creates a secret contains it.
 
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;

@@ -1,6 +1,6 @@
-//! How does a request that makes something make it once, however often it is sent? `Idempotency-Key`
-//! (draft-ietf-httpapi-idempotency-key-header): the answer is kept in the transaction that made the thing, without its
-//! secret, which was in the first answer alone.
+//! How does a repeated request create only one record? `Idempotency-Key`
+//! (draft-ietf-httpapi-idempotency-key-header): the response is stored in the transaction
+//! that created the record. It lacks the secret, which only the first response contains.
 
 use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
@@ -30,23 +30,23 @@ const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY_CHARS_MAX: usize = 255;
 
-/// Whether a request is to make its thing once, and how the same request is recognised.
+/// The idempotency key of a request, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency(Option<Key>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
-    /// Who asked, for what, and the key: the same key of somebody else is another.
+    /// The actor, the method, the path and the header: the same header from another actor is another key.
     key: String,
     /// SHA-256 of the body.
     request: String,
 }
 
 impl Idempotency {
-    /// Reads the header; without it the thing is made each time.
+    /// Reads the header. A request without it creates a record each time.
     ///
     /// # Errors
-    /// The header twice, or anything but 1 to 255 visible ASCII characters.
+    /// The header appears twice, or is anything but 1 to 255 visible ASCII characters.
     pub fn read(
         headers: &HeaderMap,
         actor: &str,
@@ -68,13 +68,13 @@ impl Idempotency {
             ));
         }
         Ok(Self(Some(Key {
-            // None of the first three can have a line end in it.
+            // Actor, method and path cannot contain a line end.
             key: format!("{actor}\n{method} {path}\n{text}"),
             request: KeyDigest::sha256_of(body).to_hex(),
         })))
     }
 
-    /// Returns what is to be kept with a new record: the answer that is given without its secret.
+    /// Returns a function that makes the response to store with a new record, without its secret.
     pub(super) fn stored_response<R: Resource>(
         &self,
         registry: &Registry,
@@ -91,10 +91,10 @@ impl Idempotency {
         }
     }
 
-    /// Makes something unless the same request made it before; then the answer is the one of that time without its secret.
+    /// Runs `make` unless the same request did so before; in that case returns the stored response.
     ///
     /// # Errors
-    /// Those of `make`; the key was used for another request.
+    /// Those of `make`, or the key was used for another request.
     pub async fn make<T>(
         &self,
         registry: &Registry,
@@ -108,7 +108,7 @@ impl Idempotency {
             Ok(made) => return Ok(respond(made)),
             Err(error) => error,
         };
-        // Two of the same at the same time: the other one was first.
+        // A concurrent request with the same key may have been first.
         let was_second = matches!(
             error,
             RegistryError::Store(StoreError::Conflict(_)) | RegistryError::Exists(_)
@@ -139,7 +139,7 @@ impl Idempotency {
     }
 }
 
-/// As the description has the header.
+/// The header in the API description.
 impl IntoParams for Idempotency {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let types = SchemaType::from_iter([Type::String, Type::Null]);

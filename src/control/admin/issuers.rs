@@ -1,4 +1,4 @@
-//! How are the issuers' keys, and is there anything newer? What the data side knows, as plain values.
+//! Which keys do the issuers have, and does a fetch bring newer keys? The state of the data side, as plain values.
 
 pub use crate::control::admin::issuer_health::IssuerHealth;
 pub use crate::control::admin::issuer_health::Issuers;
@@ -67,7 +67,7 @@ impl IssuerPath {
 #[utoipa::path(get, path = "/admin/v1/issuers", tag = "issuers", operation_id = "listIssuers",
     responses((status = 200, description = "The issuers", body = List)))]
 pub(super) async fn list(Served(api): Served<Arc<Api>>, Extension(actor): Extension<Actor>) -> HandlerResult {
-    // Which servers the gate trusts, and what went wrong with them, is for those who run it.
+    // The trusted servers and their errors are for operators only.
     actor.operators_only()?;
     Ok(AdminResponse::json(&List {
         issuers: api.parts.issuers.all(),
@@ -129,7 +129,7 @@ fn refresh_response(outcome: RefreshOutcome) -> AdminResponse {
                 &issuer,
             )
         }
-        // A gateway's answer: whom we asked is not us (RFC 9110 section 15.6.3).
+        // The error of a gateway: the issuer failed, not this server (RFC 9110 section 15.6.3).
         RefreshOutcome::Failed(issuer) => {
             let detail = match &issuer.last_error {
                 Some(error) => format!("the fetch failed: {error}"),
@@ -156,7 +156,7 @@ fn unknown_issuer() -> AdminResponse {
     problem(StatusCode::NOT_FOUND, "unknown-issuer", detail)
 }
 
-/// A problem that has the issuer's health in it.
+/// Returns a problem that contains the issuer's health.
 fn problem_with_health(
     status: StatusCode,
     slug: &str,

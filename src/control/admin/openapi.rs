@@ -1,4 +1,5 @@
-//! How is the admin API described to programs? OpenAPI 3.1, from the handlers; what all of them share is said here once.
+//! How is the admin API described to programs? In OpenAPI 3.1, generated from the handlers; the parts that all
+//! operations share are defined here once.
 
 use crate::control::admin::access::Right;
 use crate::control::admin::response::AdminResponse;
@@ -70,10 +71,10 @@ pub(super) struct ProblemError {
 
 const PROBLEM: &str = "application/problem+json";
 
-/// The scheme that operations name.
+/// The security scheme of all operations.
 const BEARER: &str = "bearer";
 
-/// Answers that many operations give: name, status, and when.
+/// Responses that many operations share: name, status, and condition.
 const SHARED: [(&str, &str, &str); 12] = [
     (
         "BadQuery",
@@ -133,7 +134,7 @@ const SHARED: [(&str, &str, &str); 12] = [
     ("Unavailable", "503", "The store did not answer (`store-unavailable`)."),
 ];
 
-/// The document before the operations are in it.
+/// Returns the document without operations.
 pub(super) fn base() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Keygate admin API")
@@ -189,8 +190,7 @@ const TAGS: [(&str, &str); 9] = [
     ("gate", "The gate itself."),
 ];
 
-/// Adds to each operation what follows from its method and its path: the scope it takes, and the refusals that need no
-/// words of its own.
+/// Adds to each operation the parts that follow from its method and path: the required scope, and the shared refusals.
 pub(super) fn complete(mut description: OpenApi) -> OpenApi {
     let components = description.components.get_or_insert_with(Components::default);
     let scheme = Http::builder()

@@ -1,4 +1,5 @@
-//! How is each refusal of the registry told? One table: status, the stable end of the problem's type, what to do.
+//! Which problem does each error of the registry become? One table:
+//! status, the stable end of the problem's type, and a remedy.
 
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
@@ -52,7 +53,7 @@ impl From<RegistryError> for AdminResponse {
     }
 }
 
-/// What the store says is for the log: it names files, and not everybody who asks is an operator.
+/// Maps an error of the store. Its text is only logged: it names files, and not every client is an operator.
 fn store(error: &StoreError) -> AdminResponse {
     match error {
         StoreError::Conflict(_) => problem(
@@ -79,7 +80,7 @@ fn unavailable(slug: &str, detail: &str) -> AdminResponse {
     problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// 422 with every mistake where it stands.
+/// Returns 422 with every mistake and its place.
 pub fn invalid(mistakes: &[Mistake]) -> AdminResponse {
     let detail = match mistakes {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
@@ -99,7 +100,7 @@ fn place(pointer: &str) -> &str {
     }
 }
 
-/// Words of the code have `_`, the ends of problem types have `-`.
+/// Converts a word of the code (`_`) to the end of a problem type (`-`).
 fn slug(word: &str) -> String {
     word.replace('_', "-")
 }
