@@ -1,7 +1,7 @@
-//! What was written to the store is put in force: on the data side and at the token endpoint, at once.
+//! How does a change in the store take effect? On the data side and at the token endpoint, at once.
 //!
-//! Writings of one record may come here in another order than the store took them. Each carries its revision, and the
-//! directory keeps the latest.
+//! Writes of one record may arrive here in another order than the store committed them. Each carries its revision, and
+//! the directory keeps the latest.
 
 use crate::control::clients::Clients;
 use crate::model::clock::Timestamp;
@@ -17,10 +17,11 @@ use crate::store::record::ClientRecord;
 use crate::store::record::OpaqueTokenRecord;
 use std::sync::Arc;
 
-/// Puts `writes`, which the store has taken, in force. Each revision is one more than what the write replaced.
+/// Applies `writes` after the store has committed them. The new revision
+/// of a record is one more than the revision that the write replaced.
 ///
-/// What ends something comes first, then subscriptions before what is under them: whoever looks in between sees less
-/// than there will be, never more.
+/// Revocations and subscriptions come first, then the credentials under them: a concurrent reader may see fewer
+/// permissions than there will be, never more.
 pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Timestamp) {
     for write in writes {
         match write {
@@ -41,13 +42,13 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
                 clients.put(written.clone().written());
             }
             Write::OpaqueToken(token) => directory.put_opaque(opaque_token(token)),
-            // Nobody looks organizations up: what belongs to one has its name.
+            // The data side never looks up organizations: each record names its own.
             Write::Organization(_) | Write::Subscription(_) | Write::RevokedToken(_) => {}
         }
     }
 }
 
-/// Puts in force what the store holds, or a part of it, at start.
+/// Applies the contents of the store, or a part of them, at start.
 pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: Timestamp) {
     let Contents {
         subscriptions,
@@ -74,9 +75,10 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
     }
 }
 
-/// A key as the data side reads it. Its name stays in the store, where it takes no memory.
+/// Returns the key as the data side reads it. Its name stays in the store, to save memory.
 ///
-/// Once its revocation has come it holds whatever a clock says later; while a grace runs, the instant decides.
+/// Once its revocation time has passed, the key stays revoked even
+/// if the clock goes back. During a grace period `ends_at` decides.
 fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = match record.revoked_at {
         Some(at) if at <= now => (KeyState::Revoked, None),
