@@ -141,16 +141,16 @@ fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Adm
 /// The newest first. An organization's own administrators see what happened in theirs.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", operation_id = "listAudit",
     params(AuditQuery), responses((status = 200, description = "A part of the log", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<AuditQuery>) -> HandlerResult {
-    let page = query::page(asked.limit, None)?;
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<AuditQuery>) -> HandlerResult {
+    let page = query::page(query.limit, None)?;
     let filter = AuditFilter {
-        organization: query::parsed("organization", asked.organization.as_deref())?,
-        actor: asked.actor,
-        action: asked.action,
-        target: asked.target,
-        since: instant("since", asked.since.as_deref())?,
-        until: instant("until", asked.until.as_deref())?,
-        before: query::parsed("after", asked.after.as_deref())?,
+        organization: query::parsed("organization", query.organization.as_deref())?,
+        actor: query.actor,
+        action: query.action,
+        target: query.target,
+        since: instant("since", query.since.as_deref())?,
+        until: instant("until", query.until.as_deref())?,
+        before: query::parsed("after", query.after.as_deref())?,
     };
     let found = registry.audit(filter, page.limit).await?;
     Ok(AdminResponse::page(

@@ -1,4 +1,4 @@
-//! How are the keys behind a client's URL? Fetched now, and told.
+//! Can the key set at a client's URL be fetched now, and which keys does it contain?
 
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;
@@ -86,7 +86,7 @@ pub(super) async fn validate(
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
         let error = ClientError::NoJwksUrl;
-        return Err(RegistryError::already(error.as_str(), error).into());
+        return Err(RegistryError::state_conflict(error.as_str(), error).into());
     };
     let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";

@@ -1,4 +1,4 @@
-//! How is an issuer, and where are its keys? As `runtime` tells it.
+//! Does an issuer work, and where do its keys come from? `runtime` provides the state.
 
 use crate::control::admin::time::Time;
 use crate::model::names::Name;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use std::pin::Pin;
 use utoipa::ToSchema;
 
-/// The issuers of the gate, as `runtime` shows them.
+/// The issuers of the gate. `runtime` implements this trait.
 pub trait Issuers: Send + Sync {
-    /// All that the configuration in force names, sorted by name.
+    /// Returns the issuers of the configuration in force, sorted by name.
     fn all(&self) -> Vec<IssuerHealth>;
 
     fn one(&self, name: &Name) -> Option<IssuerHealth>;
 
-    /// Fetches the issuer's keys now, whatever its cooldown says, or waits for the fetch that is under way.
+    /// Fetches the issuer's keys now, regardless of its cooldown, or waits for the fetch that is already running.
     fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>>;
 }
 
-/// No issuers: how issuers are doing is known only to a gate that runs.
+/// No issuers, for a store without a running gate.
 pub struct NoIssuers;
 
 impl Issuers for NoIssuers {
@@ -34,17 +34,17 @@ impl Issuers for NoIssuers {
     }
 }
 
-/// What came of asking for newer keys.
+/// The outcome of a refresh.
 #[derive(Debug)]
 pub enum RefreshOutcome {
     /// No such issuer.
     Unknown,
-    /// Its keys are not fetched: they are in files.
+    /// The issuer's keys are in files, so nothing is fetched.
     NotFetched(IssuerHealth),
     Good(IssuerHealth),
-    /// The fetch failed; what was good before still serves.
+    /// The fetch failed; the last good keys stay in use.
     Failed(IssuerHealth),
-    /// The fetch goes on, and the answer does not wait for it any longer.
+    /// The fetch still runs when the response is sent.
     Unfinished(IssuerHealth),
 }
 

@@ -1,4 +1,4 @@
-//! How are the issuers' keys, and is there anything newer? What the data side knows, as plain values.
+//! Which keys do the issuers have, and does a fetch bring newer keys? The state of the data side, as plain values.
 
 pub use crate::control::admin::issuer_health::IssuerHealth;
 pub use crate::control::admin::issuer_health::Issuers;
@@ -57,7 +57,7 @@ pub(super) struct IssuerPath {
 
 impl IssuerPath {
     fn name(&self) -> Result<Name, AdminResponse> {
-        self.name.parse().map_err(|_| unknown())
+        self.name.parse().map_err(|_| unknown_issuer())
     }
 }
 
@@ -67,7 +67,7 @@ impl IssuerPath {
 #[utoipa::path(get, path = "/admin/v1/issuers", tag = "issuers", operation_id = "listIssuers",
     responses((status = 200, description = "The issuers", body = List)))]
 pub(super) async fn list(Served(api): Served<Arc<Api>>, Extension(actor): Extension<Actor>) -> HandlerResult {
-    // Which servers the gate trusts, and what went wrong with them, is for those who run it.
+    // The trusted servers and their errors are for operators only.
     actor.operators_only()?;
     Ok(AdminResponse::json(&List {
         issuers: api.parts.issuers.all(),
@@ -87,7 +87,7 @@ pub(super) async fn show(
 ) -> HandlerResult {
     actor.operators_only()?;
     let name = issuer.name()?;
-    let health = api.parts.issuers.one(&name).ok_or_else(unknown)?;
+    let health = api.parts.issuers.one(&name).ok_or_else(unknown_issuer)?;
     Ok(AdminResponse::json(&health))
 }
 
@@ -108,12 +108,12 @@ pub(super) async fn refresh(
 ) -> HandlerResult {
     actor.operators_only()?;
     let name = issuer.name()?;
-    Ok(refreshed(api.parts.issuers.refresh(&name).await))
+    Ok(refresh_response(api.parts.issuers.refresh(&name).await))
 }
 
-fn refreshed(refreshed: RefreshOutcome) -> AdminResponse {
-    match refreshed {
-        RefreshOutcome::Unknown => unknown(),
+fn refresh_response(outcome: RefreshOutcome) -> AdminResponse {
+    match outcome {
+        RefreshOutcome::Unknown => unknown_issuer(),
         RefreshOutcome::Good(issuer) => AdminResponse::json(&Outcome {
             outcome: "good",
             issuer,
@@ -121,7 +121,7 @@ fn refreshed(refreshed: RefreshOutcome) -> AdminResponse {
         RefreshOutcome::NotFetched(issuer) => {
             let detail =
                 "its keys are in files, which are read again by themselves (a JWK set) or with the configuration (PEM)";
-            wrong(
+            problem_with_health(
                 StatusCode::CONFLICT,
                 "issuer-not-fetched",
                 detail,
@@ -129,13 +129,13 @@ fn refreshed(refreshed: RefreshOutcome) -> AdminResponse {
                 &issuer,
             )
         }
-        // A gateway's answer: whom we asked is not us (RFC 9110 section 15.6.3).
+        // The error of a gateway: the issuer failed, not this server (RFC 9110 section 15.6.3).
         RefreshOutcome::Failed(issuer) => {
             let detail = match &issuer.last_error {
                 Some(error) => format!("the fetch failed: {error}"),
                 None => "the fetch failed".to_owned(),
             };
-            wrong(
+            problem_with_health(
                 StatusCode::BAD_GATEWAY,
                 "issuer-fetch-failed",
                 &detail,
@@ -146,18 +146,24 @@ fn refreshed(refreshed: RefreshOutcome) -> AdminResponse {
         RefreshOutcome::Unfinished(issuer) => {
             let detail = "the fetch goes on; ask for the issuer again in a while";
             let status = StatusCode::GATEWAY_TIMEOUT;
-            wrong(status, "issuer-fetch-unfinished", detail, "unfinished", &issuer)
+            problem_with_health(status, "issuer-fetch-unfinished", detail, "unfinished", &issuer)
         }
     }
 }
 
-fn unknown() -> AdminResponse {
+fn unknown_issuer() -> AdminResponse {
     let detail = "the configuration in force names no such issuer";
     problem(StatusCode::NOT_FOUND, "unknown-issuer", detail)
 }
 
-/// A problem that has the issuer's health in it.
-fn wrong(status: StatusCode, slug: &str, detail: &str, outcome: &str, issuer: &IssuerHealth) -> AdminResponse {
+/// Returns a problem that contains the issuer's health.
+fn problem_with_health(
+    status: StatusCode,
+    slug: &str,
+    detail: &str,
+    outcome: &str,
+    issuer: &IssuerHealth,
+) -> AdminResponse {
     let health = serde_json::to_value(issuer).expect("names, numbers and texts are JSON");
     problem_with(status, slug, detail, &[("outcome", outcome.into()), ("issuer", health)])
 }

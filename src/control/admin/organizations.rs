@@ -85,10 +85,10 @@ pub(super) struct OrganizationQuery {
 /// An organization's own administrators see theirs alone.
 #[utoipa::path(get, path = "/admin/v1/organizations", tag = "organizations", operation_id = "listOrganizations",
     params(OrganizationQuery), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<OrganizationQuery>) -> HandlerResult {
-    let page = query::page(asked.limit, asked.after)?;
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<OrganizationQuery>) -> HandlerResult {
+    let page = query::page(query.limit, query.after)?;
     let found = registry.organizations(&page).await?;
-    Ok(AdminResponse::listed(&registry, found, &page))
+    Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
 /// One organization
@@ -98,7 +98,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Organ
 pub(super) async fn show(registry: Registry, Path(id): Path<String>) -> HandlerResult {
     let id = id.parse().map_err(|_| RegistryError::NotFound("organization"))?;
     let found = registry.organization(&id).await?;
-    Ok(AdminResponse::shown(&registry, &found))
+    Ok(AdminResponse::record(&registry, &found))
 }
 
 /// Make an organization
@@ -113,9 +113,9 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
         let name = mistakes.take("/name", Label::parse(&body.name));
         id.zip(name)
     })?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.create_organization(id, name, &keep);
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.create_organization(id, name, &stored_response);
     idempotency
-        .make(&registry, make, |it| AdminResponse::made(&registry, &it))
+        .make(&registry, make, |it| AdminResponse::created_record(&registry, &it))
         .await
 }

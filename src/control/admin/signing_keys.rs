@@ -1,4 +1,4 @@
-//! Signing keys over HTTP: which there are, and rotating them. Never their private halves.
+//! Signing keys over HTTP: listing and rotating them. Private halves are never shown.
 
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::response::AdminResponse;

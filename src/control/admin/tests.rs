@@ -1,4 +1,4 @@
-//! The issuers over the whole router, without a store: who may, with which method, and what comes back.
+//! Does the whole router serve the issuers, without a store? Access, methods and responses.
 
 use super::*;
 use crate::control::admin::access::Access;

@@ -1,4 +1,5 @@
-//! How is each refusal of the registry told? One table: status, the stable end of the problem's type, what to do.
+//! Which problem does each error of the registry become? One table:
+//! status, the stable end of the problem's type, and a remedy.
 
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
@@ -18,7 +19,7 @@ impl From<RegistryError> for AdminResponse {
         match &error {
             RegistryError::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
             RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
-            RegistryError::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
+            RegistryError::OtherOrganization => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
             RegistryError::Invalid(mistakes) => invalid(mistakes.as_slice()),
             RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
@@ -31,7 +32,7 @@ impl From<RegistryError> for AdminResponse {
             }
             RegistryError::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
             RegistryError::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
-            RegistryError::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
+            RegistryError::StateConflict { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
             RegistryError::IdempotencyKeyReused => {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", &detail)
             }
@@ -52,7 +53,7 @@ impl From<RegistryError> for AdminResponse {
     }
 }
 
-/// What the store says is for the log: it names files, and not everybody who asks is an operator.
+/// Maps an error of the store. Its text is only logged: it names files, and not every client is an operator.
 fn store(error: &StoreError) -> AdminResponse {
     match error {
         StoreError::Conflict(_) => problem(
@@ -79,7 +80,7 @@ fn unavailable(slug: &str, detail: &str) -> AdminResponse {
     problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// 422 with every mistake where it stands.
+/// Returns 422 with every mistake and its place.
 pub fn invalid(mistakes: &[Mistake]) -> AdminResponse {
     let detail = match mistakes {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
@@ -99,7 +100,7 @@ fn place(pointer: &str) -> &str {
     }
 }
 
-/// Words of the code have `_`, the ends of problem types have `-`.
+/// Converts a word of the code (`_`) to the end of a problem type (`-`).
 fn slug(word: &str) -> String {
     word.replace('_', "-")
 }
