@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 /// One request, from its head to the end of its response. Dropping it writes the access record and counts it.
 ///
-/// A program calls, in this order: [`admit`](Self::admit); for a request to forward [`choose`](Self::choose) and
-/// [`request_head`](Self::request_head); [`took_body`](Self::took_body) for each part of the body;
-/// [`response_head`](Self::response_head) and [`gave_body`](Self::gave_body).
+/// A program calls, in this order: [`admit`](Self::admit); for a request to forward [`choose_endpoint`](Self::choose_endpoint) and
+/// [`request_head`](Self::request_head); [`count_request_body`](Self::count_request_body) for each part of the body;
+/// [`response_head`](Self::response_head) and [`count_response_body`](Self::count_response_body).
 pub struct Exchange(exchange::Exchange);
 
 /// What a program does with a request.
@@ -51,7 +51,7 @@ impl Exchange {
         match self.0.admit(pending()).await {
             Ok(Admitted::Forward) => Decision::Forward,
             Ok(Admitted::Answer(answer)) => {
-                self.0.took_response(answer.status, false);
+                self.0.note_response(answer.status, false);
                 Decision::Answer(answer)
             }
             // There is no control side in this process.
@@ -62,7 +62,7 @@ impl Exchange {
 
     fn refuse(&mut self, denial: Denial) -> Answer {
         let answer = self.0.refuse(denial);
-        self.0.took_response(answer.status, false);
+        self.0.note_response(answer.status, false);
         answer
     }
 
@@ -85,9 +85,9 @@ impl Exchange {
     ///
     /// # Errors
     /// No endpoint has an address, or the request's total time is over; to be sent to the client.
-    pub fn choose(&mut self) -> Result<SocketAddr, Answer> {
+    pub fn choose_endpoint(&mut self) -> Result<SocketAddr, Answer> {
         let upstream = self.0.upstream();
-        let chosen = upstream.and_then(|upstream| self.0.choose(&upstream));
+        let chosen = upstream.and_then(|upstream| self.0.choose_endpoint(&upstream));
         chosen.map(|(address, _)| address).map_err(|denial| self.refuse(denial))
     }
 
@@ -104,7 +104,7 @@ impl Exchange {
             .target()
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
-        self.0.outbound(endpoint, |name, value| {
+        self.0.write_request_fields(endpoint, |name, value| {
             // Values come from a head, a configuration or a credential that was checked: none is invalid.
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 head.headers.append(name, value);
@@ -117,14 +117,14 @@ impl Exchange {
     ///
     /// # Errors
     /// It is longer than `requests.body_bytes`: none of it may go on, and this is to be sent to the client.
-    pub fn took_body(&mut self, bytes: usize) -> Result<(), Answer> {
-        self.0.took_body(bytes).map_err(|denial| self.refuse(denial))
+    pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Answer> {
+        self.0.count_request_body(bytes).map_err(|denial| self.refuse(denial))
     }
 
     /// Returns the head that goes to the client for the upstream's response `status` with `fields`: without fields about the
     /// upstream's connection, with those about limits, cross-origin requests and the request's id.
     pub fn response_head(&mut self, status: StatusCode, fields: &HeaderMap) -> HeaderMap {
-        let rules = self.0.response();
+        let rules = self.0.response_rules();
         let mut head = HeaderMap::with_capacity(fields.len() + 4);
         for (name, value) in fields {
             if rules.keeps(name.as_str()) {
@@ -132,11 +132,11 @@ impl Exchange {
             }
         }
         let varies = fields.get_all(header::VARY).iter().any(cors::names_origin);
-        rules.added(varies, |name, value| {
+        rules.put_added(varies, |name, value| {
             head.append(name, value.clone());
         });
         let types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
-        self.0.took_response(status, media_type::is_stream(status, types));
+        self.0.note_response(status, media_type::is_stream(status, types));
         head
     }
 
@@ -152,8 +152,8 @@ impl Exchange {
     }
 
     /// Counts `bytes` of the response's body that went to the client.
-    pub const fn gave_body(&mut self, bytes: usize) {
-        self.0.gave_body(bytes);
+    pub const fn count_response_body(&mut self, bytes: usize) {
+        self.0.count_response_body(bytes);
     }
 }
 

@@ -25,15 +25,15 @@ impl Exchange {
     ///
     /// # Errors
     /// The client has left, or the control side does not answer.
-    pub async fn control(
+    pub async fn call_control(
         &mut self,
         call: ControlCall,
         body: Bytes,
-        gone: impl Future<Output = Denial>,
+        client_gone: impl Future<Output = Denial>,
     ) -> Result<Answer, Denial> {
         let control = self.gate.live.control.get().ok_or(Denial::ControlUnavailable)?;
         let head = &self.request;
-        let answering = control.answer(ControlRequest {
+        let response = control.answer(ControlRequest {
             // The length of what GET would bring is all that HEAD asks for.
             method: match head.method {
                 Method::HEAD => Method::GET,
@@ -45,25 +45,25 @@ impl Exchange {
             client_ip: call.client_ip,
             request_id: self.request_id.as_str().to_owned(),
         });
-        let answered = tokio::select! {
-            answered = timeout(TIMEOUT, answering) => answered,
-            denial = gone => return Err(denial),
+        let response = tokio::select! {
+            response = timeout(TIMEOUT, response) => response,
+            denial = client_gone => return Err(denial),
         };
-        let said = match answered {
-            Ok(Ok(said)) => said,
+        let response = match response {
+            Ok(Ok(response)) => response,
             Ok(Err(ControlError::Panicked)) => return Err(Denial::Panicked),
             Ok(Err(ControlError::Unavailable)) | Err(_) => return Err(Denial::ControlUnavailable),
         };
         self.outcome = Outcome::Controlled {
-            reason: said.reason,
-            client_id: said.client_id,
+            reason: response.reason,
+            client_id: response.client_id,
         };
-        let mut answer = said.answer;
-        let names_origins = answer
+        let mut answer = response.answer;
+        let has_allow_origin = answer
             .headers
             .iter()
             .any(|(name, _)| name == header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        if call.endpoint == EndpointKind::Metadata && !names_origins {
+        if call.endpoint == EndpointKind::Metadata && !has_allow_origin {
             answer
                 .headers
                 .push((header::ACCESS_CONTROL_ALLOW_ORIGIN, built_in::ANY));

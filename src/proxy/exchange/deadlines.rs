@@ -53,11 +53,11 @@ pub struct Activity {
     pub downstream: bool,
     /// Bytes came from the upstream, or it took some.
     pub upstream: bool,
-    pub waiting: WaitTarget,
+    pub wait_target: WaitTarget,
 }
 
 /// How often the credential that opened a stream is looked up again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deadlines of one exchange.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ struct LastActivity {
 struct Stream {
     /// `None` where no credential opened it.
     end: Option<StreamEnd>,
-    look: Instant,
+    next_check: Instant,
 }
 
 impl Deadlines {
@@ -96,10 +96,10 @@ impl Deadlines {
     }
 
     /// Notes that the response is a stream, which `end` ends: the total time limit does not hold for it.
-    pub fn stream(&mut self, end: Option<StreamEnd>, now: Instant) {
+    pub fn set_stream(&mut self, end: Option<StreamEnd>, now: Instant) {
         self.stream = Some(Stream {
             end,
-            look: now + LOOK_EVERY,
+            next_check: now + CHECK_INTERVAL,
         });
     }
 
@@ -131,19 +131,19 @@ impl Deadlines {
         }
         let last = *last;
         let mut next = self.end(now)?;
-        let mut hold = |since: Instant, limit: Duration, denial: Denial| {
+        let mut apply = |since: Instant, limit: Duration, denial: Denial| {
             let at = check(since.checked_add(limit), now, denial)?;
             next = earliest(next, at);
             Ok::<(), Interruption>(())
         };
-        match activity.waiting {
-            WaitTarget::ClientReads => hold(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
-            WaitTarget::UpstreamReads => hold(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
+        match activity.wait_target {
+            WaitTarget::ClientReads => apply(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
+            WaitTarget::UpstreamReads => apply(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
             WaitTarget::RequestBody => {
-                hold(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
-                hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
+                apply(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
+                apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
             }
-            WaitTarget::Response => hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
+            WaitTarget::Response => apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
         }
         Ok(next)
     }
@@ -154,19 +154,19 @@ impl Stream {
         let Some(end) = &self.end else {
             return Ok(None);
         };
-        if end.at.is_some_and(|at| at <= now) {
+        if end.expires_at.is_some_and(|at| at <= now) {
             return Err(Interruption::StreamEnded);
         }
         let Some(still_valid) = &end.still_valid else {
-            return Ok(end.at);
+            return Ok(end.expires_at);
         };
-        if self.look <= now {
-            self.look = now + LOOK_EVERY;
+        if self.next_check <= now {
+            self.next_check = now + CHECK_INTERVAL;
             if !still_valid() {
                 return Err(Interruption::StreamEnded);
             }
         }
-        Ok(earliest(end.at, Some(self.look)))
+        Ok(earliest(end.expires_at, Some(self.next_check)))
     }
 }
 
@@ -208,11 +208,11 @@ mod tests {
         }
     }
 
-    const fn waits(waiting: WaitTarget) -> Activity {
+    const fn waits(wait_target: WaitTarget) -> Activity {
         Activity {
             downstream: false,
             upstream: false,
-            waiting,
+            wait_target,
         }
     }
 
@@ -225,17 +225,17 @@ mod tests {
 
     /// The deadline is `after` from the start; a nanosecond earlier it has not been reached, and then it has, as `ends`.
     #[track_caller]
-    fn check(waiting: WaitTarget, after: Duration, ends: &str) {
+    fn check(wait_target: WaitTarget, after: Duration, ends: &str) {
         let now = Instant::now();
         let mut deadlines = Deadlines::new(limits(now));
-        let next = deadlines.next(now, waits(waiting)).unwrap();
-        assert_eq!(next, Some(now + after), "{waiting:?}");
+        let next = deadlines.next(now, waits(wait_target)).unwrap();
+        assert_eq!(next, Some(now + after), "{wait_target:?}");
         let at = now + after;
-        assert!(deadlines.next(at - Duration::from_nanos(1), waits(waiting)).is_ok());
+        assert!(deadlines.next(at - Duration::from_nanos(1), waits(wait_target)).is_ok());
         assert_eq!(
-            reason(&deadlines.next(at, waits(waiting)).unwrap_err()),
+            reason(&deadlines.next(at, waits(wait_target)).unwrap_err()),
             ends,
-            "{waiting:?}"
+            "{wait_target:?}"
         );
     }
 
@@ -266,7 +266,7 @@ mod tests {
 
     fn end(at: Option<Instant>, valid: Option<&Arc<AtomicBool>>) -> StreamEnd {
         StreamEnd {
-            at,
+            expires_at: at,
             still_valid: valid.cloned().map(|valid| {
                 let look: Box<dyn Fn() -> bool + Send + Sync> = Box::new(move || valid.load(Ordering::Relaxed));
                 look
@@ -282,7 +282,7 @@ mod tests {
             ..waits(WaitTarget::Response)
         };
         let mut expiring = Deadlines::new(limits(start));
-        expiring.stream(Some(end(Some(start + secs(20)), None)), start);
+        expiring.set_stream(Some(end(Some(start + secs(20)), None)), start);
         assert!(expiring.next(start + secs(19), moves).is_ok());
         assert_eq!(
             reason(&expiring.next(start + secs(20), moves).unwrap_err()),
@@ -291,18 +291,18 @@ mod tests {
 
         let valid = Arc::new(AtomicBool::new(true));
         let mut revocable = Deadlines::new(limits(start));
-        revocable.stream(Some(end(None, Some(&valid))), start);
-        assert_eq!(revocable.next(start, moves).unwrap(), Some(start + LOOK_EVERY));
+        revocable.set_stream(Some(end(None, Some(&valid))), start);
+        assert_eq!(revocable.next(start, moves).unwrap(), Some(start + CHECK_INTERVAL));
         valid.store(false, Ordering::Relaxed);
-        let almost = start + LOOK_EVERY - Duration::from_nanos(1);
+        let almost = start + CHECK_INTERVAL - Duration::from_nanos(1);
         assert!(revocable.next(almost, moves).is_ok());
         assert_eq!(
-            reason(&revocable.next(start + LOOK_EVERY, moves).unwrap_err()),
+            reason(&revocable.next(start + CHECK_INTERVAL, moves).unwrap_err()),
             "stream_ended"
         );
 
         let mut public = Deadlines::new(limits(start));
-        public.stream(None, start);
+        public.set_stream(None, start);
         assert!(public.next(start + secs(1_000), moves).is_ok());
     }
 
@@ -317,7 +317,7 @@ mod tests {
             let activity = Activity {
                 downstream,
                 upstream,
-                waiting,
+                wait_target: waiting,
             };
             (millis, activity)
         })
@@ -338,7 +338,7 @@ mod tests {
                 };
                 let at = next.expect("there is a total");
                 prop_assert!(at > now && at <= start + secs(10));
-                let still = waits(activity.waiting);
+                let still = waits(activity.wait_target);
                 prop_assert!(deadlines.next(at - Duration::from_nanos(1), still).is_ok());
                 prop_assert!(deadlines.next(at, still).is_err());
             }

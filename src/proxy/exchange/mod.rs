@@ -88,7 +88,7 @@ impl Connection {
 pub struct Exchange {
     gate: Arc<Gate>,
     snapshot: Arc<Snapshot>,
-    from: Arc<Connection>,
+    connection: Arc<Connection>,
     started: Now,
     client_ip: IpAddr,
     request: Parts,
@@ -133,13 +133,13 @@ impl Exchange {
         gate: &Arc<Gate>,
         snapshot: Arc<Snapshot>,
         request: Parts,
-        from: &Arc<Connection>,
+        connection: &Arc<Connection>,
         started: Now,
     ) -> Self {
         let body_bytes_max = snapshot.requests.body_bytes_max;
         Self {
             started,
-            client_ip: client::address(&request.headers, from.peer.ip(), &snapshot.trusted_proxies),
+            client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies),
             request_id: RequestId::of(&request.headers),
             trace: TraceContext::of(&request.headers),
             trail: Trail::default(),
@@ -158,7 +158,7 @@ impl Exchange {
             bytes_out: 0,
             _in_flight: gate.live.metrics.requests.started(),
             gate: Arc::clone(gate),
-            from: Arc::clone(from),
+            connection: Arc::clone(connection),
             snapshot,
             request,
         }
@@ -201,21 +201,21 @@ impl Exchange {
     ///
     /// # Errors
     /// The request is not to be forwarded; [`Self::refuse`] makes the answer.
-    pub async fn admit(&mut self, gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
+    pub async fn admit(&mut self, client_gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
         let need = match self.decide() {
             Err(Stop::Needs(need)) => need,
-            decided => return self.admitted(decided),
+            decided => return self.finish_admission(decided),
         };
         self.trail.issuer_answer = tokio::select! {
             answered = need.meet() => answered,
             // Nobody is let through who is no longer there (S108).
-            denial = pin!(gone) => return Err(denial),
+            denial = pin!(client_gone) => return Err(denial),
         };
         let decided = self.decide();
-        self.admitted(decided)
+        self.finish_admission(decided)
     }
 
-    fn admitted(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
+    fn finish_admission(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
         match decided {
             Ok(permit) => {
                 self.prepare(&permit);
@@ -242,7 +242,7 @@ impl Exchange {
         // A panic in a stage must never let a request through, nor take its answer away (S146).
         let decided = panics::catch(&live.metrics.process.panics, || {
             let snapshot: &Snapshot = &self.snapshot;
-            let peer = self.from.peer.ip();
+            let peer = self.connection.peer.ip();
             let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
             self.identity_token = vouch::vouch(&permit, snapshot, live, now.wall)?;
@@ -258,7 +258,7 @@ impl Exchange {
         let settings = &permit.route().upstream.settings;
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
-        self.websocket = request_fields::asks_for_websocket(&self.request);
+        self.websocket = request_fields::is_websocket_upgrade(&self.request);
         self.attempts = ConnectAttempts::new(settings.connect_attempts);
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
@@ -282,7 +282,7 @@ impl Exchange {
     ///
     /// # Errors
     /// No endpoint is there, or the time is over.
-    pub fn choose(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
+    pub fn choose_endpoint(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
         let total = self.deadlines.total();
         let left = total.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
@@ -310,7 +310,7 @@ impl Exchange {
     }
 
     /// Gives `put` every field of the head that goes to `endpoint`, in order.
-    pub fn outbound(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
+    pub fn write_request_fields(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
         let Some(permit) = &self.permit else {
             return;
         };
@@ -323,8 +323,8 @@ impl Exchange {
                 claim_headers: &self.snapshot.claim_headers,
             },
             origin: Origin {
-                peer: &self.from.peer_text,
-                trusted: client::is_trusted(self.from.peer.ip(), &self.snapshot.trusted_proxies),
+                peer: &self.connection.peer_text,
+                trusted: client::is_trusted(self.connection.peer.ip(), &self.snapshot.trusted_proxies),
                 host: host.unwrap_or_default(),
                 request_id: Some(&self.request_id),
                 trace: Some(&self.trace),
@@ -337,7 +337,7 @@ impl Exchange {
     }
 
     /// Returns which fields of the upstream's response reach the client, and which Keygate adds.
-    pub fn response(&self) -> ResponseRules<'_> {
+    pub fn response_rules(&self) -> ResponseRules<'_> {
         let permit = self.permit.as_ref();
         let cors = permit.and_then(|permit| permit.route().cors.as_ref());
         let families = self.snapshot.rate_limit_headers;
@@ -354,11 +354,11 @@ impl Exchange {
 
     /// Notes the head of the final response. `streams`: it goes on for as long as the client listens, and ends with the
     /// credential that opened it (S038).
-    pub fn took_response(&mut self, status: StatusCode, streams: bool) {
+    pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
         if streams {
             let end = self.principal().map(|principal| stream_end::of(principal, &self.gate));
-            self.deadlines.stream(end, Instant::now());
+            self.deadlines.set_stream(end, Instant::now());
         }
     }
 
@@ -366,7 +366,7 @@ impl Exchange {
     ///
     /// # Errors
     /// It is more than the configuration allows: none of it may go on.
-    pub fn took_body(&mut self, bytes: usize) -> Result<(), Denial> {
+    pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Denial> {
         self.bytes_in += bytes as u64;
         if self.bytes_in > self.body_bytes_max {
             Err(Denial::BodyTooLarge)
@@ -376,12 +376,12 @@ impl Exchange {
     }
 
     /// Counts bytes that the client sends after it has switched protocols.
-    pub const fn took_tunnel(&mut self, bytes: usize) {
+    pub const fn count_tunnel_bytes(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
     }
 
     /// Counts content of the response's body.
-    pub const fn gave_body(&mut self, bytes: usize) {
+    pub const fn count_response_body(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
@@ -445,7 +445,7 @@ impl Exchange {
         self.outcome = match interruption {
             Interruption::Denied(denial) => Outcome::Denied(denial),
             Interruption::StreamEnded => {
-                tracing::debug!(peer = %self.from.peer, "Stream ended with its credential");
+                tracing::debug!(peer = %self.connection.peer, "Stream ended with its credential");
                 Outcome::StreamEnded
             }
         };

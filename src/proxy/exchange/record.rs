@@ -40,17 +40,17 @@ pub fn write(exchange: &Exchange) {
         (None, None) => gate.live.metrics.requests.of_no_route(),
     };
     metrics.request(&exchange.request.method, status, duration);
-    let shown = credential_label(trail.credential_type);
+    let credential = credential_label(trail.credential_type);
     match (&exchange.permit, &exchange.outcome) {
         (Some(_), _) => match &trail.would_deny {
-            Some(would_deny) => metrics.would_denied(shown, would_deny.reason),
-            None => metrics.allowed(shown),
+            Some(would_deny) => metrics.would_denied(credential, would_deny.reason),
+            None => metrics.allowed(credential),
         },
-        (None, Outcome::Denied(denial)) => metrics.denied(shown, denial.reason()),
+        (None, Outcome::Denied(denial)) => metrics.denied(credential, denial.reason()),
         (None, Outcome::Answered(label)) => metrics.answered(*label),
         (None, Outcome::Controlled { .. }) => metrics.answered(AnswerLabel::Endpoint),
         // A panic outside of deciding, or a connection that ended in between.
-        (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(shown, Denial::Panicked.reason()),
+        (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(credential, Denial::Panicked.reason()),
     }
     if trail.reported_two_credentials {
         metrics.two_credentials_reported();
@@ -63,9 +63,9 @@ pub fn write(exchange: &Exchange) {
         permit.route().upstream_metrics.answered(took);
     }
     if exchange.snapshot.access_records {
-        let facts = Facts::of(exchange);
+        let text = RequestText::of(exchange);
         gate.access
-            .write(&record_of(exchange, &facts, status, duration, upstream_duration));
+            .write(&record_of(exchange, &text, status, duration, upstream_duration));
     }
 }
 
@@ -118,13 +118,13 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
 }
 
 /// What the record says about the request as it came.
-struct Facts<'c> {
+struct RequestText<'c> {
     host: Cow<'c, str>,
     query: Option<Cow<'c, str>>,
     user_agent: Option<Cow<'c, str>>,
 }
 
-impl<'c> Facts<'c> {
+impl<'c> RequestText<'c> {
     fn of(exchange: &'c Exchange) -> Self {
         let text = |name| {
             let value = exchange.request.headers.get(name);
@@ -140,7 +140,7 @@ impl<'c> Facts<'c> {
 
 fn record_of<'c>(
     exchange: &'c Exchange,
-    facts: &'c Facts<'c>,
+    text: &'c RequestText<'c>,
     status: Option<u16>,
     duration: Duration,
     upstream_duration: Option<Duration>,
@@ -174,12 +174,12 @@ fn record_of<'c>(
     AccessRecord {
         time: exchange.started.wall,
         request_id: exchange.request_id.as_str(),
-        peer: Some(exchange.from.peer),
+        peer: Some(exchange.connection.peer),
         client: Some(exchange.client_ip),
         method: Some(exchange.request.method.as_str()),
-        host: Some(&facts.host),
+        host: Some(&text.host),
         path: Some(exchange.request.uri.path()),
-        query: facts.query.as_deref(),
+        query: text.query.as_deref(),
         route: route_name(exchange),
         status,
         decision,
@@ -212,7 +212,7 @@ fn record_of<'c>(
         duration,
         upstream_duration,
         trace_id: Some(exchange.trace.trace_id()),
-        user_agent: facts.user_agent.as_deref(),
+        user_agent: text.user_agent.as_deref(),
     }
 }
 
@@ -264,8 +264,8 @@ fn count_limits(exchange: &Exchange) {
     }
 }
 
-const fn credential_label(shown: Option<CredentialType>) -> CredentialLabel {
-    match shown {
+const fn credential_label(credential: Option<CredentialType>) -> CredentialLabel {
+    match credential {
         None => CredentialLabel::None,
         Some(CredentialType::Jwt) => CredentialLabel::Jwt,
         Some(CredentialType::Opaque) => CredentialLabel::Opaque,

@@ -37,7 +37,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             trace: None,
         },
         identity_token: None,
-        websocket: request_fields::asks_for_websocket(parts),
+        websocket: request_fields::is_websocket_upgrade(parts),
         endpoint: None,
     };
     let mut headers = HeaderMap::new();

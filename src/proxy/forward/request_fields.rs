@@ -76,7 +76,7 @@ pub struct RequestFields<'r> {
     pub origin: Origin<'r>,
     /// What the upstream is told, signed, about who called.
     pub identity_token: Option<&'r HeaderValue>,
-    /// Whether the request asks to switch to WebSocket, see [`asks_for_websocket`].
+    /// Whether the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
     pub websocket: bool,
     /// Where the request goes; its Host where the client, being HTTP/1.0, sent none: we speak HTTP/1.1, which needs one, and
     /// an upstream has to refuse a request without it (RFC 9112 section 3.2). `None` leaves it out.
@@ -84,7 +84,7 @@ pub struct RequestFields<'r> {
 }
 
 /// Whether `request` asks to switch to WebSocket, the one protocol that is switched to (RFC 6455 section 4.1).
-pub fn asks_for_websocket(request: &Parts) -> bool {
+pub fn is_websocket_upgrade(request: &Parts) -> bool {
     let names = |name: &HeaderName, wanted: &[u8]| {
         let mut values = request.headers.get_all(name).iter();
         values.any(|value| syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(wanted)))
@@ -105,35 +105,35 @@ impl RequestFields<'_> {
     /// What the upstream's own settings say has the last word. The framing of the body goes along as it came.
     pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, &[u8])) {
         let settings = &self.permit.route().upstream.settings;
-        let is_settled = |name: &HeaderName| {
+        let is_overridden = |name: &HeaderName| {
             settings.remove_headers.contains(name)
                 || settings.set_headers.iter().any(|(set, _)| set == name)
                 || (settings.host.is_some() && name == header::HOST)
         };
-        let none_settled =
+        let nothing_overridden =
             settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
-        let mut unless_settled = |name: &HeaderName, value: &[u8]| {
-            if none_settled || !is_settled(name) {
+        let mut put_unless_overridden = |name: &HeaderName, value: &[u8]| {
+            if nothing_overridden || !is_overridden(name) {
                 put(name, value);
             }
         };
         let connection = request.contains_key(header::CONNECTION).then_some(request);
         for (name, value) in request {
-            if !self.drops(name) && !connection.is_some_and(|fields| is_nominated(name, fields)) {
-                unless_settled(name, value.as_bytes());
+            if !self.drops(name) && !connection.is_some_and(|fields| is_connection_option(name, fields)) {
+                put_unless_overridden(name, value.as_bytes());
             }
         }
         if let Some(endpoint) = self.endpoint
             && !request.contains_key(header::HOST)
         {
-            unless_settled(&header::HOST, endpoint.to_string().as_bytes());
+            put_unless_overridden(&header::HOST, endpoint.to_string().as_bytes());
         }
-        say_origin(request, &self.origin, &mut unless_settled);
+        put_origin(request, &self.origin, &mut put_unless_overridden);
         if let Some(principal) = self.permit.principal() {
-            say_identity(principal.identity(), &mut unless_settled);
+            put_identity(principal.identity(), &mut put_unless_overridden);
         }
         if let Some(token) = self.identity_token {
-            unless_settled(&identity_field::IDENTITY_TOKEN, token.as_bytes());
+            put_unless_overridden(&identity_field::IDENTITY_TOKEN, token.as_bytes());
         }
         for (name, value) in &settings.set_headers {
             put(name, value.as_bytes());
@@ -164,11 +164,11 @@ impl RequestFields<'_> {
         if *name == *self.reserved.api_key_header {
             return !self.permit.forwards_api_key();
         }
-        let said_by_us = |ours: &HeaderName, said: bool| said && name == ours;
-        is_unbelieved(name.as_str(), self.origin.trusted)
-            || said_by_us(&X_FORWARDED_FOR, true)
-            || said_by_us(&trace::REQUEST_ID, self.origin.request_id.is_some())
-            || said_by_us(&trace::TRACEPARENT, self.origin.trace.is_some())
+        let replaced = |own: &HeaderName, is_set: bool| is_set && name == own;
+        is_spoofable(name.as_str(), self.origin.trusted)
+            || replaced(&X_FORWARDED_FOR, true)
+            || replaced(&trace::REQUEST_ID, self.origin.request_id.is_some())
+            || replaced(&trace::TRACEPARENT, self.origin.trace.is_some())
             // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
             || (name.as_str() == TRACESTATE
                 && self.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
@@ -178,7 +178,7 @@ impl RequestFields<'_> {
 }
 
 /// Whether `Connection` names it: it is for the connection it came on. Without the framing the body would end elsewhere.
-fn is_nominated(name: &HeaderName, request: &HeaderMap) -> bool {
+fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
     let mut values = request.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
         && values.any(|value| {
@@ -187,38 +187,38 @@ fn is_nominated(name: &HeaderName, request: &HeaderMap) -> bool {
 }
 
 /// Whether a client may not say it: who it is, where it comes from, and which other request this is.
-fn is_unbelieved(name: &str, trusted: bool) -> bool {
+fn is_spoofable(name: &str, trusted: bool) -> bool {
     // Every name below begins so, and nearly no field does.
     if !matches!(name.as_bytes(), [b'x' | b'f' | b't', ..]) {
         return false;
     }
     // CGI, WSGI and PHP read `_` and `-` in a name alike (S080).
-    let name: &str = &match name.contains('_') {
-        true => Cow::Owned(name.replace('_', "-")),
-        false => Cow::Borrowed(name),
+    let name: &str = &if name.contains('_') {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
     };
     name.starts_with(identity_field::PREFIX)
         || OVERRIDE_NAMES.contains(&name)
         || (!trusted && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
 }
 
-fn say_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
+fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
     // A stranger's copies of these were dropped.
-    let said = |name: &HeaderName| origin.trusted && request.contains_key(name);
-    match said(&X_FORWARDED_FOR) {
-        false => put(&X_FORWARDED_FOR, origin.peer.as_bytes()),
-        true => {
-            // All that a trusted proxy said, in one line, with the proxy itself at the end.
-            let values = request.get_all(&X_FORWARDED_FOR).iter();
-            let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
-            chain.extend(origin.peer.to_str().ok());
-            put(&X_FORWARDED_FOR, chain.join(", ").as_bytes());
-        }
+    let is_kept = |name: &HeaderName| origin.trusted && request.contains_key(name);
+    if is_kept(&X_FORWARDED_FOR) {
+        // All that a trusted proxy said, in one line, with the proxy itself at the end.
+        let values = request.get_all(&X_FORWARDED_FOR).iter();
+        let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+        chain.extend(origin.peer.to_str().ok());
+        put(&X_FORWARDED_FOR, chain.join(", ").as_bytes());
+    } else {
+        put(&X_FORWARDED_FOR, origin.peer.as_bytes());
     }
-    if !said(&X_FORWARDED_PROTO) {
+    if !is_kept(&X_FORWARDED_PROTO) {
         put(&X_FORWARDED_PROTO, b"http");
     }
-    if !said(&X_FORWARDED_HOST) && !origin.host.is_empty() {
+    if !is_kept(&X_FORWARDED_HOST) && !origin.host.is_empty() {
         put(&X_FORWARDED_HOST, header_value(origin.host).as_bytes());
     }
     if let Some(request_id) = origin.request_id {
@@ -229,13 +229,13 @@ fn say_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&He
     }
 }
 
-fn say_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
+fn put_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
     put(
         &identity_field::CREDENTIAL_TYPE,
         identity.credential_type.as_str().as_bytes(),
     );
     let headers = &identity.headers;
-    let said = [
+    let fields = [
         (&identity_field::SUBJECT, &headers.subject),
         (&identity_field::CLIENT_ID, &headers.client_id),
         (&identity_field::ORGANIZATION, &headers.organization),
@@ -243,7 +243,7 @@ fn say_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
         (&identity_field::CREDENTIAL_ID, &headers.credential_id),
         (&identity_field::ISSUER, &headers.issuer),
     ];
-    for (name, value) in said {
+    for (name, value) in fields {
         if let Some(value) = value {
             put(name, value.as_bytes());
         }

@@ -33,7 +33,7 @@ impl ResponseRules<'_> {
 
     /// Gives `put` every field that Keygate adds, but for `Date`. `varies` says whether the upstream's own `Vary` names
     /// `Origin` already.
-    pub fn added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
+    pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
             for (name, value) in cors.of_response(request) {
                 put(&name, &value);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// When a stream ends, however long its ends would go on.
 pub struct StreamEnd {
     /// When its credential expires; `None` for a key that never does.
-    pub at: Option<Instant>,
+    pub expires_at: Option<Instant>,
     /// Returns whether its credential is still valid: revoked, or its subscription over, it ends the stream too. `None` for a
     /// credential that cannot be revoked here.
     pub still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>>,
@@ -24,15 +24,15 @@ pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
     // Only a credential that can be revoked here has to be looked at again. Not through the gate itself: a stream must
     // not keep it from ending.
     let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
-    let (held, weak) = (principal.clone(), Arc::downgrade(gate));
+    let (opener, weak) = (principal.clone(), Arc::downgrade(gate));
     let is_valid = move || {
         weak.upgrade()
-            .is_some_and(|gate| decide::still_counts(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
+            .is_some_and(|gate| decide::still_counts(&opener, &gate.snapshot(), &gate.live, gate.clock.now().wall))
     };
     let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
         if revocable { Some(Box::new(is_valid)) } else { None };
     StreamEnd {
-        at: identity
+        expires_at: identity
             .usable_until
             .and_then(|until| Instant::now().checked_add(left(until))),
         still_valid,
@@ -42,7 +42,7 @@ pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
 impl fmt::Debug for StreamEnd {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("StreamEnd")
-            .field("at", &self.at)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }

@@ -53,7 +53,7 @@ impl Buffer {
     ///
     /// # Panics
     /// There are not so many.
-    pub fn take(&mut self, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len(), "{count} of {} bytes", self.len());
         self.start += count;
         if self.start == self.bytes.len() {
@@ -100,7 +100,7 @@ impl Buffer {
         while !self.is_empty() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, self))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.take(count),
+                count => self.consume(count),
             }
         }
         Pin::new(stream).poll_flush(cx)
@@ -121,7 +121,7 @@ mod tests {
                 put.extend(piece);
                 let count = (buffer.len() as f64 * part) as usize;
                 taken.extend_from_slice(&buffer[..count]);
-                buffer.take(count);
+                buffer.consume(count);
                 buffer.shrink();
             }
             taken.extend_from_slice(&buffer);
@@ -140,7 +140,7 @@ mod tests {
                 .unwrap();
             largest = largest.max(count);
             read.extend_from_slice(&buffer);
-            buffer.take(buffer.len());
+            buffer.consume(buffer.len());
             if count == 0 {
                 break;
             }

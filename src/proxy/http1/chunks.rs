@@ -13,80 +13,80 @@ const SIZE_DIGITS_MAX: usize = 15;
 /// Where the chunks end cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed chunk")]
-pub struct BrokenChunks;
+pub struct ChunkError;
 
 /// How far a body in chunks was read.
 #[derive(Debug)]
-pub struct Chunks {
-    at: At,
+pub struct ChunkDecoder {
+    state: ChunkState,
     trailer_bytes: usize,
 }
 
 #[derive(Debug)]
-enum At {
-    Size,
-    Content {
-        left: u64,
+enum ChunkState {
+    ChunkSize,
+    ChunkData {
+        remaining: u64,
     },
     /// The line end behind a chunk's content.
-    ContentEnd,
-    Trailer,
+    ChunkDataEnd,
+    TrailerSection,
 }
 
-impl Default for Chunks {
+impl Default for ChunkDecoder {
     fn default() -> Self {
         Self {
-            at: At::Size,
+            state: ChunkState::ChunkSize,
             trailer_bytes: 0,
         }
     }
 }
 
-impl Chunks {
+impl ChunkDecoder {
     /// Takes what `arrived` holds of them; `true` once the last one and its trailer were taken.
     ///
     /// # Errors
     /// They are broken.
-    pub fn take(&mut self, arrived: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, BrokenChunks> {
+    pub fn decode(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, ChunkError> {
         loop {
-            match &mut self.at {
-                At::Size => {
-                    let Some(line) = line(arrived, LINE_BYTES_MAX)? else {
+            match &mut self.state {
+                ChunkState::ChunkSize => {
+                    let Some(line) = line(received, LINE_BYTES_MAX)? else {
                         return Ok(false);
                     };
-                    let size = size(&arrived[..line])?;
-                    arrived.take(line + 2);
-                    self.at = match size {
-                        0 => At::Trailer,
-                        left => At::Content { left },
+                    let size = size(&received[..line])?;
+                    received.consume(line + 2);
+                    self.state = match size {
+                        0 => ChunkState::TrailerSection,
+                        remaining => ChunkState::ChunkData { remaining },
                     };
                 }
-                At::Content { left } => {
-                    let count = arrived.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                ChunkState::ChunkData { remaining } => {
+                    let count = received.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                     if count == 0 {
                         return Ok(false);
                     }
-                    data(&arrived[..count]);
-                    arrived.take(count);
-                    *left -= count as u64;
-                    if *left == 0 {
-                        self.at = At::ContentEnd;
+                    data(&received[..count]);
+                    received.consume(count);
+                    *remaining -= count as u64;
+                    if *remaining == 0 {
+                        self.state = ChunkState::ChunkDataEnd;
                     }
                 }
-                At::ContentEnd => match arrived[..] {
+                ChunkState::ChunkDataEnd => match received[..] {
                     [b'\r', b'\n', ..] => {
-                        arrived.take(2);
-                        self.at = At::Size;
+                        received.consume(2);
+                        self.state = ChunkState::ChunkSize;
                     }
                     [] | [b'\r'] => return Ok(false),
-                    _ => return Err(BrokenChunks),
+                    _ => return Err(ChunkError),
                 },
-                At::Trailer => {
+                ChunkState::TrailerSection => {
                     let room = TRAILER_BYTES_MAX - self.trailer_bytes;
-                    let Some(line) = line(arrived, room)? else {
+                    let Some(line) = line(received, room)? else {
                         return Ok(false);
                     };
-                    arrived.take(line + 2);
+                    received.consume(line + 2);
                     if line == 0 {
                         return Ok(true);
                     }
@@ -98,38 +98,38 @@ impl Chunks {
 }
 
 /// The length of the first line without its CRLF; `None` while it has not arrived.
-fn line(arrived: &[u8], bytes_max: usize) -> Result<Option<usize>, BrokenChunks> {
-    let end = arrived.iter().position(|&byte| byte == b'\n' || byte == b'\r');
+fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> {
+    let end = received.iter().position(|&byte| byte == b'\n' || byte == b'\r');
     match end {
-        Some(end) if end + 2 > bytes_max => Err(BrokenChunks),
-        Some(end) => match arrived[end..] {
+        Some(end) if end + 2 > bytes_max => Err(ChunkError),
+        Some(end) => match received[end..] {
             [b'\r', b'\n', ..] => Ok(Some(end)),
             [b'\r'] => Ok(None),
-            _ => Err(BrokenChunks),
+            _ => Err(ChunkError),
         },
-        None if arrived.len() >= bytes_max => Err(BrokenChunks),
+        None if received.len() >= bytes_max => Err(ChunkError),
         None => Ok(None),
     }
 }
 
 /// `chunk-size [ chunk-ext ]`. No space before `;`, which RFC 9112 section 7.1.1 calls bad and some take for the end.
-fn size(line: &[u8]) -> Result<u64, BrokenChunks> {
+fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
     let (digits, extensions) = line.split_at(digits);
     if !extensions.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control()) {
-        return Err(BrokenChunks);
+        return Err(ChunkError);
     }
     if !(1..=SIZE_DIGITS_MAX).contains(&digits.len()) {
-        return Err(BrokenChunks);
+        return Err(ChunkError);
     }
     digits.iter().try_fold(0, |size: u64, byte| {
-        let digit = char::from(*byte).to_digit(16).ok_or(BrokenChunks)?;
+        let digit = char::from(*byte).to_digit(16).ok_or(ChunkError)?;
         Ok(size << 4 | u64::from(digit))
     })
 }
 
 /// Writes `data`, which is not empty, as one chunk.
-pub fn put(out: &mut Buffer, data: &[u8]) {
+pub fn put_chunk(out: &mut Buffer, data: &[u8]) {
     let mut digits = [0; 16];
     let mut at = digits.len();
     let mut size = data.len();
@@ -145,7 +145,7 @@ pub fn put(out: &mut Buffer, data: &[u8]) {
 }
 
 /// The end of a body in chunks.
-pub const LAST: &[u8] = b"0\r\n\r\n";
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -157,25 +157,25 @@ mod tests {
         fn what_is_put_is_taken(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), step in 1..50_usize) {
             let mut sent = Buffer::default();
             for piece in &pieces {
-                put(&mut sent, piece);
+                put_chunk(&mut sent, piece);
             }
-            sent.put(LAST);
-            let (mut chunks, mut arrived, mut content, mut done) = (Chunks::default(), Buffer::default(), Vec::new(), false);
+            sent.put(LAST_CHUNK);
+            let (mut decoder, mut received, mut content, mut done) = (ChunkDecoder::default(), Buffer::default(), Vec::new(), false);
             for bytes in sent.chunks(step) {
                 prop_assert!(!done);
-                arrived.put(bytes);
-                done = chunks.take(&mut arrived, |data| content.extend_from_slice(data)).unwrap();
+                received.put(bytes);
+                done = decoder.decode(&mut received, |data| content.extend_from_slice(data)).unwrap();
             }
-            prop_assert!(done && arrived.is_empty());
+            prop_assert!(done && received.is_empty());
             prop_assert_eq!(content, pieces.concat());
         }
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1..20_usize) {
-            let (mut chunks, mut arrived) = (Chunks::default(), Buffer::default());
+            let (mut decoder, mut received) = (ChunkDecoder::default(), Buffer::default());
             for piece in bytes.chunks(step) {
-                arrived.put(piece);
-                if chunks.take(&mut arrived, |_| {}).is_err() {
+                received.put(piece);
+                if decoder.decode(&mut received, |_| {}).is_err() {
                     break;
                 }
             }

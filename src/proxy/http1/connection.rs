@@ -72,22 +72,22 @@ impl ConnectionCounts {
 pub struct Worker {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
-    open: ConnectionCounts,
+    counts: ConnectionCounts,
 }
 
 /// Counts a connection as open until it is dropped.
-struct Slot(Arc<AtomicUsize>);
+struct ConnectionSlot(Arc<AtomicUsize>);
 
-impl Slot {
+impl ConnectionSlot {
     /// One more, unless `limit` are counted already.
-    fn take(counted: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+    fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let one_more = |count: usize| (count < limit).then_some(count + 1);
-        let taken = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        taken.ok().map(|_| Self(Arc::clone(counted)))
+        let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.ok().map(|_| Self(Arc::clone(counter)))
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -95,20 +95,20 @@ impl Drop for Slot {
 
 /// What is known to follow the request whose head was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum After {
+enum NextRequest {
     Unknown,
     /// Bytes of another request. Who sends them does not wait for answers: this is the last request here, and its answer
     /// says so. The client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
     Pipelined,
 }
 
-impl After {
+impl NextRequest {
     /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
-    fn of(framing: Framing, rest: usize) -> Self {
+    fn after(framing: Framing, rest: usize) -> Self {
         let body = match framing {
             Framing::None => 0,
-            Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => return Self::Unknown,
+            Framing::ContentLength(length) => length,
+            Framing::Chunked | Framing::CloseDelimited => return Self::Unknown,
         };
         match u64::try_from(rest) {
             Ok(rest) if rest > body => Self::Pipelined,
@@ -118,7 +118,7 @@ impl After {
 }
 
 /// A head that never becomes a request.
-struct BadHead {
+struct RejectedHead {
     error: HeadError,
     started: Now,
     /// The part of it that was read.
@@ -129,25 +129,25 @@ struct BadHead {
 struct Request {
     parts: Parts,
     framing: Framing,
-    after: After,
+    next: NextRequest,
     started: Now,
     snapshot: Arc<Snapshot>,
 }
 
 impl Worker {
     /// `open` is shared by all workers.
-    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: ConnectionCounts) -> Self {
-        Self { gate, pool, open }
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts) -> Self {
+        Self { gate, pool, counts }
     }
 
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let mut downstream = Downstream::new(stream);
-        let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
+        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
             return self.refuse_surplus(downstream, peer).await;
         };
         let _open = self.gate.live.metrics.connections.opened();
-        let from = Arc::new(Connection::new(peer));
+        let connection = Arc::new(Connection::new(peer));
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
         let mut idle_timeout = limits.idle_timeout;
@@ -159,7 +159,7 @@ impl Worker {
             let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
-                Err(BadHead { error, started, head }) => {
+                Err(RejectedHead { error, started, head }) => {
                     let answer = refuse_head(&self.gate, peer, started, error, &head);
                     return refuse(downstream, answer, &head).await;
                 }
@@ -167,10 +167,24 @@ impl Worker {
             served += 1;
             let limits = &request.snapshot.requests;
             idle_timeout = limits.idle_timeout;
-            let last =
-                request.after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
-            let exchange = Exchange::begin(&self.gate, request.snapshot, request.parts, &from, request.started);
-            let lane = Lane::new(exchange, &self.pool, &mut downstream, request.framing, last, shutdown);
+            let is_last = request.next == NextRequest::Pipelined
+                || served >= limits.requests_per_connection_max
+                || *shutdown.borrow();
+            let exchange = Exchange::begin(
+                &self.gate,
+                request.snapshot,
+                request.parts,
+                &connection,
+                request.started,
+            );
+            let lane = Lane::new(
+                exchange,
+                &self.pool,
+                &mut downstream,
+                request.framing,
+                is_last,
+                shutdown,
+            );
             if !lane.run().await {
                 return;
             }
@@ -184,13 +198,13 @@ impl Worker {
         downstream: &mut Downstream,
         idle_timeout: Duration,
         mut stopping: Pin<&mut impl Future>,
-    ) -> Result<Option<Request>, BadHead> {
+    ) -> Result<Option<Request>, RejectedHead> {
         let mut idle_until = None;
         let arrived = poll_fn(|cx| {
-            if !downstream.read.is_empty() {
+            if !downstream.read_buf.is_empty() {
                 return Poll::Ready(true);
             }
-            if let Poll::Ready(read) = downstream.read.poll_fill(&mut downstream.stream, cx) {
+            if let Poll::Ready(read) = downstream.read_buf.poll_fill(&mut downstream.stream, cx) {
                 return Poll::Ready(matches!(read, Ok(1..)));
             }
             if stopping.as_mut().poll(cx).is_ready() {
@@ -199,39 +213,39 @@ impl Worker {
             if idle_until.is_none() {
                 idle_until = Instant::now().checked_add(idle_timeout);
             }
-            downstream.alarm.poll(cx, idle_until).map(|()| false)
+            downstream.timer.poll(cx, idle_until).map(|()| false)
         });
         if !arrived.await {
             return Ok(None);
         }
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
-        match self.rest_of_head(downstream, &snapshot.requests).await {
-            Ok(Some((parts, framing, after))) => Ok(Some(Request {
+        match self.read_rest_of_head(downstream, &snapshot.requests).await {
+            Ok(Some((parts, framing, next))) => Ok(Some(Request {
                 parts,
                 framing,
-                after,
+                next,
                 started,
                 snapshot,
             })),
             Ok(None) => Ok(None),
-            Err(error) => Err(BadHead {
+            Err(error) => Err(RejectedHead {
                 error,
                 started,
-                head: downstream.read.to_vec(),
+                head: downstream.read_buf.to_vec(),
             }),
         }
     }
 
     /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
-    async fn rest_of_head(
+    async fn read_rest_of_head(
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
-    ) -> Result<Option<(Parts, Framing, After)>, HeadError> {
+    ) -> Result<Option<(Parts, Framing, NextRequest)>, HeadError> {
         // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
         // an answer would see a gate that hangs.
-        if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
+        if !downstream.read_buf.first().is_some_and(|byte| head::may_begin(*byte)) {
             return Err(HeadError::RequestLine);
         }
         let head_limits = HeadLimits {
@@ -242,29 +256,33 @@ impl Worker {
         let mut deadline = None;
         let mut searched = 0;
         loop {
-            if let Some(end) = head::find_end(&downstream.read, searched) {
-                let framing = head::check(&downstream.read[..end], &head_limits)?;
-                let head = Bytes::copy_from_slice(&downstream.read[..end]);
+            if let Some(end) = head::find_end(&downstream.read_buf, searched) {
+                let framing = head::check(&downstream.read_buf[..end], &head_limits)?;
+                let head = Bytes::copy_from_slice(&downstream.read_buf[..end]);
                 let parts = request::parse(&head).map_err(|_| HeadError::RefusedByParser)?;
-                downstream.read.take(end);
-                return Ok(Some((parts, framing, After::of(framing, downstream.read.len()))));
+                downstream.read_buf.consume(end);
+                return Ok(Some((
+                    parts,
+                    framing,
+                    NextRequest::after(framing, downstream.read_buf.len()),
+                )));
             }
-            if downstream.read.len() > limits.head_bytes_max {
+            if downstream.read_buf.len() > limits.head_bytes_max {
                 return Err(HeadError::HeadTooLong);
             }
-            searched = downstream.read.len();
+            searched = downstream.read_buf.len();
             let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
             match downstream.fill(until).await {
                 Ok(()) => {}
-                Err(DownstreamError::Gone) => return Ok(None),
-                Err(DownstreamError::Late) => return Err(HeadError::Timeout),
+                Err(DownstreamError::Closed) => return Ok(None),
+                Err(DownstreamError::TimedOut) => return Err(HeadError::Timeout),
             }
         }
     }
 
     /// A connection over the bound: told so, while there is room for that.
     async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
-        let slot = Slot::take(&self.open.surplus, SURPLUS_MAX);
+        let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if slot.is_some() {
             refuse(downstream, answer, &[]).await;
@@ -290,15 +308,19 @@ async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();
     }
-    response_head::write_closing(&answer, &mut downstream.write);
+    response_head::write_closing(&answer, &mut downstream.write_buf);
     let writing = async {
         downstream.flush(LINGER).await?;
-        downstream.stream.shutdown().await.map_err(|_| DownstreamError::Gone)?;
+        downstream
+            .stream
+            .shutdown()
+            .await
+            .map_err(|_| DownstreamError::Closed)?;
         let mut read = 0;
         while read < LINGER_BYTES_MAX {
-            downstream.read.clear();
+            downstream.read_buf.clear();
             downstream.fill(None).await?;
-            read += downstream.read.len();
+            read += downstream.read_buf.len();
         }
         Ok::<(), DownstreamError>(())
     };

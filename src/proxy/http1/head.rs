@@ -179,7 +179,7 @@ struct Fields<'r> {
     host: Option<&'r [u8]>,
     length: Option<u64>,
     chunked: bool,
-    expects: Option<Expect>,
+    expectation: Option<Expect>,
     upgrade: Option<Upgrade>,
 }
 
@@ -214,8 +214,8 @@ impl<'r> Fields<'r> {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
-            let known = self.expects.is_none() && value.eq_ignore_ascii_case(b"100-continue");
-            self.expects = Some(if known { Expect::Continue } else { Expect::Other });
+            let known = self.expectation.is_none() && value.eq_ignore_ascii_case(b"100-continue");
+            self.expectation = Some(if known { Expect::Continue } else { Expect::Other });
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             let only_h2c = syntax::members(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
@@ -231,17 +231,17 @@ impl<'r> Fields<'r> {
             (Some(_), true) => return Err(HeadError::LengthAndEncoding),
             (None, true) if line.version == Version::Http10 => return Err(HeadError::TransferEncoding),
             (None, true) => Framing::Chunked,
-            (Some(length), false) => Framing::Length(length),
+            (Some(length), false) => Framing::ContentLength(length),
             (None, false) => Framing::None,
         };
         let is_upgrade = self.upgrade == Some(Upgrade::Other);
         // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), and whether the upstream does is not ours to
         // guess. With a body, bytes could count to the body here and to the new protocol there (CVE-2026-2833).
-        let has_body = !matches!(body, Framing::None | Framing::Length(0));
+        let has_body = !matches!(body, Framing::None | Framing::ContentLength(0));
         if is_upgrade && (has_body || line.version == Version::Http10) {
             return Err(HeadError::Upgrade);
         }
-        match self.expects {
+        match self.expectation {
             Some(Expect::Other) => Err(HeadError::Expectation),
             Some(Expect::Continue) | None => Ok(body),
         }

@@ -25,31 +25,31 @@ use tokio::time::Instant;
 const IDLE_MAX: usize = 1024;
 
 /// A connection to an upstream and its buffers.
-pub struct Wire {
+pub struct UpstreamConn {
     pub stream: Stream,
-    pub read: Buffer,
-    pub write: Buffer,
+    pub read_buf: Buffer,
+    pub write_buf: Buffer,
 }
 
-impl Wire {
+impl UpstreamConn {
     fn new(stream: Stream) -> Self {
         Self {
             stream,
-            read: Buffer::default(),
-            write: Buffer::default(),
+            read_buf: Buffer::default(),
+            write_buf: Buffer::default(),
         }
     }
 
     /// Whether nothing came on it since its last response: neither its end nor bytes that nobody asked for.
-    fn is_quiet(&mut self) -> bool {
+    fn is_reusable(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
-        self.read.poll_fill(&mut self.stream, &mut nobody).is_pending()
+        self.read_buf.poll_fill(&mut self.stream, &mut nobody).is_pending()
     }
 }
 
-struct Idle {
-    wire: Wire,
-    until: Instant,
+struct IdleConn {
+    conn: UpstreamConn,
+    expires_at: Instant,
 }
 
 /// Why there is no connection.
@@ -62,12 +62,12 @@ pub enum DialError {
 /// The idle connections of one worker, and what dials new ones.
 pub struct Pool {
     connector: Arc<TransportConnector>,
-    idle: Mutex<IdleConnections>,
+    idle: Mutex<IdleConns>,
 }
 
 #[derive(Default)]
-struct IdleConnections {
-    by_address: HashMap<SocketAddr, Vec<Idle>>,
+struct IdleConns {
+    by_address: HashMap<SocketAddr, Vec<IdleConn>>,
     count: usize,
 }
 
@@ -80,32 +80,35 @@ impl Pool {
     }
 
     /// The connection to `address` that was used last, if one is still good.
-    pub fn take(&self, address: SocketAddr) -> Option<Wire> {
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        let list = kept.by_address.get_mut(&address)?;
+    pub fn take(&self, address: SocketAddr) -> Option<UpstreamConn> {
+        let mut idle = self.lock();
+        let idle = &mut *idle;
+        let list = idle.by_address.get_mut(&address)?;
         let now = Instant::now();
-        while let Some(mut idle) = list.pop() {
-            kept.count -= 1;
-            if now < idle.until && idle.wire.is_quiet() {
-                return Some(idle.wire);
+        while let Some(mut entry) = list.pop() {
+            idle.count -= 1;
+            if now < entry.expires_at && entry.conn.is_reusable() {
+                return Some(entry.conn);
             }
         }
         None
     }
 
     /// Keeps `wire`, whose last response was read to its end, for at most `patience`.
-    pub fn put(&self, address: SocketAddr, mut wire: Wire, patience: Duration) {
-        wire.read.shrink();
-        wire.write.clear();
-        wire.write.shrink();
-        let Some(until) = Instant::now().checked_add(patience) else {
+    pub fn put(&self, address: SocketAddr, mut conn: UpstreamConn, idle_timeout: Duration) {
+        conn.read_buf.shrink();
+        conn.write_buf.clear();
+        conn.write_buf.shrink();
+        let Some(expires_at) = Instant::now().checked_add(idle_timeout) else {
             return;
         };
-        let mut kept = self.kept();
-        if kept.count < IDLE_MAX {
-            kept.count += 1;
-            kept.by_address.entry(address).or_default().push(Idle { wire, until });
+        let mut idle = self.lock();
+        if idle.count < IDLE_MAX {
+            idle.count += 1;
+            idle.by_address
+                .entry(address)
+                .or_default()
+                .push(IdleConn { conn, expires_at });
         }
     }
 
@@ -118,10 +121,10 @@ impl Pool {
         address: SocketAddr,
         settings: &config::Upstream,
         left: Duration,
-    ) -> Result<Wire, DialError> {
+    ) -> Result<UpstreamConn, DialError> {
         let peer = peer::plain(address, settings, left);
         match self.connector.new_stream(&peer).await {
-            Ok(stream) => Ok(Wire::new(stream)),
+            Ok(stream) => Ok(UpstreamConn::new(stream)),
             Err(error) if *error.etype() == ErrorType::ConnectTimedout => Err(DialError::TimedOut),
             Err(_) => Err(DialError::Failed),
         }
@@ -130,16 +133,16 @@ impl Pool {
     /// Closes what has been idle for too long, or was closed by its peer.
     pub fn sweep(&self) {
         let now = Instant::now();
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        for list in kept.by_address.values_mut() {
-            list.retain_mut(|idle| now < idle.until && idle.wire.is_quiet());
+        let mut idle = self.lock();
+        let idle = &mut *idle;
+        for list in idle.by_address.values_mut() {
+            list.retain_mut(|entry| now < entry.expires_at && entry.conn.is_reusable());
         }
-        kept.by_address.retain(|_, list| !list.is_empty());
-        kept.count = kept.by_address.values().map(Vec::len).sum();
+        idle.by_address.retain(|_, list| !list.is_empty());
+        idle.count = idle.by_address.values().map(Vec::len).sum();
     }
 
-    fn kept(&self) -> MutexGuard<'_, IdleConnections> {
+    fn lock(&self) -> MutexGuard<'_, IdleConns> {
         // Never waited for: only its own worker uses it. A panic in between leaves at worst a wrong count.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

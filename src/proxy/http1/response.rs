@@ -14,12 +14,12 @@ pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// It cannot be told what the upstream answered. Nothing of it may reach the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response")]
-pub struct BrokenResponse;
+pub struct ResponseHeadError;
 
 /// Where the fields of a head are read into.
 pub type Fields<'h> = [MaybeUninit<httparse::Header<'h>>; FIELDS_MAX];
 
-pub const NO_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+pub const EMPTY_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
 
 /// A response's head. Borrows from its bytes.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ pub struct Head<'f, 'h> {
     pub fields: &'f [httparse::Header<'h>],
     pub framing: Framing,
     /// Whether the upstream keeps its connection for another request (RFC 9112 section 9.3).
-    pub keeps_alive: bool,
+    pub is_persistent: bool,
     /// Whether `Connection` names fields that are for this connection only.
-    pub nominates: bool,
+    pub has_connection_options: bool,
 }
 
 impl<'f, 'h> Head<'f, 'h> {
@@ -39,32 +39,32 @@ impl<'f, 'h> Head<'f, 'h> {
     ///
     /// # Errors
     /// It is none, or leaves open where its body ends.
-    pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, BrokenResponse> {
-        let mut read = httparse::Response::new(&mut []);
+    pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, ResponseHeadError> {
+        let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
-        match parser.parse_response_with_uninit_headers(&mut read, head, fields) {
+        match parser.parse_response_with_uninit_headers(&mut parsed, head, fields) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            Ok(_) | Err(_) => return Err(BrokenResponse),
+            Ok(_) | Err(_) => return Err(ResponseHeadError),
         }
-        let status = read
+        let status = parsed
             .code
             .and_then(|code| StatusCode::from_u16(code).ok())
-            .ok_or(BrokenResponse)?;
-        let is_http10 = read.version == Some(0);
-        let mut said = ResponseFacts::default();
-        for field in read.headers.iter() {
-            said.note(field)?;
+            .ok_or(ResponseHeadError)?;
+        let is_http10 = parsed.version == Some(0);
+        let mut facts = ResponseFacts::default();
+        for field in parsed.headers.iter() {
+            facts.note(field)?;
         }
         // One that contradicts itself may send a body behind a head that has none: nobody may get that as an answer.
         let has_stray_body =
-            status == StatusCode::NO_CONTENT && (said.chunked || said.length.is_some_and(|length| length > 0));
+            status == StatusCode::NO_CONTENT && (facts.chunked || facts.length.is_some_and(|length| length > 0));
         Ok(Self {
             status,
-            reason: read.reason.unwrap_or_default(),
-            framing: said.framing(status, method, is_http10)?,
-            keeps_alive: !said.close && !has_stray_body && (!is_http10 || said.keep_alive),
-            nominates: said.nominates,
-            fields: read.headers,
+            reason: parsed.reason.unwrap_or_default(),
+            framing: facts.framing(status, method, is_http10)?,
+            is_persistent: !facts.close && !has_stray_body && (!is_http10 || facts.keep_alive),
+            has_connection_options: facts.has_connection_options,
+            fields: parsed.headers,
         })
     }
 }
@@ -95,23 +95,23 @@ struct ResponseFacts {
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    nominates: bool,
+    has_connection_options: bool,
 }
 
 impl ResponseFacts {
-    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), BrokenResponse> {
+    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), ResponseHeadError> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
             14 if is("content-length") => {
                 // Repeated and the same is one length (RFC 9110 section 8.6), and it is written once.
-                let length = syntax::length(field.value).ok_or(BrokenResponse)?;
+                let length = syntax::length(field.value).ok_or(ResponseHeadError)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
-                    return Err(BrokenResponse);
+                    return Err(ResponseHeadError);
                 }
             }
             17 if is("transfer-encoding") => {
                 if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BrokenResponse);
+                    return Err(ResponseHeadError);
                 }
                 self.chunked = true;
             }
@@ -122,7 +122,7 @@ impl ResponseFacts {
                     } else if option.eq_ignore_ascii_case(b"keep-alive") {
                         self.keep_alive = true;
                     } else {
-                        self.nominates = true;
+                        self.has_connection_options = true;
                     }
                 }
             }
@@ -131,15 +131,15 @@ impl ResponseFacts {
         Ok(())
     }
 
-    fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, BrokenResponse> {
+    fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, ResponseHeadError> {
         match (self.length, self.chunked) {
             // Two parsers could disagree (RFC 9112 section 6.1): whoever sends both is broken, or was made to.
-            (Some(_), true) => Err(BrokenResponse),
-            (None, true) if is_http10 => Err(BrokenResponse),
+            (Some(_), true) => Err(ResponseHeadError),
+            (None, true) if is_http10 => Err(ResponseHeadError),
             _ if method == Method::HEAD || has_no_body(status) => Ok(Framing::None),
             (None, true) => Ok(Framing::Chunked),
-            (Some(length), false) => Ok(Framing::Length(length)),
-            (None, false) => Ok(Framing::UntilClose),
+            (Some(length), false) => Ok(Framing::ContentLength(length)),
+            (None, false) => Ok(Framing::CloseDelimited),
         }
     }
 }
@@ -154,37 +154,43 @@ mod tests {
     use super::*;
 
     /// Framing and whether the connection is kept.
-    fn read(head: &str, method: Method) -> Result<(Framing, bool), BrokenResponse> {
-        let mut fields = NO_FIELDS;
-        Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.keeps_alive))
+    fn read(head: &str, method: Method) -> Result<(Framing, bool), ResponseHeadError> {
+        let mut fields = EMPTY_FIELDS;
+        Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.is_persistent))
     }
 
     #[track_caller]
-    fn check(head: &str, expected: Result<(Framing, bool), BrokenResponse>) {
+    fn check(head: &str, expected: Result<(Framing, bool), ResponseHeadError>) {
         assert_eq!(read(&format!("{head}\r\n\r\n"), Method::GET), expected, "{head:?}");
     }
 
     #[test]
     fn the_head_says_where_the_body_ends() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), true)));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5",
+            Ok((Framing::ContentLength(5), true)),
+        );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5",
-            Ok((Framing::Length(5), true)),
+            Ok((Framing::ContentLength(5), true)),
         );
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked",
             Ok((Framing::Chunked, true)),
         );
-        check("HTTP/1.1 200 OK", Ok((Framing::UntilClose, true)));
-        check("HTTP/1.1 200", Ok((Framing::UntilClose, true)));
-        check("HTTP/1.0 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), false)));
+        check("HTTP/1.1 200 OK", Ok((Framing::CloseDelimited, true)));
+        check("HTTP/1.1 200", Ok((Framing::CloseDelimited, true)));
+        check(
+            "HTTP/1.0 200 OK\r\nContent-Length: 5",
+            Ok((Framing::ContentLength(5), false)),
+        );
         check(
             "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive",
-            Ok((Framing::Length(5), true)),
+            Ok((Framing::ContentLength(5), true)),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close",
-            Ok((Framing::Length(5), false)),
+            Ok((Framing::ContentLength(5), false)),
         );
         for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
             // A 204 has neither: what it announces may follow.
@@ -222,7 +228,7 @@ mod tests {
             "HTTP/2 200 OK",
             "ICY 200 OK",
         ] {
-            check(broken, Err(BrokenResponse));
+            check(broken, Err(ResponseHeadError));
         }
     }
 }

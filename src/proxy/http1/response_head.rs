@@ -17,19 +17,19 @@ use httparse::Header;
 
 /// How the client's side goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DownstreamSide {
+pub struct DownstreamMode {
     pub is_http10: bool,
     /// Whether its connection may carry another request after this.
-    pub keep_alive: bool,
+    pub is_persistent: bool,
 }
 
 /// Returns how a body with `framing` goes to the client, and whether its connection can go on behind it. HTTP/1.0 knows no
 /// chunks (RFC 9112 section 6.1): there the connection's end is the body's.
-pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Framing, bool) {
+pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) {
     match framing {
-        Framing::None | Framing::Length(_) => (framing, downstream.keep_alive),
-        Framing::Chunked | Framing::UntilClose if downstream.is_http10 => (Framing::UntilClose, false),
-        Framing::Chunked | Framing::UntilClose => (Framing::Chunked, downstream.keep_alive),
+        Framing::None | Framing::ContentLength(_) => (framing, downstream.is_persistent),
+        Framing::Chunked | Framing::CloseDelimited if downstream.is_http10 => (Framing::CloseDelimited, false),
+        Framing::Chunked | Framing::CloseDelimited => (Framing::Chunked, downstream.is_persistent),
     }
 }
 
@@ -39,7 +39,7 @@ pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     for field in head.fields {
         // It has no body, so nothing in it says where one ends.
         let is_framing = is(field, header::CONTENT_LENGTH.as_str()) || is(field, header::TRANSFER_ENCODING.as_str());
-        if !is_framing && !is_hop_by_hop(field.name) && !is_nominated(field, head) {
+        if !is_framing && !is_hop_by_hop(field.name) && !is_connection_option(field, head) {
             put(out, field.name.as_bytes(), field.value);
         }
     }
@@ -51,7 +51,7 @@ pub fn write(
     head: &Head<'_, '_>,
     rules: &ResponseRules<'_>,
     framing: Framing,
-    downstream: DownstreamSide,
+    downstream: DownstreamMode,
     out: &mut Buffer,
 ) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -77,7 +77,7 @@ pub fn write(
             }
             continue;
         }
-        if !rules.keeps(field.name) || is_nominated(field, head) {
+        if !rules.keeps(field.name) || is_connection_option(field, head) {
             continue;
         }
         is_dated |= is(field, header::DATE.as_str());
@@ -86,7 +86,7 @@ pub fn write(
         }
         put(out, field.name.as_bytes(), field.value);
     }
-    rules.added(varies, |name, value| {
+    rules.put_added(varies, |name, value| {
         put(out, name.as_str().as_bytes(), value.as_bytes())
     });
     if !is_dated {
@@ -98,13 +98,13 @@ pub fn write(
     if switches {
         out.put(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     } else {
-        out.put(connection(downstream.keep_alive));
+        out.put(connection_field(downstream.is_persistent));
     }
 }
 
 /// The last field of a head, and its end.
-pub const fn connection(keep_alive: bool) -> &'static [u8] {
-    if keep_alive {
+pub const fn connection_field(is_persistent: bool) -> &'static [u8] {
+    if is_persistent {
         b"Connection: keep-alive\r\n\r\n"
     } else {
         b"Connection: close\r\n\r\n"
@@ -151,8 +151,8 @@ fn is(field: &Header<'_>, name: &str) -> bool {
     field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name)
 }
 
-fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
-    head.nominates
+fn is_connection_option(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
+    head.has_connection_options
         && head
             .fields
             .iter()
@@ -163,23 +163,23 @@ fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http1::response::NO_FIELDS;
+    use crate::proxy::http1::response::EMPTY_FIELDS;
     use http::HeaderName;
     use http::Method;
 
     /// What of `head`, the answer to GET, reaches an HTTP/1.1 client that may go on.
     fn relayed(head: &str, rules: &ResponseRules<'_>) -> String {
-        let mut fields = NO_FIELDS;
+        let mut fields = EMPTY_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
-        let downstream = DownstreamSide {
+        let downstream = DownstreamMode {
             is_http10: false,
-            keep_alive: true,
+            is_persistent: true,
         };
-        let (framing, keep_alive) = reframe(head.framing, downstream);
+        let (framing, is_persistent) = reframe(head.framing, downstream);
         let mut out = Buffer::default();
-        let downstream = DownstreamSide {
+        let downstream = DownstreamMode {
             is_http10: false,
-            keep_alive,
+            is_persistent,
         };
         write(&head, rules, framing, downstream, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
@@ -214,7 +214,7 @@ mod tests {
             relayed(head, &rules(&ID)),
             "HTTP/1.1 204 No Content\r\nDate: x\r\nx-request-id: ours\r\nConnection: keep-alive\r\n\r\n"
         );
-        let mut fields = NO_FIELDS;
+        let mut fields = EMPTY_FIELDS;
         let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
         let mut out = Buffer::default();
@@ -232,15 +232,18 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_gets_chunks_and_http_1_0_gets_none() {
-        let now = |is_http10| DownstreamSide {
+        let mode = |is_http10| DownstreamMode {
             is_http10,
-            keep_alive: true,
+            is_persistent: true,
         };
-        for framing in [Framing::Chunked, Framing::UntilClose] {
-            assert_eq!(reframe(framing, now(false)), (Framing::Chunked, true));
-            assert_eq!(reframe(framing, now(true)), (Framing::UntilClose, false));
+        for framing in [Framing::Chunked, Framing::CloseDelimited] {
+            assert_eq!(reframe(framing, mode(false)), (Framing::Chunked, true));
+            assert_eq!(reframe(framing, mode(true)), (Framing::CloseDelimited, false));
         }
-        assert_eq!(reframe(Framing::Length(1), now(true)), (Framing::Length(1), true));
+        assert_eq!(
+            reframe(Framing::ContentLength(1), mode(true)),
+            (Framing::ContentLength(1), true)
+        );
         assert_eq!(
             relayed("HTTP/1.1 200 OK\r\n\r\n", &rules(&ID)),
             "HTTP/1.1 200 OK\r\nx-request-id: ours\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
