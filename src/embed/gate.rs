@@ -61,7 +61,7 @@ pub enum OpenError {
     Config(String),
     /// A route asks for something that only the process `keygate` has.
     #[error("{path}: {need}, which is served by the program `keygate` alone")]
-    Unserved {
+    Unsupported {
         /// The place in the configuration, as `routes[2].plans`.
         path: String,
         /// What is asked for.
@@ -90,13 +90,13 @@ impl Gate {
         let path = path.as_ref();
         let mut loaded = reload::load(path)?;
         let config = &loaded.config;
-        if let Some((path, need)) = unserved(config) {
-            return Err(OpenError::Unserved { path, need });
+        if let Some((path, need)) = unsupported(config) {
+            return Err(OpenError::Unsupported { path, need });
         }
-        for key in unused(config) {
+        for key in unused_parts(config) {
             tracing::warn!(key, "This part of the configuration is not used in an embedded gate");
         }
-        reload::say_warnings(config);
+        reload::log_warnings(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
         let access = assemble::access_log(&config.observe, &metrics).map_err(OpenError::Thread)?;
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Gate {
 }
 
 /// Returns the first place of `config` that asks for something an embedded gate does not have, and what that is.
-fn unserved(config: &Config) -> Option<(String, &'static str)> {
+fn unsupported(config: &Config) -> Option<(String, &'static str)> {
     for (name, upstream) in &config.upstreams {
         if upstream.kind == UpstreamKind::Echo {
             return Some((format!("upstreams.{name}"), "the echo upstream"));
@@ -153,7 +153,7 @@ fn unserved(config: &Config) -> Option<(String, &'static str)> {
 }
 
 /// Returns the parts of `config` that an embedded gate does not use.
-fn unused(config: &Config) -> impl Iterator<Item = &'static str> {
+fn unused_parts(config: &Config) -> impl Iterator<Item = &'static str> {
     let parts = [
         ("admin", config.admin.is_some()),
         ("store", config.store.is_some()),

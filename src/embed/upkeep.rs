@@ -7,7 +7,7 @@ use crate::runtime::housekeeping;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
-use crate::runtime::watch::LOOK_EVERY;
+use crate::runtime::watch::CHECK_INTERVAL;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,14 +45,14 @@ impl Upkeep {
     pub async fn run(self) {
         let gate = Arc::clone(&self.gate);
         let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept, None);
-        let look = async {
-            let mut ticks = every(LOOK_EVERY);
+        let follow_files = async {
+            let mut ticks = every(CHECK_INTERVAL);
             loop {
                 ticks.tick().await;
-                reloader.look();
+                reloader.check_files();
             }
         };
-        tokio::join!(look, housekeeping::run(gate));
+        tokio::join!(follow_files, housekeeping::run(gate));
     }
 }
 

@@ -29,7 +29,7 @@ const FETCHES_MAX: usize = 32;
 pub struct FetchedClientJwks {
     control: Arc<Control>,
     sets: Cache<ClientId, Arc<OnDemand>>,
-    fetching: Arc<FetchContext>,
+    fetch_context: Arc<FetchContext>,
 }
 
 impl FetchedClientJwks {
@@ -39,7 +39,7 @@ impl FetchedClientJwks {
         Self {
             control,
             sets: Cache::new(CLIENTS_MAX),
-            fetching: Arc::new(FetchContext {
+            fetch_context: Arc::new(FetchContext {
                 clock,
                 permits: Semaphore::new(FETCHES_MAX),
             }),
@@ -75,12 +75,12 @@ impl FetchedClientJwks {
     #[cfg(any(test, feature = "internals"))]
     pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
         let set = self.sets.peek(client)?;
-        Some(health(&set.health(&*self.fetching.clock)))
+        Some(health(&set.health(&*self.fetch_context.clock)))
     }
 }
 
 /// A URL that cannot be asked will not be better soon.
-const NEVER: Unavailable = Unavailable {
+const UNUSABLE_URL: Unavailable = Unavailable {
     retry_after: Duration::from_secs(60),
 };
 
@@ -92,8 +92,8 @@ impl ClientJwks for FetchedClientJwks {
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
         Box::pin(async move {
-            let set = self.set(client, url).map_err(|_| NEVER)?;
-            let keys = set.keys(kid, &self.fetching).await;
+            let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
+            let keys = set.keys(kid, &self.fetch_context).await;
             keys.map_err(|unavailable| Unavailable {
                 retry_after: unavailable.retry_after,
             })
@@ -108,7 +108,7 @@ impl ClientJwks for FetchedClientJwks {
     ) -> BoxFuture<'a, Option<Arc<Jwks>>> {
         Box::pin(async move {
             let set = self.set(client, url).ok()?;
-            set.newer(seen, &self.fetching).await
+            set.newer(seen, &self.fetch_context).await
         })
     }
 
@@ -116,13 +116,13 @@ impl ClientJwks for FetchedClientJwks {
         Box::pin(async move {
             match self.set(client, url) {
                 Ok(set) => {
-                    set.fetch_now(&self.fetching).await;
-                    health(&set.health(&*self.fetching.clock))
+                    set.fetch_now(&self.fetch_context).await;
+                    health(&set.health(&*self.fetch_context.clock))
                 }
                 Err(problem) => JwksHealth {
                     state: JwksState::Failing,
                     last_good_at: None,
-                    last_attempt_at: Some(self.fetching.clock.now().wall),
+                    last_attempt_at: Some(self.fetch_context.clock.now().wall),
                     last_error: Some(problem.to_owned()),
                     keys: Vec::new(),
                 },

@@ -47,11 +47,11 @@ async fn echo(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match read(body).await {
         Ok((length, shown)) => {
-            let mut answer = Vec::new();
+            let mut json = Vec::new();
             let value = description(&parts, length, &shown);
-            escape::push_json(&mut answer, &value).expect("a JSON value is JSON");
-            answer.push(b'\n');
-            ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+            escape::push_json(&mut json, &value).expect("a JSON value is JSON");
+            json.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
         Err(_) => StatusCode::BAD_REQUEST.into_response(),
     }
@@ -93,7 +93,7 @@ mod tests {
     use crate::runtime::test_server::with_server;
 
     /// What the echo answers to `request`, which must ask for the connection to be closed.
-    fn answer(request: &[u8]) -> serde_json::Value {
+    fn response_to(request: &[u8]) -> serde_json::Value {
         let response = with_server(bind().unwrap(), serve, |address| exchange(address, request));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -102,16 +102,16 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_reached_the_upstream() {
-        let answer = answer(
+        let response = response_to(
             b"POST /v1/a%2Fb?x=1&y HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Two: 1\r\nX-Two: \xFF\r\n\
               Content-Length: 5\r\n\r\nhello",
         );
-        assert_eq!(answer["method"], "POST");
-        assert_eq!(answer["path"], "/v1/a%2Fb");
-        assert_eq!(answer["query"], "x=1&y");
-        assert_eq!(answer["body"], serde_json::json!({ "length": 5, "text": "hello" }));
+        assert_eq!(response["method"], "POST");
+        assert_eq!(response["path"], "/v1/a%2Fb");
+        assert_eq!(response["query"], "x=1&y");
+        assert_eq!(response["body"], serde_json::json!({ "length": 5, "text": "hello" }));
         assert_eq!(
-            answer["headers"],
+            response["headers"],
             serde_json::json!([
                 ["host", "a"],
                 ["connection", "close"],
@@ -130,10 +130,10 @@ mod tests {
             request.extend_from_slice(format!("1f4\r\n{}\r\n", "a".repeat(500)).as_bytes());
         }
         request.extend_from_slice(b"0\r\n\r\n");
-        let answer = answer(&request);
-        assert_eq!(answer["body"]["length"], 1500);
-        assert_eq!(answer["body"]["text"], "a".repeat(1024));
-        assert_eq!(answer["query"], serde_json::Value::Null);
+        let response = response_to(&request);
+        assert_eq!(response["body"]["length"], 1500);
+        assert_eq!(response["body"]["text"], "a".repeat(1024));
+        assert_eq!(response["query"], serde_json::Value::Null);
     }
 
     #[test]

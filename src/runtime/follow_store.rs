@@ -64,16 +64,16 @@ pub async fn open(
     };
     let now = clock.now().wall;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store.path).await?);
-    let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS), now)?;
+    let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS_SUFFIX), now)?;
     // Put in force as it is read, and nothing listens yet: should any of it fail, the gate does not start.
     let clients = Clients::default();
-    let (mut keys, mut held) = (0, 0);
+    let (mut key_count, mut client_count) = (0, 0);
     let mut holding = revocations.holding(now);
     store
         .read(&mut |mut part| {
             holding.hold(&mut part);
-            keys += part.api_keys.len();
-            held += part.clients.len();
+            key_count += part.api_keys.len();
+            client_count += part.clients.len();
             enforce::load(part, directory, &clients, now);
         })
         .await?;
@@ -95,7 +95,7 @@ pub async fn open(
         clock: Arc::clone(clock),
     });
     let first_administrator = prepare(&control, now, system_random).await?;
-    tracing::info!(keys, clients = held, "Store opened");
+    tracing::info!(keys = key_count, clients = client_count, "Store opened");
     Ok(Some(OpenStore {
         control,
         first_administrator,
@@ -103,7 +103,7 @@ pub async fn open(
 }
 
 /// Beside the database.
-const REVOCATIONS: &str = ".revocations";
+const REVOCATIONS_SUFFIX: &str = ".revocations";
 
 /// What the configuration says to the control side; `None` where it has no store.
 fn settings(config: &Config) -> Option<Settings> {
@@ -154,15 +154,15 @@ pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: No
 }
 
 /// How often it is looked whether a signing key is to be made, used or let go.
-const TICK_EVERY: Duration = Duration::from_secs(10);
+const ROTATION_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is noted which keys were used, which is told to the minute.
-const FLUSH_EVERY: Duration = Duration::from_secs(60);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 /// How often what is over is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Keeps the store in order, and the keys of the data side those that sign. Ends when it is aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
-    let (mut tick, mut flush, mut sweep) = (every(TICK_EVERY), every(FLUSH_EVERY), every(SWEEP_EVERY));
+    let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
     loop {
         tokio::select! {
@@ -179,7 +179,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                     tracing::error!(error = %ErrorChain(&error), "Signing keys not rotated; those before go on signing");
                 }
             }
-            _ = flush.tick() => note_use(&control).await,
+            _ = flush.tick() => record_key_use(&control).await,
             _ = sweep.tick() => {
                 let now = gate.clock.now().wall;
                 if let Err(error) = control.store.sweep(now).await {
@@ -188,14 +188,14 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 if let Err(error) = control.revocations.sweep(now).await {
                     tracing::warn!(error = %ErrorChain(&error), "Log of revocations not swept");
                 }
-                anchor(&control).await;
+                record_audit_end(&control).await;
             }
         }
     }
 }
 
 /// Writes down which keys were used since the last time. What is lost by a crash is a minute of it.
-pub async fn note_use(control: &Arc<Control>) {
+pub async fn record_key_use(control: &Arc<Control>) {
     let directory = Arc::clone(&control.directory);
     let taken = tokio::task::spawn_blocking(move || directory.take_used()).await;
     let used: Vec<(KeyId, Timestamp)> = taken.unwrap_or_default();
@@ -208,7 +208,7 @@ pub async fn note_use(control: &Arc<Control>) {
 }
 
 /// Notes beside the store where its audit chain ends, for the day on which somebody shortens it (S154).
-async fn anchor(control: &Control) {
+async fn record_audit_end(control: &Control) {
     if let Err(error) = control.revocations.anchor(&*control.store).await {
         tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
     }
@@ -216,8 +216,8 @@ async fn anchor(control: &Control) {
 
 /// Writes what is still to be written, and lets go of the store.
 pub async fn close(control: &Arc<Control>) {
-    note_use(control).await;
-    anchor(control).await;
+    record_key_use(control).await;
+    record_audit_end(control).await;
     control.store.close().await;
 }
 
@@ -230,17 +230,17 @@ pub struct ControlFollower {
 }
 
 impl Follower for ControlFollower {
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
-        let mut taken_up = true;
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
+        let mut applied = true;
         if let Some(control) = &self.control {
             if let Err(error) = reconfigure(control, config, now.wall) {
-                taken_up = false;
+                applied = false;
                 tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
             }
             install_keys(control, &self.live, snapshot, now);
         }
         let token = config.admin.as_ref().and_then(|admin| admin.token.clone());
         self.access.replace_token(token);
-        taken_up
+        applied
     }
 }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often recovered buckets and expired entries are forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a name without an address is resolved again: one that a reload brought in does not wait a full round.
-const RESOLVE_NEW_EVERY: Duration = Duration::from_millis(500);
+const RESOLVE_NEW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Keeps house until it is aborted.
 pub async fn run(gate: Arc<Gate>) {
-    let mut sweep_ticks = every(SWEEP_EVERY);
+    let mut sweep_ticks = every(SWEEP_INTERVAL);
     let mut resolve_ticks = every(resolve::RESOLVE_EVERY);
-    let mut new_ticks = every(RESOLVE_NEW_EVERY);
+    let mut new_ticks = every(RESOLVE_NEW_INTERVAL);
     loop {
         tokio::select! {
             _ = sweep_ticks.tick() => sweep(&gate),

@@ -76,11 +76,11 @@ impl GateIssuers {
 fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
     match issuer.proof() {
         Proof::Keys(keys) => health_of_keys(issuer, keys, now),
-        Proof::Introspection(introspection) => health_of_asked(issuer, introspection),
+        Proof::Introspection(introspection) => health_of_introspection(issuer, introspection),
     }
 }
 
-fn health_of_asked(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
+fn health_of_introspection(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
     let suspended = introspection.memory().metrics.is_suspended();
     IssuerHealth {
         name: issuer.name().as_str().to_owned(),
@@ -158,8 +158,8 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
         KeySource::Own => Source::JwksUrl {
             url: "/oauth/jwks".to_owned(),
         },
-        KeySource::Introspection(asked) => Source::Introspection {
-            url: without_query(asked.url.as_str()).to_owned(),
+        KeySource::Introspection(introspection) => Source::Introspection {
+            url: without_query(introspection.url.as_str()).to_owned(),
         },
         KeySource::Remote(remote) => match &remote.at {
             KeysAt::JwksUrl(url) => Source::JwksUrl {

@@ -142,18 +142,18 @@ impl LoadOutcome {
 /// # Errors
 /// Every mistake in the configuration at once; or the first key file that cannot be used.
 pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
-    load_noting(path, &mut Files::default())
+    load_logged(path, &mut Files::default())
 }
 
 /// `files` are those that were read, and those that would have been, where an error came first.
-fn load_noting(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
+fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
-            KeySource::Introspection(asked) => {
-                if let ClientAuthentication::PrivateKey(key) = &asked.authentication {
+            KeySource::Introspection(introspection) => {
+                if let ClientAuthentication::PrivateKey(key) = &introspection.authentication {
                     files.config.add([key.file.clone()]);
                 }
             }
@@ -182,8 +182,8 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError
             // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
             KeySource::Remote(_) | KeySource::Own => {}
-            KeySource::Introspection(asked) => {
-                introspect::check_key(asked, &issuer.issuer).map_err(|error| LoadError::Issuer {
+            KeySource::Introspection(introspection) => {
+                introspect::check_key(introspection, &issuer.issuer).map_err(|error| LoadError::Issuer {
                     issuer: name.clone(),
                     problem: ErrorChain(&error).to_string(),
                 })?
@@ -209,7 +209,7 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError
     })
 }
 
-fn say_refused(error: &LoadError) {
+fn log_refusal(error: &LoadError) {
     tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
 
@@ -240,13 +240,13 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
 }
 
 /// A refused configuration is tried again after so many looks at its files.
-const LOOKS_BETWEEN_TRIES: u32 = 8;
+const CHECKS_PER_RETRY: u32 = 8;
 
 /// What takes up a configuration beside the gate: the control side, where there is one.
 pub trait Follower: Send {
     /// Takes up `config`, whose `snapshot` is published right after. Returns whether all of it could be taken up; the next
     /// SIGHUP tries again what could not.
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
 /// Keeps a gate up to date with its files.
@@ -258,9 +258,9 @@ pub struct Reloader {
     config: Config,
     files: Files,
     /// The last one; `None` where a step after it failed, which the next SIGHUP tries again.
-    reading: Option<LoadOutcome>,
+    last_outcome: Option<LoadOutcome>,
     /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
-    refused: Option<u32>,
+    checks_since_refusal: Option<u32>,
     /// Where issuers' keys are kept over a restart.
     kept: Option<Arc<KeptKeys>>,
     /// What else takes up a configuration.
@@ -286,26 +286,26 @@ impl Reloader {
             gate,
             readiness,
             generation: 1,
-            reading: Some(LoadOutcome::new(&loaded.files.content, None)),
+            last_outcome: Some(LoadOutcome::new(&loaded.files.content, None)),
             files: loaded.files,
-            refused: None,
+            checks_since_refusal: None,
             config: loaded.config,
             issuers: BTreeMap::new(),
         };
-        reloader.follow();
+        reloader.follow_issuers();
         reloader
     }
 
     /// Looks at the files; reloads what changed.
-    pub fn look(&mut self) {
+    pub fn check_files(&mut self) {
         if self.files.config.changed() {
             self.reload();
         } else if self.files.api_keys.changed() {
             self.reload_keys();
-        } else if let Some(looks) = &mut self.refused {
-            *looks += 1;
+        } else if let Some(checks) = &mut self.checks_since_refusal {
+            *checks += 1;
             // A file that it lacked may have come, or a secret; and which ones it lacks, a refused file does not say.
-            if looks.is_multiple_of(LOOKS_BETWEEN_TRIES) && load(&self.path).is_ok() {
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && load(&self.path).is_ok() {
                 self.reload();
             }
         }
@@ -315,35 +315,35 @@ impl Reloader {
     /// those of the last reading.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_noting(&self.path, &mut files);
-        let reading = match &loaded {
+        let loaded = load_logged(&self.path, &mut files);
+        let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
         };
-        if self.reading.as_ref() == Some(&reading) {
-            self.answer_unchanged(loaded, files);
+        if self.last_outcome.as_ref() == Some(&outcome) {
+            self.log_unchanged(loaded, files);
         } else {
-            self.put_in_force(loaded, files, reading);
+            self.put_in_force(loaded, files, outcome);
         }
     }
 
     /// Logs the outcome of a reading that equals the last one, so that each SIGHUP is answered.
-    fn answer_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
+    fn log_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
         match loaded {
             Ok(loaded) => {
                 self.files = loaded.files;
-                self.retry_keeping_the_signing_key();
+                self.retry_saving_signing_key();
                 tracing::info!(generation = self.generation, "Configuration unchanged");
             }
             Err(error) => {
                 self.files.config = files.config;
-                say_refused(&error);
+                log_refusal(&error);
             }
         }
     }
 
     /// Keeps a signing key that was made here, in case `state_dir` could not be written before.
-    fn retry_keeping_the_signing_key(&self) {
+    fn retry_saving_signing_key(&self) {
         let made = |settings: &IdentityToken| settings.signing_key_file.is_none();
         let snapshot = self.gate.snapshot();
         if self.config.identity_token.as_ref().is_some_and(made)
@@ -354,7 +354,7 @@ impl Reloader {
     }
 
     /// Compiles and publishes what was loaded, or says why it is refused.
-    fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, reading: LoadOutcome) {
+    fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, outcome: LoadOutcome) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
@@ -367,38 +367,38 @@ impl Reloader {
         });
         match compiled {
             Ok((loaded, snapshot)) => {
-                self.warn_of_what_needs_a_restart(&loaded.config);
-                say_warnings(&loaded.config);
+                self.warn_about_restart(&loaded.config);
+                log_warnings(&loaded.config);
                 self.generation += 1;
-                self.reading = Some(reading);
+                self.last_outcome = Some(outcome);
                 let routes = snapshot.routes.len();
                 if let Some(follower) = &self.follower
-                    && !follower.take_up(&loaded.config, &snapshot, now)
+                    && !follower.apply(&loaded.config, &snapshot, now)
                 {
-                    self.reading = None;
+                    self.last_outcome = None;
                 }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
-                metrics.forget_all_but(&names(&loaded.config));
+                metrics.forget_all_but(&configured_names(&loaded.config));
                 self.config = loaded.config;
                 self.files = loaded.files;
-                self.refused = None;
-                self.follow();
+                self.checks_since_refusal = None;
+                self.follow_issuers();
                 self.readiness.forget(KEYS_FILE);
                 metrics.reloads.ended(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
             Err(error) => {
-                self.refused = Some(0);
-                self.reading = Some(LoadOutcome {
+                self.checks_since_refusal = Some(0);
+                self.last_outcome = Some(LoadOutcome {
                     refusal: Some(error.to_string()),
-                    ..reading
+                    ..outcome
                 });
                 self.files.config = files.config;
                 metrics.reloads.ended(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
-                say_refused(&error);
+                log_refusal(&error);
             }
         }
     }
@@ -407,9 +407,12 @@ impl Reloader {
         let mut content = DefaultHasher::default();
         let read = read_keys(&self.config, &mut content);
         // Loading a refused configuration may have stopped before its keys: the reading does not cover them.
-        let reading = self.reading.as_mut().filter(|_| self.refused.is_none());
+        let last_outcome = self
+            .last_outcome
+            .as_mut()
+            .filter(|_| self.checks_since_refusal.is_none());
         let refusal = read.as_ref().err().map(ToString::to_string);
-        let unchanged = reading.is_some_and(|reading| reading.replace_keys(content.finish(), refusal));
+        let unchanged = last_outcome.is_some_and(|outcome| outcome.replace_keys(content.finish(), refusal));
         match read {
             Ok(_) if unchanged => tracing::info!("API keys unchanged"),
             Ok(keys) => {
@@ -417,7 +420,7 @@ impl Reloader {
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
                 // Good keys do not make a refused configuration good.
-                if self.refused.is_none() {
+                if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
                     self.gate.live.metrics.reloads.ended(ReloadResult::Success, now);
                 }
@@ -439,7 +442,7 @@ impl Reloader {
     }
 
     /// Runs one background task for each issuer of the configuration in use.
-    fn follow(&mut self) {
+    fn follow_issuers(&mut self) {
         let snapshot = self.gate.snapshot();
         let in_use: BTreeMap<u64, &Arc<IssuerState>> =
             snapshot.issuers.iter().map(|issuer| (issuer.uid(), issuer)).collect();
@@ -457,12 +460,12 @@ impl Reloader {
                 .entry(uid)
                 .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept.as_ref()));
         }
-        let names: Vec<String> = self.config.issuers.keys().map(condition).collect();
+        let names: Vec<String> = self.config.issuers.keys().map(condition_name).collect();
         self.readiness
             .keep_only(CONDITION_PREFIX, &names.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+    fn warn_about_restart(&self, new: &Config) {
         let before = &self.config;
         let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
         let changed = [
@@ -487,7 +490,7 @@ impl Drop for Reloader {
 }
 
 /// Puts into the log what `keygate check` would warn of.
-pub fn say_warnings(config: &Config) {
+pub fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         let warning = &warning.0;
         tracing::warn!(
@@ -502,7 +505,7 @@ pub fn say_warnings(config: &Config) {
 }
 
 /// What metrics may be about.
-fn names(config: &Config) -> ConfiguredNames<'_> {
+fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
         routes: {
             let own = config.built_ins.iter().map(|built_in| built_in.name.as_str());
@@ -525,7 +528,7 @@ const KEYS_FILE: &str = "keys_file";
 const CONDITION_PREFIX: &str = "issuer:";
 
 /// What an issuer's keys are called in `/readyz`.
-fn condition(issuer: &Name) -> String {
+fn condition_name(issuer: &Name) -> String {
     format!("{CONDITION_PREFIX}{issuer}")
 }
 
@@ -538,7 +541,7 @@ fn follow_issuer(
     match issuer.proof() {
         Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept)),
         Proof::Introspection(introspection) => {
-            readiness.set(&condition(issuer.name()), Condition::Ok, "asked about each token");
+            readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
             let memory = Arc::clone(introspection.memory());
             // Not aborted when the configuration changes: requests under way still ask under the one of before.
@@ -564,7 +567,7 @@ fn follow_keys(
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuers.of(issuer.name().as_str());
     let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state.clone()));
-    let name = condition(issuer.name());
+    let name = condition_name(issuer.name());
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
     } else {
@@ -599,10 +602,10 @@ fn follow_keys(
 
 /// Makes `keys` the ones that count, and says so when a file tries to undo a revocation.
 fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
-    let held = directory.replace(keys);
-    if held > 0 {
+    let still_revoked = directory.replace(keys);
+    if still_revoked > 0 {
         tracing::warn!(
-            keys = held,
+            keys = still_revoked,
             "Keys that were revoked came back as active; they stay revoked"
         );
     }

@@ -2,7 +2,7 @@
 
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
-use crate::runtime::watch::LOOK_EVERY;
+use crate::runtime::watch::CHECK_INTERVAL;
 use std::io;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
@@ -30,11 +30,11 @@ impl Signals {
 
     /// Keeps the gate up to date with its files until SIGTERM or SIGINT; reloads on SIGHUP as well.
     pub async fn until_stop(mut self, mut reloader: Reloader) {
-        let mut look = every(LOOK_EVERY);
+        let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => reloader.reload(),
-                _ = look.tick() => reloader.look(),
+                _ = checks.tick() => reloader.check_files(),
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often files are looked at.
-pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
     // Follows symbolic links: what counts is the file that would be read.
@@ -30,7 +30,7 @@ struct IncludedFiles {
     includes: Includes,
     last: Vec<PathBuf>,
     /// What the look before saw, where files were missing.
-    fewer: Option<Vec<PathBuf>>,
+    shrunk: Option<Vec<PathBuf>>,
 }
 
 impl WatchedFiles {
@@ -53,7 +53,7 @@ impl WatchedFiles {
         self.included = Some(IncludedFiles {
             includes: includes.clone(),
             last: matched.to_vec(),
-            fewer: None,
+            shrunk: None,
         });
     }
 
@@ -77,16 +77,16 @@ impl IncludedFiles {
     fn changed(&mut self) -> bool {
         let files = self.includes.files();
         if files == self.last {
-            self.fewer = None;
+            self.shrunk = None;
             return false;
         }
-        let only_fewer = files.iter().all(|file| self.last.contains(file));
-        if only_fewer && self.fewer.as_ref() != Some(&files) {
-            self.fewer = Some(files);
+        let is_subset = files.iter().all(|file| self.last.contains(file));
+        if is_subset && self.shrunk.as_ref() != Some(&files) {
+            self.shrunk = Some(files);
             return false;
         }
         self.last = files;
-        self.fewer = None;
+        self.shrunk = None;
         true
     }
 }

@@ -26,16 +26,16 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 /// How often idle connections to upstreams are looked through.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end once the workers drain.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How often a drain counts the connections that are left.
-const COUNT_EVERY: Duration = Duration::from_millis(20);
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    open: ConnectionCounts,
+    connections: ConnectionCounts,
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
 }
@@ -52,7 +52,7 @@ impl Workers {
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
-            open: ConnectionCounts::default(),
+            connections: ConnectionCounts::default(),
             stopping,
             ended,
         };
@@ -63,7 +63,7 @@ impl Workers {
                 .collect::<io::Result<_>>()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
-            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.open.clone());
+            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
             let service = service(worker, listeners);
             let (stop, end) = (stop.clone(), end.clone());
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
@@ -77,14 +77,14 @@ impl Workers {
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
         let drained = async {
-            let mut ticks = every(COUNT_EVERY);
-            while self.open.count() > 0 {
+            let mut ticks = every(COUNT_INTERVAL);
+            while self.connections.count() > 0 {
                 ticks.tick().await;
             }
         };
         if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
             tracing::warn!(
-                connections = self.open.count(),
+                connections = self.connections.count(),
                 "Stopped before every request had ended"
             );
         }
@@ -134,7 +134,7 @@ fn run(
 }
 
 async fn sweep(pool: Arc<Pool>) {
-    let mut ticks = every(SWEEP_EVERY);
+    let mut ticks = every(SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
         pool.sweep();

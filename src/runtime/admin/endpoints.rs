@@ -43,9 +43,9 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .fallback(everything_else)
+        .fallback(api_or_not_found)
         .method_not_allowed_fallback(not_found)
-        .layer(middleware::from_fn_with_state(admin.clone(), only_our_names))
+        .layer(middleware::from_fn_with_state(admin.clone(), require_own_host))
         .layer(middleware::map_response(no_store))
         .with_state(admin)
 }
@@ -71,7 +71,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// The admin API answers for everything below its prefix: only who is let in learns which paths there are. Not a nested
 /// route, whose wildcard would be one more parameter of every path in it.
-async fn everything_else(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+async fn api_or_not_found(State(admin): State<Arc<Admin>>, request: Request) -> Response {
     if request.uri().path().starts_with(API_PREFIX) {
         admin.api.clone().oneshot(request).await.into_response()
     } else {
@@ -93,11 +93,11 @@ async fn no_store(mut response: Response) -> Response {
 
 /// A page in an operator's browser can point a name of its own at our address and then read us as its own origin (DNS
 /// rebinding). It cannot make the browser leave out its name, nor its `Origin` on other requests.
-async fn only_our_names(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
     }
-    if !names_us(&admin, &request) {
+    if !has_own_host(&admin, &request) {
         let detail = "Host must be an IP address, localhost or the configured name";
         return problem(StatusCode::MISDIRECTED_REQUEST, detail);
     }
@@ -105,7 +105,7 @@ async fn only_our_names(State(admin): State<Arc<Admin>>, request: Request, next:
 }
 
 /// Exactly one `Host` that is ours; in absolute form, the same as the target's (RFC 9112 section 3.2.2).
-fn names_us(admin: &Admin, request: &Request) -> bool {
+fn has_own_host(admin: &Admin, request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
@@ -114,10 +114,10 @@ fn names_us(admin: &Admin, request: &Request) -> bool {
         return false;
     };
     let agrees = request.uri().authority().is_none_or(|target| *target == authority);
-    agrees && !authority.as_str().contains('@') && is_our_name(admin, authority.host())
+    agrees && !authority.as_str().contains('@') && is_own_host(admin, authority.host())
 }
 
-fn is_our_name(admin: &Admin, host: &str) -> bool {
+fn is_own_host(admin: &Admin, host: &str) -> bool {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))

@@ -28,13 +28,13 @@ pub(super) struct Bounds {
     /// Until a request's head is complete.
     pub(super) head: Duration,
     /// From accepting a connection to closing it. One request each.
-    pub(super) whole: Duration,
+    pub(super) total: Duration,
 }
 
 pub(super) const BOUNDS: Bounds = Bounds {
     connections: 64,
     head: Duration::from_secs(5),
-    whole: Duration::from_secs(30),
+    total: Duration::from_secs(30),
 };
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -101,16 +101,16 @@ async fn accept_all(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let router = endpoints::router(admin);
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {
         loop {
-            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
             match listener.next().await {
                 Ok((stream, peer)) => {
-                    let answered = answer(bounds, router.clone(), stream, peer);
+                    let serving = serve_connection(bounds, router.clone(), stream, peer);
                     tokio::spawn(async move {
-                        let _place = place;
-                        answered.await;
+                        let _slot = slot;
+                        serving.await;
                     });
                 }
                 Err(error) => {
@@ -127,7 +127,7 @@ async fn accept_all(
     }
 }
 
-async fn answer<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
+async fn serve_connection<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -140,5 +140,5 @@ where
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // Whoever is slow or breaks off learns nothing more, and nobody else has to know.
-    let _ = tokio::time::timeout(bounds.whole, connection).await;
+    let _ = tokio::time::timeout(bounds.total, connection).await;
 }

@@ -38,7 +38,7 @@ pub fn serve(
     threads: usize,
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
-    reload::say_warnings(&loaded.config);
+    reload::log_warnings(&loaded.config);
     let bound = Bound::bind(&loaded.config, &path)?;
     let (opened, first_administrator) = bound.open(loaded)?;
     let serving = opened.serve(path, threads)?;

@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
-use crate::runtime::control_plane::InProcess;
+use crate::runtime::control_plane::InProcessControlPlane;
 use crate::runtime::follow_store;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
@@ -74,7 +74,7 @@ impl ControlSide {
         follow_store::install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now());
         let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
         let router = token::router(Arc::clone(&control), Arc::clone(&client_jwks));
-        let plane = InProcess::new(router, background.clone());
+        let plane = InProcessControlPlane::new(router, background.clone());
         // Nothing else sets it.
         let _ = gate.live.control.set(Arc::new(plane));
         Self { control, client_jwks }
