@@ -1,4 +1,4 @@
-//! Where a request can go: a named group of endpoints, asked in turn.
+//! Which endpoint of an upstream is next?
 
 pub mod endpoint;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// An upstream as a snapshot uses it: its settings, and endpoints whose addresses outlive the snapshot.
+/// An upstream in a snapshot: its settings, and endpoints whose addresses outlive the snapshot.
 #[derive(Debug)]
 pub struct Upstream {
     pub settings: config::Upstream,
@@ -20,7 +20,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `turn` is shared by every generation of the upstream, so that a reload does not start over with the first one.
+    /// Returns an upstream. All generations of an upstream share `turn`,
+    /// so that a reload does not start over at the first endpoint.
     pub fn new(settings: config::Upstream, endpoints: Vec<Arc<EndpointState>>, turn: Arc<AtomicUsize>) -> Self {
         Self {
             settings,
@@ -33,7 +34,7 @@ impl Upstream {
         &self.settings.name
     }
 
-    /// Returns the address of the next endpoint in turn that has one; `None` where none of them has.
+    /// Returns the address of the next endpoint that has one, in turn; `None` where no endpoint has one.
     pub fn choose(&self) -> Option<SocketAddr> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.endpoints.len()).find_map(|offset| {

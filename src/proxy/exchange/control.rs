@@ -1,4 +1,4 @@
-//! What does the control side say to a request?
+//! How does the control side answer a request?
 
 use crate::config::EndpointKind;
 use crate::gate::answer::Answer;
@@ -16,15 +16,16 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The control side waits 500 ms for the keys of a client and writes to a disk; far more is something broken.
+/// The control side waits 500 ms for the keys of a client and writes to a disk; a much longer time is a fault.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Exchange {
-    /// Has the control side answer `call`, whose whole body is `body`. `gone` ends when the client has left; the work goes on
-    /// all the same, so that it is done whole or not at all.
+    /// Calls the control side with `call` and its whole `body`, and returns the
+    /// answer. `client_gone` ends when the client has closed its connection. The
+    /// control side continues all the same, so that its work is complete or absent.
     ///
     /// # Errors
-    /// The client has left, or the control side does not answer.
+    /// The client has closed its connection, or the control side does not respond.
     pub async fn call_control(
         &mut self,
         call: ControlCall,
@@ -34,7 +35,7 @@ impl Exchange {
         let control = self.gate.live.control.get().ok_or(Denial::ControlUnavailable)?;
         let head = &self.request;
         let response = control.answer(ControlRequest {
-            // The length of what GET would bring is all that HEAD asks for.
+            // A response to HEAD needs the length of the response to GET.
             method: match head.method {
                 Method::HEAD => Method::GET,
                 ref method => method.clone(),

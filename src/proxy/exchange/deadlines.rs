@@ -1,4 +1,4 @@
-//! When has one exchange lasted too long? Every time limit of a request, and the end of its stream; pure, for every lane.
+//! When has an exchange lasted too long? All time limits of a request and the end of its stream; pure, for every lane.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Interruption;
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 /// The time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// For each part of the request's body.
+    /// For each part of the request body that the client sends.
     pub downstream_read: Duration,
-    /// For each part of the response that the client takes. A client that does not read its response holds an upstream's
-    /// connection as well as its own.
+    /// For each part of the response that the client accepts. A client that
+    /// does not read its response also holds a connection of the upstream.
     pub downstream_write: Duration,
-    /// For each part of the response.
+    /// For each part of the response that the upstream sends.
     pub upstream_read: Duration,
-    /// For each part of the request that the upstream takes.
+    /// For each part of the request that the upstream accepts.
     pub upstream_write: Duration,
-    /// For all of it, but for streams. `None` is never.
+    /// For the whole exchange, except for streams. `None` is never.
     pub total: Option<Instant>,
 }
 
 impl TimeLimits {
-    /// Those of a request that goes to no upstream.
+    /// The limits of a request that goes to no upstream.
     pub const NONE: Self = Self {
         downstream_read: Duration::MAX,
         downstream_write: Duration::MAX,
@@ -33,12 +33,12 @@ impl TimeLimits {
     };
 }
 
-/// What a lane waits for.
+/// The event that a lane waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitTarget {
-    /// The client takes the next part of the response.
+    /// The client accepts the next part of the response.
     ClientReads,
-    /// The upstream takes the next part of the request.
+    /// The upstream accepts the next part of the request.
     UpstreamReads,
     /// The client sends the next part of its body, or the upstream responds before that.
     RequestBody,
@@ -46,24 +46,24 @@ pub enum WaitTarget {
     Response,
 }
 
-/// What happened since the lane looked at its deadlines last.
+/// The activity since the last call, and the event that the lane waits for now.
 #[derive(Clone, Copy, Debug)]
 pub struct Activity {
-    /// Bytes came from the client, or it took some.
+    /// The client sent or accepted bytes.
     pub downstream: bool,
-    /// Bytes came from the upstream, or it took some.
+    /// The upstream sent or accepted bytes.
     pub upstream: bool,
     pub wait_target: WaitTarget,
 }
 
-/// How often the credential that opened a stream is looked up again.
+/// The interval at which the credential of a stream is checked again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deadlines of one exchange.
 #[derive(Debug)]
 pub struct Deadlines {
     limits: TimeLimits,
-    /// `None` until the deadlines are looked at for the first time.
+    /// `None` until the first check of the deadlines.
     last: Option<LastActivity>,
     stream: Option<Stream>,
 }
@@ -76,7 +76,7 @@ struct LastActivity {
 
 #[derive(Debug)]
 struct Stream {
-    /// `None` where no credential opened it.
+    /// `None` for a stream that was opened without a credential.
     end: Option<StreamEnd>,
     next_check: Instant,
 }
@@ -90,12 +90,12 @@ impl Deadlines {
         }
     }
 
-    /// Returns when the whole exchange must be over, where it is no stream.
+    /// Returns the deadline of the whole exchange, if it is not a stream.
     pub const fn total(&self) -> Option<Instant> {
         self.limits.total
     }
 
-    /// Notes that the response is a stream, which `end` ends: the total time limit does not hold for it.
+    /// Marks the response as a stream, which ends with `end` and has no total time limit.
     pub fn set_stream(&mut self, end: Option<StreamEnd>, now: Instant) {
         self.stream = Some(Stream {
             end,
@@ -103,10 +103,10 @@ impl Deadlines {
         });
     }
 
-    /// Returns when the exchange as a whole must be looked at again: when its time is over or its stream's credential ends.
+    /// Returns the time of the next check of the whole exchange: its total deadline, or the end of its stream.
     ///
     /// # Errors
-    /// That time has come.
+    /// The deadline or the end is reached.
     pub fn end(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
         match &mut self.stream {
             Some(stream) => stream.next(now),
@@ -114,10 +114,10 @@ impl Deadlines {
         }
     }
 
-    /// Returns when the lane has to look again: at the first deadline of those that hold now. `None` is never.
+    /// Returns the first of the deadlines that apply now: the time of the lane's next call. `None` is never.
     ///
     /// # Errors
-    /// A deadline has been reached.
+    /// A deadline is reached.
     pub fn next(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         let last = self.last.get_or_insert(LastActivity {
             downstream: now,
@@ -170,7 +170,7 @@ impl Stream {
     }
 }
 
-/// Returns `at`, unless it has been reached.
+/// Returns `at`, unless that time is reached.
 fn check(at: Option<Instant>, now: Instant, denial: Denial) -> Result<Option<Instant>, Interruption> {
     if at.is_some_and(|at| at <= now) {
         Err(denial.into())
@@ -223,7 +223,8 @@ mod tests {
         }
     }
 
-    /// The deadline is `after` from the start; a nanosecond earlier it has not been reached, and then it has, as `ends`.
+    /// Checks that the deadline is `after` from the start: not reached
+    /// a nanosecond earlier, and then reached with the reason `ends`.
     #[track_caller]
     fn check(wait_target: WaitTarget, after: Duration, ends: &str) {
         let now = Instant::now();
@@ -324,8 +325,8 @@ mod tests {
     }
 
     proptest! {
-        /// Waiting until exactly the returned deadline ends the exchange where nothing moved, a nanosecond less does not;
-        /// and no deadline that is returned has passed.
+        /// Without activity, the exchange ends exactly at the returned deadline
+        /// and not a nanosecond earlier. A returned deadline is in the future.
         #[test]
         fn the_returned_deadline_is_the_one_that_ends_it(steps in prop::collection::vec(activity(), 1..20)) {
             let start = Instant::now();

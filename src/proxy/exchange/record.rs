@@ -1,4 +1,4 @@
-//! What a request leaves behind: one access record and its counts, however it ended.
+//! How is a request counted and recorded? With one access record, however the request ended.
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
@@ -49,7 +49,7 @@ pub fn write(exchange: &Exchange) {
         (None, Outcome::Denied(denial)) => metrics.denied(credential, denial.reason()),
         (None, Outcome::Answered(label)) => metrics.answered(*label),
         (None, Outcome::Controlled { .. }) => metrics.answered(AnswerLabel::Endpoint),
-        // A panic outside of deciding, or a connection that ended in between.
+        // A panic outside of the decision, or a connection that ended in between.
         (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(credential, Denial::Panicked.reason()),
     }
     if trail.reported_two_credentials {
@@ -69,14 +69,14 @@ pub fn write(exchange: &Exchange) {
     }
 }
 
-/// Counts and records a connection that is refused before anything is read from it, and returns the answer to it.
+/// Counts and records a connection that is refused before its first byte, and returns the answer.
 pub fn refuse_connection(gate: &Gate, peer: SocketAddr, error: ConnectionError) -> Answer {
     gate.live.metrics.connections.refused(error.reason());
     refuse_unread(gate, peer, None, &error.into(), &[])
 }
 
-/// Counts and records a head that never became a request, and returns the answer to it. `started` is when its first byte
-/// came, and `head` is the part of it that was read.
+/// Counts and records a head that never became a request, and returns the answer.
+/// `started` is the time of the first byte, and `head` is the part that was read.
 pub fn refuse_head(gate: &Gate, peer: SocketAddr, started: Now, error: HeadError, head: &[u8]) -> Answer {
     gate.live.metrics.connections.head_refused(error.reason());
     refuse_unread(gate, peer, Some(started), &error.into(), head)
@@ -117,7 +117,7 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
     answer
 }
 
-/// What the record says about the request as it came.
+/// The texts of the access record that are taken from the request.
 struct RequestText<'c> {
     host: Cow<'c, str>,
     query: Option<Cow<'c, str>>,
@@ -216,14 +216,14 @@ fn record_of<'c>(
     }
 }
 
-/// Of the route, or of the path of the gate's own.
+/// Returns the name of the route, or of the built-in path.
 fn route_name(exchange: &Exchange) -> Option<&str> {
     let route = exchange.trail.route.as_ref().map(|route| route.name.as_str());
     route.or_else(|| exchange.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
 }
 
-/// Counts what the limits of the route and of the plan said: those in shadow mode, and of the others all of them let a
-/// permitted request through; of a refused one, only the limit that refused it is known to have been asked.
+/// Counts the results of the limits of the route and of the plan, shadow mode included. Every enforced limit has
+/// allowed a permitted request. For a refused request, only the result of the limit that refused it is known.
 fn count_limits(exchange: &Exchange) {
     let plan = exchange.trail.plan_limits.as_ref();
     let of_plan = plan
@@ -232,7 +232,7 @@ fn count_limits(exchange: &Exchange) {
     let Some(route) = &exchange.trail.route else {
         return;
     };
-    // What stands in both lists was spent once.
+    // A limit in both lists is spent once.
     let is_new =
         |(limit, _): &(&CompiledLimit, &LimitMetrics)| !route.limits.iter().any(|known| known.name() == limit.name());
     let mut limits = route
@@ -253,7 +253,7 @@ fn count_limits(exchange: &Exchange) {
             match &exchange.trail.spent_in_shadow {
                 None => metrics.allowed(),
                 Some(spent) if spent == limit.name() => metrics.would_denied(),
-                // What the other ones would have said is not known.
+                // The results of the other limits are unknown.
                 Some(_) => {}
             }
         }
@@ -273,8 +273,8 @@ const fn credential_label(credential: Option<CredentialType>) -> CredentialLabel
     }
 }
 
-/// What a refused head seems to ask for. It may be anything, so it is only ever written, escaped, to the record; and of
-/// a query nothing is kept that could be a credential.
+/// The method and target of a refused head, as far as they can be guessed. They may be
+/// any bytes, so they are only written to the record, escaped; a query is redacted.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct RequestLine {
     method: Option<String>,
@@ -282,10 +282,10 @@ struct RequestLine {
     query: Option<String>,
 }
 
-/// `reason` of a request that was let through and ended when its credential did (S038).
+/// The `reason` of a request that was admitted and ended with its credential (S038).
 const STREAM_ENDED: &str = "stream_ended_with_credential";
 
-/// More of a broken request line than this tells nobody anything.
+/// The longest part of a malformed request line that is recorded.
 const GUESS_BYTES_MAX: usize = 512;
 
 impl RequestLine {
@@ -303,7 +303,8 @@ impl RequestLine {
         let target = words.next().unwrap_or_default();
         let mut halves = target.splitn(2, |byte| *byte == b'?');
         let path = halves.next().and_then(text);
-        // Cut before redaction, a credential's name could be lost and its value kept; so only a whole query is shown.
+        // Cutting before redaction could lose the name of a credential
+        // and keep its value, so only a whole query is recorded.
         let query = halves
             .next()
             .filter(|query| query.len() <= GUESS_BYTES_MAX)

@@ -1,7 +1,7 @@
-//! What reaches the upstream in the head: credential out, identity in, where it came from.
+//! Which fields reach the upstream? Without the credential, with the identity and the origin of the request.
 //!
-//! One pass over the client's fields, each written or left out, and then ours: nothing a client writes can remove what is
-//! added here, because `Connection` is read before and only drops fields of the client's own.
+//! One pass keeps or drops each field of the client, and Keygate's fields follow. A client cannot remove those:
+//! `Connection` is read before, and drops only the client's own fields.
 
 use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
@@ -29,7 +29,7 @@ const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
 const HTTP2_SETTINGS: &str = "http2-settings";
-/// What else proxies write about where a request came from.
+/// Other fields that proxies write the origin of a request to.
 const ORIGIN_NAMES: [&str; 5] = [
     "x-real-ip",
     "x-client-ip",
@@ -37,7 +37,7 @@ const ORIGIN_NAMES: [&str; 5] = [
     "true-client-ip",
     "x-original-forwarded-for",
 ];
-/// What some upstreams take for the target or method of a request, in place of the ones that were checked (S087).
+/// Fields that some upstreams read instead of the target or the method that was checked (S087).
 const OVERRIDE_NAMES: [&str; 6] = [
     "x-original-url",
     "x-original-uri",
@@ -49,13 +49,13 @@ const OVERRIDE_NAMES: [&str; 6] = [
 
 const TRACESTATE: &str = "tracestate";
 
-/// Where a request came from, as Keygate saw it.
+/// The origin of a request, as seen by Keygate.
 pub struct Origin<'r> {
     /// The address of the peer, as text.
     pub peer: &'r HeaderValue,
-    /// Whether the peer is in `trusted_proxies`; then what it says about origins is kept and added to.
+    /// `true` where the peer is in `trusted_proxies`: its fields about the origin are kept and extended.
     pub trusted: bool,
-    /// As the client wrote it; empty for an HTTP/1.0 request without one.
+    /// `Host` as the client sent it; empty for an HTTP/1.0 request without one.
     pub host: &'r str,
     pub request_id: Option<&'r RequestId>,
     pub trace: Option<&'r TraceContext>,
@@ -65,25 +65,26 @@ pub struct Origin<'r> {
 #[derive(Clone, Copy)]
 pub struct ReservedNames<'r> {
     pub api_key_header: &'r HeaderName,
-    /// A client's copies are dropped on every route, like those of [`identity_field::PREFIX`].
+    /// A client's copies of these are dropped on every route, like the fields with [`identity_field::PREFIX`].
     pub claim_headers: &'r [HeaderName],
 }
 
-/// The fields that go to the upstream beside those that the client sent.
+/// The fields that Keygate adds to those of the client, and the facts that decide which of the client's are dropped.
 pub struct RequestFields<'r> {
     pub permit: &'r Permit,
     pub reserved: ReservedNames<'r>,
     pub origin: Origin<'r>,
-    /// What the upstream is told, signed, about who called.
+    /// The signed token that tells the upstream the principal.
     pub identity_token: Option<&'r HeaderValue>,
-    /// Whether the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
+    /// `true` where the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
     pub websocket: bool,
-    /// Where the request goes; its Host where the client, being HTTP/1.0, sent none: we speak HTTP/1.1, which needs one, and
-    /// an upstream has to refuse a request without it (RFC 9112 section 3.2). `None` leaves it out.
+    /// The address of the endpoint. It becomes `Host` where an HTTP/1.0 client sent none: Keygate speaks HTTP/1.1, and
+    /// an upstream has to reject a request without `Host` (RFC 9112 section 3.2). `None` omits the field.
     pub endpoint: Option<SocketAddr>,
 }
 
-/// Whether `request` asks to switch to WebSocket, the one protocol that is switched to (RFC 6455 section 4.1).
+/// Returns whether `request` asks to switch to WebSocket, the
+/// only protocol that Keygate switches to (RFC 6455 section 4.1).
 pub fn is_websocket_upgrade(request: &Parts) -> bool {
     let names = |name: &HeaderName, wanted: &[u8]| {
         let mut values = request.headers.get_all(name).iter();
@@ -101,8 +102,8 @@ pub fn is_websocket_upgrade(request: &Parts) -> bool {
 }
 
 impl RequestFields<'_> {
-    /// Gives `put` every field of the head that goes to the upstream, in order, for a request with the fields `request`.
-    /// What the upstream's own settings say has the last word. The framing of the body goes along as it came.
+    /// Calls `put` with each field of the head for the upstream, in order; `request` are the client's fields. The
+    /// upstream's settings override every other field. The framing fields of the body are kept.
     pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, &[u8])) {
         let settings = &self.permit.route().upstream.settings;
         let is_overridden = |name: &HeaderName| {
@@ -147,12 +148,12 @@ impl RequestFields<'_> {
         }
     }
 
-    /// Whether a client's field stays behind: the credential, what is ours to say, and what is about its connection.
+    /// Returns whether a field of the client is dropped: the credential, a field of Keygate's, or a hop-by-hop field.
     fn drops(&self, name: &HeaderName) -> bool {
         match *name {
             header::AUTHORIZATION => return !self.permit.forwards_authorization(),
             header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
-            // RFC 9110 section 7.6.1. Trailers are dropped, so nobody is told of any.
+            // Hop-by-hop fields (RFC 9110 section 7.6.1). Trailers are dropped, so none are announced.
             header::CONNECTION
             | header::TE
             | header::TRAILER
@@ -169,7 +170,7 @@ impl RequestFields<'_> {
             || replaced(&X_FORWARDED_FOR, true)
             || replaced(&trace::REQUEST_ID, self.origin.request_id.is_some())
             || replaced(&trace::TRACEPARENT, self.origin.trace.is_some())
-            // It belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
+            // The field belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
             || (name.as_str() == TRACESTATE
                 && self.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
             || [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(&name.as_str())
@@ -177,7 +178,8 @@ impl RequestFields<'_> {
     }
 }
 
-/// Whether `Connection` names it: it is for the connection it came on. Without the framing the body would end elsewhere.
+/// Returns whether `Connection` lists `name`, so that the field is for this hop alone. Framing fields and `Host` are
+/// kept: without them, the body would end elsewhere, or the host would be missing.
 fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
     let mut values = request.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
@@ -186,13 +188,13 @@ fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
         })
 }
 
-/// Whether a client may not say it: who it is, where it comes from, and which other request this is.
+/// Returns whether a client could use the field to forge its identity, its origin, or the request that was checked.
 fn is_spoofable(name: &str, trusted: bool) -> bool {
-    // Every name below begins so, and nearly no field does.
+    // Every name below begins with one of these letters, and few fields do.
     if !matches!(name.as_bytes(), [b'x' | b'f' | b't', ..]) {
         return false;
     }
-    // CGI, WSGI and PHP read `_` and `-` in a name alike (S080).
+    // CGI, WSGI and PHP do not distinguish `_` and `-` in a name (S080).
     let name: &str = &if name.contains('_') {
         Cow::Owned(name.replace('_', "-"))
     } else {
@@ -204,10 +206,10 @@ fn is_spoofable(name: &str, trusted: bool) -> bool {
 }
 
 fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
-    // A stranger's copies of these were dropped.
+    // An untrusted client's copies of these fields were dropped.
     let is_kept = |name: &HeaderName| origin.trusted && request.contains_key(name);
     if is_kept(&X_FORWARDED_FOR) {
-        // All that a trusted proxy said, in one line, with the proxy itself at the end.
+        // The whole chain that a trusted proxy sent, in one field, with the proxy itself at the end.
         let values = request.get_all(&X_FORWARDED_FOR).iter();
         let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
         chain.extend(origin.peer.to_str().ok());

@@ -1,21 +1,21 @@
-//! Which bytes are the body's, and where does it end (RFC 9112 section 6.3)?
+//! Where does a message body end, and which bytes are its content (RFC 9112 section 6.3)?
 
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::chunks::ChunkDecoder;
 use crate::proxy::http1::chunks::ChunkError;
 
-/// How a body is framed.
+/// The framing of a message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     None,
-    /// Bytes; may be 0.
+    /// The length in bytes; may be 0.
     ContentLength(u64),
     Chunked,
-    /// A response's body may end with its connection.
+    /// The body of a response that ends with its connection.
     CloseDelimited,
 }
 
-/// Takes one body out of the bytes of a connection; what follows it stays.
+/// Reads one message body from the bytes of a connection. The bytes after the body stay in the buffer.
 #[derive(Debug)]
 pub struct BodyReader(State);
 
@@ -37,20 +37,20 @@ impl BodyReader {
         })
     }
 
-    /// Whether all of it was taken.
+    /// Returns whether the whole body was read.
     pub fn is_complete(&self) -> bool {
         matches!(self.0, State::Complete)
     }
 
-    /// Whether the end of the connection is its end.
+    /// Returns whether the body ends with its connection.
     pub fn is_close_delimited(&self) -> bool {
         matches!(self.0, State::CloseDelimited)
     }
 
-    /// Takes what `arrived` holds of it and gives `data` the content, piece by piece.
+    /// Removes the bytes of the body from `received`, and calls `data` with each piece of its content.
     ///
     /// # Errors
-    /// The chunks are broken: where the message ends is not known any more.
+    /// A chunk is malformed: the end of the message cannot be found any more.
     pub fn read(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<(), ChunkError> {
         match &mut self.0 {
             State::ContentLength { remaining } => {
@@ -85,7 +85,8 @@ impl BodyReader {
 mod tests {
     use super::*;
 
-    /// Everything that comes of `bytes`, given `step` at a time: the content, whether that was all, and what is left.
+    /// Reads `bytes`, given `step` at a time, and returns the
+    /// content, whether the body is complete, and the bytes after it.
     fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), ChunkError> {
         let (mut reader, mut received, mut content) = (BodyReader::new(framing), Buffer::default(), Vec::new());
         for piece in bytes.chunks(step) {

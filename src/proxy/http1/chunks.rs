@@ -1,21 +1,23 @@
-//! What do chunks hold (RFC 9112 section 7.1)? Read strictly: what two parsers could read differently is refused, because
-//! where a chunk ends decides where the next request begins (S101). Extensions and trailers are dropped.
+//! Where does a chunked body end, and which bytes are its content (RFC 9112 section 7.1)?
+//!
+//! Strict: bytes that two parsers could read differently are rejected, because the end of a chunk decides where the
+//! next request begins (S101). Chunk extensions and trailer fields are dropped.
 
 use crate::proxy::http1::buffer::Buffer;
 
-/// Size, extensions and line end of one chunk.
+/// The limit of a chunk's size, extensions and CRLF together.
 const LINE_BYTES_MAX: usize = 256;
-/// All trailer fields of one body.
+/// The limit of all trailer fields of one body.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
-/// Hexadecimal digits of a size: what fits 60 bits, far above any body.
+/// The hexadecimal digits of a chunk size: up to 60 bits, far above any body.
 const SIZE_DIGITS_MAX: usize = 15;
 
-/// Where the chunks end cannot be told.
+/// A malformed chunk; the end of the body cannot be found any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed chunk")]
 pub struct ChunkError;
 
-/// How far a body in chunks was read.
+/// Decodes one chunked body, however its bytes are split.
 #[derive(Debug)]
 pub struct ChunkDecoder {
     state: ChunkState,
@@ -28,7 +30,7 @@ enum ChunkState {
     ChunkData {
         remaining: u64,
     },
-    /// The line end behind a chunk's content.
+    /// The CRLF after the data of a chunk.
     ChunkDataEnd,
     TrailerSection,
 }
@@ -43,10 +45,11 @@ impl Default for ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// Takes what `arrived` holds of them; `true` once the last one and its trailer were taken.
+    /// Removes the bytes of the body from `received`, and calls `data` with each piece
+    /// of its content. Returns whether the last chunk and its trailer section were read.
     ///
     /// # Errors
-    /// They are broken.
+    /// A chunk is malformed.
     pub fn decode(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, ChunkError> {
         loop {
             match &mut self.state {
@@ -97,7 +100,7 @@ impl ChunkDecoder {
     }
 }
 
-/// The length of the first line without its CRLF; `None` while it has not arrived.
+/// Returns the length of the first line without its CRLF; `None` where the line is incomplete.
 fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> {
     let end = received.iter().position(|&byte| byte == b'\n' || byte == b'\r');
     match end {
@@ -112,7 +115,8 @@ fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> 
     }
 }
 
-/// `chunk-size [ chunk-ext ]`. No space before `;`, which RFC 9112 section 7.1.1 calls bad and some take for the end.
+/// Parses `chunk-size [ chunk-ext ]`. Rejects a space before `;`, which RFC
+/// 9112 section 7.1.1 calls bad whitespace: some parsers end the size there.
 fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
     let (digits, extensions) = line.split_at(digits);
@@ -128,7 +132,7 @@ fn size(line: &[u8]) -> Result<u64, ChunkError> {
     })
 }
 
-/// Writes `data`, which is not empty, as one chunk.
+/// Writes `data`, which must not be empty, as one chunk.
 pub fn put_chunk(out: &mut Buffer, data: &[u8]) {
     let mut digits = [0; 16];
     let mut at = digits.len();
@@ -144,7 +148,7 @@ pub fn put_chunk(out: &mut Buffer, data: &[u8]) {
     out.put(b"\r\n");
 }
 
-/// The end of a body in chunks.
+/// The last chunk, without trailer fields.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]

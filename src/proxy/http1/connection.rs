@@ -1,7 +1,8 @@
-//! What may a connection cost before and between requests? Bounds that pingora does not have.
+//! How much may a connection cost before and between requests? These limits are missing in pingora.
 //!
-//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora listens, accepts and dials; the
-//! HTTP/1.1 between is ours, because its proxy costs twice what the rest of a request does (see `benches/README.md`).
+//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora
+//! listens, accepts and dials. The HTTP/1.1 in between is Keygate's, because pingora's
+//! proxy costs twice as much as the rest of a request (see `benches/README.md`).
 
 use crate::config::RequestLimits;
 use crate::gate::Gate;
@@ -45,24 +46,25 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
-/// After a refusal that ends the connection, as much is still read, so that the answer is not lost to a reset.
+/// The number of bytes that are still read after a final refusal: closing at once would
+/// reset the connection, and the client would lose the answer (RFC 9112 section 9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Connections over the bound that may be told so at once, for at most [`LINGER`] each; those over this as well are closed
-/// without a word. Whoever floods the gate must not make it hold more than was configured by being refused.
+/// The number of connections over the limit that may receive a refusal at a time, each for at most [`LINGER`]. Further
+/// connections are closed without one: refusals must not let a flood exceed the configured number.
 const SURPLUS_MAX: usize = 64;
 
-/// Connections that are open now, of all workers.
+/// The numbers of open connections, shared by all workers.
 #[derive(Clone, Default)]
 pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
-    /// Over the bound, and being told so.
+    /// Connections over the limit that are being refused.
     surplus: Arc<AtomicUsize>,
 }
 
 impl ConnectionCounts {
-    /// Those that are served.
+    /// Returns the number of connections that are served.
     pub fn count(&self) -> usize {
         self.served.load(Ordering::Acquire)
     }
@@ -75,11 +77,11 @@ pub struct Worker {
     counts: ConnectionCounts,
 }
 
-/// Counts a connection as open until it is dropped.
+/// Counts one open connection until it is dropped.
 struct ConnectionSlot(Arc<AtomicUsize>);
 
 impl ConnectionSlot {
-    /// One more, unless `limit` are counted already.
+    /// Counts one more connection, unless `limit` are counted already.
     fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let one_more = |count: usize| (count < limit).then_some(count + 1);
         let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
@@ -93,17 +95,18 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// What is known to follow the request whose head was read.
+/// The bytes after a request whose head was read, as far as they are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NextRequest {
     Unknown,
-    /// Bytes of another request. Who sends them does not wait for answers: this is the last request here, and its answer
-    /// says so. The client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
+    /// Another request has arrived. A client that pipelines does not wait for responses,
+    /// so the connection closes after this one and the response announces that: the client
+    /// then knows that it has to repeat the other request (RFC 9112 section 9.3.2).
     Pipelined,
 }
 
 impl NextRequest {
-    /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
+    /// Returns the state for `rest` bytes that arrived after a head. The end of a chunked body is not searched for.
     fn after(framing: Framing, rest: usize) -> Self {
         let body = match framing {
             Framing::None => 0,
@@ -121,11 +124,11 @@ impl NextRequest {
 struct RejectedHead {
     error: HeadError,
     started: Now,
-    /// The part of it that was read.
+    /// The part of the head that was read.
     head: Vec<u8>,
 }
 
-/// A request whose head is one.
+/// A request with a valid head.
 struct Request {
     parts: Parts,
     framing: Framing,
@@ -135,7 +138,7 @@ struct Request {
 }
 
 impl Worker {
-    /// `open` is shared by all workers.
+    /// Returns a worker; all workers share `counts`.
     pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts) -> Self {
         Self { gate, pool, counts }
     }
@@ -154,7 +157,7 @@ impl Worker {
         let mut served: u32 = 0;
         loop {
             downstream.shrink();
-            // Made once for the connection: it is looked at again for each request, and not set up again.
+            // Created once for the connection: each request polls the same future.
             let stopping = stopping.as_mut();
             let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
                 Ok(Some(request)) => request,
@@ -191,8 +194,8 @@ impl Worker {
         }
     }
 
-    /// Reads the next head. `None` when the peer left, in the middle of a head too, or when nothing came in time between
-    /// two requests: nobody is owed an answer.
+    /// Reads the next head. Returns `None` where the client closes the connection, also in the middle of a head, or
+    /// sends nothing before the idle timeout: neither needs an answer.
     async fn read_head(
         &self,
         downstream: &mut Downstream,
@@ -237,14 +240,14 @@ impl Worker {
         }
     }
 
-    /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
+    /// Reads until the head is complete, and checks it. Returns `None` where the client closes the connection before.
     async fn read_rest_of_head(
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
     ) -> Result<Option<(Parts, Framing, NextRequest)>, HeadError> {
-        // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
-        // an answer would see a gate that hangs.
+        // TLS or another protocol on this port: its empty line may
+        // never come, and the client would wait for a gate that hangs.
         if !downstream.read_buf.first().is_some_and(|byte| head::may_begin(*byte)) {
             return Err(HeadError::RequestLine);
         }
@@ -280,7 +283,7 @@ impl Worker {
         }
     }
 
-    /// A connection over the bound: told so, while there is room for that.
+    /// Refuses a connection over the limit, with an answer while there is room for that.
     async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
@@ -302,9 +305,9 @@ impl ServerApp for Worker {
     }
 }
 
-/// Answers a head that never became a request, or no head at all, and closes.
+/// Answers a malformed or missing head, and closes the connection.
 async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
-    // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+    // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();
     }
@@ -324,6 +327,6 @@ async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
         }
         Ok::<(), DownstreamError>(())
     };
-    // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
+    // Best effort: the connection is closed either way, and the refusal is recorded.
     let _ = timeout(LINGER, writing).await;
 }

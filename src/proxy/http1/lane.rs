@@ -1,4 +1,4 @@
-//! How is one exchange carried over HTTP/1.1? Moves the bytes; every rule is the exchange's.
+//! How is one exchange carried over HTTP/1.1? The lane moves the bytes; every rule is in the exchange.
 
 mod answer;
 
@@ -37,22 +37,22 @@ pub struct Lane<'c> {
     downstream: &'c mut Downstream,
     body: BodyReader,
     framing: Framing,
-    /// Whether the client may send another request on its connection, as far as this one's head tells.
+    /// `true` where the head of the request allows another request on this connection (RFC 9112 section 9.3).
     is_persistent: bool,
-    /// Holds `true` once the gate ends.
+    /// Holds `true` once the gate shuts down.
     shutdown: &'c watch::Receiver<bool>,
 }
 
-/// A connection to an endpoint, and where it came from.
+/// One attempt to reach an upstream: the connection, and the address of its endpoint.
 struct Attempt {
     conn: UpstreamConn,
     address: SocketAddr,
-    /// It has carried requests before.
+    /// `true` where the connection has carried requests before.
     reused: bool,
 }
 
 impl<'c> Lane<'c> {
-    /// `last`: the connection ends after this request, whatever the client asks for.
+    /// Returns the lane of `exchange`. With `is_last`, the connection closes after this request.
     pub fn new(
         exchange: Exchange,
         pool: &'c Pool,
@@ -72,7 +72,7 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Brings the exchange to its end and returns whether the connection may carry another.
+    /// Completes the exchange and returns whether the connection persists.
     pub async fn run(mut self) -> bool {
         let client_gone = wait_for_client_close(self.downstream, &self.body);
         match self.exchange.admit(client_gone).await {
@@ -89,13 +89,13 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Sends the request to its upstream and the response back.
+    /// Sends the request to its upstream and the response to the client.
     ///
     /// # Errors
-    /// It failed; whether the client has heard a part of a response, the exchange knows.
+    /// The exchange failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
     async fn forward(&mut self) -> Result<Persistence, Interruption> {
         let upstream = self.exchange.upstream()?;
-        // The connection on which the request was lost.
+        // The connection that closed before a response.
         let mut failed: Option<UpstreamConn> = None;
         loop {
             let mut attempt = self.connect(&upstream, failed.is_some()).await?;
@@ -117,14 +117,14 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless it has to be `fresh`, or a new one.
+    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless `fresh`, or a new one.
     ///
     /// # Errors
-    /// There is none, in the time and the attempts that the upstream's settings allow.
+    /// No connection could be made within the time and the number of attempts that the upstream's settings allow.
     async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
             let (address, left) = self.exchange.choose_endpoint(upstream)?;
-            // After a lost request no pooled connection is tried: it is probably as stale.
+            // Do not replay on another pooled connection: it is probably stale too.
             let pooled = if fresh { None } else { self.pool.take(address) };
             let reused = pooled.is_some();
             let connection = match pooled {
@@ -142,7 +142,7 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Carries the request, whose head is written, over one connection and the response back.
+    /// Relays the request, whose head is in the write buffer, and the response over one connection.
     async fn relay(&mut self, attempt: &mut Attempt) -> Result<Persistence, RelayError> {
         let request = self.exchange.request();
         let spec = RelaySpec {
@@ -165,7 +165,7 @@ impl<'c> Lane<'c> {
         relay.run().await
     }
 
-    /// Writes the head for the upstream.
+    /// Writes the head for the upstream into the write buffer.
     fn write_head(&self, attempt: &mut Attempt) {
         let out = &mut attempt.conn.write_buf;
         out.put(self.exchange.request().method.as_str().as_bytes());
@@ -178,7 +178,7 @@ impl<'c> Lane<'c> {
         out.put(b"\r\n");
     }
 
-    /// Ends an exchange whose response went out whole, and returns whether the connection may carry another.
+    /// Completes an exchange whose response was sent, and returns whether the connection persists.
     async fn end(&mut self, persistence: Persistence) -> bool {
         if !persistence.downstream && self.may_send_body() {
             self.linger().await;
@@ -186,10 +186,10 @@ impl<'c> Lane<'c> {
         persistence.downstream
     }
 
-    /// Ends an exchange that failed: answers, where the client has heard nothing yet.
+    /// Ends a failed exchange: answers it where the client has received nothing yet.
     async fn fail(&mut self, interruption: Interruption) -> bool {
         match interruption {
-            // A response is under way, or nobody reads it: all that is left is to close.
+            // A response has begun, or the client is gone: nothing is left but to close.
             Interruption::Denied(denial) if !self.exchange.has_responded() && !matches!(denial, Denial::ClientGone) => {
                 let answer = self.exchange.refuse(denial);
                 self.send_answer(answer).await
@@ -202,7 +202,7 @@ impl<'c> Lane<'c> {
     }
 }
 
-/// Returns whether the client may send another request after this one (RFC 9112 section 9.3).
+/// Returns whether the head allows another request on the connection (RFC 9112 section 9.3).
 fn keeps_connection(request: &Parts) -> bool {
     let mut close = false;
     let mut keep_alive = request.version != Version::HTTP_10;
@@ -215,8 +215,8 @@ fn keeps_connection(request: &Parts) -> bool {
     keep_alive && !close
 }
 
-/// Returns when the client closes its connection, or sends more, before it was answered. Never returns for a request whose
-/// body has not arrived: its bytes come before the end of the connection, and they are for the upstream.
+/// Returns once the client closes its connection or pipelines a request before it is answered. Never returns while the
+/// body is incomplete: its bytes come first, and they belong to the upstream.
 async fn wait_for_client_close(downstream: &mut Downstream, body: &BodyReader) -> Denial {
     if !body.is_complete() || !downstream.read_buf.is_empty() {
         return std::future::pending().await;

@@ -1,8 +1,8 @@
-//! Connections to upstreams: dialled by pingora, kept here between requests.
+//! How are idle connections to upstreams kept between requests? pingora dials them.
 //!
-//! pingora's own pool waits on every idle connection in a task of its own, which is made and ended with each request. Here
-//! an idle connection just lies there: whether its peer has closed it is seen when it is taken, and every second by
-//! [`Pool::sweep`]. A pool belongs to one worker thread, which is the one its connections wake.
+//! pingora's own pool waits on every idle connection in a task that is created and ended with each request. Here an
+//! idle connection has no task: a closed one is noticed when it is taken, and every second by [`Pool::sweep`]. A pool
+//! belongs to one worker thread, and its connections wake that thread alone.
 
 use crate::config;
 use crate::proxy::http1::buffer::Buffer;
@@ -21,7 +21,7 @@ use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Idle connections that one worker keeps, over all upstreams.
+/// The limit of idle connections per worker, over all upstreams.
 const IDLE_MAX: usize = 1024;
 
 /// A connection to an upstream and its buffers.
@@ -40,7 +40,8 @@ impl UpstreamConn {
         }
     }
 
-    /// Whether nothing came on it since its last response: neither its end nor bytes that nobody asked for.
+    /// Returns whether nothing arrived since the last response:
+    /// neither the end of the connection nor unrequested bytes.
     fn is_reusable(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         self.read_buf.poll_fill(&mut self.stream, &mut nobody).is_pending()
@@ -52,14 +53,14 @@ struct IdleConn {
     expires_at: Instant,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialError {
     Failed,
     TimedOut,
 }
 
-/// The idle connections of one worker, and what dials new ones.
+/// The idle connections of one worker, and the connector for new ones.
 pub struct Pool {
     connector: Arc<TransportConnector>,
     idle: Mutex<IdleConns>,
@@ -79,7 +80,7 @@ impl Pool {
         }
     }
 
-    /// The connection to `address` that was used last, if one is still good.
+    /// Returns the most recently used connection to `address` that is still open.
     pub fn take(&self, address: SocketAddr) -> Option<UpstreamConn> {
         let mut idle = self.lock();
         let idle = &mut *idle;
@@ -94,7 +95,7 @@ impl Pool {
         None
     }
 
-    /// Keeps `wire`, whose last response was read to its end, for at most `patience`.
+    /// Keeps `conn`, whose last response is complete, for at most `idle_timeout`.
     pub fn put(&self, address: SocketAddr, mut conn: UpstreamConn, idle_timeout: Duration) {
         conn.read_buf.shrink();
         conn.write_buf.clear();
@@ -115,7 +116,7 @@ impl Pool {
     /// Connects to `address`.
     ///
     /// # Errors
-    /// Nobody listens there, or nobody answers within `settings.connect_timeout` and `left`.
+    /// The connection is refused, or is not accepted within `settings.connect_timeout` and `left`.
     pub async fn dial(
         &self,
         address: SocketAddr,
@@ -130,7 +131,7 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long, or was closed by its peer.
+    /// Closes connections that were idle for too long or were closed by the upstream.
     pub fn sweep(&self) {
         let now = Instant::now();
         let mut idle = self.lock();
@@ -143,7 +144,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleConns> {
-        // Never waited for: only its own worker uses it. A panic in between leaves at worst a wrong count.
+        // Never contended: only its own worker uses the pool. A panic in between leaves at worst a wrong count.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

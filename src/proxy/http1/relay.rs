@@ -1,7 +1,7 @@
-//! One request to its upstream and the answer back, both ways at once, under every time limit there is.
+//! How does a request reach its upstream, and its response the client? Both at once, under all time limits.
 //!
-//! One state machine, polled by the task of the client's connection: no task, channel or lock of its own per request. A
-//! small request and its answer are four system calls: the head is read, written, the answer read, and written.
+//! One state machine, polled by the task of the client's connection: a request has no task, channel or lock of its own.
+//! A small exchange makes four system calls: read the request, write it, read the response, write it.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Exchange;
@@ -30,19 +30,19 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// So much of a request, head and all, is kept to be sent again (see [`RelayError::NoResponse`]).
+/// The number of bytes of a request, head included, that are kept for a replay (see [`RelayError::NoResponse`]).
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
-/// The facts of one exchange that the relay works by.
+/// The facts about one exchange that the relay needs.
 pub struct RelaySpec<'r> {
-    /// The body goes on in chunks, as it came.
+    /// `true` where the request body is sent in chunks, as it was received.
     pub chunked: bool,
     pub downstream: DownstreamMode,
-    /// Holds `true` once the gate ends: then every connection ends with its response.
+    /// Holds `true` once the gate shuts down: from then on, every connection closes after its response.
     pub shutdown: &'r watch::Receiver<bool>,
 }
 
-/// What can be done with the connections after an exchange that ended as it should.
+/// The connections that persist after a complete exchange (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Persistence {
     pub downstream: bool,
@@ -56,10 +56,10 @@ impl Persistence {
     };
 }
 
-/// Why carrying a request ended before its end.
+/// Why the relay of a request stopped early.
 #[derive(Debug)]
 pub enum RelayError {
-    /// The upstream closed its connection without a byte of a response: the request may be sent again.
+    /// The upstream closed its connection without sending a byte of a response; the request may be replayed.
     NoResponse,
     Interrupted(Interruption),
 }
@@ -76,59 +76,61 @@ impl From<Interruption> for RelayError {
     }
 }
 
-/// One exchange under way.
+/// One exchange in progress.
 pub struct Relay<'r> {
     spec: &'r RelaySpec<'r>,
     exchange: &'r mut Exchange,
     downstream: &'r mut Downstream,
     upstream: &'r mut UpstreamConn,
-    /// The rest of the request's body.
+    /// Reads the rest of the request body.
     body: &'r mut BodyReader,
-    /// How much of `wire.write` was sent. It is not removed while it may have to be sent again.
+    /// The number of bytes of `upstream.write_buf` that were sent.
+    /// They stay in the buffer while the request is replayable.
     bytes_sent: usize,
     replayable: bool,
     request: RequestState,
     response: ResponseState,
-    /// Whether a head has come, be it an interim one.
+    /// `true` once the upstream has sent a head, interim responses included.
     head_received: bool,
-    /// Whether something came from, or was taken by, either side since the deadlines were looked at.
+    /// `true` where the side sent or accepted bytes since the last look at the deadlines.
     downstream_active: bool,
     upstream_active: bool,
 }
 
-/// The request's way.
+/// The progress of the request towards the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestState {
     Sending,
     Complete,
-    /// The upstream takes no more; it may have answered all the same.
+    /// The upstream accepts no more bytes. Its response may still arrive.
     WriteFailed,
-    /// Whatever comes is passed on.
+    /// The protocol was switched: bytes are forwarded as they are.
     Tunnel,
 }
 
-/// The answer's way.
+/// The progress of the response towards the client.
 enum ResponseState {
-    /// So much of `wire.read` was searched for the end of a head.
+    /// The first `searched` bytes of `upstream.read_buf` do not contain the end of a head.
     Head {
         searched: usize,
     },
     Body {
         reader: BodyReader,
-        /// The body goes to the client in chunks.
+        /// `true` where the body is sent to the client in chunks.
         chunked: bool,
         downstream_persists: bool,
         upstream_persists: bool,
     },
     Tunnel,
-    /// All of it was read and nothing follows.
+    /// The whole response was read.
     Complete {
         persistence: Persistence,
     },
 }
 
 impl<'r> Relay<'r> {
-    /// `wire.write` holds the head for the upstream. `replayable`: the request may have to be sent again.
+    /// Returns the relay of a request whose head is in `upstream.write_buf`.
+    /// A `replayable` request keeps its bytes for a second attempt.
     pub fn new(
         spec: &'r RelaySpec<'r>,
         exchange: &'r mut Exchange,
@@ -153,10 +155,10 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Carries the exchange to its end.
+    /// Relays the request and its response, and returns the connections that persist.
     ///
     /// # Errors
-    /// It failed. Whether the client has heard a part of a response, the exchange knows.
+    /// The relay failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
     pub async fn run(mut self) -> Result<Persistence, RelayError> {
         poll_fn(|cx| self.poll(cx)).await
     }
@@ -167,16 +169,16 @@ impl<'r> Relay<'r> {
             if let Poll::Ready(persistence) = self.poll_response(cx)? {
                 return Poll::Ready(Ok(persistence));
             }
-            // Once: an upstream that then takes no more is not tried again.
+            // The switch happens once: a failed write leaves `WriteFailed`, not `Complete`.
             if !(matches!(self.response, ResponseState::Tunnel) && self.request == RequestState::Complete) {
                 return self.poll_deadline(cx);
             }
-            // From here on what the client sends is passed on as it is.
+            // From here on, the client's bytes are forwarded as they are.
             self.request = RequestState::Tunnel;
         }
     }
 
-    /// Sends what there is of the request, until there is nothing to do but wait.
+    /// Sends the available part of the request, until it has to wait for a peer.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
         loop {
             match self.request {
@@ -201,7 +203,7 @@ impl<'r> Relay<'r> {
             }
             match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.downstream_active = true,
-                // Either side may end what they switched to, and everything of it was passed on.
+                // Either side may end the tunnel, and all of its bytes were forwarded.
                 Poll::Ready(Ok(0)) if self.request == RequestState::Tunnel => {
                     self.response = ResponseState::Complete {
                         persistence: Persistence::NONE,
@@ -214,7 +216,7 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Takes what has arrived of the body; `false` when that is nothing.
+    /// Moves the received bytes of the request into the write buffer; returns `false` where there are none.
     fn move_request_bytes(&mut self) -> Result<bool, RelayError> {
         let (downstream, upstream) = (&mut *self.downstream, &mut *self.upstream);
         if self.request == RequestState::Tunnel {
@@ -229,7 +231,7 @@ impl<'r> Relay<'r> {
         let mut counted = Ok(());
         let taken = self.body.read(&mut downstream.read_buf, |data| {
             counted = exchange.count_request_body(data.len());
-            // Over the limit it goes nowhere.
+            // Content over the limit is not forwarded.
             if counted.is_ok() {
                 put_body(&mut upstream.write_buf, data, chunked);
             }
@@ -263,21 +265,21 @@ impl<'r> Relay<'r> {
         Pin::new(&mut upstream.stream).poll_flush(cx)
     }
 
-    /// After the request, while its answer is not there: whether the client leaves, or sends more than it should.
+    /// Watches the client between its request and the response. Fails where it leaves or pipelines another request.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
-        // What came before is known, and the answer will say that the connection ends.
+        // These bytes are known already: the head of the response will announce that the connection closes.
         if !self.downstream.read_buf.is_empty() {
             return Ok(());
         }
         match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
             Poll::Ready(Ok(0) | Err(_)) => Err(Denial::ClientGone.into()),
-            // While the answer is under way it is the next request, and waits for its turn.
+            // Once the response has begun, these bytes are the next request, and wait for their turn.
             Poll::Ready(Ok(_)) if !self.exchange.has_responded() => Err(Denial::Pipelined.into()),
             Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
         }
     }
 
-    /// Brings the client what there is of the answer; ready once that was all.
+    /// Sends the client the available part of the response; ready once the response is complete.
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Result<Poll<Persistence>, RelayError> {
         loop {
             self.process_response()?;
@@ -305,7 +307,8 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// The upstream closed its connection: the end of some bodies, and of nothing else.
+    /// Handles a closed upstream connection, which ends a
+    /// close-delimited body or a tunnel. Anything else is incomplete.
     fn finish_at_close(&mut self) -> Result<(), RelayError> {
         let persistence = match &self.response {
             ResponseState::Tunnel => Persistence::NONE,
@@ -329,9 +332,10 @@ impl<'r> Relay<'r> {
         Ok(())
     }
 
+    /// Returns the error for a connection that closed before the response was complete.
     fn close_error(&self) -> RelayError {
         let nothing_received = matches!(self.response, ResponseState::Head { .. }) && self.upstream.read_buf.is_empty();
-        // An interim answer is one: it was at work.
+        // An interim response is a response: the upstream has begun to process the request.
         if nothing_received && !self.head_received && self.replayable {
             RelayError::NoResponse
         } else {
@@ -339,7 +343,7 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Turns what arrived from the upstream into what goes to the client.
+    /// Converts the received bytes of the upstream into bytes for the client.
     fn process_response(&mut self) -> Result<(), RelayError> {
         loop {
             match &mut self.response {
@@ -374,12 +378,13 @@ impl<'r> Relay<'r> {
                     if *chunked {
                         downstream.write_buf.put(chunks::LAST_CHUNK);
                     }
-                    // Bytes that follow belong to no request: nobody may get them as an answer.
+                    // Bytes after the response belong to no request; the
+                    // next request on this connection would receive them.
                     let upstream = *upstream_persists
                         && self.request == RequestState::Complete
                         && self.upstream.read_buf.is_empty();
                     let persistence = Persistence {
-                        // Its request was read to the end, or the head said otherwise.
+                        // Already `false` where the request body was incomplete when the response began.
                         downstream: *downstream_persists,
                         upstream,
                     };
@@ -396,7 +401,7 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Takes a head of `end` bytes and writes what of it is for the client.
+    /// Parses a head of `end` bytes and writes the head for the client.
     fn process_head(&mut self, end: usize) -> Result<(), RelayError> {
         let mut fields = EMPTY_FIELDS;
         let head = Head::parse(
@@ -407,7 +412,7 @@ impl<'r> Relay<'r> {
         let head = head.map_err(|_| Denial::UpstreamFailed)?;
         self.head_received = true;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked, or it switched while the request was not over.
+            // The client did not ask for a switch, or the upstream switched before the request was complete.
             if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.request != RequestState::Complete
             {
                 return Err(Denial::UpstreamFailed.into());
@@ -420,7 +425,7 @@ impl<'r> Relay<'r> {
             self.response = ResponseState::Head { searched: 0 };
             return Ok(());
         }
-        // What of the body has not come by now may never come, or come as the next request.
+        // A part of the body that is missing now may never arrive, or arrive where the next request is expected.
         let downstream = DownstreamMode {
             is_persistent: self.spec.downstream.is_persistent
                 && self.body.is_complete()
@@ -451,7 +456,7 @@ impl<'r> Relay<'r> {
         Ok(())
     }
 
-    /// Nothing moves: looks whether that has lasted too long, and sets the alarm for when it will have.
+    /// Checks the deadlines once neither side makes progress, and sets the timer to the earliest.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Persistence, RelayError>> {
         loop {
             let activity = Activity {
@@ -487,7 +492,7 @@ fn put_body(out: &mut Buffer, data: &[u8], chunked: bool) {
     }
 }
 
-/// Puts the bytes that were sent of a request before those that were not, to be sent anew on another connection.
+/// Copies the bytes that were sent on the failed connection `from`, so that they are sent again on `to`.
 pub fn replay(from: &UpstreamConn, to: &mut UpstreamConn) {
     to.write_buf.put(&from.write_buf);
 }

@@ -1,4 +1,4 @@
-//! What does a head ask for, that was checked as bytes (`accept::head`)?
+//! How is the head of a request parsed? It was checked as bytes before (`head::check`).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,18 +11,18 @@ use http::Version;
 use http::request::Parts;
 use std::mem::MaybeUninit;
 
-/// As many fields as `requests.head_count` may be raised to.
+/// The limit of fields in a head: the highest value that `requests.head_count` accepts.
 const FIELDS_MAX: usize = 256;
 
-/// A head that passed our checks and is still none to the libraries that read it: they have bounds of their own.
+/// The head passed `head::check` but exceeds a limit of `httparse` or `http` (256 fields, names and targets of 64 KiB).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the head cannot be read")]
 pub struct RequestHeadError;
 
-/// Reads `head`, empty line included. Values are not copied: they share its bytes.
+/// Parses `head`, empty line included. Values are not copied: they share the bytes of `head`.
 ///
 /// # Errors
-/// It is no head, or names or target are longer than the `http` crate takes (64 KiB).
+/// The head is malformed, or a name or the target is longer than the `http` crate accepts (64 KiB).
 pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -39,7 +39,7 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| RequestHeadError)?;
         headers.try_append(name, value).map_err(|_| RequestHeadError)?;
     }
-    // The rest of `Parts` cannot be made from outside of the `http` crate.
+    // `Parts` has private fields: only the `http` crate can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
     parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| RequestHeadError)?;

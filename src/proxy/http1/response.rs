@@ -1,4 +1,4 @@
-//! What does the head of an upstream's response say, and where does its body end (RFC 9112 section 6.3)?
+//! How is the head of an upstream's response parsed, and where does its body end (RFC 9112 section 6.3)?
 
 use crate::gate::accept::syntax;
 use crate::proxy::http1::body::Framing;
@@ -6,39 +6,39 @@ use http::Method;
 use http::StatusCode;
 use std::mem::MaybeUninit;
 
-/// More than any server sends; the head's bytes are bounded as well.
+/// The limit of fields in a head: more than any server sends.
 pub const FIELDS_MAX: usize = 256;
-/// A head that is longer is no head.
+/// The limit of bytes in a head.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 
-/// It cannot be told what the upstream answered. Nothing of it may reach the client.
+/// The head is malformed or ambiguous. No part of the response may reach the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response")]
 pub struct ResponseHeadError;
 
-/// Where the fields of a head are read into.
+/// The storage that the fields of a head are parsed into.
 pub type Fields<'h> = [MaybeUninit<httparse::Header<'h>>; FIELDS_MAX];
 
 pub const EMPTY_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
 
-/// A response's head. Borrows from its bytes.
+/// The head of a response. Borrows from its bytes.
 #[derive(Debug)]
 pub struct Head<'f, 'h> {
     pub status: StatusCode,
     pub reason: &'h str,
     pub fields: &'f [httparse::Header<'h>],
     pub framing: Framing,
-    /// Whether the upstream keeps its connection for another request (RFC 9112 section 9.3).
+    /// `true` where the upstream keeps the connection open for another request (RFC 9112 section 9.3).
     pub is_persistent: bool,
-    /// Whether `Connection` names fields that are for this connection only.
+    /// `true` where `Connection` lists the names of fields that are for this connection alone (RFC 9110 section 7.6.1).
     pub has_connection_options: bool,
 }
 
 impl<'f, 'h> Head<'f, 'h> {
-    /// Reads `head`, empty line included, the answer to a request with `method`.
+    /// Parses `head`, empty line included: the response to a request with `method`.
     ///
     /// # Errors
-    /// It is none, or leaves open where its body ends.
+    /// The head is malformed, or the end of the body is ambiguous.
     pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, ResponseHeadError> {
         let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
@@ -55,7 +55,8 @@ impl<'f, 'h> Head<'f, 'h> {
         for field in parsed.headers.iter() {
             facts.note(field)?;
         }
-        // One that contradicts itself may send a body behind a head that has none: nobody may get that as an answer.
+        // A 204 with framing fields may be followed by a body; the
+        // next request on this connection would receive that body.
         let has_stray_body =
             status == StatusCode::NO_CONTENT && (facts.chunked || facts.length.is_some_and(|length| length > 0));
         Ok(Self {
@@ -77,7 +78,8 @@ impl Head<'_, '_> {
         self.fields.iter().filter(is_type).map(|field| field.value)
     }
 
-    /// Whether it switches to the one protocol that is switched to (RFC 6455 section 4.2.2).
+    /// Returns whether the response switches to WebSocket, the only
+    /// protocol that Keygate switches to (RFC 6455 section 4.2.2).
     pub fn switches_to_websocket(&self) -> bool {
         let mut upgrades = self
             .fields
@@ -88,7 +90,7 @@ impl Head<'_, '_> {
     }
 }
 
-/// What the fields say about the message and its connection.
+/// The facts about the message and its connection, taken from the fields.
 #[derive(Default)]
 struct ResponseFacts {
     length: Option<u64>,
@@ -103,7 +105,7 @@ impl ResponseFacts {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
             14 if is("content-length") => {
-                // Repeated and the same is one length (RFC 9110 section 8.6), and it is written once.
+                // Equal repetitions are one length (RFC 9110 section 8.6), which is written once.
                 let length = syntax::length(field.value).ok_or(ResponseHeadError)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
                     return Err(ResponseHeadError);
@@ -133,7 +135,8 @@ impl ResponseFacts {
 
     fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, ResponseHeadError> {
         match (self.length, self.chunked) {
-            // Two parsers could disagree (RFC 9112 section 6.1): whoever sends both is broken, or was made to.
+            // Two parsers could disagree on the end of the body (RFC
+            // 9112 section 6.1): the upstream is faulty or under attack.
             (Some(_), true) => Err(ResponseHeadError),
             (None, true) if is_http10 => Err(ResponseHeadError),
             _ if method == Method::HEAD || has_no_body(status) => Ok(Framing::None),
@@ -144,7 +147,7 @@ impl ResponseFacts {
     }
 }
 
-/// Whether responses with this status end with their head (RFC 9112 section 6.3).
+/// Returns whether responses with `status` end with their head (RFC 9112 section 6.3).
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
@@ -153,7 +156,7 @@ fn has_no_body(status: StatusCode) -> bool {
 mod tests {
     use super::*;
 
-    /// Framing and whether the connection is kept.
+    /// Returns the framing, and whether the connection persists.
     fn read(head: &str, method: Method) -> Result<(Framing, bool), ResponseHeadError> {
         let mut fields = EMPTY_FIELDS;
         Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.is_persistent))
@@ -193,7 +196,7 @@ mod tests {
             Ok((Framing::ContentLength(5), false)),
         );
         for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
-            // A 204 has neither: what it announces may follow.
+            // A 204 may not have these fields: the body that they announce may follow.
             let kept = !status.starts_with("204");
             for framed in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
                 check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, kept)));

@@ -1,4 +1,4 @@
-//! Which bytes tell an HTTP/1.1 client the head of a response, and how is its body framed for it?
+//! How is the head of a response written for an HTTP/1.1 client, and how is its body framed?
 
 use crate::gate::accept::syntax;
 use crate::gate::answer::Answer;
@@ -15,16 +15,16 @@ use http::StatusCode;
 use http::header;
 use httparse::Header;
 
-/// How the client's side goes on.
+/// The protocol version of the client, and the state of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownstreamMode {
     pub is_http10: bool,
-    /// Whether its connection may carry another request after this.
+    /// `true` where the connection may carry another request after this response.
     pub is_persistent: bool,
 }
 
-/// Returns how a body with `framing` goes to the client, and whether its connection can go on behind it. HTTP/1.0 knows no
-/// chunks (RFC 9112 section 6.1): there the connection's end is the body's.
+/// Returns the framing of the body towards the client, and whether the connection persists afterwards. HTTP/1.0 has no
+/// chunks (RFC 9112 section 6.1): there, the body ends with the connection.
 pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) {
     match framing {
         Framing::None | Framing::ContentLength(_) => (framing, downstream.is_persistent),
@@ -37,7 +37,7 @@ pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) 
 pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     status_line(head, out);
     for field in head.fields {
-        // It has no body, so nothing in it says where one ends.
+        // Interim responses have no body, so framing fields are dropped.
         let is_framing = is(field, header::CONTENT_LENGTH.as_str()) || is(field, header::TRANSFER_ENCODING.as_str());
         if !is_framing && !is_hop_by_hop(field.name) && !is_connection_option(field, head) {
             put(out, field.name.as_bytes(), field.value);
@@ -46,7 +46,7 @@ pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     out.put(b"\r\n");
 }
 
-/// Writes the head of the final response, whose body goes to the client with `framing`.
+/// Writes the head of the final response; `framing` is that of the body towards the client.
 pub fn write(
     head: &Head<'_, '_>,
     rules: &ResponseRules<'_>,
@@ -62,7 +62,7 @@ pub fn write(
     status_line(head, out);
     for field in head.fields {
         if is(field, header::CONTENT_LENGTH.as_str()) {
-            // Several that say the same are one. 101 and 204 have none (RFC 9110 section 8.6).
+            // Equal repetitions are one length. 101 and 204 may not have one (RFC 9110 section 8.6).
             let may_have = !switches && head.status != StatusCode::NO_CONTENT;
             if may_have && !std::mem::replace(&mut has_length, true) {
                 put(out, field.name.as_bytes(), field.value);
@@ -70,7 +70,7 @@ pub fn write(
             continue;
         }
         if is(field, header::TRANSFER_ENCODING.as_str()) {
-            // Of a response to HEAD, or 304: what GET would bring.
+            // In a response to HEAD and in a 304, the field describes the response to GET.
             let may_have = !has_body && !switches && head.status != StatusCode::NO_CONTENT && !downstream.is_http10;
             if may_have {
                 put(out, field.name.as_bytes(), field.value);
@@ -102,7 +102,7 @@ pub fn write(
     }
 }
 
-/// The last field of a head, and its end.
+/// Returns the last field of a head, and the empty line after it.
 pub const fn connection_field(is_persistent: bool) -> &'static [u8] {
     if is_persistent {
         b"Connection: keep-alive\r\n\r\n"
@@ -119,12 +119,12 @@ pub fn put(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.put(b"\r\n");
 }
 
-/// Writes when the answer was made.
+/// Writes `Date`, the time of the response.
 pub fn put_date(out: &mut Buffer, now: Timestamp) {
     date::with(now, |date| put(out, b"Date", date.as_bytes()));
 }
 
-/// Writes the first line of an answer.
+/// Writes the status line.
 pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"HTTP/1.1 ");
     out.put(status.as_str().as_bytes());
@@ -133,7 +133,7 @@ pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"\r\n");
 }
 
-/// Writes the whole answer to a head that never became a request.
+/// Writes the whole answer to a malformed or missing head.
 pub fn write_closing(answer: &Answer, out: &mut Buffer) {
     put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
     for (name, value) in &answer.headers {
@@ -167,7 +167,7 @@ mod tests {
     use http::HeaderName;
     use http::Method;
 
-    /// What of `head`, the answer to GET, reaches an HTTP/1.1 client that may go on.
+    /// Returns the head as written to a persistent HTTP/1.1 client; `head` is the response to GET.
     fn relayed(head: &str, rules: &ResponseRules<'_>) -> String {
         let mut fields = EMPTY_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
@@ -185,7 +185,7 @@ mod tests {
         String::from_utf8(out.to_vec()).unwrap()
     }
 
-    /// Rules that add a request id alone.
+    /// Returns rules that add a request id and nothing else.
     fn rules(request_id: &HeaderValue) -> ResponseRules<'_> {
         ResponseRules {
             request_id,

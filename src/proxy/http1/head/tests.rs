@@ -1,5 +1,5 @@
-//! Raw heads: what passes, what does not, and with which status. That another parser reads the same is a property in
-//! `tests/it/properties.rs`.
+//! Which raw heads pass, and which are refused with which status? A property
+//! in `tests/it/properties.rs` checks that another parser reads the same.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn check_head(head: &str, expected: Result<Framing, HeadError>) {
     assert_eq!(check(head.as_bytes(), &LIMITS), expected, "{head:?}");
 }
 
-/// A request whose fields, besides Host, are `fields`, each with its CRLF.
+/// Checks a request whose fields besides Host are `fields`, each with its CRLF.
 #[track_caller]
 fn check_fields(fields: &str, expected: Result<Framing, HeadError>) {
     check_head(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), expected);
@@ -279,7 +279,7 @@ fn s102_an_upgrade_has_no_body() {
     let split = "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\nContent-Length: 1\r\n";
     check_fields(split, Err(HeadError::Upgrade));
     check_head("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", Err(HeadError::Upgrade));
-    // Java's and curl's offer on every first request; it is stripped, so it is no upgrade.
+    // Java and curl offer `h2c` on every first request. The offer is dropped, so the request is not an upgrade.
     let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nContent-Length: 5\r\n";
     check_fields(h2c, Ok(Framing::ContentLength(5)));
 }

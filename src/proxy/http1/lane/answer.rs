@@ -1,4 +1,4 @@
-//! Answers that no upstream gives: refusals, documents, and what the control side says.
+//! How is a request answered without an upstream? With refusals, documents, and responses of the control side.
 
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
@@ -17,34 +17,34 @@ use http::header;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A refused request with a body up to this size keeps its connection: the body is read and dropped.
+/// The largest body that is read and dropped after a refusal, so that the connection persists.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// A larger one ends its connection, and for so long its bytes are still read.
+/// The time for which the bytes of a larger body are still read before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Lane<'_> {
     /// Reads the whole body of a request to the control side, and returns the answer to it.
     ///
     /// # Errors
-    /// The body is too large, comes too slowly or not at all; or the control side does not answer.
+    /// The body is too large, too slow or incomplete, or the control side does not respond.
     pub(super) async fn call_control(&mut self, call: ControlCall) -> Result<Answer, Denial> {
         let body = self.read_whole_body().await?;
         let client_gone = wait_for_client_close(self.downstream, &self.body);
         self.exchange.call_control(call, body, client_gone).await
     }
 
-    /// The whole body of a request to the control side.
+    /// Reads and returns the whole body.
     ///
     /// # Errors
-    /// It is too large, comes too slowly or not at all.
+    /// The body is too large, too slow or incomplete.
     async fn read_whole_body(&mut self) -> Result<Bytes, Denial> {
         let request = self.exchange.request();
         let timeout = self.exchange.limits().body_read_timeout;
         let mut whole = BytesMut::new();
-        // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
+        // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
         let expects_continue = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
-        // The whole of it, not each part: 64 KiB come at once, or somebody holds the connection for its own sake.
+        // One deadline for the whole body: at most 64 KiB are expected, and a slow sender holds the connection.
         let deadline = Instant::now().checked_add(timeout);
         let mut continue_sent = false;
         loop {
@@ -60,7 +60,7 @@ impl Lane<'_> {
                 return Ok(whole.freeze());
             }
             if expects_continue && !std::mem::replace(&mut continue_sent, true) {
-                // Whoever waits for this has sent nothing yet (RFC 9110 section 10.1.1).
+                // A client that expects `100 Continue` has sent no body yet (RFC 9110 section 10.1.1).
                 self.downstream.write_buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
                 self.downstream.flush(timeout).await.map_err(|_| Denial::ClientGone)?;
             }
@@ -71,7 +71,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Writes `answer` and says whether the connection may go on.
+    /// Sends `answer` and returns whether the connection persists.
     pub(super) async fn send_answer(&mut self, answer: Answer) -> bool {
         let persists = self.is_persistent && !answer.close && !*self.shutdown.borrow() && self.can_drain();
         let out = &mut self.downstream.write_buf;
@@ -84,7 +84,7 @@ impl Lane<'_> {
         response_head::put_date(out, self.exchange.now().wall);
         out.put(response_head::connection_field(persists));
         self.exchange.note_response(answer.status, false);
-        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+        // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
         if self.exchange.request().method != Method::HEAD {
             out.put(&answer.body);
             self.exchange.count_response_body(answer.body.len());
@@ -102,16 +102,19 @@ impl Lane<'_> {
         false
     }
 
-    /// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.
+    /// Returns whether the rest of the request body is known to be
+    /// small, so that the connection can persist after a refusal.
     fn can_drain(&self) -> bool {
         if self.body.is_complete() {
             return true;
         }
-        // A client that asked first may never send its body; what comes next would then be taken for it (S103).
+        // A client that expects `100 Continue` may never send its
+        // body; its next request would be read as the body (S103).
         !self.expects_continue() && matches!(self.framing, Framing::ContentLength(length) if length <= DRAIN_BYTES_MAX)
     }
 
-    /// A client that asked first (`Expect`) and has sent nothing reads our answer before it sends anything.
+    /// Returns whether bytes of the body may still come. A client that
+    /// expects `100 Continue` reads the answer before it sends any.
     pub(super) fn may_send_body(&self) -> bool {
         !self.body.is_complete() && (self.exchange.has_body_begun() || !self.expects_continue())
     }
@@ -120,14 +123,14 @@ impl Lane<'_> {
         self.exchange.request().headers.contains_key(header::EXPECT)
     }
 
-    /// Reads what still comes and drops it. Closing while it comes would reset the connection, and a client that sends all
-    /// of its body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
+    /// Reads the rest of the body and drops it. Closing earlier would reset the connection, and a client that sends its
+    /// whole body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
     pub(super) async fn linger(&mut self) {
         // Best effort: the connection is closed either way.
         self.drain(LINGER).await;
     }
 
-    /// Reads the rest of the body and drops it; `true` when all of it came in time.
+    /// Reads the rest of the body and drops it; returns whether the whole body arrived within `timeout`.
     async fn drain(&mut self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {
