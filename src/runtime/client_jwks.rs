@@ -1,5 +1,5 @@
-//! Who brings the keys behind the URLs of clients? The data side's fetches, for the control side, for so many clients at a
-//! time.
+//! How does the control side get the key sets behind clients' URLs?
+//! With the data side's fetches, for a limited number of clients.
 
 use crate::config::Dial;
 use crate::control::Control;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Clients whose keys are remembered. Of more, those that were not asked for longest are fetched again when they are.
+/// The limit of clients with a cached key set. Beyond that, the least recently used is fetched again on its next use.
 const CLIENTS_MAX: usize = 10_000;
-/// Fetches at a time: anybody can have one made by naming a client, once per client and cooldown.
+/// The limit of concurrent fetches: anybody can trigger one by naming a client, once per client and cooldown.
 const FETCHES_MAX: usize = 32;
 
 /// The key sets of the clients of one gate.
@@ -33,7 +33,7 @@ pub struct FetchedClientJwks {
 }
 
 impl FetchedClientJwks {
-    /// How URLs may be reached is what `token_endpoint.client_jwks` says, also after a reload.
+    /// Returns an empty cache. URLs are fetched as `token_endpoint.client_jwks` sets out, also after a reload.
     pub fn new(control: Arc<Control>) -> Self {
         let clock = Arc::clone(&control.clock);
         Self {
@@ -60,7 +60,7 @@ impl FetchedClientJwks {
             return Ok(known);
         }
         let made = Arc::new(OnDemand::new(url, dial.clone())?);
-        // Of two that make one in the same instant, both use what stands there in the end.
+        // Where two tasks create a set at the same time, both use the one that was inserted.
         let known = self
             .sets
             .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&made)))?;
@@ -71,7 +71,7 @@ impl FetchedClientJwks {
         Ok(made)
     }
 
-    /// Returns how the key set of `client` is; `None` where it was not fetched since the gate started.
+    /// Returns the health of the key set of `client`; `None` where it was not fetched since the gate started.
     #[cfg(any(test, feature = "internals"))]
     pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
         let set = self.sets.peek(client)?;
@@ -79,7 +79,7 @@ impl FetchedClientJwks {
     }
 }
 
-/// A URL that cannot be asked will not be better soon.
+/// The response for a URL that cannot be fetched; another attempt soon would fail too.
 const UNUSABLE_URL: Unavailable = Unavailable {
     retry_after: Duration::from_secs(60),
 };

@@ -1,4 +1,5 @@
-//! Who answers on the paths of the control side's? Its router, in this process, on threads that serve no requests.
+//! How does the data side call the control side? Through its
+//! router, in this process, on threads that serve no requests.
 
 use crate::control::token::Caller;
 use crate::control::token::Outcome;
@@ -18,23 +19,23 @@ use std::pin::Pin;
 use tokio::runtime::Handle;
 use tower::ServiceExt;
 
-/// The router of the token endpoint and what belongs to it.
+/// The router of the token endpoint and the paths beside it.
 pub struct InProcessControlPlane {
     router: Router,
     background: Handle,
 }
 
-/// What is answered is a token or a few claims about one.
+/// The limit of a response: a token, or a few claims about one.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
 impl InProcessControlPlane {
-    /// Answers on the threads of `background`.
+    /// Returns a control plane that runs on the threads of `background`.
     pub const fn new(router: Router, background: Handle) -> Self {
         Self { router, background }
     }
 }
 
-/// Fields of the router's that are about a connection.
+/// Hop-by-hop and framing fields of the router's responses.
 const CONNECTION_FIELDS: [HeaderName; 4] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -47,13 +48,13 @@ impl ControlPlane for InProcessControlPlane {
         &self,
         request: ControlRequest,
     ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>> {
-        // A task of its own: it goes on when whoever asked is gone, so that nothing is done by half.
+        // A separate task continues when its caller is gone, so that no work is left half done.
         let task = self.background.spawn(call(self.router.clone(), request));
         Box::pin(async move {
             match task.await {
                 Ok(response) => response,
                 Err(error) if error.is_panic() => Err(ControlError::Panicked),
-                // The process is about to end.
+                // The runtime is shutting down.
                 Err(_) => Err(ControlError::Unavailable),
             }
         })
@@ -75,7 +76,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse
     let body = to_bytes(body, RESPONSE_BYTES_MAX)
         .await
         .map_err(|_| ControlError::Unavailable)?;
-    // Those about the connection are the carrier's to write (RFC 9110 section 7.6.1).
+    // The lane writes the fields about the connection (RFC 9110 section 7.6.1).
     let fields = head
         .headers
         .iter()

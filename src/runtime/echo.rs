@@ -1,5 +1,5 @@
-//! The built-in upstream: answers with what reached it, so that a newcomer sees the identity headers, and that the
-//! credential is gone. Loopback only: it shows whatever it is sent to whoever asks.
+//! How does the built-in upstream respond? With the request that reached it, so that a newcomer sees the identity
+//! fields, and that the credential is gone. On loopback only, because it shows everything it receives.
 
 use crate::observe::escape;
 use axum::Router;
@@ -16,21 +16,21 @@ use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::pin::Pin;
 
-/// How much of a body is shown. The rest is read and counted.
+/// The part of a body that is shown. The rest is read and counted.
 const SHOWN_BYTES_MAX: usize = 1024;
 
-/// A socket for [`serve`] on a free port of 127.0.0.1; its `local_addr` is the upstream's endpoint.
+/// Binds a free port of 127.0.0.1 for [`serve`]; its `local_addr` is the upstream's endpoint.
 ///
 /// # Errors
-/// When the operating system gives none.
+/// The system has no free port.
 pub fn bind() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// Answers on `listener` until `stop` is done, then lets running answers end.
+/// Serves on `listener` until `stop` ends, then completes the responses in progress.
 ///
 /// # Errors
-/// When `listener` is not on loopback, or cannot be used by tokio.
+/// `listener` is not on loopback, or cannot be used by tokio.
 pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     if !listener.local_addr()?.ip().is_loopback() {
         let why = "the echo upstream listens on loopback only";
@@ -57,7 +57,7 @@ async fn echo(request: Request) -> Response {
     }
 }
 
-/// The body's length and its beginning.
+/// Returns the length of the body and its beginning.
 async fn read(mut body: Body) -> Result<(u64, Vec<u8>), axum::Error> {
     let mut length = 0;
     let mut shown = Vec::new();
@@ -92,7 +92,7 @@ mod tests {
     use crate::runtime::test_server::exchange;
     use crate::runtime::test_server::with_server;
 
-    /// What the echo answers to `request`, which must ask for the connection to be closed.
+    /// Returns the response to `request`, which must ask for the connection to be closed.
     fn response_to(request: &[u8]) -> serde_json::Value {
         let response = with_server(bind().unwrap(), serve, |address| exchange(address, request));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! What does the admin API see of the gate's issuers? The data side's health as the control side's plain values.
+//! How does the admin API see the gate's issuers? As plain values of the control side, made from the data side's state.
 
 use crate::config::KeySource;
 use crate::config::KeysAt;
@@ -25,7 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An answer of the admin listener is cut after 30 s; before that we say that the fetch goes on.
+/// The admin listener cuts a response after 30 s; before that, the response reports that the fetch continues.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// The issuers of the configuration in force.
@@ -53,7 +53,7 @@ impl Issuers for GateIssuers {
                 return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
             let attempt = keys.demand();
-            // A little more than an attempt may take, so that its own time limit is what is reported.
+            // Slightly longer than an attempt may take, so that the attempt's own timeout is reported.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
@@ -154,7 +154,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
-        // Below its URL, in the same process.
+        // This path is below the issuer's URL, in the same process.
         KeySource::Own => Source::JwksUrl {
             url: "/oauth/jwks".to_owned(),
         },
@@ -173,7 +173,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
     }
 }
 
-/// Some issuers are asked with a key in the query; it is shown to nobody.
+/// Returns `url` without its query, which may contain a key.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
 }

@@ -1,7 +1,8 @@
-//! A configuration is loaded aside, compiled aside, and swapped in whole; a broken one changes nothing and says so.
+//! How does a changed configuration come into force? It is loaded and compiled
+//! aside and swapped as a whole; an invalid one is logged and changes nothing.
 //!
-//! The look at the files notices a change, and SIGHUP often tells of the same one. It is one reload: files whose content is
-//! that of the last reading are not compiled again.
+//! The file check and SIGHUP often report the same change. Files with the content
+//! of the last load are not compiled again, so that a change is one reload.
 
 use crate::config;
 use crate::config::Config;
@@ -67,7 +68,7 @@ pub enum LoadError {
     Routes(#[from] MatcherError),
 }
 
-/// A configuration and the key material that its files hold: everything that can fail has not.
+/// A configuration and the key material of its files: all of it is valid.
 pub struct LoadedConfig {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
@@ -76,20 +77,21 @@ pub struct LoadedConfig {
     files: Files,
 }
 
-/// The files of a configuration, as they looked before they were read: what changes while they are read is then seen
-/// as a change afterwards, and not missed.
+/// The files of a configuration, with their fingerprints from before
+/// they were read: a change during the read is then noticed afterwards.
 #[derive(Default)]
 struct Files {
-    /// Configuration and the key files that are part of it.
+    /// The configuration and the key files that belong to it.
     config: WatchedFiles,
     api_keys: WatchedFiles,
     content: ContentHashes,
 }
 
-/// Hashes of what was read. A new fingerprint tells that a file was written, these whether its content is another.
+/// Hashes of the content that was read. A new fingerprint shows
+/// that a file was written, a new hash that its content differs.
 #[derive(Default)]
 struct ContentHashes {
-    /// Configuration, secrets and key files.
+    /// The configuration, secrets and key files.
     config: DefaultHasher,
     api_keys: DefaultHasher,
 }
@@ -104,12 +106,12 @@ impl ReadLog for Files {
     }
 }
 
-/// The content of the files and the outcome of loading them. Two that are equal are one change at most.
+/// The content of the files and the outcome of loading them. Equal outcomes belong to one change.
 #[derive(Debug, PartialEq, Eq)]
 struct LoadOutcome {
     config: u64,
     api_keys: u64,
-    /// Why it was refused; `None` where it is in force.
+    /// The reason for the refusal; `None` where the configuration is in force.
     refusal: Option<String>,
 }
 
@@ -122,7 +124,7 @@ impl LoadOutcome {
         }
     }
 
-    /// Takes over a reading of the API keys alone. Returns whether it equals the one before.
+    /// Records a load of the API keys alone. Returns whether it equals the last one.
     fn replace_keys(&mut self, api_keys: u64, refusal: Option<String>) -> bool {
         let config = self.config;
         let before = std::mem::replace(
@@ -137,15 +139,15 @@ impl LoadOutcome {
     }
 }
 
-/// Reads the file and every file it names. Changes nothing.
+/// Reads the configuration at `path` and every file that it names. Changes nothing.
 ///
 /// # Errors
-/// Every mistake in the configuration at once; or the first key file that cannot be used.
+/// All errors of the configuration at once, or the first key file that cannot be used.
 pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
     load_logged(path, &mut Files::default())
 }
 
-/// `files` are those that were read, and those that would have been, where an error came first.
+/// Loads like [`load`], and notes in `files` all files that the configuration names, also where an error came first.
 fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
@@ -179,7 +181,8 @@ fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError
                 (name, &text).hash(&mut files.content.config);
                 pems.insert(name.clone(), (text, jwks));
             }
-            // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
+            // A background task reads this file. It is read here as
+            // well, so that an error shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
             KeySource::Remote(_) | KeySource::Own => {}
             KeySource::Introspection(introspection) => {
@@ -196,7 +199,7 @@ fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError
         .as_ref()
         .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
         .transpose()?;
-    // A key that was made here is not part of the configuration: it signs on, whatever is in `state_dir`.
+    // A generated key is not part of the configuration: it keeps signing, even if `state_dir` changes.
     if let Some((key, KeyOrigin::File)) = &signing_key {
         key.public_jwk().to_string().hash(&mut files.content.config);
     }
@@ -213,7 +216,7 @@ fn log_refusal(error: &LoadError) {
     tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
 
-/// Every mistake on one line, for the log: there a line end is written as an escape, and many of them cannot be read.
+/// Joins all errors on one line: the log escapes line ends, which makes many errors unreadable.
 fn one_line(error: &LoadError) -> String {
     error
         .to_string()
@@ -221,7 +224,7 @@ fn one_line(error: &LoadError) -> String {
         .replace('\n', " | ")
 }
 
-/// Reads the file of API keys, and adds its content to `content`.
+/// Reads the file of API keys, and hashes its text into `content`.
 fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
     let Some(path) = &config.api_keys.file else {
         return Ok(Vec::new());
@@ -231,7 +234,7 @@ fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyReco
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
-/// How a configuration's keys are digested.
+/// Returns the scheme that digests API keys under `config`.
 pub fn digest_scheme(config: &Config) -> DigestScheme {
     match config.api_keys.pepper {
         Some(_) => DigestScheme::HmacSha256,
@@ -239,13 +242,13 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
     }
 }
 
-/// A refused configuration is tried again after so many looks at its files.
+/// The number of file checks after which a refused configuration is tried again.
 const CHECKS_PER_RETRY: u32 = 8;
 
-/// What takes up a configuration beside the gate: the control side, where there is one.
+/// Applies a configuration to another part of the process than the gate: the control side.
 pub trait Follower: Send {
-    /// Takes up `config`, whose `snapshot` is published right after. Returns whether all of it could be taken up; the next
-    /// SIGHUP tries again what could not.
+    /// Applies `config`; its `snapshot` is published right after. Returns
+    /// whether all of it could be applied; if not, the next SIGHUP tries again.
     fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
@@ -257,20 +260,20 @@ pub struct Reloader {
     generation: u64,
     config: Config,
     files: Files,
-    /// The last one; `None` where a step after it failed, which the next SIGHUP tries again.
+    /// The outcome of the last load; `None` where a later step failed, so that the next SIGHUP tries again.
     last_outcome: Option<LoadOutcome>,
-    /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
+    /// The number of file checks since the last configuration was refused; `None` while it is in force.
     checks_since_refusal: Option<u32>,
-    /// Where issuers' keys are kept over a restart.
+    /// The folder that keeps issuers' keys over a restart.
     kept: Option<Arc<KeptKeys>>,
-    /// What else takes up a configuration.
+    /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
-    /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
+    /// The background task of each issuer, by the issuer's unique number; `None` for a task that ends by itself.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
 
 impl Reloader {
-    /// Takes over a gate that runs on `loaded`, and starts the issuers' background work.
+    /// Returns a reloader for a gate that runs on `loaded`, and starts the issuers' background tasks.
     pub fn new(
         path: PathBuf,
         loaded: LoadedConfig,
@@ -296,7 +299,7 @@ impl Reloader {
         reloader
     }
 
-    /// Looks at the files; reloads what changed.
+    /// Checks the files, and reloads the changed ones.
     pub fn check_files(&mut self) {
         if self.files.config.changed() {
             self.reload();
@@ -304,15 +307,16 @@ impl Reloader {
             self.reload_keys();
         } else if let Some(checks) = &mut self.checks_since_refusal {
             *checks += 1;
-            // A file that it lacked may have come, or a secret; and which ones it lacks, a refused file does not say.
+            // A missing file or secret may be there now. A refused configuration
+            // does not name the files that it needs, so all are read.
             if checks.is_multiple_of(CHECKS_PER_RETRY) && load(&self.path).is_ok() {
                 self.reload();
             }
         }
     }
 
-    /// Loads, compiles, publishes; on any error keeps what runs. Compiles and counts nothing when content and outcome are
-    /// those of the last reading.
+    /// Loads, compiles and publishes the configuration; an error keeps the
+    /// running one. Does not compile or count a load that equals the last one.
     pub fn reload(&mut self) {
         let mut files = Files::default();
         let loaded = load_logged(&self.path, &mut files);
@@ -327,7 +331,7 @@ impl Reloader {
         }
     }
 
-    /// Logs the outcome of a reading that equals the last one, so that each SIGHUP is answered.
+    /// Logs the outcome of a load that equals the last one, so that each SIGHUP leaves a line.
     fn log_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
         match loaded {
             Ok(loaded) => {
@@ -342,7 +346,7 @@ impl Reloader {
         }
     }
 
-    /// Keeps a signing key that was made here, in case `state_dir` could not be written before.
+    /// Keeps a generated signing key, in case `state_dir` could not be written before.
     fn retry_saving_signing_key(&self) {
         let made = |settings: &IdentityToken| settings.signing_key_file.is_none();
         let snapshot = self.gate.snapshot();
@@ -353,13 +357,13 @@ impl Reloader {
         }
     }
 
-    /// Compiles and publishes what was loaded, or says why it is refused.
+    /// Compiles and publishes a loaded configuration, or logs its refusal.
     fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, outcome: LoadOutcome) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, now)?;
-            // An issuer that is new here may be an old one under its old name.
+            // An issuer that is new here may be a renamed one with kept keys.
             if let Some(kept) = &self.kept {
                 kept::restore(&snapshot, kept, now);
             }
@@ -406,7 +410,7 @@ impl Reloader {
     fn reload_keys(&mut self) {
         let mut content = DefaultHasher::default();
         let read = read_keys(&self.config, &mut content);
-        // Loading a refused configuration may have stopped before its keys: the reading does not cover them.
+        // A refused load may have stopped before the API keys, so its outcome does not cover them.
         let last_outcome = self
             .last_outcome
             .as_mut()
@@ -419,7 +423,7 @@ impl Reloader {
                 let count = keys.len();
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
-                // Good keys do not make a refused configuration good.
+                // Valid keys do not make a refused configuration valid.
                 if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
                     self.gate.live.metrics.reloads.ended(ReloadResult::Success, now);
@@ -441,7 +445,7 @@ impl Reloader {
         }
     }
 
-    /// Runs one background task for each issuer of the configuration in use.
+    /// Runs one background task for each issuer of the configuration in force.
     fn follow_issuers(&mut self) {
         let snapshot = self.gate.snapshot();
         let in_use: BTreeMap<u64, &Arc<IssuerState>> =
@@ -489,7 +493,7 @@ impl Drop for Reloader {
     }
 }
 
-/// Puts into the log what `keygate check` would warn of.
+/// Logs the warnings that `keygate check` would print.
 pub fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         let warning = &warning.0;
@@ -504,7 +508,7 @@ pub fn log_warnings(config: &Config) {
     }
 }
 
-/// What metrics may be about.
+/// Returns the names that metrics may have as labels.
 fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
         routes: {
@@ -522,12 +526,12 @@ fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     }
 }
 
-/// What the keys file is called in `/readyz`, once it has changed.
+/// The name of the keys file's condition in `/readyz`, once the file has changed.
 const KEYS_FILE: &str = "keys_file";
 
 const CONDITION_PREFIX: &str = "issuer:";
 
-/// What an issuer's keys are called in `/readyz`.
+/// Returns the name of an issuer's condition in `/readyz`.
 fn condition_name(issuer: &Name) -> String {
     format!("{CONDITION_PREFIX}{issuer}")
 }
@@ -544,7 +548,7 @@ fn follow_issuer(
             readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
             let memory = Arc::clone(introspection.memory());
-            // Not aborted when the configuration changes: requests under way still ask under the one of before.
+            // Not aborted when the configuration changes: requests in flight still introspect under the previous one.
             tokio::spawn(introspect::run(
                 issuer.settings().clone(),
                 inbox,
@@ -578,7 +582,7 @@ fn follow_keys(
             keys.loaded().await;
             readiness.set(&name, Condition::Ok, "keys loaded");
         };
-        // Ended by aborting this task, so nobody ever sends.
+        // The task is ended by aborting it, so nothing is ever sent.
         let (_never, stop) = tokio::sync::watch::channel(false);
         match issuer.settings().keys {
             KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => watch.await,
@@ -600,7 +604,7 @@ fn follow_keys(
     .abort_handle()
 }
 
-/// Makes `keys` the ones that count, and says so when a file tries to undo a revocation.
+/// Replaces the keys of the keys file, and warns where the file tries to undo a revocation.
 fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
     let still_revoked = directory.replace(keys);
     if still_revoked > 0 {
@@ -611,10 +615,10 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
     }
 }
 
-/// Compiles, and puts key material in place once nothing can fail any more.
+/// Compiles `loaded`, and puts its key material in place once nothing can fail any more.
 ///
 /// # Errors
-/// Two routes that nothing tells apart; `config::load` names them better, and first.
+/// Two routes are indistinguishable; `config::load` reports this first, and with better names.
 pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
     let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
