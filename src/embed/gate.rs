@@ -104,8 +104,15 @@ impl Gate {
         // An embedded gate has no echo upstream, and no route that leads there.
         let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());
-        let (gate, kept) = assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;
-        let upkeep = Upkeep::new(path.to_owned(), loaded, Arc::clone(&gate), Arc::clone(&readiness), kept);
+        let (gate, kept_keys) =
+            assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;
+        let upkeep = Upkeep::new(
+            path.to_owned(),
+            loaded,
+            Arc::clone(&gate),
+            Arc::clone(&readiness),
+            kept_keys,
+        );
         Ok((Self { gate, readiness }, upkeep))
     }
 

@@ -22,7 +22,7 @@ pub struct Upkeep {
     loaded: LoadedConfig,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
-    kept: Option<Arc<KeptKeys>>,
+    kept_keys: Option<Arc<KeptKeys>>,
 }
 
 impl Upkeep {
@@ -31,14 +31,14 @@ impl Upkeep {
         loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept: Option<Arc<KeptKeys>>,
+        kept_keys: Option<Arc<KeptKeys>>,
     ) -> Self {
         Self {
             path,
             loaded,
             gate,
             readiness,
-            kept,
+            kept_keys,
         }
     }
 
@@ -46,7 +46,7 @@ impl Upkeep {
     /// time and I/O. An invalid file is logged and changes nothing.
     pub async fn run(self) {
         let gate = Arc::clone(&self.gate);
-        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept, None);
+        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept_keys, None);
         let follow_files = async {
             let mut ticks = every(CHECK_INTERVAL);
             loop {

@@ -45,15 +45,15 @@ pub fn gate(
 ) -> Result<(Arc<Gate>, Option<Arc<KeptKeys>>), MatcherError> {
     let now = clock.now();
     let snapshot = reload::install(loaded, &live, now)?;
-    let kept = kept::open(&loaded.config, &live.metrics);
-    if let Some(kept) = &kept {
-        kept::restore(&snapshot, kept, now);
+    let kept_keys = kept::open(&loaded.config, &live.metrics);
+    if let Some(kept_keys) = &kept_keys {
+        kept::restore(&snapshot, kept_keys, now);
     }
     live.metrics.reloads.ended(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let gate = Gate::new(snapshot, live, clock, access);
     read_state_on_scrape(&gate);
-    Ok((gate, kept))
+    Ok((gate, kept_keys))
 }
 
 /// Returns the access log of a gate with `metrics`. Records are written to standard output, in the format that `observe` sets.

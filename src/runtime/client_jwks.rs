@@ -56,19 +56,19 @@ impl FetchedClientJwks {
 
     fn set(&self, client: &ClientId, url: &str) -> Result<Arc<OnDemand>, &'static str> {
         let dial = self.dial().ok_or("no token endpoint is configured")?;
-        if let Some(known) = self.sets.get(client).filter(|known| known.is_of(url, &dial)) {
-            return Ok(known);
+        if let Some(set) = self.sets.get(client).filter(|set| set.is_of(url, &dial)) {
+            return Ok(set);
         }
-        let made = Arc::new(OnDemand::new(url, dial.clone())?);
+        let new_set = Arc::new(OnDemand::new(url, dial.clone())?);
         // Where two tasks create a set at the same time, both use the one that was inserted.
-        let known = self
+        let set = self
             .sets
-            .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&made)))?;
-        if known.is_of(url, &dial) {
-            return Ok(known);
+            .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&new_set)))?;
+        if set.is_of(url, &dial) {
+            return Ok(set);
         }
-        self.sets.insert(client.clone(), Arc::clone(&made));
-        Ok(made)
+        self.sets.insert(client.clone(), Arc::clone(&new_set));
+        Ok(new_set)
     }
 
     /// Returns the health of the key set of `client`; `None` where it was not fetched since the gate started.
@@ -131,9 +131,9 @@ impl ClientJwks for FetchedClientJwks {
     }
 }
 
-fn health(known: &IssuerHealth) -> JwksHealth {
-    let set = known.keys.as_deref();
-    let state = match (set, &known.last_error) {
+fn health(health: &IssuerHealth) -> JwksHealth {
+    let set = health.keys.as_deref();
+    let state = match (set, &health.last_error) {
         (_, Some(_)) => JwksState::Failing,
         (Some(_), None) => JwksState::Ok,
         (None, None) => JwksState::NeverFetched,
@@ -149,8 +149,8 @@ fn health(known: &IssuerHealth) -> JwksHealth {
     JwksHealth {
         state,
         last_good_at: set.map(|set| set.confirmed),
-        last_attempt_at: known.last_attempt,
-        last_error: known.last_error.as_deref().map(str::to_owned),
+        last_attempt_at: health.last_attempt,
+        last_error: health.last_error.as_deref().map(str::to_owned),
         keys: keys.collect(),
     }
 }

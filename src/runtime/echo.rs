@@ -46,9 +46,9 @@ pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send 
 async fn echo(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match read(body).await {
-        Ok((length, shown)) => {
+        Ok((length, beginning)) => {
             let mut json = Vec::new();
-            let value = description(&parts, length, &shown);
+            let value = description(&parts, length, &beginning);
             escape::push_json(&mut json, &value).expect("a JSON value is JSON");
             json.push(b'\n');
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
@@ -60,15 +60,15 @@ async fn echo(request: Request) -> Response {
 /// Returns the length of the body and its beginning.
 async fn read(mut body: Body) -> Result<(u64, Vec<u8>), axum::Error> {
     let mut length = 0;
-    let mut shown = Vec::new();
+    let mut beginning = Vec::new();
     while let Some(frame) = std::future::poll_fn(|task| Pin::new(&mut body).poll_frame(task)).await {
         if let Some(data) = frame?.data_ref() {
             length += data.len() as u64;
-            let room = SHOWN_BYTES_MAX - shown.len();
-            shown.extend_from_slice(&data[..data.len().min(room)]);
+            let room = SHOWN_BYTES_MAX - beginning.len();
+            beginning.extend_from_slice(&data[..data.len().min(room)]);
         }
     }
-    Ok((length, shown))
+    Ok((length, beginning))
 }
 
 fn description(parts: &Parts, body_length: u64, body: &[u8]) -> serde_json::Value {

@@ -265,7 +265,7 @@ pub struct Reloader {
     /// The number of file checks since the last configuration was refused; `None` while it is in force.
     checks_since_refusal: Option<u32>,
     /// The folder that keeps issuers' keys over a restart.
-    kept: Option<Arc<KeptKeys>>,
+    kept_keys: Option<Arc<KeptKeys>>,
     /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
     /// The background task of each issuer, by the issuer's unique number; `None` for a task that ends by itself.
@@ -279,11 +279,11 @@ impl Reloader {
         loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept: Option<Arc<KeptKeys>>,
+        kept_keys: Option<Arc<KeptKeys>>,
         follower: Option<Box<dyn Follower>>,
     ) -> Self {
         let mut reloader = Self {
-            kept,
+            kept_keys,
             follower,
             path,
             gate,
@@ -364,8 +364,8 @@ impl Reloader {
         let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, now)?;
             // An issuer that is new here may be a renamed one with kept keys.
-            if let Some(kept) = &self.kept {
-                kept::restore(&snapshot, kept, now);
+            if let Some(kept_keys) = &self.kept_keys {
+                kept::restore(&snapshot, kept_keys, now);
             }
             Ok((loaded, snapshot))
         });
@@ -462,7 +462,7 @@ impl Reloader {
         for (uid, issuer) in in_use {
             self.issuers
                 .entry(uid)
-                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept.as_ref()));
+                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept_keys.as_ref()));
         }
         let names: Vec<String> = self.config.issuers.keys().map(condition_name).collect();
         self.readiness
@@ -540,10 +540,10 @@ fn follow_issuer(
     issuer: &Arc<IssuerState>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept: Option<&Arc<KeptKeys>>,
+    kept_keys: Option<&Arc<KeptKeys>>,
 ) -> Option<AbortHandle> {
     match issuer.proof() {
-        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept)),
+        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept_keys)),
         Proof::Introspection(introspection) => {
             readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
@@ -565,12 +565,13 @@ fn follow_keys(
     keys: &Arc<IssuerKeys>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept: Option<&Arc<KeptKeys>>,
+    kept_keys: Option<&Arc<KeptKeys>>,
 ) -> AbortHandle {
     let keys = Arc::clone(keys);
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuers.of(issuer.name().as_str());
-    let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state.clone()));
+    let keeper =
+        kept_keys.and_then(|kept_keys| Keeper::new(kept_keys, issuer.settings(), gate.live.metrics.state.clone()));
     let name = condition_name(issuer.name());
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");

@@ -48,8 +48,8 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
     let kept = state_dir.map(kept_path).filter(|path| path.symlink_metadata().is_ok());
     let key = match kept {
         Some(path) => {
-            let seen = path.symlink_metadata().map_err(|source| unreadable(&path, source))?;
-            if !seen.is_file() || seen.mode() & 0o077 != 0 {
+            let metadata = path.symlink_metadata().map_err(|source| unreadable(&path, source))?;
+            if !metadata.is_file() || metadata.mode() & 0o077 != 0 {
                 return Err(SigningKeyError::NotOurs { path });
             }
             parse(settings, &path, &read(&path)?)?

@@ -43,8 +43,8 @@ impl WatchedFiles {
 
     /// Watches `paths` as well, from their present state.
     pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let looks = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
-        self.files.extend(looks);
+        let files = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
+        self.files.extend(files);
     }
 
     /// Watches the files of `includes` as well, which are `matched` now.
@@ -62,9 +62,9 @@ impl WatchedFiles {
     pub fn changed(&mut self) -> bool {
         let mut changed = self.included.as_mut().is_some_and(IncludedFiles::changed);
         for (path, last) in &mut self.files {
-            let look = fingerprint(path);
-            if look.is_some() && look != *last {
-                *last = look;
+            let current = fingerprint(path);
+            if current.is_some() && current != *last {
+                *last = current;
                 changed = true;
             }
         }

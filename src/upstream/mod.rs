@@ -67,13 +67,13 @@ mod tests {
         Upstream::new(settings, endpoints, Arc::default())
     }
 
-    fn known(port: u16) -> Arc<EndpointState> {
+    fn endpoint(port: u16) -> Arc<EndpointState> {
         Arc::new(EndpointState::new("127.0.0.1", port))
     }
 
     #[test]
     fn endpoints_are_asked_in_turn() {
-        let upstream = upstream(vec![known(1), known(2), known(3)]);
+        let upstream = upstream(vec![endpoint(1), endpoint(2), endpoint(3)]);
         let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn an_endpoint_without_an_address_is_passed_over() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
-        let upstream = upstream(vec![unresolved, known(2)]);
+        let upstream = upstream(vec![unresolved, endpoint(2)]);
         for _ in 0..4 {
             assert_eq!(upstream.choose().unwrap().port(), 2);
         }

@@ -207,7 +207,7 @@ impl Exchange {
             decided => return self.finish_admission(decided),
         };
         self.trail.issuer_answer = tokio::select! {
-            answered = need.meet() => answered,
+            response = need.meet() => response,
             // A request is not admitted once its client is gone (S108).
             denial = pin!(client_gone) => return Err(denial),
         };

@@ -233,8 +233,12 @@ fn count_limits(exchange: &Exchange) {
         return;
     };
     // A limit in both lists is spent once.
-    let is_new =
-        |(limit, _): &(&CompiledLimit, &LimitMetrics)| !route.limits.iter().any(|known| known.name() == limit.name());
+    let is_new = |(limit, _): &(&CompiledLimit, &LimitMetrics)| {
+        !route
+            .limits
+            .iter()
+            .any(|route_limit| route_limit.name() == limit.name())
+    };
     let mut limits = route
         .limits
         .iter()
@@ -246,7 +250,10 @@ fn count_limits(exchange: &Exchange) {
             .into_iter()
             .flat_map(|plan| plan.shadow_limits.iter().zip(&plan.shadow_limit_metrics));
         let is_new = |(limit, _): &(&CompiledLimit, &LimitMetrics)| {
-            !route.shadow_limits.iter().any(|known| known.name() == limit.name())
+            !route
+                .shadow_limits
+                .iter()
+                .any(|route_limit| route_limit.name() == limit.name())
         };
         let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
         for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {

@@ -86,9 +86,9 @@ pub struct RequestFields<'r> {
 /// Returns whether `request` asks to switch to WebSocket, the
 /// only protocol that Keygate switches to (RFC 6455 section 4.1).
 pub fn is_websocket_upgrade(request: &Parts) -> bool {
-    let names = |name: &HeaderName, wanted: &[u8]| {
+    let lists = |name: &HeaderName, member: &[u8]| {
         let mut values = request.headers.get_all(name).iter();
-        values.any(|value| syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(wanted)))
+        values.any(|value| syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(member)))
     };
     let mut upgrades = request.headers.get_all(header::UPGRADE).iter();
     let Some(upgrade) = upgrades.next() else {
@@ -98,7 +98,7 @@ pub fn is_websocket_upgrade(request: &Parts) -> bool {
         && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
         && request.version == Version::HTTP_11
         && request.method == Method::GET
-        && names(&header::CONNECTION, b"upgrade")
+        && lists(&header::CONNECTION, b"upgrade")
 }
 
 impl RequestFields<'_> {

@@ -218,8 +218,8 @@ impl<'r> Fields<'r> {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
-            let known = self.expectation.is_none() && value.eq_ignore_ascii_case(b"100-continue");
-            self.expectation = Some(if known { Expect::Continue } else { Expect::Other });
+            let is_continue = self.expectation.is_none() && value.eq_ignore_ascii_case(b"100-continue");
+            self.expectation = Some(if is_continue { Expect::Continue } else { Expect::Other });
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             let only_h2c = syntax::members(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);

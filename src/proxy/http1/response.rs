@@ -197,9 +197,9 @@ mod tests {
         );
         for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
             // A 204 may not have these fields: the body that they announce may follow.
-            let kept = !status.starts_with("204");
+            let persists = !status.starts_with("204");
             for framed in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-                check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, kept)));
+                check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, persists)));
             }
             check(
                 &format!("HTTP/1.1 {status}\r\nContent-Length: 0"),

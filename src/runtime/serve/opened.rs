@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 pub struct Opened {
     pub(super) sockets: Sockets,
     pub(super) loaded: LoadedConfig,
-    pub(super) kept: Option<Arc<KeptKeys>>,
+    pub(super) kept_keys: Option<Arc<KeptKeys>>,
     pub(super) control_side: Option<ControlSide>,
     pub(super) gate: Arc<Gate>,
     pub(super) readiness: Arc<Readiness>,
@@ -45,7 +45,7 @@ impl Bound {
     /// Two routes are indistinguishable, the store cannot be opened, or the system has no thread left.
     pub fn open(self, mut loaded: LoadedConfig) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
         let access = assemble::access_log(&loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
-        let (gate, kept) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
+        let (gate, kept_keys) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // Last of the steps that can fail for a reason of the operator's: the secret of the first administrator is
         // shown once, by this start, and the next start does not create another.
         let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
@@ -57,7 +57,7 @@ impl Bound {
         let opened = Opened {
             sockets: self.sockets,
             loaded,
-            kept,
+            kept_keys,
             control_side,
             gate,
             readiness: self.readiness,

@@ -66,7 +66,7 @@ impl Opened {
                 self.loaded,
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
-                self.kept,
+                self.kept_keys,
                 Some(Box::new(ControlFollower {
                     control: control.clone(),
                     access,
