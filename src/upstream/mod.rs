@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// An upstream in a snapshot: its settings, and endpoints whose addresses outlive the snapshot.
+/// An upstream in a snapshot: its settings and its endpoints. The endpoints' addresses outlive the snapshot.
 #[derive(Debug)]
 pub struct Upstream {
     pub settings: config::Upstream,
