@@ -132,7 +132,7 @@ fn checking_a_head_allocates_nothing() {
     let head = b"POST /v1/orders?a=b HTTP/1.1\r\nhost: API.example:443\r\ncontent-length: 5\r\nx_a: \xE9\r\n\r\n";
     let counted = allocation_counter::measure(|| {
         assert_eq!(head::find_end(head, 0), Some(head.len()));
-        assert_eq!(head::check(head, &limits), Ok(Framing::Length(5)));
+        assert_eq!(head::check(head, &limits), Ok(Framing::ContentLength(5)));
     });
     assert_eq!(counted.count_total, 0);
 }

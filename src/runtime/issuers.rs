@@ -1,4 +1,4 @@
-//! What does the admin API see of the gate's issuers? The data side's health as the control side's plain values.
+//! How does the admin API see the gate's issuers? As plain values of the control side, made from the data side's state.
 
 use crate::config::KeySource;
 use crate::config::KeysAt;
@@ -25,7 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An answer of the admin listener is cut after 30 s; before that we say that the fetch goes on.
+/// The admin listener cuts a response after 30 s; before that, the response reports that the fetch continues.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// The issuers of the configuration in force.
@@ -53,7 +53,7 @@ impl Issuers for GateIssuers {
                 return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
             let attempt = keys.demand();
-            // A little more than an attempt may take, so that its own time limit is what is reported.
+            // Slightly longer than an attempt may take, so that the attempt's own timeout is reported.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
@@ -76,11 +76,11 @@ impl GateIssuers {
 fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
     match issuer.proof() {
         Proof::Keys(keys) => health_of_keys(issuer, keys, now),
-        Proof::Introspection(introspection) => health_of_asked(issuer, introspection),
+        Proof::Introspection(introspection) => health_of_introspection(issuer, introspection),
     }
 }
 
-fn health_of_asked(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
+fn health_of_introspection(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
     let suspended = introspection.memory().metrics.is_suspended();
     IssuerHealth {
         name: issuer.name().as_str().to_owned(),
@@ -154,12 +154,12 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
-        // Below its URL, in the same process.
+        // This path is below the issuer's URL, in the same process.
         KeySource::Own => Source::JwksUrl {
             url: "/oauth/jwks".to_owned(),
         },
-        KeySource::Introspection(asked) => Source::Introspection {
-            url: without_query(asked.url.as_str()).to_owned(),
+        KeySource::Introspection(introspection) => Source::Introspection {
+            url: without_query(introspection.url.as_str()).to_owned(),
         },
         KeySource::Remote(remote) => match &remote.at {
             KeysAt::JwksUrl(url) => Source::JwksUrl {
@@ -173,7 +173,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
     }
 }
 
-/// Some issuers are asked with a key in the query; it is shown to nobody.
+/// Returns `url` without its query, which may contain a key.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
 }

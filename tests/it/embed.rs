@@ -103,7 +103,7 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert!(principal.has_scope("orders:read") && !principal.has_scope("orders:write"));
     assert_eq!((principal.issuer(), principal.expires_at()), (None, None));
 
-    let endpoint = exchange.choose().unwrap();
+    let endpoint = exchange.choose_endpoint().unwrap();
     assert_eq!(endpoint, ENDPOINT.parse::<SocketAddr>().unwrap());
     let upstream = exchange.request_head(endpoint);
     assert_eq!(upstream.uri, "/orders/1?page=2");
@@ -132,7 +132,7 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert_eq!(fields["access-control-allow-origin"], "https://app.example.com");
     assert_eq!(fields["vary"], "Origin");
     assert!(!exchange.is_over());
-    exchange.gave_body(2);
+    exchange.count_response_body(2);
     drop(exchange);
     let counted =
         "keygate_decisions_total{credential_type=\"api_key\",outcome=\"allow\",reason=\"none\",route=\"orders\"} 1";
@@ -160,7 +160,7 @@ async fn a_request_without_exactly_one_good_credential_is_answered() {
         assert!(exchange.principal().is_none());
         // A program that forwards all the same hands the upstream nothing.
         assert!(exchange.request_head(ENDPOINT.parse().unwrap()).headers.is_empty());
-        assert!(exchange.choose().is_err());
+        assert!(exchange.choose_endpoint().is_err());
     }
     assert_eq!(answer(begin(&gate, "/nowhere", &[]).admit().await).status, 404);
 }
@@ -176,8 +176,8 @@ async fn a_body_over_the_bound_is_answered_at_the_byte() {
     let mut exchange = begin(&gate, "/open", &[]);
     assert!(matches!(exchange.admit().await, Decision::Forward));
     assert!(exchange.principal().is_none());
-    exchange.took_body(10).unwrap();
-    assert_eq!(exchange.took_body(1).unwrap_err().status, 413);
+    exchange.count_request_body(10).unwrap();
+    assert_eq!(exchange.count_request_body(1).unwrap_err().status, 413);
     let mut exchange = begin(&gate, "/open", &[]);
     assert!(matches!(exchange.admit().await, Decision::Forward));
     assert_eq!(exchange.upstream_failed().status, 502);

@@ -1,7 +1,7 @@
 //! What bytes that come as chunks can do to where a body ends.
 
 use keygate::proxy::http1::buffer::Buffer;
-use keygate::proxy::http1::chunks::Chunks;
+use keygate::proxy::http1::chunks::ChunkDecoder;
 
 /// However the bytes are cut, the content, its end and what is refused are the same; and what is taken is what RFC 9112
 /// section 7.1 says, read the slow way.
@@ -25,12 +25,12 @@ pub fn check(bytes: &[u8]) {
 type ReadOutcome = (Vec<u8>, Option<usize>);
 
 fn read(bytes: &[u8], step: usize) -> Result<ReadOutcome, ()> {
-    let (mut chunks, mut arrived, mut content) = (Chunks::default(), Buffer::default(), Vec::new());
+    let (mut decoder, mut arrived, mut content) = (ChunkDecoder::default(), Buffer::default(), Vec::new());
     let mut ended = false;
     for piece in bytes.chunks(step) {
         arrived.put(piece);
         if !ended {
-            let take = chunks.take(&mut arrived, |data| content.extend_from_slice(data));
+            let take = decoder.decode(&mut arrived, |data| content.extend_from_slice(data));
             ended = take.map_err(|_| ())?;
         }
     }

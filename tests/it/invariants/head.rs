@@ -80,7 +80,7 @@ fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
         ([length], []) => {
             let length = std::str::from_utf8(length).expect("digits");
             assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
-            assert_eq!(body, Framing::Length(length.parse().expect("a number")));
+            assert_eq!(body, Framing::ContentLength(length.parse().expect("a number")));
         }
         ([], [coding]) => {
             assert!(coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1));

@@ -16,9 +16,9 @@ fn pool() -> Pool {
 }
 
 /// A connection, and its other end.
-fn connection() -> (Wire, DuplexStream) {
+fn connection() -> (UpstreamConn, DuplexStream) {
     let (near, far) = duplex(64);
-    (Wire::new(Box::new(near)), far)
+    (UpstreamConn::new(Box::new(near)), far)
 }
 
 /// Puts connections to port 1 into `pool`, each marked by bytes that its peer has to read, and returns their other ends.
@@ -53,7 +53,7 @@ async fn the_connection_that_was_used_last_is_taken_first() {
     let mut others = fill(&pool, 2);
     let mut taken = pool.take(address(1)).unwrap();
     others[1].write_all(b"last").await.unwrap();
-    let read = std::future::poll_fn(|cx| taken.read.poll_fill(&mut taken.stream, cx)).await;
+    let read = std::future::poll_fn(|cx| taken.read_buf.poll_fill(&mut taken.stream, cx)).await;
     assert_eq!(read.unwrap(), 4);
 }
 
@@ -77,7 +77,7 @@ async fn a_connection_that_its_peer_closed_is_not_taken() {
     // It is the one that is still open.
     others[0].write_all(b"a").await.unwrap();
     assert_eq!(
-        std::future::poll_fn(|cx| taken.read.poll_fill(&mut taken.stream, cx))
+        std::future::poll_fn(|cx| taken.read_buf.poll_fill(&mut taken.stream, cx))
             .await
             .unwrap(),
         1
@@ -119,7 +119,7 @@ async fn no_more_than_the_bound_are_kept() {
 async fn a_request_that_was_not_sent_leaves_no_byte_on_a_kept_connection() {
     let pool = pool();
     let (mut wire, _other) = connection();
-    wire.write.put(b"POST / HTTP/1.1\r\n\r\n");
+    wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
     pool.put(address(1), wire, PATIENCE);
-    assert!(pool.take(address(1)).unwrap().write.is_empty());
+    assert!(pool.take(address(1)).unwrap().write_buf.is_empty());
 }

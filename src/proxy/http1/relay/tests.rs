@@ -132,8 +132,8 @@ impl Fixture {
         let (near_client, far_client) = duplex(WIRE_BYTES);
         let (near_upstream, far_upstream) = duplex(WIRE_BYTES);
         let mut downstream = Downstream::new(Box::new(near_client));
-        let mut wire = Wire::new(Box::new(near_upstream));
-        wire.write.put(b"POST / HTTP/1.1\r\n\r\n");
+        let mut wire = UpstreamConn::new(Box::new(near_upstream));
+        wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
         let mut exchange = self.exchange(path).await;
         let (_stop, stopping) = watch::channel(false);
         let spec = RelaySpec {
