@@ -9,9 +9,9 @@ use keygate::proxy::http1::body::Framing;
 use keygate::proxy::http1::buffer::Buffer;
 use keygate::proxy::http1::head;
 use keygate::proxy::http1::response::Head;
-use keygate::proxy::http1::response::NO_FIELDS;
+use keygate::proxy::http1::response::EMPTY_FIELDS;
 use keygate::proxy::http1::response_head;
-use keygate::proxy::http1::response_head::DownstreamSide;
+use keygate::proxy::http1::response_head::DownstreamMode;
 
 const REQUEST_ID: &str = "0123456789abcdef";
 
@@ -27,11 +27,11 @@ pub fn check(bytes: &[u8]) {
         return;
     };
     let method = if choice & 1 == 0 { Method::GET } else { Method::HEAD };
-    let downstream = DownstreamSide {
+    let downstream = DownstreamMode {
         is_http10: choice & 2 != 0,
-        keep_alive: choice & 4 != 0,
+        is_persistent: choice & 4 != 0,
     };
-    let mut fields = NO_FIELDS;
+    let mut fields = EMPTY_FIELDS;
     let Ok(head) = Head::parse(&sent[..end], &mut fields, &method) else {
         return;
     };
@@ -87,7 +87,7 @@ fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
         method == Method::HEAD || head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
     match head.framing {
         Framing::None => assert!(ends_with_its_head),
-        Framing::Length(length) => {
+        Framing::ContentLength(length) => {
             for value in &lengths {
                 let text = std::str::from_utf8(value).expect("digits");
                 assert!(text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
@@ -98,14 +98,14 @@ fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
         Framing::Chunked => {
             assert!(codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked") && !ends_with_its_head);
         }
-        Framing::UntilClose => {
+        Framing::CloseDelimited => {
             assert!(lengths.is_empty() && codings.is_empty() && !ends_with_its_head);
         }
     }
 }
 
 /// The head that the client is sent, read by another parser.
-fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamSide) {
+fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamMode) {
     let request_id = HeaderValue::from_static(REQUEST_ID);
     let rules = ResponseRules {
         request_id: &request_id,
@@ -113,9 +113,9 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamSide) {
         now: Timestamp::from_unix_secs(1_700_000_000),
         cors: None,
     };
-    let (framing, keep_alive) = response_head::reframe(head.framing, downstream);
-    let downstream = DownstreamSide {
-        keep_alive,
+    let (framing, is_persistent) = response_head::reframe(head.framing, downstream);
+    let downstream = DownstreamMode {
+        is_persistent,
         ..downstream
     };
     let mut out = Buffer::default();
@@ -124,7 +124,7 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamSide) {
     let named = |name: &str| values(&written, name);
     assert_eq!(named("x-request-id"), [REQUEST_ID.as_bytes()]);
     assert!(named("keep-alive").is_empty() && named("proxy-connection").is_empty() && named("trailer").is_empty());
-    let connection = match (head.status, keep_alive) {
+    let connection = match (head.status, is_persistent) {
         (StatusCode::SWITCHING_PROTOCOLS, _) => "Upgrade",
         (_, true) => "keep-alive",
         (_, false) => "close",
@@ -132,7 +132,7 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamSide) {
     assert_eq!(named("connection"), [connection.as_bytes()]);
     assert!(named("content-length").len() <= 1);
     match framing {
-        Framing::Length(length) => {
+        Framing::ContentLength(length) => {
             assert_eq!(named("content-length").len(), 1);
             let said = named("content-length")[0];
             assert_eq!(std::str::from_utf8(said).expect("digits").parse(), Ok(length));
@@ -143,8 +143,8 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamSide) {
             assert_eq!(named("transfer-encoding"), [b"chunked"]);
             assert!(named("content-length").is_empty());
         }
-        Framing::UntilClose => {
-            assert!(!keep_alive, "the end of the connection is the body's");
+        Framing::CloseDelimited => {
+            assert!(!is_persistent, "the end of the connection is the body's");
             assert!(named("content-length").is_empty() && named("transfer-encoding").is_empty());
         }
         // Of a response without a body, what GET would bring.

@@ -33,9 +33,9 @@ fn fill(pool: &Pool, count: usize) -> Vec<DuplexStream> {
 }
 
 fn len(pool: &Pool) -> usize {
-    let kept = pool.kept();
-    assert_eq!(kept.count, kept.by_address.values().map(Vec::len).sum::<usize>());
-    kept.count
+    let idle = pool.lock();
+    assert_eq!(idle.count, idle.by_address.values().map(Vec::len).sum::<usize>());
+    idle.count
 }
 
 #[tokio::test(start_paused = true)]

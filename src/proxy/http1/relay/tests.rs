@@ -101,7 +101,7 @@ fn fixture(key_lifetime: Option<Duration>) -> Fixture {
 }
 
 /// How an exchange ended, and after how long.
-type End = (Result<Reusable, RelayError>, Duration);
+type End = (Result<Persistence, RelayError>, Duration);
 
 impl Fixture {
     async fn exchange(&self, path: &str) -> Exchange {
@@ -135,16 +135,16 @@ impl Fixture {
         let mut wire = UpstreamConn::new(Box::new(near_upstream));
         wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
         let mut exchange = self.exchange(path).await;
-        let (_stop, stopping) = watch::channel(false);
+        let (_end, shutdown) = watch::channel(false);
         let spec = RelaySpec {
             chunked: false,
-            downstream: DownstreamSide {
+            downstream: DownstreamMode {
                 is_http10: false,
-                keep_alive: true,
+                is_persistent: true,
             },
-            stopping: &stopping,
+            shutdown: &shutdown,
         };
-        let mut body = BodyReader::new(Framing::Length(body_bytes));
+        let mut body = BodyReader::new(Framing::ContentLength(body_bytes));
         let began = Instant::now();
         let relay = Relay::new(&spec, &mut exchange, &mut downstream, &mut wire, &mut body, false);
         let relay = async {
@@ -165,7 +165,7 @@ async fn hold(stream: DuplexStream) {
     pending().await
 }
 
-async fn idle(stream: DuplexStream) {
+async fn stay_silent(stream: DuplexStream) {
     hold(stream).await;
 }
 
@@ -215,7 +215,7 @@ async fn an_upstream_has_its_read_timeout_to_respond_and_no_longer() {
         })
         .await;
     check_carried(&end);
-    let end = fixture.carry("/open", 0, read_on, idle).await;
+    let end = fixture.carry("/open", 0, read_on, stay_silent).await;
     check_denied(&end, "upstream_timeout", UPSTREAM_READ);
 }
 
@@ -229,7 +229,7 @@ async fn each_part_of_a_response_starts_the_read_timeout_anew() {
                 .unwrap();
             sleep(UPSTREAM_READ - TICK).await;
             stream.write_all(b"a").await.unwrap();
-            idle(stream).await;
+            stay_silent(stream).await;
         })
         .await;
     check_denied(&end, "upstream_timeout", UPSTREAM_READ * 2 - TICK);
@@ -244,7 +244,7 @@ async fn an_upstream_has_its_write_timeout_to_take_each_part_of_a_request() {
     };
     let fixture = fixture(None);
     let length = body.len() as u64;
-    let end = fixture.carry("/open", length, send, idle).await;
+    let end = fixture.carry("/open", length, send, stay_silent).await;
     check_denied(&end, "upstream_timeout", UPSTREAM_WRITE);
     let end = fixture
         .carry("/open", length, send, async |mut stream| {
@@ -289,7 +289,7 @@ async fn a_client_that_takes_nothing_of_its_response_is_given_up() {
         hold(stream).await;
     };
     let fixture = fixture(None);
-    let end = fixture.carry("/open", 0, idle, respond).await;
+    let end = fixture.carry("/open", 0, stay_silent, respond).await;
     check_denied(&end, "client_gone", CLIENT_WRITE);
     let end = fixture
         .carry(
