@@ -73,10 +73,7 @@ fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
         (Single::Absent, Single::One(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Single::One(_) | Single::Repeated, _) | (_, Single::Repeated) => false,
     };
-    match well_framed {
-        true => Ok(()),
-        false => Err(AcceptError::Framing),
-    }
+    if well_framed { Ok(()) } else { Err(AcceptError::Framing) }
 }
 
 #[cfg(test)]

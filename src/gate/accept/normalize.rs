@@ -173,9 +173,10 @@ fn inspect(text: &str) -> Result<Oddities, PathError> {
         oddities.encoded_slash = text.contains("%2F");
     }
     let mut segments = text.split('/').flat_map(|segment| segment.split("%2F"));
-    match segments.any(is_dot_segment) {
-        true => Err(PathError::DotSegment),
-        false => Ok(oddities),
+    if segments.any(is_dot_segment) {
+        Err(PathError::DotSegment)
+    } else {
+        Ok(oddities)
     }
 }
 

@@ -46,9 +46,10 @@ impl Rules {
 
     /// Whether `name`, in lower case and not the API key header's, becomes a protected name when `-` and `_` are one.
     pub(super) fn is_alias(&self, name: &str) -> bool {
-        match name.as_bytes().contains(&b'_') {
-            true => self.is_protected(name),
-            false => name == &*self.api_key_folded,
+        if name.as_bytes().contains(&b'_') {
+            self.is_protected(name)
+        } else {
+            name == &*self.api_key_folded
         }
     }
 

@@ -159,9 +159,10 @@ fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
 
 /// The row's detail, with the name of the header that API keys travel in.
 fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
-    match row.detail.contains(HEADER_MARK) {
-        true => Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str())),
-        false => Cow::Borrowed(row.detail),
+    if row.detail.contains(HEADER_MARK) {
+        Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str()))
+    } else {
+        Cow::Borrowed(row.detail)
     }
 }
 

@@ -203,9 +203,10 @@ impl IssuerKeys {
             return Ok(());
         };
         let age = set.age(now);
-        match age > max_stale {
-            true => Err(NoKeys::TooStale { age }),
-            false => Ok(()),
+        if age > max_stale {
+            Err(NoKeys::TooStale { age })
+        } else {
+            Ok(())
         }
     }
 

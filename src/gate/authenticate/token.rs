@@ -225,9 +225,10 @@ impl<'a> ParsedToken<'a> {
         if written_empty || !rules.types.iter().any(|known| is(known)) {
             return Err(TokenError::Type);
         }
-        match is("at+jwt") || is("application/at+jwt") {
-            true => Ok(AccessType::Said),
-            false => Ok(AccessType::Unsaid),
+        if is("at+jwt") || is("application/at+jwt") {
+            Ok(AccessType::Said)
+        } else {
+            Ok(AccessType::Unsaid)
         }
     }
 

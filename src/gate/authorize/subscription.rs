@@ -76,9 +76,10 @@ pub fn in_force(
         | Standing::PlanGone) => return Err(SubscriptionError::NotInForce(standing)),
     }
     let plan = plan.ok_or(SubscriptionError::NotInForce(Standing::PlanGone))?;
-    match plan.credentials.contains(holding.kind) {
-        true => Ok(subscription),
-        false => Err(SubscriptionError::NotInPlan),
+    if plan.credentials.contains(holding.kind) {
+        Ok(subscription)
+    } else {
+        Err(SubscriptionError::NotInPlan)
     }
 }
 
@@ -88,9 +89,10 @@ pub fn in_force(
 /// It does not.
 pub fn is_one_of(wanted: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
     let has = in_force.is_some_and(|in_force| wanted.contains(&in_force.plan));
-    match wanted.is_empty() || has {
-        true => Ok(()),
-        false => Err(SubscriptionError::Required),
+    if wanted.is_empty() || has {
+        Ok(())
+    } else {
+        Err(SubscriptionError::Required)
     }
 }
 

@@ -20,8 +20,9 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
     if comma && is_text() {
         return Err(IntakeError::ApiKeyRepeated);
     }
-    match !bytes.is_empty() && graphic {
-        true => std::str::from_utf8(bytes).map_err(|_| IntakeError::ApiKeyMalformed),
-        false => Err(IntakeError::ApiKeyMalformed),
+    if !bytes.is_empty() && graphic {
+        std::str::from_utf8(bytes).map_err(|_| IntakeError::ApiKeyMalformed)
+    } else {
+        Err(IntakeError::ApiKeyMalformed)
     }
 }

@@ -35,10 +35,12 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
     if token.len() > bytes_max {
         return Err(IntakeError::TooLong);
     }
-    match is_token68(token.as_bytes()) {
-        true => Ok(token),
-        false if holds_a_second(token) => Err(IntakeError::AuthorizationRepeated),
-        false => Err(IntakeError::AuthorizationMalformed),
+    if is_token68(token.as_bytes()) {
+        Ok(token)
+    } else if holds_a_second(token) {
+        Err(IntakeError::AuthorizationRepeated)
+    } else {
+        Err(IntakeError::AuthorizationMalformed)
     }
 }
 

@@ -120,9 +120,10 @@ reasons! {
 /// second one is a second one (S002, S004).
 pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
     let fields = inbound.fields();
-    match fields.authorization.is_present() && fields.api_key.is_present() {
-        true => Err(IntakeError::TwoCredentials),
-        false => Ok(()),
+    if fields.authorization.is_present() && fields.api_key.is_present() {
+        Err(IntakeError::TwoCredentials)
+    } else {
+        Ok(())
     }
 }
 
@@ -158,9 +159,10 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
         ),
         (None, None) => return Ok(None),
     };
-    match accepted.contains(&accept) {
-        true => Ok(Some(credential)),
-        false => Err(IntakeError::TypeNotAccepted),
+    if accepted.contains(&accept) {
+        Ok(Some(credential))
+    } else {
+        Err(IntakeError::TypeNotAccepted)
     }
 }
 
@@ -180,9 +182,10 @@ pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeE
 /// # Errors
 /// [`IntakeError::InQuery`].
 pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
-    match inbound.query().is_some_and(query::has_credential) {
-        true => Err(IntakeError::InQuery),
-        false => Ok(()),
+    if inbound.query().is_some_and(query::has_credential) {
+        Err(IntakeError::InQuery)
+    } else {
+        Ok(())
     }
 }
 

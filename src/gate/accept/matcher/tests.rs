@@ -315,11 +315,13 @@ fn slow_match(pattern: &str, path: &str) -> Option<Vec<u8>> {
         let whole = path.strip_prefix('/').unwrap();
         return (!whole.is_empty()).then(|| vec![2]);
     }
-    let rank = match pattern_head.starts_with('{') {
-        true if head.is_empty() => return None,
-        true => 1,
-        false if head == pattern_head => 0,
-        false => return None,
+    let is_param = pattern_head.starts_with('{');
+    let rank = if is_param && !head.is_empty() {
+        1
+    } else if !is_param && head == pattern_head {
+        0
+    } else {
+        return None;
     };
     let mut ranks = vec![rank];
     match (pattern_tail, tail) {
