@@ -92,7 +92,7 @@ pub fn decide(
     local::answer(snapshot, inbound, two, now, trail)?;
     let route = accept(snapshot, inbound, two)?;
     trail.route = Some(Arc::clone(&route));
-    hygiene::allowed(inbound.oddities(), route.allows)?;
+    hygiene::check_oddities(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
     let credential = intake::credential(inbound, &route.intake)?;
@@ -154,17 +154,17 @@ fn prove(
     trail.credential_type = Some(route.trust.credential_type(&credential));
 
     enter(live, Stage::Authenticate);
-    let answered = trail.issuer_answer.as_ref();
+    let verdict = trail.issuer_verdict.as_ref();
     let client_ip = inbound.undisputed_ip();
-    let proved = snapshot
+    let authenticated = snapshot
         .authenticator
-        .authenticate(&credential, &route.trust, client_ip, answered, now);
-    let principal = match proved {
+        .authenticate(&credential, &route.trust, client_ip, verdict, now);
+    let principal = match authenticated {
         Ok(principal) => principal,
         Err(failure) => {
-            return match tried_out(&credential, route) {
-                Some(issuer) => unproved(failure, issuer, trail),
-                None => Err(failed(failure, snapshot, inbound, now)),
+            return match shadow_issuer(&credential, route) {
+                Some(issuer) => pass_in_shadow(failure, issuer, trail),
+                None => Err(stop_for(failure, snapshot, inbound, now)),
             };
         }
     };
@@ -172,12 +172,12 @@ fn prove(
     trail.principal = Some(principal.clone());
 
     enter(live, Stage::Authorize);
-    if let Some(holding) = principal.holding() {
-        let subscription = subscription::in_force(holding, &snapshot.plans, &live.directory)?;
+    if let Some(binding) = principal.binding() {
+        let subscription = subscription::in_force(binding, &snapshot.plans, &live.directory)?;
         trail.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
         trail.subscription = Some(subscription);
     }
-    subscription::is_one_of(&route.plans, trail.subscription.as_deref())?;
+    subscription::check_plan(&route.plans, trail.subscription.as_deref())?;
     let (entitlement, shadow) = authorize::authorize(principal, &route.requirement, inbound.method())?;
     if let Some(forbidden) = shadow {
         trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
@@ -214,23 +214,23 @@ fn spend(
 }
 
 /// Returns the issuer in shadow mode that `credential`, which is not good, names.
-fn tried_out<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
+fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
     match route.trust.mode {
         Mode::Enforce => None,
-        Mode::Shadow => route.trust.named_by(credential),
+        Mode::Shadow => route.trust.issuer_named_by(credential),
     }
 }
 
 /// What becomes of a credential that is not good, of an issuer in shadow mode: its request goes on without a principal,
 /// also where the issuer's keys or its word are not there to judge it by.
-fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
+fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
     let reason = match failure {
-        Failure::Needs(need) if !trail.needed => {
-            trail.needed = true;
+        Failure::Needs(need) if !trail.need_returned => {
+            trail.need_returned = true;
             return Err(Stop::Needs(need));
         }
-        Failure::Needs(need) => Denial::from(need.lack()).reason(),
-        Failure::CannotTell(lack) => Denial::from(lack).reason(),
+        Failure::Needs(need) => Denial::from(need.missing_proof()).reason(),
+        Failure::Unverifiable(missing) => Denial::from(missing).reason(),
         Failure::Refused(refusal) => refusal.reason(),
     };
     trail.would_deny(reason, Some(issuer));
@@ -238,7 +238,7 @@ fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitl
 }
 
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, inbound.method());
+    let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, inbound.method());
     match snapshot
         .matcher
         .find(inbound.host(), inbound.path(), inbound.method(), same)
@@ -252,29 +252,29 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
 
 /// Without a route there is none that could allow an odd path: it is ambiguous before it is unknown.
 fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
-    hygiene::allowed(inbound.oddities(), Oddities::default())
+    hygiene::check_oddities(inbound.oddities(), Oddities::default())
         .err()
         .map_or(denial, Denial::Accept)
 }
 
 /// Whether a credential that was let through would still be, as far as it can be revoked here; for streams, which go on.
-pub fn still_counts(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
-    let in_force = |holding| subscription::in_force(holding, &snapshot.plans, &live.directory).is_ok();
-    authenticate::still_believed(principal, &live.directory, now) && principal.holding().is_none_or(in_force)
+pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
+    let in_force = |binding| subscription::in_force(binding, &snapshot.plans, &live.directory).is_ok();
+    authenticate::is_still_valid(principal, &live.directory, now) && principal.binding().is_none_or(in_force)
 }
 
 /// Counts a failure of the caller's against its address. A source that failed too often is told so instead of why, so
 /// that it learns nothing more; a good credential from there never comes here (S117, S118).
-fn failed(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),
-        Failure::CannotTell(lack) => Stop::Denied(lack.into()),
+        Failure::Unverifiable(missing) => Stop::Denied(missing.into()),
         Failure::Refused(refusal) => {
-            let counted = snapshot
+            let recorded = snapshot
                 .failures
                 .as_ref()
                 .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now.tick));
-            Stop::Denied(match counted {
+            Stop::Denied(match recorded {
                 Ok(()) => Denial::Authentication(refusal),
                 Err(retry_after) => Denial::TooManyFailures { retry_after },
             })

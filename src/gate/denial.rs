@@ -3,7 +3,7 @@
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
 use crate::gate::admit::SpentLimit;
-use crate::gate::authenticate::Lack;
+use crate::gate::authenticate::MissingProof;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authorize::Forbidden;
@@ -153,11 +153,11 @@ denial_from! {
     SpentLimit => LimitSpent,
 }
 
-impl From<Lack> for Denial {
-    fn from(lack: Lack) -> Self {
-        match lack {
-            Lack::Keys => Self::KeysUnavailable,
-            Lack::Introspection(unavailable) => Self::IntrospectionUnavailable(unavailable),
+impl From<MissingProof> for Denial {
+    fn from(missing: MissingProof) -> Self {
+        match missing {
+            MissingProof::Keys => Self::KeysUnavailable,
+            MissingProof::Introspection(unavailable) => Self::IntrospectionUnavailable(unavailable),
         }
     }
 }

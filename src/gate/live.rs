@@ -76,9 +76,9 @@ impl Live {
             Some(state) if state.settings() == settings => Arc::clone(state),
             before => {
                 let proof = match (&settings.keys, before) {
-                    (KeySource::Introspection(asked), _) => {
+                    (KeySource::Introspection(introspection), _) => {
                         let metrics = self.metrics.introspection.of(settings.name.as_str());
-                        Proof::Introspection(Introspection::new(asked, metrics))
+                        Proof::Introspection(Introspection::new(introspection, metrics))
                     }
                     (source, before) => Proof::Keys(keys(source, before.map(|state| &**state))),
                 };

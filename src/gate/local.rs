@@ -9,7 +9,7 @@ use crate::gate::admit::Subject;
 use crate::gate::answer::Answer;
 use crate::gate::answer::BuiltIn;
 use crate::gate::answer::Preflight;
-use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::control;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
@@ -42,9 +42,9 @@ pub fn answer(
         return Err(built_in(found, snapshot, inbound, now));
     }
     if two.is_ok()
-        && let Some(answered) = preflight(snapshot, inbound, trail)
+        && let Some(outcome) = preflight(snapshot, inbound, trail)
     {
-        return Err(answered.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
+        return Err(outcome.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
     }
     Ok(())
 }
@@ -61,14 +61,14 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
         if !found.methods().contains(inbound.method()) {
             return Err(Denial::MethodNotAllowed(found.methods().into()));
         }
-        match found.answers() {
-            Answers::Document(document) => {
+        match found.source() {
+            AnswerSource::Document(document) => {
                 let answer = document.answer(inbound.method() == Method::HEAD);
                 Ok(Stop::Answered(AnswerLabel::Document, answer))
             }
-            Answers::Control(endpoint) => {
+            AnswerSource::Control(endpoint) => {
                 let call = ControlCall::of(endpoint, inbound, &snapshot.trusted_proxies).ok_or(Denial::NoRoute)?;
-                may_ask(&call, snapshot, inbound, now)?;
+                check_control_call(&call, snapshot, inbound, now)?;
                 Ok(Stop::Control(call))
             }
         }
@@ -78,12 +78,12 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
 
 /// Whether the control side is asked at all. It has a limit of its own per address, and counts failed authentications
 /// itself: a client that cannot get a token must not be able to lock its neighbours out of the APIs.
-fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
-    let asks_nothing = match call.endpoint {
+fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
+    let is_metadata = match call.endpoint {
         EndpointKind::Metadata => true,
         EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => false,
     };
-    if asks_nothing {
+    if is_metadata {
         return Ok(());
     }
     let Some(rules) = &snapshot.token_endpoint else {
@@ -113,7 +113,7 @@ fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: 
 /// browser hides a 429 from its page.
 fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, &preflight.method);
+    let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);
     let found = snapshot
         .matcher
         .find(inbound.host(), inbound.path(), &preflight.method, same);
@@ -123,8 +123,8 @@ fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> O
     let cors = route.cors.as_ref()?;
     trail.route = Some(Arc::clone(route));
     let answer = || {
-        hygiene::allowed(inbound.oddities(), route.allows)?;
-        intake::no_leak(inbound, &route.intake)?;
+        hygiene::check_oddities(inbound.oddities(), route.allows)?;
+        intake::check_query(inbound, &route.intake)?;
         Ok(cors.answer(&preflight, inbound.headers())?)
     };
     Some(answer())

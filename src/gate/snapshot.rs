@@ -16,7 +16,7 @@ use crate::gate::admit::PlanLimits;
 use crate::gate::admit::failures::FailureLimit;
 use crate::gate::answer::BuiltIns;
 use crate::gate::answer::Cors;
-use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::built_in::Document;
 use crate::gate::answer::metadata;
 use crate::gate::answer::refusal::AcceptedCredentials;
@@ -24,7 +24,7 @@ use crate::gate::authenticate::Authenticator;
 use crate::gate::authenticate::Trust;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
 use crate::gate::authenticate::issuer::IssuerState;
-use crate::gate::authenticate::own::OpaqueTokens;
+use crate::gate::authenticate::own_token::OpaqueTokens;
 use crate::gate::authorize::Plans;
 use crate::gate::authorize::Requirement;
 use crate::gate::identity_token::Signer;
@@ -134,7 +134,7 @@ impl Route {
             && self.accepts_api_key == other.accepts_api_key
             && names(self) == names(other)
             && self.trust.audiences == other.trust.audiences
-            && self.requirement.asks_like(&other.requirement, method)
+            && self.requirement.is_like(&other.requirement, method)
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
@@ -248,19 +248,19 @@ impl Route {
             let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
             route.limits.iter().filter(is_in)
         };
-        let compiled = |mode| {
+        let compiled_in = |mode| {
             limits_in(mode)
                 .map(|name| limits.get(name).expect(known).clone())
                 .collect()
         };
-        let counted = |mode| {
+        let metrics_in = |mode| {
             limits_in(mode)
                 .map(|name| live.metrics.limits.of(name.as_str()))
                 .collect()
         };
         let state = |name: &Name| Arc::clone(issuers.get(name).expect(known));
         let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
-        let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
+        let is_in_shadow_mode = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -269,7 +269,7 @@ impl Route {
             trust: Trust {
                 issuers: route.issuers.iter().map(state).collect(),
                 own: route.issuers.iter().find(is_own).map(state),
-                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
+                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_in_shadow_mode) {
                     Mode::Shadow
                 } else {
                     Mode::Enforce
@@ -278,8 +278,8 @@ impl Route {
             },
             requirement: Requirement::compile(route),
             plans: route.plans.clone().into(),
-            limits: compiled(Mode::Enforce),
-            shadow_limits: compiled(Mode::Shadow),
+            limits: compiled_in(Mode::Enforce),
+            shadow_limits: compiled_in(Mode::Shadow),
             upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
             strip_prefix: route.strip_prefix.as_deref().map(Into::into),
             forward_credential: route.forward_credential,
@@ -298,8 +298,8 @@ impl Route {
             identity_audience: route.identity_token.as_deref().map(Into::into),
             intake: intake_rules(route, config),
             metrics: live.metrics.requests.of_route(route.name.as_str()),
-            limit_metrics: counted(Mode::Enforce),
-            shadow_limit_metrics: counted(Mode::Shadow),
+            limit_metrics: metrics_in(Mode::Enforce),
+            shadow_limit_metrics: metrics_in(Mode::Shadow),
             upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
     }
@@ -321,21 +321,21 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
         let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
         plan.limits.iter().filter(is_in)
     };
-    let compiled = |mode| {
+    let compiled_in = |mode| {
         names_in(mode)
             .map(|name| limits.get(name).expect(known).clone())
             .collect()
     };
-    let counted = |mode| {
+    let metrics_in = |mode| {
         names_in(mode)
             .map(|name| live.metrics.limits.of(name.as_str()))
             .collect()
     };
     PlanLimits {
-        limits: compiled(Mode::Enforce),
-        shadow_limits: compiled(Mode::Shadow),
-        limit_metrics: counted(Mode::Enforce),
-        shadow_limit_metrics: counted(Mode::Shadow),
+        limits: compiled_in(Mode::Enforce),
+        shadow_limits: compiled_in(Mode::Shadow),
+        limit_metrics: metrics_in(Mode::Enforce),
+        shadow_limit_metrics: metrics_in(Mode::Shadow),
     }
 }
 
@@ -369,20 +369,20 @@ fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
         .as_ref()
         .map(|settings| settings.publish_before.as_secs());
     let keys_for = DOCUMENT_MAX_AGE_SECS.min(published_before.unwrap_or(DOCUMENT_MAX_AGE_SECS));
-    let answers = |serves: &Serves| match serves {
-        Serves::Jwks => Answers::Document(Document::Changing {
+    let source = |serves: &Serves| match serves {
+        Serves::Jwks => AnswerSource::Document(Document::Changing {
             json: live.identity_tokens.published.document(),
             max_age: max_age(keys_for),
         }),
-        Serves::Resource(name) => Answers::Document(Document::Fixed {
+        Serves::Resource(name) => AnswerSource::Document(Document::Fixed {
             json: metadata_of(name, config, routes),
             max_age: max_age(DOCUMENT_MAX_AGE_SECS),
         }),
-        Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
+        Serves::Control(endpoint) => AnswerSource::Control(endpoint.clone()),
     };
     BuiltIns::new(config.built_ins.iter().map(|built_in| {
         let metrics = live.metrics.requests.of_route(built_in.name.as_str());
-        (built_in.clone(), metrics, answers(&built_in.serves))
+        (built_in.clone(), metrics, source(&built_in.serves))
     }))
 }
 

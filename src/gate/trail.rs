@@ -30,9 +30,9 @@ pub struct Trail {
     /// The limit in shadow mode that would have refused.
     pub spent_in_shadow: Option<Name>,
     /// What the issuer said that was asked for this request, as a decision before this one needed.
-    pub issuer_answer: Option<IssuerVerdict>,
+    pub issuer_verdict: Option<IssuerVerdict>,
     /// A need of an issuer in shadow mode was returned before. It has been met since, or cannot be.
-    pub(super) needed: bool,
+    pub(super) need_returned: bool,
 }
 
 /// What would have refused a request, were it not in shadow mode.

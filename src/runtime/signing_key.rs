@@ -56,7 +56,7 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
         }
         None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
     };
-    Ok((key, KeyOrigin::Made))
+    Ok((key, KeyOrigin::Generated))
 }
 
 /// Keeps a key that was made, so that it signs on after a restart; whole or not at all, and for us alone. One that was

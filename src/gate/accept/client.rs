@@ -91,11 +91,11 @@ pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> 
         });
         protocols
             .map(is_https)
-            .fold(None, |all, one| Some(all.unwrap_or(true) && one))
+            .fold(None, |all, is_https| Some(all.unwrap_or(true) && is_https))
     });
-    let mut said = by_x.chain(by_standard).peekable();
-    match said.peek() {
-        Some(_) => said.all(|https| https == Some(true)),
+    let mut reports = by_x.chain(by_standard).peekable();
+    match reports.peek() {
+        Some(_) => reports.all(|https| https == Some(true)),
         // It says nothing of how it was asked, so only where it was asked from tells.
         None => peer.is_loopback() && undisputed(headers, peer, trusted).is_some_and(|client| client.is_loopback()),
     }

@@ -55,7 +55,7 @@ fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptErro
 ///
 /// # Errors
 /// `EncodedSlash` or `EmptySegment`.
-pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
+pub fn check_oddities(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
     if found.encoded_slash && !allows.encoded_slash {
         return Err(AcceptError::Path(PathError::EncodedSlash));
     }
@@ -269,11 +269,20 @@ mod tests {
             empty_segment: true,
         };
         let none = Oddities::default();
-        assert_eq!(allowed(none, none), Ok(()));
-        assert_eq!(allowed(slash, slash), Ok(()));
-        assert_eq!(allowed(empty, empty), Ok(()));
-        assert_eq!(allowed(slash, empty), Err(AcceptError::Path(PathError::EncodedSlash)));
-        assert_eq!(allowed(empty, slash), Err(AcceptError::Path(PathError::EmptySegment)));
-        assert_eq!(allowed(slash, none), Err(AcceptError::Path(PathError::EncodedSlash)));
+        assert_eq!(check_oddities(none, none), Ok(()));
+        assert_eq!(check_oddities(slash, slash), Ok(()));
+        assert_eq!(check_oddities(empty, empty), Ok(()));
+        assert_eq!(
+            check_oddities(slash, empty),
+            Err(AcceptError::Path(PathError::EncodedSlash))
+        );
+        assert_eq!(
+            check_oddities(empty, slash),
+            Err(AcceptError::Path(PathError::EmptySegment))
+        );
+        assert_eq!(
+            check_oddities(slash, none),
+            Err(AcceptError::Path(PathError::EncodedSlash))
+        );
     }
 }

@@ -77,7 +77,7 @@ impl<'r> Inbound<'r> {
         matches!(self.path, Cow::Owned(_))
     }
 
-    /// What the matched route must allow; see [`hygiene::allowed`].
+    /// What the matched route must allow; see [`hygiene::check_oddities`].
     pub fn oddities(&self) -> Oddities {
         self.oddities
     }

@@ -143,7 +143,7 @@ pub fn spend_both(
     subject: Subject<'_>,
     now: Tick,
 ) -> Result<Admission, SpentLimit> {
-    let limits = both(of_route, of_plan);
+    let limits = distinct(of_route, of_plan);
     // Nearly always it is one at most. Of one, what is looked at is spent in the same step.
     let mut some = limits.clone();
     match (some.next(), some.next()) {
@@ -180,7 +180,7 @@ fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<A
 }
 
 /// The limits of a route, and those of a plan that are not among them.
-pub fn both<'a>(
+fn distinct<'a>(
     of_route: &'a [CompiledLimit],
     of_plan: &'a [CompiledLimit],
 ) -> impl Iterator<Item = &'a CompiledLimit> + Clone {

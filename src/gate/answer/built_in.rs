@@ -35,12 +35,12 @@ pub struct BuiltIn {
     pub metrics: Arc<RouteMetrics>,
     /// `None`: whatever host is asked for.
     host: Option<Box<str>>,
-    answers: Answers,
+    source: AnswerSource,
 }
 
 /// What a path of the gate's own answers with.
 #[derive(Clone)]
-pub enum Answers {
+pub enum AnswerSource {
     Document(Document),
     /// Whatever the control side says.
     Control(Endpoint),
@@ -66,14 +66,14 @@ const POST: [Method; 1] = [Method::POST];
 pub const ANY: HeaderValue = HeaderValue::from_static("*");
 
 impl BuiltIns {
-    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Answers)>) -> Self {
+    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, AnswerSource)>) -> Self {
         let mut all = Self::default();
-        for (route, metrics, answers) in built_ins {
+        for (route, metrics, source) in built_ins {
             let built_in = Arc::new(BuiltIn {
                 name: route.name,
                 metrics,
                 host: route.host.map(Into::into),
-                answers,
+                source,
             });
             match route.path {
                 BuiltInPath::Exact(path) => all.by_path.entry(path.into()).or_default().push(built_in),
@@ -98,15 +98,15 @@ impl BuiltIns {
 }
 
 impl BuiltIn {
-    pub const fn answers(&self) -> &Answers {
-        &self.answers
+    pub const fn source(&self) -> &AnswerSource {
+        &self.source
     }
 
     /// What it can be asked with.
     pub const fn methods(&self) -> &'static [Method] {
-        match &self.answers {
-            Answers::Document(_) => &METHODS,
-            Answers::Control(endpoint) => match endpoint.kind {
+        match &self.source {
+            AnswerSource::Document(_) => &METHODS,
+            AnswerSource::Control(endpoint) => match endpoint.kind {
                 EndpointKind::Metadata => &METHODS,
                 EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => &POST,
             },
@@ -115,9 +115,9 @@ impl BuiltIn {
 
     /// Whether anybody may read it, pages of whatever origin among them.
     pub const fn is_public(&self) -> bool {
-        match &self.answers {
-            Answers::Document(_) => true,
-            Answers::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
+        match &self.source {
+            AnswerSource::Document(_) => true,
+            AnswerSource::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Document {
 
 impl BuiltIn {
     /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
-    pub fn preflight(&self, asked: &http::HeaderMap) -> Answer {
+    pub fn preflight(&self, request: &http::HeaderMap) -> Answer {
         let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
             (
@@ -153,7 +153,7 @@ impl BuiltIn {
                 HeaderValue::from_static("GET, HEAD"),
             ),
         ];
-        if asked.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        if request.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ANY));
         }
         Answer {

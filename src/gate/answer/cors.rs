@@ -129,8 +129,7 @@ impl Cors {
         if !self.methods.contains(&preflight.method) && !of_get {
             return Err(CorsError::Method);
         }
-        let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        for value in asked {
+        for value in headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             let names = value.to_str().map_err(|_| CorsError::Header)?.split(',');
             let mut names = names
                 .map(|name| name.trim_matches([' ', '\t']))
@@ -145,7 +144,7 @@ impl Cors {
         }
         // `Access-Control-Request-Private-Network` is not answered: whether pages of the internet may reach into a
         // network is nothing that a route should decide in passing.
-        let mut answered = vec![
+        let mut response = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
             (header::ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.clone()),
             (header::ACCESS_CONTROL_ALLOW_HEADERS, self.allow_headers.clone()),
@@ -153,11 +152,11 @@ impl Cors {
             (header::VARY, VARY_OF_PREFLIGHT),
         ];
         if self.credentials {
-            answered.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
+            response.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
         }
         Ok(Answer {
             status: StatusCode::NO_CONTENT,
-            headers: answered,
+            headers: response,
             body: Bytes::new(),
             close: false,
         })

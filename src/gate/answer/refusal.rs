@@ -151,7 +151,7 @@ fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
 fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     match (denial, context.accepted) {
         (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
-            Some(accepted.requirement.needed(*forbidden))
+            Some(accepted.requirement.missing_scopes(*forbidden))
         }
         _ => None,
     }

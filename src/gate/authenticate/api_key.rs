@@ -66,7 +66,7 @@ pub struct ApiKeyAuthenticator {
     ///
     /// Only keys that were proved get in, and ids are random, so nobody can fill it with what collides: the hash need not
     /// withstand that.
-    remembered: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
+    identities: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl ApiKeyAuthenticator {
             directory,
             digester,
             prefix: prefix.into(),
-            remembered: Cache::with(
+            identities: Cache::with(
                 IDENTITIES_MAX,
                 IDENTITIES_MAX as u64,
                 UnitWeighter,
@@ -127,8 +127,8 @@ impl ApiKeyAuthenticator {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
         entry.note_use(now);
-        let holding = SubscriptionBinding::of_key(&entry);
-        Ok((self.identity(claim.id, entry), holding))
+        let binding = SubscriptionBinding::of_key(&entry);
+        Ok((self.identity(claim.id, entry), binding))
     }
 
     /// Which entry `text` is meant to be, and the digest that would prove it.
@@ -153,10 +153,10 @@ impl ApiKeyAuthenticator {
     }
 
     fn identity(&self, id: KeyId, entry: Arc<KeyEntry>) -> Arc<Identity> {
-        if let Some(remembered) = self.remembered.get(&id)
-            && Arc::ptr_eq(&remembered.entry, &entry)
+        if let Some(cached) = self.identities.get(&id)
+            && Arc::ptr_eq(&cached.entry, &entry)
         {
-            return remembered.identity;
+            return cached.identity;
         }
         let identity = Arc::new(Identity::of_api_key(ApiKeyIdentity {
             key_id: id.to_string(),
@@ -165,7 +165,7 @@ impl ApiKeyAuthenticator {
             scopes: ScopeSet::clone(entry.scopes()),
             expires_at: entry.expires_at(),
         }));
-        self.remembered.insert(
+        self.identities.insert(
             id,
             CachedKey {
                 entry,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     impl Fixture {
-        fn ask(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
+        fn authenticate(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
             self.authenticator
                 .authenticate(text, Some([192, 0, 2, 1].into()), Timestamp::from_unix_secs(now))
                 .map(|(identity, _)| identity)
@@ -238,7 +238,7 @@ mod tests {
 
         #[track_caller]
         fn check(&self, text: &str, expected: Result<(), ApiKeyError>) {
-            assert_eq!(self.ask(text, 500).map(drop), expected);
+            assert_eq!(self.authenticate(text, 500).map(drop), expected);
         }
 
         fn replace(&self, record: KeyRecord) {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_good_key_is_its_client() {
         let fixture = fixture(|_| {});
-        let identity = fixture.ask(fixture.key.expose(), 500).unwrap();
+        let identity = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert_eq!(identity.client_id.as_deref(), Some("billing"));
         assert_eq!(identity.credential_id.as_deref(), Some(fixture.key.id().as_str()));
         assert_eq!(identity.scopes.to_string(), "orders:read");
@@ -272,13 +272,16 @@ mod tests {
     #[test]
     fn a_repeated_key_makes_no_second_identity_until_its_entry_changes() {
         let fixture = fixture(|_| {});
-        let first = fixture.ask(fixture.key.expose(), 500).unwrap();
-        assert!(Arc::ptr_eq(&first, &fixture.ask(fixture.key.expose(), 500).unwrap()));
+        let first = fixture.authenticate(fixture.key.expose(), 500).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &fixture.authenticate(fixture.key.expose(), 500).unwrap()
+        ));
         fixture.replace(KeyRecord {
             scopes: Arc::default(),
             ..fixture.record.clone()
         });
-        let changed = fixture.ask(fixture.key.expose(), 500).unwrap();
+        let changed = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert!(changed.scopes.is_empty());
     }
 
@@ -306,9 +309,9 @@ mod tests {
     fn s067_one_second_after_expiry_a_key_is_refused_and_stays_so() {
         let fixture = fixture(|_| {});
         let refused = Err(ApiKeyError::Expired(fixture.key.id()));
-        assert!(fixture.ask(fixture.key.expose(), 999).is_ok());
-        assert_eq!(fixture.ask(fixture.key.expose(), 1_001).map(drop), refused);
-        assert_eq!(fixture.ask(fixture.key.expose(), 999).map(drop), refused);
+        assert!(fixture.authenticate(fixture.key.expose(), 999).is_ok());
+        assert_eq!(fixture.authenticate(fixture.key.expose(), 1_001).map(drop), refused);
+        assert_eq!(fixture.authenticate(fixture.key.expose(), 999).map(drop), refused);
     }
 
     #[test]
@@ -335,7 +338,7 @@ mod tests {
 
     #[test]
     fn s077_without_the_secret_nobody_learns_a_keys_state() {
-        let guess_at = |fixture: &Fixture| fixture.ask(&guess(&fixture.key), 5_000).map(drop);
+        let guess_at = |fixture: &Fixture| fixture.authenticate(&guess(&fixture.key), 5_000).map(drop);
         let states = [
             fixture(|_| {}),
             fixture(|record| record.state = KeyState::Revoked),

@@ -75,9 +75,9 @@ pub enum UnknownKid {
     Absent,
     /// A fetch is on its way: wait with [`IssuerKeys::wait_for_attempt`] for attempt `attempt`, at most `wait`, and
     /// decide once more.
-    Ask { attempt: u64, wait: Duration },
+    Fetch { attempt: u64, wait: Duration },
     /// The last attempt failed and the cooldown forbids another: 503, worth retrying after `retry_in`.
-    CannotTell { retry_in: Duration },
+    Unavailable { retry_in: Duration },
 }
 
 /// What operators see of an issuer's keys; never key material.
@@ -138,7 +138,7 @@ struct State {
     started: u64,
     in_flight: bool,
     /// A request woke the fetcher, and it has not started yet.
-    asked: bool,
+    fetch_requested: bool,
     last_started: Option<Now>,
     /// When the last attempt that succeeded was started: what the issuer published before that is in its set.
     last_good_started: Option<Tick>,
@@ -215,11 +215,11 @@ impl IssuerKeys {
         self.set.load().is_some()
     }
 
-    /// What to do with a token whose `kid` is that of no key of `seen`, the set that [`Self::current`] gave.
+    /// What to do with a token whose `kid` is that of no key of `current`, the set that [`Self::current`] gave.
     ///
     /// Wakes at most one fetch per cooldown, counting attempts, whatever the number of key ids (S040). A failed attempt
     /// is never taken for an absent key (S043).
-    pub fn unknown_kid(&self, seen: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
+    pub fn unknown_kid(&self, current: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
         let Rules::Remote {
             cooldown,
             wait,
@@ -234,8 +234,8 @@ impl IssuerKeys {
         let mut state = self.state();
         // The set was replaced while this request looked into the old one: the new one may well hold the key. Without
         // this, requests that are under way when an issuer rotates would be refused (S039).
-        if self.generation() != Some(seen.generation) {
-            return UnknownKid::Ask {
+        if self.generation() != Some(current.generation) {
+            return UnknownKid::Fetch {
                 attempt: *self.finished.borrow(),
                 wait,
             };
@@ -248,16 +248,16 @@ impl IssuerKeys {
                 return UnknownKid::Absent;
             }
         }
-        if !(state.in_flight || state.asked) {
+        if !(state.in_flight || state.fetch_requested) {
             let since = state
                 .last_started
                 .map(|started| now.tick.saturating_since(started.tick));
             if let Some(since) = since.filter(|since| *since < cooldown) {
-                return UnknownKid::CannotTell {
+                return UnknownKid::Unavailable {
                     retry_in: cooldown.saturating_sub(since),
                 };
             }
-            state.asked = true;
+            state.fetch_requested = true;
             self.wake.notify_one();
         }
         self.misses.insert(miss, now.tick);
@@ -266,10 +266,10 @@ impl IssuerKeys {
         } else {
             state.started.saturating_add(1)
         };
-        UnknownKid::Ask { attempt, wait }
+        UnknownKid::Fetch { attempt, wait }
     }
 
-    /// Returns when attempt number `attempt` (from [`UnknownKid::Ask`]) has finished, well or badly, or after `at_most`.
+    /// Returns when attempt number `attempt` (from [`UnknownKid::Fetch`]) has finished, well or badly, or after `at_most`.
     pub async fn wait_for_attempt(&self, attempt: u64, at_most: Duration) {
         let mut finished = self.finished.subscribe();
         // Either way the request is decided again from memory; how the waiting ended changes nothing.
@@ -287,8 +287,8 @@ impl IssuerKeys {
     /// serves like any other while the first fetch is under way, and only as long as it would have without the restart.
     pub fn restore(&self, text: &[u8], jwks: Jwks, confirmed: Timestamp, age: Duration, now: Now) {
         if !self.is_loaded() {
-            let kept = (confirmed, Origin::Disk, age);
-            self.replace(text, jwks, kept, now.tick);
+            let stored = (confirmed, Origin::Disk, age);
+            self.replace(text, jwks, stored, now.tick);
         }
     }
 
@@ -301,12 +301,12 @@ impl IssuerKeys {
 
     /// Has the fetcher start an attempt now, whatever the cooldown says, and returns its number for
     /// [`Self::wait_for_attempt`]. While one is under way it is that one's. For operators, not for requests.
-    pub fn demand(&self) -> u64 {
+    pub fn request_fetch(&self) -> u64 {
         let mut state = self.state();
         if state.in_flight {
             return state.started;
         }
-        state.asked = true;
+        state.fetch_requested = true;
         self.wake.notify_one();
         state.started.saturating_add(1)
     }
@@ -322,14 +322,14 @@ impl IssuerKeys {
     }
 
     /// For the fetcher: whether a request has asked for newer keys, and no attempt was started since.
-    pub fn is_asked(&self) -> bool {
-        self.state().asked
+    pub fn is_fetch_requested(&self) -> bool {
+        self.state().fetch_requested
     }
 
     /// For the fetcher: returns when a request has asked for newer keys.
-    pub async fn asked(&self) {
+    pub async fn fetch_requested(&self) {
         loop {
-            if self.state().asked {
+            if self.state().fetch_requested {
                 return;
             }
             // `notify_one` keeps a permit, so an ask between the look and the wait is not lost; a permit left over from
@@ -357,7 +357,7 @@ impl IssuerKeys {
         let mut state = self.state();
         state.started = state.started.saturating_add(1);
         state.in_flight = true;
-        state.asked = false;
+        state.fetch_requested = false;
         state.last_started = Some(now);
         state.next = None;
         Attempt {

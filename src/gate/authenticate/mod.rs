@@ -2,34 +2,34 @@
 
 pub mod header_value;
 pub mod identity;
-pub mod picked;
+pub mod claim_picks;
 pub mod token;
 pub mod verified;
 pub mod introspection;
 pub mod issuer;
 pub mod jwks_cache;
 pub mod api_key;
-pub mod holding;
-pub mod own;
+pub mod subscription_binding;
+pub mod own_token;
 pub mod trust;
 pub mod authenticator;
 
 pub use authenticator::Authenticator;
-pub use holding::SubscriptionBinding;
+pub use claim_picks::ClaimPicks;
+pub use claim_picks::PickedClaims;
 pub use identity::ApiKeyIdentity;
 pub use identity::CredentialType;
 pub use identity::Identity;
 pub use identity::TokenIdentity;
-pub use picked::ClaimPicks;
-pub use picked::PickedClaims;
+pub use subscription_binding::SubscriptionBinding;
 pub use trust::Trust;
 
 use crate::gate::authenticate::api_key::ApiKeyError;
-use crate::gate::authenticate::introspection::NotGood;
+use crate::gate::authenticate::introspection::IntrospectionRefusal;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
-use crate::gate::authenticate::own::OwnTokenError;
+use crate::gate::authenticate::own_token::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
@@ -42,14 +42,14 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Principal {
     identity: Arc<Identity>,
-    holding: Option<SubscriptionBinding>,
+    binding: Option<SubscriptionBinding>,
 }
 
 impl Principal {
     /// The subscription that the credential is under; `None` for one that Keygate did not issue, and for keys of the keys
     /// file.
-    pub const fn holding(&self) -> Option<&SubscriptionBinding> {
-        self.holding.as_ref()
+    pub const fn binding(&self) -> Option<&SubscriptionBinding> {
+        self.binding.as_ref()
     }
 
     pub fn identity(&self) -> &Identity {
@@ -57,7 +57,7 @@ impl Principal {
     }
 
     /// The same, for who remembers something about it.
-    pub fn shared(&self) -> &Arc<Identity> {
+    pub fn shared_identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 }
@@ -70,12 +70,12 @@ pub enum Failure {
     /// Its issuer knows something that is not known here yet.
     Needs(Need),
     /// What to judge it by is not there: ours to answer for, never the caller's.
-    CannotTell(Lack),
+    Unverifiable(MissingProof),
 }
 
 /// What there is nothing to judge a credential by for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum MissingProof {
     /// The issuer's keys were never loaded, or are too old.
     Keys,
     /// The issuer's word.
@@ -88,7 +88,7 @@ pub enum Refusal {
     #[error(transparent)]
     Token(TokenError),
     #[error(transparent)]
-    Asked(NotGood),
+    Introspection(IntrospectionRefusal),
     #[error(transparent)]
     ApiKey(ApiKeyError),
     #[error(transparent)]
@@ -104,7 +104,7 @@ reasons! {
         Self::UnknownIssuer => "unknown_issuer",
         Self::WrongAudience => "wrong_audience",
     }
-    of { Token(TokenError), Asked(NotGood), ApiKey(ApiKeyError), Own(OwnTokenError) }
+    of { Token(TokenError), Introspection(IntrospectionRefusal), ApiKey(ApiKeyError), Own(OwnTokenError) }
 }
 
 /// What has to be brought before a credential can be judged.
@@ -125,10 +125,10 @@ pub enum Need {
 
 impl Need {
     /// What is lacking as long as the need is not met.
-    pub const fn lack(&self) -> Lack {
+    pub const fn missing_proof(&self) -> MissingProof {
         match self {
-            Self::Keys { .. } => Lack::Keys,
-            Self::Introspection { .. } => Lack::Introspection(Unavailable::NoResponse),
+            Self::Keys { .. } => MissingProof::Keys,
+            Self::Introspection { .. } => MissingProof::Introspection(Unavailable::NoResponse),
         }
     }
 }
@@ -149,10 +149,10 @@ impl std::fmt::Debug for Need {
 }
 
 /// Whether a principal's credential was not revoked since. Keys of the keys file can be, and whatever Keygate issued.
-pub fn still_believed(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
-    match (principal.identity.api_key_id(), &principal.holding) {
+pub fn is_still_valid(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
+    match (principal.identity.api_key_id(), &principal.binding) {
         (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),
-        (None, Some(_)) => own::holding(&principal.identity, directory).is_ok(),
+        (None, Some(_)) => own_token::find_binding(&principal.identity, directory).is_ok(),
         (None, None) => true,
     }
 }

@@ -84,7 +84,11 @@ impl TokenRules {
     ///
     /// # Errors
     /// The first check to fail.
-    pub fn check_answer(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
+    pub fn check_introspection(
+        &self,
+        claims: &Claims<'_>,
+        now: Timestamp,
+    ) -> Result<(TokenIdentity, Timestamp), TokenError> {
         if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
             return Err(TokenError::Issuer);
         }
@@ -195,12 +199,12 @@ impl<'a> ParsedToken<'a> {
         if !rules.algorithms.contains(&self.algorithm()) {
             return Err(TokenError::Algorithm(self.algorithm()));
         }
-        let access_type = self.check_type(rules)?;
+        let token_type = self.check_type(rules)?;
         self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
         // From here on the issuer speaks.
         let expires_at = rules.check_times(&self.claims, now)?;
         let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
-        if access_type == AccessType::Unsaid {
+        if token_type == TokenType::Unspecified {
             self.refuse_id_token()?;
         }
         rules.check_required(&self.claims)?;
@@ -216,7 +220,7 @@ impl<'a> ParsedToken<'a> {
     }
 
     /// `typ` is compared without regard to case (RFC 7515 section 4.1.9).
-    fn check_type(&self, rules: &TokenRules) -> Result<AccessType, TokenError> {
+    fn check_type(&self, rules: &TokenRules) -> Result<TokenType, TokenError> {
         let written = self.jws.header().typ.as_deref();
         let typ = written.unwrap_or_default();
         // A written empty `typ` is not an absent one.
@@ -226,9 +230,9 @@ impl<'a> ParsedToken<'a> {
             return Err(TokenError::Type);
         }
         if is("at+jwt") || is("application/at+jwt") {
-            Ok(AccessType::Said)
+            Ok(TokenType::AccessToken)
         } else {
-            Ok(AccessType::Unsaid)
+            Ok(TokenType::Unspecified)
         }
     }
 
@@ -245,9 +249,9 @@ impl<'a> ParsedToken<'a> {
 
 /// Whether `typ` says that this is an access token (RFC 9068 section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AccessType {
-    Said,
-    Unsaid,
+enum TokenType {
+    AccessToken,
+    Unspecified,
 }
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ impl Trust {
         match credential {
             Credential::ApiKey(_) => CredentialType::ApiKey,
             Credential::Bearer(token) => {
-                let is_asked = self.asked().is_some() && !has_three_parts(token);
-                if is_asked || self.own_opaque(token).is_some() {
+                let is_introspected = self.introspecting_issuer().is_some() && !has_three_parts(token);
+                if is_introspected || self.own_opaque(token).is_some() {
                     CredentialType::Opaque
                 } else {
                     CredentialType::Jwt
@@ -44,7 +44,7 @@ impl Trust {
 
     /// Returns the issuer that `credential` names, good or not: a JWT names it by `iss`; of another token it is the one
     /// issuer that can be asked about it.
-    pub fn named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
+    pub fn issuer_named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
         let Credential::Bearer(token) = credential else {
             return None;
         };
@@ -53,8 +53,8 @@ impl Trust {
         }
         let jws = Jws::parse(token).ok();
         let issuer = match jws.as_ref().and_then(|jws| ParsedToken::read(jws).ok()) {
-            Some(parsed) => self.named(&parsed)?,
-            None => self.asked()?.0,
+            Some(parsed) => self.issuer_of(&parsed)?,
+            None => self.introspecting_issuer()?.0,
         };
         Some(issuer.name())
     }
@@ -73,20 +73,20 @@ impl Trust {
 
     /// Returns whether `token` could be a JWT of another issuer with the same URL as `asked`, which proves it by its keys.
     /// The word that `asked` gave about such a token on another route does not count here.
-    pub(super) fn may_be_signed(&self, token: &str, asked: &IssuerState) -> bool {
-        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == asked.settings().issuer;
+    pub(super) fn may_be_signed(&self, token: &str, introspecting: &IssuerState) -> bool {
+        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == introspecting.settings().issuer;
         let mut signing = self.issuers.iter().filter(|issuer| issuer.keys().is_some());
         signing.any(same_url) && has_three_parts(token)
     }
 
     /// Returns the issuer that can be asked about tokens; the configuration allows one.
-    pub(super) fn asked(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
+    pub(super) fn introspecting_issuer(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
         let mut issuers = self.issuers.iter();
         issuers.find_map(|issuer| Some((issuer, issuer.introspection()?)))
     }
 
     /// Returns the issuer that a JWT names by `iss`: the one with keys, where one that is asked has the same URL.
-    pub(super) fn named(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
+    pub(super) fn issuer_of(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
         let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.as_str() == parsed.issuer();
         let issuers = self.issuers.iter().filter(is_named);
         issuers.min_by_key(|issuer| issuer.introspection().is_some())

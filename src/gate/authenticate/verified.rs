@@ -51,19 +51,18 @@ impl VerifiedTokens {
 
     /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
     pub fn get(&self, token: &str, now: Timestamp) -> Option<VerifiedToken> {
-        let presented = TokenRef(token);
-        let CacheEntry { remembered, .. } = self.cache.get(&presented)?;
-        if now > remembered.usable_until {
-            self.cache
-                .remove_if(&presented, |entry| now > entry.remembered.usable_until);
+        let key = TokenRef(token);
+        let CacheEntry { token: verified, .. } = self.cache.get(&key)?;
+        if now > verified.usable_until {
+            self.cache.remove_if(&key, |entry| now > entry.token.usable_until);
             return None;
         }
-        Some(remembered)
+        Some(verified)
     }
 
     /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
-    pub fn remember(&self, token: &str, remembered: VerifiedToken) {
-        let entry = CacheEntry::new(token, remembered);
+    pub fn remember(&self, token: &str, verified: VerifiedToken) {
+        let entry = CacheEntry::new(token, verified);
         self.cache.insert(SignedText(TokenText::new(token)), entry);
     }
 
@@ -101,8 +100,8 @@ impl fmt::Debug for VerifiedTokens {
 pub(in crate::gate::authenticate) struct TokenText(Secret<String>);
 
 impl TokenText {
-    pub(in crate::gate::authenticate) fn new(token: &str) -> Self {
-        Self(Secret::new(token.to_owned()))
+    pub(in crate::gate::authenticate) fn new(text: &str) -> Self {
+        Self(Secret::new(text.to_owned()))
     }
 }
 
@@ -157,15 +156,15 @@ impl Equivalent<SignedText> for TokenRef<'_> {
 /// An entry, weighed once: the cache asks again whenever it makes room.
 #[derive(Clone)]
 struct CacheEntry {
-    remembered: VerifiedToken,
+    token: VerifiedToken,
     weight: u64,
 }
 
 impl CacheEntry {
-    fn new(token: &str, remembered: VerifiedToken) -> Self {
-        let bytes = TABLE_BYTES + heap_bytes(token.len()) + remembered.identity.bytes();
+    fn new(text: &str, verified: VerifiedToken) -> Self {
+        let bytes = TABLE_BYTES + heap_bytes(text.len()) + verified.identity.bytes();
         Self {
-            remembered,
+            token: verified,
             weight: bytes as u64,
         }
     }

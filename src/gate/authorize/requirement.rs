@@ -15,19 +15,19 @@ use http::Method;
 /// The rules of a route. Every one that is for a request's method must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
-    /// At most 64; see [`Rules`].
+    /// At most 64; see [`RuleSet`].
     rules: Box<[config::Rule]>,
 }
 
 /// Some of a requirement's rules, by their places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rules(u64);
+struct RuleSet(u64);
 
 /// Why a principal may not; for the operator exactly, for the client little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     unmet: Unmet,
-    rules: Rules,
+    rules: RuleSet,
 }
 
 /// What kind of condition was not met.
@@ -74,17 +74,20 @@ impl Forbidden {
             Unmet::Claim,
             Unmet::Scope,
         ];
-        kinds.map(|unmet| Self { unmet, rules: Rules(1) })
+        kinds.map(|unmet| Self {
+            unmet,
+            rules: RuleSet(1),
+        })
     }
 
     /// What is told of a rule that failed and one that failed before. Scopes can be asked for, and then all that are
     /// missing are named; but who lacks more than scopes would ask in vain, so the rest comes first.
-    const fn after(self, earlier: Option<Self>) -> Self {
+    const fn combined_with(self, earlier: Option<Self>) -> Self {
         match (earlier, self.unmet) {
             (None, _) => self,
             (Some(earlier), Unmet::Scope) if earlier.is_about_scope() => Self {
                 unmet: Unmet::Scope,
-                rules: Rules(earlier.rules.0 | self.rules.0),
+                rules: RuleSet(earlier.rules.0 | self.rules.0),
             },
             (Some(earlier), _) if earlier.is_about_scope() => self,
             (Some(earlier), _) => earlier,
@@ -117,12 +120,12 @@ impl Requirement {
             let Some(unmet) = rule.conditions.iter().find_map(|condition| unmet(condition, identity)) else {
                 continue;
             };
-            let rules = Rules(1 << place);
-            let told = match rule.mode {
+            let rules = RuleSet(1 << place);
+            let strongest = match rule.mode {
                 Mode::Enforce => &mut verdict.enforced,
                 Mode::Shadow => &mut verdict.shadow,
             };
-            *told = Some(Forbidden { unmet, rules }.after(*told));
+            *strongest = Some(Forbidden { unmet, rules }.combined_with(*strongest));
         }
         verdict
     }
@@ -138,7 +141,7 @@ impl Requirement {
 
     /// The scopes a client should ask its issuer for after `forbidden`, as RFC 6750 section 3 puts them in `scope`: those
     /// of the rules that failed.
-    pub fn needed(&self, forbidden: Forbidden) -> ScopeSet {
+    pub fn missing_scopes(&self, forbidden: Forbidden) -> ScopeSet {
         scopes(self.failed(forbidden)).cloned().collect()
     }
 
@@ -160,8 +163,8 @@ impl Requirement {
     }
 
     /// Whether `other` asks the same for `method`, in whatever order.
-    pub fn asks_like(&self, other: &Self, method: &Method) -> bool {
-        let asks_all_of = |one: &Self, other: &Self| {
+    pub fn is_like(&self, other: &Self, method: &Method) -> bool {
+        let includes = |one: &Self, other: &Self| {
             other.rules.iter().filter(|rule| rule.is_for(method)).all(|rule| {
                 let same = |known: &&config::Rule| known.mode == rule.mode && known.conditions == rule.conditions;
                 one.rules
@@ -170,7 +173,7 @@ impl Requirement {
                     .any(|known| same(&known))
             })
         };
-        asks_all_of(self, other) && asks_all_of(other, self)
+        includes(self, other) && includes(other, self)
     }
 }
 
@@ -186,7 +189,8 @@ fn scopes<'r>(rules: impl Iterator<Item = &'r config::Rule>) -> impl Iterator<It
 /// What is not met of `condition`, if anything. What a principal does not have meets nothing (S152); all comparisons are
 /// of whole texts, byte by byte.
 fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
-    let is_one_of = |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|one| one == name));
+    let is_one_of =
+        |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|allowed| allowed == name));
     let has = |scope: &Scope| identity.scopes.contains(scope);
     let (met, otherwise) = match condition {
         Condition::Clients(clients) => (is_one_of(clients, identity.client_id.as_deref()), Unmet::Client),

@@ -58,14 +58,14 @@ const fn word(standing: Standing) -> &'static str {
 /// First whether it is in force, then whether the plan has such credentials (S073, S074): whoever holds a genuine one may
 /// know how their own subscription stands.
 pub fn in_force(
-    holding: &SubscriptionBinding,
+    binding: &SubscriptionBinding,
     plans: &Plans,
     directory: &Directory,
 ) -> Result<Arc<Subscription>, SubscriptionError> {
-    let subscription = directory.subscription(&holding.subscription);
+    let subscription = directory.subscription(&binding.subscription);
     let subscription = subscription.ok_or(SubscriptionError::Unknown)?;
     let plan = plans.get(&subscription.plan);
-    match subscription.standing(plan, holding.environment) {
+    match subscription.standing(plan, binding.environment) {
         Standing::Good => {}
         standing @ (Standing::Pending
         | Standing::ProvisioningFailed
@@ -76,7 +76,7 @@ pub fn in_force(
         | Standing::PlanGone) => return Err(SubscriptionError::NotInForce(standing)),
     }
     let plan = plan.ok_or(SubscriptionError::NotInForce(Standing::PlanGone))?;
-    if plan.credentials.contains(holding.kind) {
+    if plan.credentials.contains(binding.kind) {
         Ok(subscription)
     } else {
         Err(SubscriptionError::NotInPlan)
@@ -87,9 +87,9 @@ pub fn in_force(
 ///
 /// # Errors
 /// It does not.
-pub fn is_one_of(wanted: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
-    let has = in_force.is_some_and(|in_force| wanted.contains(&in_force.plan));
-    if wanted.is_empty() || has {
+pub fn check_plan(required: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
+    let has = in_force.is_some_and(|in_force| required.contains(&in_force.plan));
+    if required.is_empty() || has {
         Ok(())
     } else {
         Err(SubscriptionError::Required)
@@ -109,7 +109,7 @@ mod tests {
         "sub_1".parse().unwrap()
     }
 
-    fn holding(kind: CredentialKind) -> SubscriptionBinding {
+    fn binding(kind: CredentialKind) -> SubscriptionBinding {
         SubscriptionBinding {
             subscription: id(),
             environment: KeyEnvironment::Live,
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn s074_a_genuine_credential_of_a_kind_that_the_plan_does_not_have_is_no_credential() {
         let directory = directory(SubscriptionState::Active);
-        let of = |kind| in_force(&holding(kind), &plans(), &directory).map(|found| found.id.clone());
+        let of = |kind| in_force(&binding(kind), &plans(), &directory).map(|found| found.id.clone());
         assert_eq!(of(CredentialKind::ApiKey), Ok(id()));
         assert_eq!(of(CredentialKind::ClientSecret), Err(SubscriptionError::NotInPlan));
         assert_eq!(of(CredentialKind::PrivateKeyJwt), Err(SubscriptionError::NotInPlan));
@@ -157,17 +157,17 @@ mod tests {
             (SubscriptionState::ProvisioningFailed, Standing::ProvisioningFailed),
             (SubscriptionState::Cancelled, Standing::Cancelled),
         ] {
-            let found = in_force(&holding(CredentialKind::ClientSecret), &plans(), &directory(state));
+            let found = in_force(&binding(CredentialKind::ClientSecret), &plans(), &directory(state));
             assert_eq!(found, Err(SubscriptionError::NotInForce(standing)));
         }
     }
 
     #[test]
     fn what_is_not_known_is_ours_to_answer_for_and_a_plan_that_is_gone_is_said() {
-        let nobody = in_force(&holding(CredentialKind::ApiKey), &plans(), &Directory::new());
+        let nobody = in_force(&binding(CredentialKind::ApiKey), &plans(), &Directory::new());
         assert_eq!(nobody, Err(SubscriptionError::Unknown));
         let directory = directory(SubscriptionState::Active);
-        let gone = in_force(&holding(CredentialKind::ApiKey), &Plans::new(), &directory);
+        let gone = in_force(&binding(CredentialKind::ApiKey), &Plans::new(), &directory);
         assert_eq!(gone, Err(SubscriptionError::NotInForce(Standing::PlanGone)));
     }
 
@@ -176,9 +176,9 @@ mod tests {
         let gold: Vec<Name> = vec!["gold".parse().unwrap()];
         let silver: Vec<Name> = vec!["silver".parse().unwrap()];
         let found = directory(SubscriptionState::Active).subscription(&id()).unwrap();
-        assert_eq!(is_one_of(&gold, Some(&found)), Ok(()));
-        assert_eq!(is_one_of(&silver, Some(&found)), Err(SubscriptionError::Required));
-        assert_eq!(is_one_of(&gold, None), Err(SubscriptionError::Required));
-        assert_eq!(is_one_of(&[], None), Ok(()));
+        assert_eq!(check_plan(&gold, Some(&found)), Ok(()));
+        assert_eq!(check_plan(&silver, Some(&found)), Err(SubscriptionError::Required));
+        assert_eq!(check_plan(&gold, None), Err(SubscriptionError::Required));
+        assert_eq!(check_plan(&[], None), Ok(()));
     }
 }

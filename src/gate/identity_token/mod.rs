@@ -41,7 +41,7 @@ struct CachedToken {
     /// Unique id of what signed it; after a reload another may.
     signer: u64,
     value: HeaderValue,
-    signed: TokenLifetime,
+    lifetime: TokenLifetime,
 }
 
 impl IdentityTokens {
@@ -83,31 +83,31 @@ impl IdentityTokens {
             identity: Arc::as_ptr(identity).addr(),
             audience: Arc::clone(audience),
         };
-        if let Some(remembered) = self.cache.get(&key)
-            && Arc::ptr_eq(&remembered.identity, identity)
-            && remembered.signer == signer.uid()
-            && remembered.signed.may_be_sent_at(now)
+        if let Some(cached) = self.cache.get(&key)
+            && Arc::ptr_eq(&cached.identity, identity)
+            && cached.signer == signer.uid()
+            && cached.lifetime.may_be_sent_at(now)
         {
-            return Ok(remembered.value);
+            return Ok(cached.value);
         }
-        let signed = signer.lifetime(identity, now);
-        let token = signer.sign(identity, audience, &signed)?;
+        let lifetime = signer.lifetime(identity, now);
+        let token = signer.sign(identity, audience, &lifetime)?;
         let mut value = HeaderValue::from_str(&token).map_err(|_| SignError::Library)?;
         value.set_sensitive(true);
         self.metrics.identity_tokens.signed.inc();
-        let remembered = CachedToken {
+        let cached = CachedToken {
             identity: Arc::clone(identity),
             signer: signer.uid(),
             value: value.clone(),
-            signed,
+            lifetime,
         };
-        self.cache.insert(key, remembered);
+        self.cache.insert(key, cached);
         Ok(value)
     }
 
     /// Forgets tokens that are over, and the principals they were made for; and keys whose last token is.
     pub fn sweep(&self, now: Timestamp) {
-        self.cache.retain(|_, remembered| !remembered.signed.is_over_at(now));
+        self.cache.retain(|_, cached| !cached.lifetime.is_over_at(now));
         self.published.sweep(now);
     }
 
@@ -145,9 +145,9 @@ const FIXED_WEIGHT: u64 = 3 * 1024;
 const USUAL_WEIGHT: u64 = 1024 + FIXED_WEIGHT;
 
 impl Weighter<Key, CachedToken> for Weight {
-    fn weight(&self, key: &Key, remembered: &CachedToken) -> u64 {
+    fn weight(&self, key: &Key, cached: &CachedToken) -> u64 {
         // Claims stand in the token and, as texts and header values, in the identity.
-        FIXED_WEIGHT + key.audience.len() as u64 + 2 * (remembered.value.len() as u64)
+        FIXED_WEIGHT + key.audience.len() as u64 + 2 * (cached.value.len() as u64)
     }
 }
 

@@ -24,7 +24,7 @@ pub enum KeyOrigin {
     /// The operator's file: whenever it changes, the key does.
     File,
     /// Made here: the one that signs goes on signing.
-    Made,
+    Generated,
 }
 
 /// The key set (RFC 7517 section 5) that upstreams verify identity tokens with, and others access tokens of ours.
@@ -63,8 +63,8 @@ impl PublishedKeys {
     pub fn signer(&self, settings: &config::IdentityToken, key: SigningKey, origin: KeyOrigin) -> Arc<Signer> {
         let keys = self.lock();
         let current = keys.current.as_ref();
-        let kept = current.filter(|(_, before)| (*before, origin) == (KeyOrigin::Made, KeyOrigin::Made));
-        let key = kept.map_or_else(|| Arc::new(key), |(signer, _)| Arc::clone(signer.key()));
+        let generated = current.filter(|(_, before)| (*before, origin) == (KeyOrigin::Generated, KeyOrigin::Generated));
+        let key = generated.map_or_else(|| Arc::new(key), |(signer, _)| Arc::clone(signer.key()));
         match current {
             Some((signer, _)) if signer.is_like(settings, &key) => Arc::clone(signer),
             Some(_) | None => Arc::new(Signer::new(settings, key)),
@@ -89,9 +89,9 @@ impl PublishedKeys {
 
     /// Publishes the keys that access tokens are signed with beside the others, in place of those before.
     pub fn replace_access_keys(&self, keys: Vec<Value>, now: Timestamp) {
-        let mut held = self.lock();
-        held.access = keys;
-        self.publish(&mut held, now);
+        let mut current = self.lock();
+        current.access = keys;
+        self.publish(&mut current, now);
     }
 
     /// Forgets the keys whose last token is over.

@@ -117,14 +117,14 @@ impl Signer {
     ///
     /// # Errors
     /// The library cannot sign.
-    pub fn sign(&self, identity: &Identity, audience: &str, signed: &TokenLifetime) -> Result<String, SignError> {
+    pub fn sign(&self, identity: &Identity, audience: &str, lifetime: &TokenLifetime) -> Result<String, SignError> {
         let mut claims = Map::new();
-        let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        say("iss", (*self.issuer).into());
-        say("aud", audience.into());
-        say("iat", signed.at.as_unix_secs().into());
-        say("exp", signed.until.as_unix_secs().into());
-        say("jti", sign::token_id().into());
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("iss", (*self.issuer).into());
+        set("aud", audience.into());
+        set("iat", lifetime.at.as_unix_secs().into());
+        set("exp", lifetime.until.as_unix_secs().into());
+        set("jti", sign::token_id().into());
         let scope = (!identity.scopes.is_empty()).then(|| identity.scopes.to_string());
         let known = [
             ("sub", identity.subject.as_deref()),
@@ -140,7 +140,7 @@ impl Signer {
         ];
         for (name, value) in known {
             if let Some(value) = value {
-                say(name, value.into());
+                set(name, value.into());
             }
         }
         self.key.sign(TYP, &Value::Object(claims))

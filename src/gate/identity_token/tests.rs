@@ -256,9 +256,9 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
 fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
     let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
-    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Made);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::Made)), NOW);
-    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Made);
+    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
+    published.replace(Some((Arc::clone(&first), KeyOrigin::Generated)), NOW);
+    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
     assert_eq!(again.key().kid(), first.key().kid());
     let file = published.signer(&settings(secs(60)), new(), KeyOrigin::File);
     assert_ne!(file.key().kid(), first.key().kid());

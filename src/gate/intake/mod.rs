@@ -139,7 +139,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
         // Below, once it is known that each of them is well-formed.
         TwoCredentials::Report => {}
     }
-    no_leak(inbound, rules)?;
+    check_query(inbound, rules)?;
     let Openness::Protected(accepted) = &rules.openness else {
         return Ok(None);
     };
@@ -148,7 +148,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
     let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
     let (credential, accept) = match (authorization, key) {
-        (Some(value), Some(key)) => (reported(value, key, rules)?, AcceptedCredential::Jwt),
+        (Some(value), Some(key)) => (bearer_of_two(value, key, rules)?, AcceptedCredential::Jwt),
         (Some(value), None) => (
             Credential::Bearer(bearer::parse(value, bytes_max)?),
             AcceptedCredential::Jwt,
@@ -170,7 +170,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
 ///
 /// # Errors
 /// [`IntakeError::InQuery`].
-pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
+pub fn check_query(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
     match rules.query_credentials {
         QueryCredentials::Reject => refuse_query_credential(inbound),
         QueryCredentials::Ignore => Ok(()),
@@ -191,7 +191,7 @@ pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError>
 
 /// Of two credentials on a route that reports them, the bearer token. The key is never looked at again. What is not two
 /// good ones by their looks was never let through by the upstreams that this route is migrated from.
-fn reported<'r>(
+fn bearer_of_two<'r>(
     authorization: &'r HeaderValue,
     key: &HeaderValue,
     rules: &IntakeRules,

@@ -206,7 +206,7 @@ impl Exchange {
             Err(Stop::Needs(need)) => need,
             decided => return self.admitted(decided),
         };
-        self.trail.issuer_answer = tokio::select! {
+        self.trail.issuer_verdict = tokio::select! {
             answered = need.meet() => answered,
             // Nobody is let through who is no longer there (S108).
             denial = pin!(gone) => return Err(denial),
@@ -232,7 +232,7 @@ impl Exchange {
                 Ok(Admitted::Control(call))
             }
             // Met already, and still lacking: the gate cannot tell.
-            Err(Stop::Needs(need)) => Err(need.lack().into()),
+            Err(Stop::Needs(need)) => Err(need.missing_proof().into()),
         }
     }
 

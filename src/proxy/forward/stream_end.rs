@@ -23,11 +23,11 @@ pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
     let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
     // Only a credential that can be revoked here has to be looked at again. Not through the gate itself: a stream must
     // not keep it from ending.
-    let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
+    let revocable = identity.api_key_id().is_some() || principal.binding().is_some();
     let (held, weak) = (principal.clone(), Arc::downgrade(gate));
     let is_valid = move || {
         weak.upgrade()
-            .is_some_and(|gate| decide::still_counts(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
+            .is_some_and(|gate| decide::is_still_valid(&held, &gate.snapshot(), &gate.live, gate.clock.now().wall))
     };
     let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
         if revocable { Some(Box::new(is_valid)) } else { None };

@@ -13,13 +13,13 @@ use crate::model::reason::reasons;
 use std::sync::Arc;
 
 /// A longer answer is not read: what a token says fits in some kilobytes.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 /// What an issuer said of a token, after its rules were applied to it.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    Good(ActiveToken),
-    Refused(NotGood),
+    Active(ActiveToken),
+    Refused(IntrospectionRefusal),
 }
 
 /// Whose an active token is.
@@ -32,9 +32,9 @@ pub struct ActiveToken {
 
 impl Verdict {
     /// What of it counts for a request.
-    pub fn judged(self) -> Result<Arc<Identity>, NotGood> {
+    pub fn into_identity(self) -> Result<Arc<Identity>, IntrospectionRefusal> {
         match self {
-            Self::Good(good) => Ok(good.identity),
+            Self::Active(active) => Ok(active.identity),
             Self::Refused(refused) => Err(refused),
         }
     }
@@ -42,7 +42,7 @@ impl Verdict {
 
 /// Why a token that was asked about does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotGood {
+pub enum IntrospectionRefusal {
     #[error("its issuer says that it is not active")]
     Inactive,
     #[error("its issuer says that it is of another type than Bearer")]
@@ -52,7 +52,7 @@ pub enum NotGood {
 }
 
 reasons! {
-    NotGood {
+    IntrospectionRefusal {
         Self::Inactive => "token_inactive",
         Self::NotBearer => "token_not_bearer",
     }
@@ -79,30 +79,37 @@ pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> R
     let members = Members::parse(body).map_err(ResponseError::Json)?;
     match members.get("active") {
         Some(Json::Bool(true)) => {}
-        Some(Json::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
+        Some(Json::Bool(false)) => return Ok(Verdict::Refused(IntrospectionRefusal::Inactive)),
         Some(_) | None => return Err(ResponseError::NoActive),
     }
-    Ok(match good(&Claims::new(members), issuer, rules, now) {
-        Ok(good) => Verdict::Good(good),
+    Ok(match check_active(&Claims::new(members), issuer, rules, now) {
+        Ok(active) => Verdict::Active(active),
         Err(refused) => Verdict::Refused(refused),
     })
 }
 
-fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<ActiveToken, NotGood> {
+fn check_active(
+    claims: &Claims<'_>,
+    issuer: &Name,
+    rules: &TokenRules,
+    now: Timestamp,
+) -> Result<ActiveToken, IntrospectionRefusal> {
     // Bound to a key (DPoP, RFC 9449) or for another use: whoever merely bears it must not pass.
-    if let Some(kind) = claims.text("token_type").map_err(NotGood::Token)?
+    if let Some(kind) = claims.text("token_type").map_err(IntrospectionRefusal::Token)?
         && !kind.eq_ignore_ascii_case("bearer")
     {
-        return Err(NotGood::NotBearer);
+        return Err(IntrospectionRefusal::NotBearer);
     }
     // Some servers also answer about refresh and ID tokens, and say so here.
-    if let Some(purpose) = claims.text("token_use").map_err(NotGood::Token)?
+    if let Some(purpose) = claims.text("token_use").map_err(IntrospectionRefusal::Token)?
         && purpose != "access_token"
         && purpose != "access"
     {
-        return Err(NotGood::Token(TokenError::NotAccessToken("token_use")));
+        return Err(IntrospectionRefusal::Token(TokenError::NotAccessToken("token_use")));
     }
-    let (identity, ends) = rules.check_answer(claims, now).map_err(NotGood::Token)?;
+    let (identity, ends) = rules
+        .check_introspection(claims, now)
+        .map_err(IntrospectionRefusal::Token)?;
     Ok(ActiveToken {
         identity: Arc::new(Identity::of_token(issuer.clone(), identity)),
         ends,

@@ -80,7 +80,7 @@ impl Fixture {
     #[track_caller]
     fn asks_for(&self, kid: &str, attempt: u64) {
         let wait = Duration::from_millis(500);
-        assert_eq!(self.unknown(kid), UnknownKid::Ask { attempt, wait });
+        assert_eq!(self.unknown(kid), UnknownKid::Fetch { attempt, wait });
     }
 
     fn key_ids(&self) -> Vec<String> {
@@ -209,7 +209,7 @@ fn s039_a_request_that_saw_the_set_from_before_the_rotation_decides_again() {
     let seen = fixture.current();
     fixture.good(&[RSA, EC]);
     let answer = fixture.keys.unknown_kid(&seen, Some("new"), fixture.now());
-    assert!(matches!(answer, UnknownKid::Ask { attempt: 2, .. }), "{answer:?}");
+    assert!(matches!(answer, UnknownKid::Fetch { attempt: 2, .. }), "{answer:?}");
     // Attempt 2 has finished, so nobody waits; and whoever then sees the new set gets a definite answer.
     assert_eq!(fixture.unknown("third"), UnknownKid::Absent);
 }
@@ -241,10 +241,10 @@ fn s043_a_failed_attempt_is_never_an_absent_key() {
     fixture.clock.advance(MIN_REFRESH);
     fixture.asks_for("x", 2);
     fixture.bad();
-    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: COOLDOWN });
-    assert_eq!(fixture.unknown("y"), UnknownKid::CannotTell { retry_in: COOLDOWN });
+    assert_eq!(fixture.unknown("x"), UnknownKid::Unavailable { retry_in: COOLDOWN });
+    assert_eq!(fixture.unknown("y"), UnknownKid::Unavailable { retry_in: COOLDOWN });
     fixture.clock.advance(COOLDOWN - TICK);
-    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: TICK });
+    assert_eq!(fixture.unknown("x"), UnknownKid::Unavailable { retry_in: TICK });
     fixture.clock.advance(TICK);
     fixture.asks_for("x", 3);
 }
@@ -254,7 +254,7 @@ fn a_stopped_attempt_counts_as_failed_and_holds_nothing_up() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     drop(fixture.keys.start_attempt(fixture.now()));
-    assert!(matches!(fixture.unknown("x"), UnknownKid::CannotTell { .. }));
+    assert!(matches!(fixture.unknown("x"), UnknownKid::Unavailable { .. }));
     assert_eq!(fixture.keys.health(fixture.now()).fetches_failed, 1);
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 3);
@@ -311,7 +311,7 @@ fn s040_a_flood_of_invented_kids_wakes_one_fetch_per_cooldown_and_keeps_memory_f
         for n in 0..120_000_u32 {
             fixture.clock.advance(Duration::from_millis(1));
             let answer = fixture.unknown(&format!("invented-{n}"));
-            if matches!(answer, UnknownKid::Ask { .. }) {
+            if matches!(answer, UnknownKid::Fetch { .. }) {
                 woken += 1;
                 if failing {
                     fixture.bad();
@@ -389,9 +389,9 @@ async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 2);
-    fixture.keys.asked().await;
+    fixture.keys.fetch_requested().await;
     fixture.good(&[RSA]);
-    let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.asked()).await;
+    let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.fetch_requested()).await;
     assert!(second.is_err());
 }
 
@@ -455,7 +455,7 @@ fn an_unknown_kid_asks_for_a_fetch_although_a_kept_set_serves() {
     let fixture = restored(Duration::from_secs(60));
     fixture.asks_for("new", 1);
     fixture.bad();
-    assert!(matches!(fixture.unknown("new"), UnknownKid::CannotTell { .. }));
+    assert!(matches!(fixture.unknown("new"), UnknownKid::Unavailable { .. }));
     assert_eq!(fixture.key_ids(), ["old"]);
 }
 
@@ -471,13 +471,13 @@ fn health_says_until_when_the_set_serves() {
 #[test]
 fn an_operator_demands_an_attempt_whatever_the_cooldown_says_and_shares_one_under_way() {
     let fixture = Fixture::loaded();
-    assert_eq!(fixture.keys.demand(), 2);
+    assert_eq!(fixture.keys.request_fetch(), 2);
     assert!(!fixture.keys.has_finished(2));
     let attempt = fixture.keys.start_attempt(fixture.now());
-    assert_eq!(fixture.keys.demand(), 2, "that one is under way");
+    assert_eq!(fixture.keys.request_fetch(), 2, "that one is under way");
     fixture.finish(attempt, &[EC]);
     assert!(fixture.keys.has_finished(2));
-    assert_eq!(fixture.keys.demand(), 3);
+    assert_eq!(fixture.keys.request_fetch(), 3);
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl<'a> Claims<'a> {
         let refused = || TokenError::RequiredClaim(name.to_owned());
         let value = self.0.get(name).ok_or_else(refused)?;
         let members = texts(value).ok_or_else(|| invalid(name))?;
-        let holds = |member: &&str| allowed.iter().any(|one| one == *member);
+        let holds = |member: &&str| allowed.iter().any(|value| value == *member);
         if members.iter().any(holds) {
             Ok(())
         } else {

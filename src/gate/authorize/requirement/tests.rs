@@ -195,7 +195,7 @@ fn missing_scopes_are_named_only_when_they_would_help() {
             ..token(scopes)
         });
         let forbidden = requirement.check(&who, &Method::GET).enforced?;
-        Some((forbidden.reason(), requirement.needed(forbidden).to_string()))
+        Some((forbidden.reason(), requirement.missing_scopes(forbidden).to_string()))
     };
     let scopes = |needed: &str| Some(("insufficient_scope", needed.to_owned()));
     assert_eq!(said("shop", "a b c e f"), None);
@@ -237,8 +237,8 @@ fn s091_requirements_are_compared_by_method_and_in_any_order() {
     let like = |one: &[&config::Rule], other: &[&config::Rule], method| {
         let make = |rules: &[&config::Rule]| requirement(rules.iter().map(|rule| (*rule).clone()));
         let (one, other) = (make(one), make(other));
-        assert_eq!(one.asks_like(&other, method), other.asks_like(&one, method));
-        one.asks_like(&other, method)
+        assert_eq!(one.is_like(&other, method), other.is_like(&one, method));
+        one.is_like(&other, method)
     };
     assert!(like(&[&a, &b], &[&b, &a], &Method::POST));
     assert!(like(&[&a, &b], &[&a], &Method::GET));
@@ -319,7 +319,7 @@ proptest! {
         turned.reverse();
         let (one, other) = (requirement(rules), requirement(turned));
         prop_assert_eq!(refusal(&one, &who, &method).is_some(), refusal(&other, &who, &method).is_some());
-        prop_assert!(one.asks_like(&other, &method));
+        prop_assert!(one.is_like(&other, &method));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct PickedClaims {
 /// A claim that is too long to be sent to an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{0}` is too long for a header")]
-pub struct TooLong(pub ClaimPointer);
+pub struct ClaimTooLong(pub ClaimPointer);
 
 /// A claim's header value is at most this long; most servers take 8 KiB for all fields together.
 const HEADER_BYTES_MAX: usize = 4096;
@@ -46,14 +46,14 @@ impl ClaimPicks {
     ///
     /// # Errors
     /// A claim for a header that is longer than any upstream takes. Without it, an upstream would see somebody else.
-    pub fn pick(&self, claims: &Members<'_>) -> Result<PickedClaims, TooLong> {
+    pub fn pick(&self, claims: &Members<'_>) -> Result<PickedClaims, ClaimTooLong> {
         let find = |pointer: &ClaimPointer| pointer.find(|name| claims.get(name).map(Json::to_value));
         let holds = |fact: &&Arc<ClaimFact>| find(&fact.pointer).is_some_and(|claim| fact.value.is_in(&claim));
         let mut headers = Vec::with_capacity(self.headers.len());
         for (pointer, name) in &self.headers {
             if let Some(value) = find(pointer).as_ref().and_then(claim_value) {
                 if value.len() > HEADER_BYTES_MAX {
-                    return Err(TooLong(pointer.clone()));
+                    return Err(ClaimTooLong(pointer.clone()));
                 }
                 headers.push((name.clone(), value));
             }
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    fn pick(picks: &ClaimPicks, claims: &Value) -> Result<PickedClaims, TooLong> {
+    fn pick(picks: &ClaimPicks, claims: &Value) -> Result<PickedClaims, ClaimTooLong> {
         let text = claims.to_string();
         picks.pick(&Members::parse(text.as_bytes()).unwrap())
     }
@@ -175,7 +175,7 @@ mod tests {
         let picks = picks(&[], &[("/c", "x-user-c")]);
         let pick_of = |length: usize| pick(&picks, &json!({ "c": "x".repeat(length) })).map(drop);
         assert_eq!(pick_of(HEADER_BYTES_MAX), Ok(()));
-        assert_eq!(pick_of(HEADER_BYTES_MAX + 1), Err(TooLong("/c".parse().unwrap())));
+        assert_eq!(pick_of(HEADER_BYTES_MAX + 1), Err(ClaimTooLong("/c".parse().unwrap())));
     }
 
     #[test]

@@ -45,7 +45,7 @@ reasons! {
 ///
 /// # Errors
 /// The client is not known here, or its tokens of before, or this one, were revoked.
-pub fn holding(identity: &Identity, directory: &Directory) -> Result<SubscriptionBinding, OwnTokenError> {
+pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<SubscriptionBinding, OwnTokenError> {
     let client = identity.client_id.as_deref().and_then(|id| directory.client(id));
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
     // Without `iat` nobody can say that it is from after a revocation.
@@ -60,7 +60,7 @@ pub fn holding(identity: &Identity, directory: &Directory) -> Result<Subscriptio
     }
 }
 
-/// Identities remembered at most, about 1 KB each.
+/// Identities cached at most, about 1 KB each.
 const IDENTITIES_MAX: usize = 16_384;
 
 /// Finds opaque tokens in a [`Directory`]. Made anew with each configuration, which says what identities are like.
@@ -68,7 +68,7 @@ const IDENTITIES_MAX: usize = 16_384;
 pub struct OpaqueTokens {
     directory: Arc<Directory>,
     /// Only counts while the token it was made from is the one in the directory.
-    remembered: Cache<[u8; 32], CachedToken>,
+    identities: Cache<[u8; 32], CachedToken>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl OpaqueTokens {
     pub fn new(directory: Arc<Directory>) -> Self {
         Self {
             directory,
-            remembered: Cache::new(IDENTITIES_MAX),
+            identities: Cache::new(IDENTITIES_MAX),
         }
     }
 
@@ -100,10 +100,10 @@ impl OpaqueTokens {
         if now >= token.expires_at {
             return Err(OwnTokenError::Expired);
         }
-        if let Some(remembered) = self.remembered.get(digest.as_bytes())
-            && Arc::ptr_eq(&remembered.token, &token)
+        if let Some(cached) = self.identities.get(digest.as_bytes())
+            && Arc::ptr_eq(&cached.token, &token)
         {
-            return Ok(remembered.identity);
+            return Ok(cached.identity);
         }
         let client = self.directory.client(token.client.as_str());
         let client = client.ok_or(OwnTokenError::UnknownClient)?;
@@ -123,11 +123,11 @@ impl OpaqueTokens {
                 usable_until: token.expires_at,
             },
         ));
-        let remembered = CachedToken {
+        let cached = CachedToken {
             token,
             identity: Arc::clone(&identity),
         };
-        self.remembered.insert(*digest.as_bytes(), remembered);
+        self.identities.insert(*digest.as_bytes(), cached);
         Ok(identity)
     }
 }
