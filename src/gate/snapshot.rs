@@ -1,4 +1,4 @@
-//! A configuration compiled for reading: what a request is decided with, from start to end.
+//! What is a request decided with? The configuration, compiled once and immutable.
 
 use crate::config;
 use crate::config::AcceptedCredential;
@@ -54,9 +54,9 @@ pub struct Snapshot {
     pub requests: config::RequestLimits,
     pub trusted_proxies: Box<[IpNet]>,
     pub api_key_header: HeaderName,
-    /// What `accept` goes by: methods that some route lists, the header that must not be aliased.
+    /// The rules of `accept`: methods that some route lists, header names that must not be aliased.
     pub accept: Rules,
-    /// In which upstreams are told claims, by whatever issuer; each once.
+    /// The headers in which upstreams receive claims of any issuer; each name once.
     pub claim_headers: Box<[HeaderName]>,
     pub authenticator: Authenticator,
     pub failures: Option<FailureLimit>,
@@ -66,19 +66,19 @@ pub struct Snapshot {
     pub matcher: Matcher<Arc<Route>>,
     pub issuers: Box<[Arc<IssuerState>]>,
     pub plans: Plans,
-    /// By the name of the plan.
+    /// The limits of each plan, by its name.
     pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
     pub token_endpoint: Option<TokenEndpointRules>,
-    /// What the gate answers itself, before any route.
+    /// The paths that the gate answers itself, before any route.
     pub built_ins: BuiltIns,
-    /// Who signs what upstreams are told; put in when the snapshot is installed.
+    /// The signer of identity tokens; set when the snapshot is installed.
     pub signer: Option<Arc<Signer>>,
 }
 
-/// What holds for a request to the token endpoint and its like, before it is read.
+/// The rules for requests to the token endpoint and its siblings, checked before the body is read.
 pub struct TokenEndpointRules {
     pub allow_clear_text: bool,
-    /// Per address.
+    /// The limit per address.
     pub limit: CompiledLimit,
 }
 
@@ -91,30 +91,32 @@ pub struct Route {
     pub accepts_api_key: bool,
     pub trust: Trust,
     pub requirement: Requirement,
-    /// The credential's subscription must be under one of these. Empty: none is asked for.
+    /// The plans that allow access: the credential's subscription must be under one of them.
+    /// Empty where the route requires no plan.
     pub plans: Box<[Name]>,
     pub limits: Box<[CompiledLimit]>,
-    /// Those that only count.
+    /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
     pub allows: Oddities,
     pub cors: Option<Cors>,
-    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    /// The URL at which clients read how to get a token (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
-    /// `aud` of the identity tokens that the upstream gets.
+    /// The `aud` of the identity tokens that the upstream receives.
     pub identity_audience: Option<Arc<str>>,
     pub metrics: Arc<RouteMetrics>,
     pub upstream_metrics: UpstreamMetrics,
-    /// In the order of `limits`.
+    /// The metrics of `limits`, in the same order.
     pub limit_metrics: Box<[LimitMetrics]>,
-    /// In the order of `shadow_limits`.
+    /// The metrics of `shadow_limits`, in the same order.
     pub shadow_limit_metrics: Box<[LimitMetrics]>,
 }
 
 impl Route {
-    /// Whether `other` protects requests with `method` as `self` does: a request that could be read as either may then go to either (S091).
+    /// Returns whether `other` protects requests with `method` as `self` does. A request that could be read as one for
+    /// either route may then go to either (S091).
     pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
         let names = |route: &Self| {
             let issuers = route.trust.issuers.iter();
@@ -127,7 +129,7 @@ impl Route {
                 .iter()
                 .map(|limit| limit.name().clone())
                 .collect::<BTreeSet<_>>()
-            // Those in shadow mode refuse nothing, so they protect nothing either.
+            // Limits in shadow mode refuse nothing, so they protect nothing.
         };
         self.public == other.public
             && self.accepts_jwt == other.accepts_jwt
@@ -138,13 +140,13 @@ impl Route {
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
-            // Whose pages may read the answer.
+            // CORS decides which pages may read the response.
             && self.cors == other.cors
     }
 }
 
 impl Route {
-    /// Returns what the challenges of a refusal name.
+    /// Returns the credentials that the challenges of a refusal name.
     pub fn accepted(&self) -> AcceptedCredentials<'_> {
         AcceptedCredentials {
             jwt: self.accepts_jwt,
@@ -156,10 +158,10 @@ impl Route {
 }
 
 impl Snapshot {
-    /// Builds the tables. Limits, key sets and endpoints are taken from `live` by name, so they survive.
+    /// Compiles `config`. Takes issuers, limits and endpoints from `live` by name, so that their state survives.
     ///
     /// # Errors
-    /// Two routes that nothing tells apart.
+    /// Two routes match the same requests.
     pub fn compile(config: &Config, live: &Live) -> Result<Self, MatcherError> {
         let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
             .issuers
@@ -339,7 +341,7 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
     }
 }
 
-/// What the limit of the token endpoint is called where clients and operators see it: no name in the file is like it.
+/// The name of the token endpoint's limit in headers and metrics. No name in the configuration can be equal to it.
 const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
 
 fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
@@ -355,15 +357,15 @@ fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenE
     }
 }
 
-/// How long whoever fetched one of the gate's documents need not ask again. A key that is new is asked for by whoever
-/// sees it first, so this is about withdrawn ones and about metadata.
+/// The `max-age` of the gate's own documents. A verifier fetches a new key as soon as it sees its `kid`, so the value
+/// only delays the withdrawal of keys and changes of metadata.
 const DOCUMENT_MAX_AGE_SECS: u64 = 300;
 
 fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
     let max_age = |secs: u64| {
         HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
     };
-    // Whoever holds a key set for as long as it says has a key of ours before it signs (S135).
+    // A client that caches the key set for its full `max-age` gets every new key before the gate signs with it (S135).
     let published_before = config
         .token_endpoint
         .as_ref()
@@ -420,7 +422,7 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
     }
 }
 
-/// The cell the current snapshot is swapped in. Readers finish on the one they took.
+/// The current snapshot, replaced whole. Readers keep the snapshot that they loaded.
 pub struct CurrentSnapshot(ArcSwap<Snapshot>);
 
 impl CurrentSnapshot {

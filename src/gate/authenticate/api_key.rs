@@ -1,4 +1,4 @@
-//! Whose API key is it, and does it still count?
+//! Which client does an API key prove, and is the key valid?
 
 use crate::gate::authenticate::ApiKeyIdentity;
 use crate::gate::authenticate::Identity;
@@ -21,10 +21,11 @@ use quick_cache::sync::DefaultLifecycle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Identities remembered at most, about 1 KB each. A key beyond costs the making of its identity, about a microsecond.
+/// The largest number of cached identities, about 1 KB each. Every further key costs a new
+/// identity per request, about a microsecond.
 const IDENTITIES_MAX: usize = 32_768;
 
-/// Why an API key was refused. For the operator; every one of them has the same face outside (S077).
+/// Why an API key is refused. For operators; a client gets the same response for every variant (S077).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the API key is not well-formed")]
@@ -55,17 +56,17 @@ reasons! {
     }
 }
 
-/// Proves API keys against a [`Directory`].
+/// Validates API keys against a [`Directory`].
 #[derive(Debug)]
 pub struct ApiKeyAuthenticator {
     directory: Arc<Directory>,
     digester: Digester,
     prefix: Box<str>,
-    /// What was made of a key, so that its next request makes nothing. Only counts while the entry it was made from is
-    /// the one in the directory.
+    /// The identities of keys, so that a repeated request makes none. An entry is valid only while the
+    /// directory has the same `KeyEntry`.
     ///
-    /// Only keys that were proved get in, and ids are random, so nobody can fill it with what collides: the hash need not
-    /// withstand that.
+    /// Only validated keys get in, and their ids are random: no client can fill the cache with
+    /// colliding ids, so a fast hash is enough.
     identities: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
 }
 
@@ -91,14 +92,14 @@ impl ApiKeyAuthenticator {
         }
     }
 
-    /// Checks `text` and returns who presented it from `client_ip`, `None` where that is not known for sure; and under which
-    /// subscription, where it is under one.
+    /// Validates the key `text`, used from `client_ip`, and returns its identity and its binding to a subscription, if
+    /// it has one. `client_ip` is `None` where the address is in dispute.
     ///
-    /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry and
-    /// address are looked at once the secret is proved, so nobody else can learn them.
+    /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry
+    /// and address are checked only once the secret is proved, so nobody else can learn them.
     ///
     /// # Errors
-    /// The first check to fail. A malformed key or a wrong checksum is refused without a look-up (S066).
+    /// The first check to fail. A malformed key and a wrong checksum are refused without a look-up (S066).
     pub fn authenticate(
         &self,
         text: &str,
@@ -131,7 +132,7 @@ impl ApiKeyAuthenticator {
         Ok((self.identity(claim.id, entry), binding))
     }
 
-    /// Which entry `text` is meant to be, and the digest that would prove it.
+    /// Returns the entry that `text` claims, and the digest that would prove the claim.
     fn claim(&self, text: &str) -> Result<Claim, ApiKeyError> {
         match api_key::parse(text, &self.prefix) {
             Ok(key) => Ok(Claim {
@@ -246,7 +247,7 @@ mod tests {
         }
     }
 
-    /// A well-formed key with the id of `key` and another secret.
+    /// Returns a well-formed key with the id of `key` and another secret.
     fn guess(key: &ApiKeyText) -> String {
         let other = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         let body = format!("{}{}", &key.expose()[..25], &other.expose()[25..68]);
@@ -367,7 +368,8 @@ mod tests {
 
     #[test]
     fn an_imported_key_that_looks_like_ours_is_not_found_under_its_digest() {
-        // Its text names an id, so it is looked up by that id, as ours, and ours has the pepper in its digest.
+        // Its text has the form of our keys, so it is looked up by its id, and the digests of our
+        // keys include the pepper.
         let fixture = fixture(|record| record.origin = KeyOrigin::Imported);
         fixture.check(fixture.key.expose(), Err(ApiKeyError::Unknown));
     }

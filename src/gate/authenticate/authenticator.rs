@@ -1,4 +1,5 @@
-//! Whose is a credential? Keys and tokens of Keygate by the directory, other tokens by signature or their issuer's word.
+//! How is a credential validated? Keys and tokens of Keygate by the directory, other tokens by
+//! signature or by introspection.
 
 use crate::gate::authenticate::Failure;
 use crate::gate::authenticate::Identity;
@@ -29,7 +30,7 @@ use crate::observe::metrics::Metrics;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Everything that credentials are proved by, for all routes of a snapshot.
+/// The state that credentials are validated with, for all routes of a snapshot.
 pub struct Authenticator {
     pub api_keys: ApiKeyAuthenticator,
     pub opaque_tokens: OpaqueTokens,
@@ -39,8 +40,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Proves whose `credential` is, on a route with `trust`. `client_ip` is `None` where it is in dispute; `verdict` is the
-    /// word of an issuer that was asked for this request.
+    /// Validates `credential` for a route with `trust` and returns its principal. `client_ip` is `None` where the
+    /// address is in dispute; `verdict` is the result of an introspection for this request.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -66,7 +67,7 @@ impl Authenticator {
                     }
                     None => self.authenticate_bearer(token, trust, verdict, now)?,
                 };
-                // Remembered or not: whether the client and the token are still believed is looked up each time.
+                // Look up client and token on every request, also for a token in the cache: a revocation holds at once.
                 let binding = if trust.is_own(&identity) {
                     let binding = own_token::find_binding(&identity, &self.directory);
                     Some(binding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
@@ -79,8 +80,9 @@ impl Authenticator {
         Ok(Principal { identity, binding })
     }
 
-    /// A bearer token: from memory when it was verified before, under the same issuer configuration and the same keys; else
-    /// by its signature or its issuer's word. The route's own rules, the audience among them, are checked every time (S058).
+    /// Validates a bearer token: from the cache where the same issuer configuration and the same keys verified
+    /// it before, otherwise by its signature or by introspection. The rules of the route, such as the
+    /// audience, are checked every time (S058).
     fn authenticate_bearer(
         &self,
         token: &str,
@@ -88,8 +90,8 @@ impl Authenticator {
         verdict: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
-        // Remembered of an issuer that is not the route's, the token is read again: that issuer's configuration may have
-        // changed since, and only the text says whose token it is now.
+        // A token that is cached for another issuer than the route's is parsed again: the configuration may have
+        // changed since, and only the text names the issuer to use now.
         if let Some(cached) = self.verified.get(token, now.wall)
             && let Some(issuer) = trust.issuers.iter().find(|issuer| issuer.uid() == cached.issuer)
             && let Some(keys) = issuer.keys()
@@ -101,7 +103,8 @@ impl Authenticator {
             }
             self.verified.forget(token);
         }
-        // Before the token is read: what is cached here was found to be this issuer's when it was first asked about.
+        // Before parsing: a cached verdict means that the token was found to be this issuer's when
+        // it was first introspected.
         let introspecting = trust.introspecting_issuer();
         if let Some((issuer, introspection)) = introspecting
             && !trust.may_be_signed(token, issuer)
@@ -113,7 +116,7 @@ impl Authenticator {
         let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
         match (parsed, introspecting) {
             (Ok(parsed), _) => self.verify_jwt(token, &parsed, trust, now),
-            // No JWT that we read; the one issuer that can be asked says whose it is.
+            // Not a JWT that Keygate can parse: the introspecting issuer decides.
             (Err(_), Some((issuer, introspection))) => match introspected(token, issuer, introspection, verdict, now) {
                 Some(outcome) => trust.for_audience(outcome?, issuer),
                 None => Err(needs_introspection(token, issuer, introspection)),
@@ -125,7 +128,8 @@ impl Authenticator {
         }
     }
 
-    /// A JWT goes to the issuer that its `iss` names, and to no other; also where that one is asked about its JWTs.
+    /// Validates a JWT by the issuer that its `iss` names, and by no other issuer; also where
+    /// that issuer introspects its JWTs.
     fn verify_jwt(
         &self,
         token: &str,
@@ -150,7 +154,7 @@ impl Authenticator {
     }
 }
 
-/// What the issuer said of the token: for this request, or for one before.
+/// Returns the result of the introspection, made for this request or cached.
 fn introspected(
     token: &str,
     issuer: &IssuerState,
@@ -195,7 +199,7 @@ fn verify(
             issuer: issuer.uid(),
             generation: current.generation,
         }),
-        // A newer set may hold the key.
+        // A newer key set may contain the key.
         Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
             UnknownKid::Absent => Err(refused(TokenError::UnknownKey)),
             UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {

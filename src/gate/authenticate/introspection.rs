@@ -1,7 +1,7 @@
-//! What is known of tokens that only their issuer can read (RFC 7662), and who asks about the others?
+//! Which tokens were introspected (RFC 7662), with which result, and where do requests for further introspections go?
 //!
-//! Answers are cached under the issuer's configuration that they were judged by: a changed one makes a new
-//! [`Introspection`] that knows nothing. What is not known is asked by one task per issuer, which `fetch` runs.
+//! Each configuration of an issuer has its own [`Introspection`]: a changed configuration starts with an empty cache.
+//! One task per issuer, which `fetch` runs, introspects the tokens that are not in the cache.
 
 mod response;
 
@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Why there is no verdict. Answered with 503: nothing is known against the caller.
+/// Why there is no verdict. Answered with 503, because nothing is known against the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("the introspection endpoint gave no answer that can be used")]
@@ -52,31 +52,33 @@ reasons! {
     }
 }
 
-/// Whose a token is, or why it does not count; or that nobody can tell.
+/// The identity of a valid token or the reason for its refusal; or the reason why neither is known.
 pub type IntrospectionOutcome = Result<Result<Arc<Identity>, IntrospectionRefusal>, Unavailable>;
 
-/// What one issuer was asked for this very request: it counts even where there was no room to remember it.
+/// The verdict of an issuer about the token of one request. It applies to that request even
+/// where the cache had no room.
 #[derive(Clone, Debug)]
 pub struct IssuerVerdict {
-    /// Unique id of the state of the issuer that was asked.
+    /// The unique id of the issuer's state.
     pub issuer: u64,
     pub outcome: IntrospectionOutcome,
 }
 
-/// A question on its way to the issuer. Its asker may be gone: then `reply` is closed.
+/// A request to introspect a token. `reply` is closed where the requester is gone.
 pub struct IntrospectionRequest {
     pub token: Secret<String>,
     pub reply: oneshot::Sender<IntrospectionOutcome>,
 }
 
-/// Questions that may wait for the task that asks; it takes them at once, unless it is gone or hopelessly late.
+/// The number of requests that may wait for the introspecting task. It takes them at once,
+/// unless it is gone or far behind.
 const REQUESTS_MAX: usize = 4096;
 
-/// One issuer that is asked, under one configuration.
+/// The introspection of one issuer under one configuration.
 pub struct Introspection {
     verdicts: Arc<VerdictCache>,
     requests: mpsc::Sender<IntrospectionRequest>,
-    /// Taken by the task that asks.
+    /// Taken by the introspecting task.
     inbox: Mutex<Option<mpsc::Receiver<IntrospectionRequest>>>,
     timeout: Duration,
 }
@@ -96,17 +98,19 @@ impl Introspection {
         &self.verdicts
     }
 
-    /// For the task that asks, which there is one of: the requests. They end when the last request that could ask is gone,
-    /// so the task outlives a reload for as long as requests of before are under way.
+    /// Returns the requests, for the one introspecting task; `None` if they were taken before. The
+    /// channel closes when the last holder of this introspection is gone, so the task outlives a reload
+    /// while older requests are in progress.
     pub fn take_inbox(&self) -> Option<mpsc::Receiver<IntrospectionRequest>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Asks the issuer about `token`, together with everyone who asks about the same one. Takes at most the issuer's
-    /// `timeout`. Dropped before the question was sent, it is not sent; dropped later, the answer is still cached.
+    /// Has the issuer introspect `token`; concurrent requests for the same token share one call. Takes
+    /// at most the issuer's `timeout`. If the future is dropped before the call, no call is made; if
+    /// later, the verdict is still cached.
     ///
     /// # Errors
-    /// No answer in time, or none that says anything.
+    /// No usable response in time.
     pub async fn introspect(&self, token: Secret<String>) -> IntrospectionOutcome {
         let (reply, outcome) = oneshot::channel();
         match self.requests.try_send(IntrospectionRequest { token, reply }) {
@@ -116,17 +120,17 @@ impl Introspection {
         }
         match tokio::time::timeout(self.timeout, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            // The time is over, or the call came to nothing in a way of its own.
+            // The timeout has passed, or the task dropped the request.
             Ok(Err(_)) | Err(_) => Err(Unavailable::NoResponse),
         }
     }
 }
 
-/// Answers of one issuer. Good ones and the others have rooms of their own, so that a flood of invented tokens leaves the
-/// good ones where they are (S061).
+/// The cached verdicts of one issuer. Active and refused tokens have separate room, so that a flood of invented
+/// tokens does not evict active ones (S061).
 pub struct VerdictCache {
     active: Cache<TokenText, CachedIdentity, IdentityWeight, RandomState>,
-    /// By SHA-256 of the token, so that long junk takes no more room than short.
+    /// Keyed by the SHA-256 of the token, so that long junk takes no more room than short.
     refused: Cache<[u8; 32], CachedRefusal, RefusalWeight, RandomState>,
     cache_ttl: Duration,
     negative_ttl: Duration,
@@ -142,7 +146,7 @@ struct CachedIdentity {
 }
 
 impl CachedIdentity {
-    /// `ends` is looked at on each hit, not only when the answer came (S060).
+    /// Returns whether the entry is still valid. `ends` is checked on each hit, not only when the response came (S060).
     fn holds(&self, now: Now) -> bool {
         now.tick < self.until && now.wall < self.ends
     }
@@ -180,7 +184,7 @@ impl VerdictCache {
         }
     }
 
-    /// What is cached of `token` and still holds at `now`.
+    /// Returns the cached verdict for `token`, if it is still valid at `now`.
     pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, IntrospectionRefusal>> {
         if let Some(cached) = self.active.get(token) {
             if cached.holds(now) {
@@ -197,8 +201,8 @@ impl VerdictCache {
         None
     }
 
-    /// Remembers what was said of `token` in an answer of `response_bytes`, for as long as the configuration allows from
-    /// `asked` on, when the question was sent: what the issuer learned since is not in its answer.
+    /// Caches the verdict for `token` from a response of `response_bytes`. The configured time begins at `sent`, when
+    /// the request was sent, because the response does not contain anything that the issuer learned later.
     pub fn remember(&self, token: &str, verdict: &Verdict, response_bytes: usize, sent: Now) {
         let key = sha256(token);
         match verdict {
@@ -208,13 +212,13 @@ impl VerdictCache {
                     identity: Arc::clone(&active.identity),
                     ends: active.ends,
                     until: sent.tick.saturating_add(self.cache_ttl),
-                    // What was read of the answer stands twice, as texts and as header values.
+                    // The identity holds parts of the response twice, as strings and as header values.
                     weight: IDENTITY_WEIGHT + (token.len() + 2 * response_bytes) as u64,
                 };
                 self.active.insert(TokenText::new(token), cached);
             }
             Verdict::Refused(refused) => {
-                // Revoked since it was good.
+                // The token was revoked since it was active.
                 self.active.remove(token);
                 let cached = CachedRefusal {
                     refused: refused.clone(),
@@ -225,12 +229,12 @@ impl VerdictCache {
         }
     }
 
-    /// Remembered answers: that tokens are good, and the others.
+    /// Returns the number of cached active tokens and of cached refusals.
     pub fn entries(&self) -> (usize, usize) {
         (self.active.len(), self.refused.len())
     }
 
-    /// Estimated bytes in use, in the same order.
+    /// Returns an estimate of the bytes in use, in the same order.
     pub fn bytes(&self) -> (u64, u64) {
         (self.active.weight(), self.refused.weight())
     }
@@ -244,7 +248,7 @@ impl fmt::Debug for Introspection {
     }
 }
 
-/// The entry in the table, the `Identity` with its allocations' overhead.
+/// The weight of an entry in the table and an `Identity`, with the overhead of its allocations.
 const IDENTITY_WEIGHT: u64 = 1024;
 const REFUSAL_WEIGHT: u64 = 160;
 

@@ -1,4 +1,4 @@
-//! Whose credential it is; gives [`Principal`].
+//! Which principal does a credential prove? Gives [`Principal`].
 
 pub mod header_value;
 pub mod identity;
@@ -38,7 +38,7 @@ use crate::model::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who a credential was proved to belong to. Only this stage can make one, so holding it proves that the stage ran.
+/// The principal that a credential proves. Only this stage makes one, so a `Principal` proves that the stage ran.
 #[derive(Clone, Debug)]
 pub struct Principal {
     identity: Arc<Identity>,
@@ -46,8 +46,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The subscription that the credential is under; `None` for one that Keygate did not issue, and for keys of the keys
-    /// file.
+    /// Returns the binding of the credential to a subscription; `None` for a credential that Keygate did not
+    /// issue, and for keys of the keys file.
     pub const fn binding(&self) -> Option<&SubscriptionBinding> {
         self.binding.as_ref()
     }
@@ -56,7 +56,7 @@ impl Principal {
         &self.identity
     }
 
-    /// The same, for who remembers something about it.
+    /// Returns the shared identity, for caches that hold it.
     pub fn shared_identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -65,24 +65,24 @@ impl Principal {
 /// Why there is no [`Principal`].
 #[derive(Debug)]
 pub enum Failure {
-    /// The credential is not good; its bearer is told little, the operator exactly.
+    /// The credential is invalid. The client learns little, the operator the exact reason.
     Refused(Refusal),
-    /// Its issuer knows something that is not known here yet.
+    /// The decision needs keys or a verdict that the issuer has and memory has not.
     Needs(Need),
-    /// What to judge it by is not there: ours to answer for, never the caller's.
+    /// The credential cannot be validated now: a fault on our side (503), not the client's.
     Unverifiable(MissingProof),
 }
 
-/// What there is nothing to judge a credential by for.
+/// The part that Keygate lacks to validate a credential; answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingProof {
-    /// The issuer's keys were never loaded, or are too old.
+    /// The issuer's keys: never loaded, too old, or without the token's key while no newer set can be fetched.
     Keys,
-    /// The issuer's word.
+    /// The introspection of the token by its issuer.
     Introspection(Unavailable),
 }
 
-/// What is wrong with a credential.
+/// Why a credential is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error(transparent)]
@@ -107,16 +107,16 @@ reasons! {
     of { Token(TokenError), Introspection(IntrospectionRefusal), ApiKey(ApiKeyError), Own(OwnTokenError) }
 }
 
-/// What has to be brought before a credential can be judged.
+/// A fetch that a credential needs before it can be validated.
 pub enum Need {
-    /// The keys of an issuer, fetched once more.
+    /// A new fetch of the issuer's keys.
     Keys {
         keys: Arc<IssuerKeys>,
-        /// The fetch that may bring the key, and how long it is worth waiting for.
+        /// The number of the fetch that may bring the key, and the longest time to wait for it.
         attempt: u64,
         wait: Duration,
     },
-    /// An issuer's word about a token.
+    /// An introspection of the token by its issuer.
     Introspection {
         issuer: Arc<IssuerState>,
         token: Secret<String>,
@@ -124,7 +124,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// What is lacking as long as the need is not met.
+    /// Returns the part that is missing while the need is not met.
     pub const fn missing_proof(&self) -> MissingProof {
         match self {
             Self::Keys { .. } => MissingProof::Keys,
@@ -148,7 +148,8 @@ impl std::fmt::Debug for Need {
     }
 }
 
-/// Whether a principal's credential was not revoked since. Keys of the keys file can be, and whatever Keygate issued.
+/// Returns whether the credential of `principal` was not revoked since. Only API keys and credentials that Keygate
+/// issued can be revoked here; other tokens are always valid.
 pub fn is_still_valid(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
     match (principal.identity.api_key_id(), &principal.binding) {
         (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),

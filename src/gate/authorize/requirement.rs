@@ -1,4 +1,4 @@
-//! What does a route ask of whoever proved who they are, and do they meet it?
+//! Does a principal meet the rules of a route?
 
 use crate::config;
 use crate::config::Condition;
@@ -12,25 +12,25 @@ use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::Method;
 
-/// The rules of a route. Every one that is for a request's method must hold.
+/// The rules of a route. Every rule for the request's method must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
     /// At most 64; see [`RuleSet`].
     rules: Box<[config::Rule]>,
 }
 
-/// Some of a requirement's rules, by their places.
+/// A subset of a requirement's rules, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RuleSet(u64);
 
-/// Why a principal may not; for the operator exactly, for the client little.
+/// Why a principal may not use a route: exact for the operator, brief for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     unmet: Unmet,
     rules: RuleSet,
 }
 
-/// What kind of condition was not met.
+/// The kind of condition that was not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unmet {
     Client,
@@ -54,17 +54,17 @@ impl Forbidden {
     /// Every word that [`Self::reason`] returns.
     pub const REASONS: &'static [&'static str] = Unmet::REASONS;
 
-    /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
+    /// Returns the word for the refusal in metrics, access records and the refusal table; one of [`Self::REASONS`].
     pub const fn reason(self) -> &'static str {
         self.unmet.reason()
     }
 
-    /// Whether more scopes would be enough (RFC 6750 section 3.1).
+    /// Returns whether more scopes would be enough (RFC 6750 section 3.1).
     pub const fn is_about_scope(self) -> bool {
         matches!(self.unmet, Unmet::Scope)
     }
 
-    /// One of each kind, by the first rule.
+    /// Returns one refusal of each kind, by the first rule.
     #[cfg(test)]
     pub fn each() -> [Self; 5] {
         let kinds = [
@@ -80,8 +80,8 @@ impl Forbidden {
         })
     }
 
-    /// What is told of a rule that failed and one that failed before. Scopes can be asked for, and then all that are
-    /// missing are named; but who lacks more than scopes would ask in vain, so the rest comes first.
+    /// Combines the refusal by one rule with that by an earlier rule. A client can request more scopes, so all missing
+    /// scopes are reported together. Other refusals take precedence, because more scopes would not help.
     const fn combined_with(self, earlier: Option<Self>) -> Self {
         match (earlier, self.unmet) {
             (None, _) => self,
@@ -95,7 +95,7 @@ impl Forbidden {
     }
 }
 
-/// What a requirement says of one request: what refuses it, and what only would.
+/// The result of checking a requirement: the enforced refusal, and the one that shadow mode suppressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub enforced: Option<Forbidden>,
@@ -113,7 +113,7 @@ impl Requirement {
         }
     }
 
-    /// Checks every rule that is for `method`. Allocates nothing.
+    /// Checks every rule for `method`. Allocates nothing.
     pub(super) fn check(&self, identity: &Identity, method: &Method) -> Verdict {
         let mut verdict = Verdict::default();
         for (place, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.is_for(method)) {
@@ -130,7 +130,8 @@ impl Requirement {
         verdict
     }
 
-    /// Every condition of the rules for `method`, in their order, and whether `identity` meets it. For explaining a decision.
+    /// Returns every condition of the rules for `method`, in order, and whether `identity` meets
+    /// it. For explaining a decision.
     pub fn conditions(&self, identity: &Identity, method: &Method) -> Vec<(&config::Rule, &Condition, bool)> {
         let rules = self.rules.iter().filter(|rule| rule.is_for(method));
         let conditions = rules.flat_map(|rule| rule.conditions.iter().map(move |condition| (rule, condition)));
@@ -139,20 +140,20 @@ impl Requirement {
             .collect()
     }
 
-    /// The scopes a client should ask its issuer for after `forbidden`, as RFC 6750 section 3 puts them in `scope`: those
-    /// of the rules that failed.
+    /// Returns the scopes that a client should request after `forbidden`, for `scope` of RFC 6750 section 3:
+    /// the scopes of the rules that failed.
     pub fn missing_scopes(&self, forbidden: Forbidden) -> ScopeSet {
         scopes(self.failed(forbidden)).cloned().collect()
     }
 
-    /// Every scope that some rule refuses for, whatever the method.
+    /// Returns every scope of the enforced rules, for any method.
     pub fn scopes(&self) -> ScopeSet {
         scopes(self.rules.iter().filter(|rule| rule.mode == Mode::Enforce))
             .cloned()
             .collect()
     }
 
-    /// The name of the first rule that failed and has one.
+    /// Returns the name of the first rule that failed and has a name.
     pub fn rule_name(&self, forbidden: Forbidden) -> Option<&Name> {
         self.failed(forbidden).find_map(|rule| rule.name.as_ref())
     }
@@ -162,7 +163,7 @@ impl Requirement {
         self.rules.iter().enumerate().filter(failed).map(|(_, rule)| rule)
     }
 
-    /// Whether `other` asks the same for `method`, in whatever order.
+    /// Returns whether `other` requires the same for `method`, in any order.
     pub fn is_like(&self, other: &Self, method: &Method) -> bool {
         let includes = |one: &Self, other: &Self| {
             other.rules.iter().filter(|rule| rule.is_for(method)).all(|rule| {
@@ -186,8 +187,8 @@ fn scopes<'r>(rules: impl Iterator<Item = &'r config::Rule>) -> impl Iterator<It
         })
 }
 
-/// What is not met of `condition`, if anything. What a principal does not have meets nothing (S152); all comparisons are
-/// of whole texts, byte by byte.
+/// Returns the kind of `condition` where it is not met. An absent attribute meets no condition (S152).
+/// Whole texts are compared, byte by byte.
 fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
     let is_one_of =
         |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|allowed| allowed == name));
@@ -195,7 +196,7 @@ fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
     let (met, otherwise) = match condition {
         Condition::Clients(clients) => (is_one_of(clients, identity.client_id.as_deref()), Unmet::Client),
         Condition::Subjects(subjects) => {
-            // An API key's subject is its client's name or its id, which no issuer vouched for.
+            // The subject of an API key is its client's name or its id, and no issuer vouches for either.
             let subject = match identity.credential_type {
                 CredentialType::ApiKey => None,
                 CredentialType::Jwt | CredentialType::Opaque => identity.subject.as_deref(),

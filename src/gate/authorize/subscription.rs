@@ -1,4 +1,4 @@
-//! Is the subscription in force that a credential is under, and does its plan allow such credentials?
+//! Is the subscription of a credential in force, and does its plan allow such credentials?
 
 use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::directory::Directory;
@@ -13,16 +13,16 @@ use std::sync::Arc;
 /// The plans of a configuration, by name.
 pub type Plans = BTreeMap<Name, Plan>;
 
-/// Why a credential that was proved does not count now.
+/// Why the subscription of a valid credential does not allow the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionError {
     /// Never [`Standing::Good`].
     NotInForce(Standing),
-    /// The plan gives credentials of other kinds.
+    /// The plan has no credentials of this kind.
     NotInPlan,
-    /// The route asks for a subscription under one of certain plans.
+    /// The route requires a subscription under another plan.
     Required,
-    /// The credential names a subscription that nobody knows here: ours to answer for.
+    /// Keygate does not know the subscription: a fault on our side (503).
     Unknown,
 }
 
@@ -37,14 +37,14 @@ reasons! {
         Self::NotInForce(Standing::PlanGone) => word(Standing::PlanGone),
         Self::NotInPlan => "credential_not_in_plan",
         Self::Required => "subscription_required",
-        // A standing that is good is none to refuse for.
+        // A good standing is never a reason to refuse.
         Self::Unknown | Self::NotInForce(Standing::Good) => UNKNOWN,
     }
 }
 
 const UNKNOWN: &str = "subscription_unknown";
 
-/// Returns the word that `model` has for a standing that is not good.
+/// Returns the reason that `model` has for a standing that is not good.
 const fn word(standing: Standing) -> &'static str {
     match standing.reason() {
         Some(reason) => reason,
@@ -52,11 +52,11 @@ const fn word(standing: Standing) -> &'static str {
     }
 }
 
-/// The subscription of a credential, where it is in force. Allocates nothing.
+/// Returns the subscription of a credential if it is in force. Allocates nothing.
 ///
 /// # Errors
-/// First whether it is in force, then whether the plan has such credentials (S073, S074): whoever holds a genuine one may
-/// know how their own subscription stands.
+/// First the standing of the subscription, then the kind of credential (S073, S074): the holder of a valid credential
+/// may learn the standing of its subscription.
 pub fn in_force(
     binding: &SubscriptionBinding,
     plans: &Plans,
@@ -83,10 +83,10 @@ pub fn in_force(
     }
 }
 
-/// Whether a route that asks for one of `wanted` lets this subscription through, or the lack of one.
+/// Checks that the subscription is under one of the plans that the route requires, if it requires any.
 ///
 /// # Errors
-/// It does not.
+/// [`SubscriptionError::Required`].
 pub fn check_plan(required: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
     let has = in_force.is_some_and(|in_force| required.contains(&in_force.plan));
     if required.is_empty() || has {

@@ -1,4 +1,5 @@
-//! Every row as every kind of route says it: `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
+//! Which answer does every row give on every kind of route? Compares with
+//! `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
 
 use super::*;
 use crate::config;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 const GOLDEN: &str = "tests/data/refusal-rows.txt";
 
-/// Each variant once. A variant that is not listed does not compile.
+/// Lists each variant once. A variant that is not listed does not compile.
 macro_rules! all {
     ($of:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
         #[allow(dead_code)]
@@ -146,7 +147,7 @@ fn owns() -> Vec<OwnTokenError> {
 fn standings() -> Vec<SubscriptionError> {
     use Standing as E;
     let standings = all!(Standing:
-        // None to refuse for; if it ever were, the answer is that we do not know.
+        // Never a reason to refuse; should it happen, the response is that the subscription is unknown.
         E::Good => E::Good, E::Pending => E::Pending, E::ProvisioningFailed => E::ProvisioningFailed,
         E::Cancelled => E::Cancelled, E::PaymentDue => E::PaymentDue, E::NotReleased => E::NotReleased,
         E::SandboxOnly => E::SandboxOnly, E::PlanGone => E::PlanGone,
@@ -211,7 +212,7 @@ fn spent() -> SpentLimit {
     spend().err().unwrap()
 }
 
-/// Every denial there is, with every error of every stage.
+/// Returns every denial, with every error of every stage.
 fn denials() -> Vec<Denial> {
     use Denial as D;
     let others = all!(Denial:
@@ -287,7 +288,7 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
     }
 }
 
-/// Status, header fields and body, a line each, but for the lines in `without`.
+/// Returns status, header fields and body, a line each, except the lines in `without`.
 fn lines(answer: &Answer, without: &[String]) -> Vec<String> {
     let headers = answer
         .headers
@@ -338,7 +339,7 @@ fn s142_every_reason_has_a_row_and_every_row_a_reason() {
     assert_eq!(listed, rows, "what metrics have labels for");
 }
 
-/// What `answer` and the challenges rely on: they write the table's words between quotes without escaping them.
+/// `answer` and the challenges write the table's words between quotes without escaping them.
 #[test]
 fn rows_hold_statuses_and_words_that_need_no_escaping() {
     for row in ROWS {
@@ -362,7 +363,7 @@ fn rows_hold_statuses_and_words_that_need_no_escaping() {
     assert_eq!(row("no such reason").status, 500);
 }
 
-/// S077: outside, one bad key is like another.
+/// S077: a client cannot tell one invalid key from another.
 #[test]
 fn s077_bad_api_keys_have_one_face() {
     let snapshot = snapshot();

@@ -252,7 +252,7 @@ fn s060_a_remembered_answer_ends_with_its_token() {
     memory.remember("token", &good_until(NOW + 10), 300, now_at(0));
     assert!(memory.get("token", now_at(9_999)).is_some());
     assert!(memory.get("token", now_at(10_000)).is_none());
-    // A wall clock that is set on ends it too; one that is set back does not make it live longer than `cache_ttl`.
+    // Setting the wall clock forward ends the entry too; setting it back does not extend it beyond `cache_ttl`.
     memory.remember("token", &good_until(NOW + 10), 300, now_at(0));
     let set_on = Now {
         wall: Timestamp::from_unix_secs(NOW + 10),

@@ -1,4 +1,4 @@
-//! What the cache answers, from memory and a given `now` alone.
+//! Which actions does the cache return, from memory and a given `now` alone?
 
 use super::*;
 use crate::config::issuer::Dial;
@@ -210,7 +210,7 @@ fn s039_a_request_that_saw_the_set_from_before_the_rotation_decides_again() {
     fixture.good(&[RSA, EC]);
     let answer = fixture.keys.unknown_kid(&seen, Some("new"), fixture.now());
     assert!(matches!(answer, UnknownKid::Fetch { attempt: 2, .. }), "{answer:?}");
-    // Attempt 2 has finished, so nobody waits; and whoever then sees the new set gets a definite answer.
+    // Attempt 2 has finished, so no request waits, and every request that sees the new set gets a definite result.
     assert_eq!(fixture.unknown("third"), UnknownKid::Absent);
 }
 
@@ -229,7 +229,7 @@ fn the_cooldown_counts_from_the_start_of_the_attempt() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     let attempt = fixture.keys.start_attempt(fixture.now());
-    // A slow answer: what was published while it was on its way need not be in it.
+    // A slow response need not contain the keys that were published while it was on its way.
     fixture.clock.advance(COOLDOWN);
     fixture.finish(attempt, &[RSA]);
     fixture.asks_for("x", 3);
@@ -376,7 +376,7 @@ async fn waiting_ends_with_the_attempt_or_with_time() {
     fixture.keys.wait_for_attempt(1, long).await;
     // Never finished.
     fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
-    // Finishes while waiting, badly.
+    // Finishes while waiting, with a failure.
     let waiting = fixture.keys.wait_for_attempt(2, long);
     let finishing = async {
         fixture.bad();
@@ -397,7 +397,7 @@ async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
 
 const RSA_SET: &str = "the text of the set; only its hash counts here";
 
-/// A process that begins with a set another one had kept, confirmed `age` before.
+/// Returns a process that starts with a stored set of an earlier process, confirmed `age` before.
 fn restored(age: Duration) -> Fixture {
     let fixture = Fixture::new();
     let jwks = || Jwks::parse(format!(r#"{{"keys":[{RSA}]}}"#).as_bytes()).unwrap();
@@ -421,7 +421,7 @@ fn a_restart_does_not_make_a_set_younger() {
         fixture.keys.current(fixture.now()).unwrap_err(),
         NoKeys::TooStale { age }
     );
-    // However often, and with a wall clock that somebody sets back.
+    // After any number of restarts, and with a wall clock that was set back.
     let fixture = restored(MAX_STALE);
     assert_eq!(fixture.key_ids(), ["old"]);
     fixture.clock.set_wall(Timestamp::from_unix_secs(5));
@@ -442,7 +442,7 @@ fn a_fetch_that_confirms_a_kept_set_makes_it_one_of_this_process() {
         (now.generation, now.origin, now.age(fixture.now())),
         (generation, Origin::Source, Duration::ZERO)
     );
-    // A set that is there already is never replaced by an older one.
+    // A loaded set is never replaced by an older one.
     let jwks = Jwks::parse(format!(r#"{{"keys":[{EC}]}}"#).as_bytes()).unwrap();
     fixture
         .keys

@@ -1,4 +1,4 @@
-//! More rules never allow more, and what is absent meets none of them.
+//! Do more rules never allow more, and does an absent attribute meet no rule?
 
 use super::*;
 use crate::gate::authenticate::ApiKeyIdentity;
@@ -129,7 +129,7 @@ fn s152_what_is_absent_meets_nothing() {
         claim(ClaimValue::Integer(0)),
         Condition::ScopesAll(scope_list("a")),
         Condition::ScopesAny(scope_list("a")),
-        // Nothing is in an empty list; the file cannot say it (S036).
+        // An empty list contains nothing; the configuration cannot express it (S036).
         Condition::Clients(Vec::new()),
         Condition::ScopesAny(Vec::new()),
         Condition::Claim("/a".parse().unwrap(), Vec::new()),
