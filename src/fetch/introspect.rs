@@ -14,11 +14,11 @@ use crate::fetch::breaker::CallOutcome;
 use crate::fetch::breaker::Pass;
 use crate::fetch::breaker::Turn;
 use crate::gate::authenticate::introspection::IntrospectionOutcome;
-use crate::gate::authenticate::introspection::Memory;
-use crate::gate::authenticate::introspection::NotGood;
-use crate::gate::authenticate::introspection::Question;
+use crate::gate::authenticate::introspection::IntrospectionRefusal;
+use crate::gate::authenticate::introspection::IntrospectionRequest;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authenticate::introspection::Verdict;
+use crate::gate::authenticate::introspection::VerdictCache;
 use crate::gate::authenticate::introspection::read;
 use crate::gate::authenticate::token::TokenRules;
 use crate::model::clock::Clock;
@@ -60,7 +60,12 @@ pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), Sig
 
 /// Answers the questions of `inbox` about tokens of `issuer`, until nobody is left who could ask. What was answered is
 /// remembered in `memory`.
-pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Memory>, clock: Arc<dyn Clock>) {
+pub async fn run(
+    issuer: Issuer,
+    inbox: mpsc::Receiver<IntrospectionRequest>,
+    memory: Arc<VerdictCache>,
+    clock: Arc<dyn Clock>,
+) {
     let KeySource::Introspection(settings) = &issuer.keys else {
         return;
     };
@@ -113,7 +118,7 @@ struct Introspector {
     rules: TokenRules,
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
-    memory: Arc<Memory>,
+    memory: Arc<VerdictCache>,
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     endpoint: Option<(Arc<Endpoint>, Tick)>,
@@ -133,7 +138,7 @@ struct Introspector {
 type JoinOutcome = Result<(task::Id, Result<Vec<u8>, CallError>), JoinError>;
 
 impl Introspector {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Question>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<IntrospectionRequest>) {
         loop {
             tokio::select! {
                 question = inbox.recv() => match question {
@@ -147,8 +152,8 @@ impl Introspector {
     }
 
     /// Adds the question to the flight of its token, or begins one.
-    fn take(&mut self, question: Question) {
-        let Question { token, reply } = question;
+    fn take(&mut self, question: IntrospectionRequest) {
+        let IntrospectionRequest { token, reply } = question;
         let now = self.clock.now();
         // Nobody minds when an answer finds nobody: the asker went away.
         if let Some(known) = self.memory.get(token.expose(), now) {
@@ -243,8 +248,8 @@ impl Introspector {
             Ok((verdict, body.len()))
         });
         let result = match &verdict {
-            Ok((Verdict::Good(_), _)) => CallResult::Active,
-            Ok((Verdict::Refused(NotGood::Inactive), _)) => CallResult::Inactive,
+            Ok((Verdict::Active(_), _)) => CallResult::Active,
+            Ok((Verdict::Refused(IntrospectionRefusal::Inactive), _)) => CallResult::Inactive,
             Ok((Verdict::Refused(_), _)) => CallResult::Refused,
             Err(error) if error.was_answered() => CallResult::Rejected,
             Err(_) => CallResult::Failure,
@@ -258,7 +263,7 @@ impl Introspector {
         let answer = match verdict {
             Ok((verdict, answer_bytes)) => {
                 self.memory.remember(token.expose(), &verdict, answer_bytes, asked);
-                Ok(verdict.judged())
+                Ok(verdict.into_identity())
             }
             Err(_) => Err(Unavailable::NoResponse),
         };

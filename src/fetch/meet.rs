@@ -14,12 +14,12 @@ impl Need {
                 None
             }
             Self::Introspection { issuer, token } => {
-                let answer: IntrospectionOutcome = match issuer.introspection() {
-                    Some(introspection) => introspection.ask(token).await,
+                let outcome: IntrospectionOutcome = match issuer.introspection() {
+                    Some(introspection) => introspection.introspect(token).await,
                     None => Err(Unavailable::NoResponse),
                 };
                 let issuer = issuer.uid();
-                Some(IssuerVerdict { issuer, answer })
+                Some(IssuerVerdict { issuer, outcome })
             }
         }
     }

@@ -91,7 +91,7 @@ impl OnDemand {
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
             if is_due {
-                let attempt = self.keys.demand();
+                let attempt = self.keys.request_fetch();
                 self.kick(fetching);
                 self.keys.wait_for_attempt(attempt, self.source.wait).await;
             }
@@ -102,7 +102,7 @@ impl OnDemand {
             });
         };
         if is_due {
-            self.keys.demand();
+            self.keys.request_fetch();
             self.kick(fetching);
         }
         let is_known = kid.is_none_or(|kid| set.jwks.key_ids().any(|known| known == kid));
@@ -111,8 +111,8 @@ impl OnDemand {
         }
         match self.keys.unknown_kid(&set, kid, now) {
             UnknownKid::Absent => Ok(Arc::clone(&set.jwks)),
-            UnknownKid::CannotTell { retry_in } => Err(Unavailable { retry_after: retry_in }),
-            UnknownKid::Ask { attempt, wait } => {
+            UnknownKid::Unavailable { retry_in } => Err(Unavailable { retry_after: retry_in }),
+            UnknownKid::Fetch { attempt, wait } => {
                 self.kick(fetching);
                 self.keys.wait_for_attempt(attempt, wait).await;
                 // A fetch that failed, or goes on, says nothing of the key.
@@ -134,7 +134,7 @@ impl OnDemand {
         if !Arc::ptr_eq(&set.jwks, seen) {
             return Some(Arc::clone(&set.jwks));
         }
-        let UnknownKid::Ask { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
+        let UnknownKid::Fetch { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
             return None;
         };
         self.kick(fetching);
@@ -145,7 +145,7 @@ impl OnDemand {
 
     /// Fetches now, whatever the cooldown says. Returns when that has ended, well or badly.
     pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
-        let attempt = self.keys.demand();
+        let attempt = self.keys.request_fetch();
         self.kick(fetching);
         let wait = self.source.dial.timeout.saturating_add(MARGIN);
         self.keys.wait_for_attempt(attempt, wait).await;
@@ -164,7 +164,7 @@ impl OnDemand {
 
     async fn run(self: Arc<Self>, fetching: Arc<FetchContext>) {
         loop {
-            while self.keys.is_asked() {
+            while self.keys.is_fetch_requested() {
                 // Nobody closes it.
                 let Ok(_permit) = fetching.permits.acquire().await else {
                     break;
@@ -173,7 +173,7 @@ impl OnDemand {
             }
             self.running.store(false, Ordering::Release);
             // Whoever asked just before that has found somebody running.
-            if !self.keys.is_asked() || self.running.swap(true, Ordering::AcqRel) {
+            if !self.keys.is_fetch_requested() || self.running.swap(true, Ordering::AcqRel) {
                 break;
             }
         }

@@ -72,7 +72,7 @@ async fn follow_remote(
         let due = tokio::time::sleep(keys.next_fetch_in(clock.now()));
         tokio::select! {
             () = due => {}
-            () = keys.asked() => {}
+            () = keys.fetch_requested() => {}
         }
         let attempt = keys.start_attempt(clock.now());
         let timeout = source.dial.timeout;

@@ -146,7 +146,7 @@ impl RunningFetcher {
     /// Moves past the cooldown, asks for `kid`, and waits for the attempt this wakes.
     async fn ask(&self, kid: &str) {
         self.clock.advance(Duration::from_secs(60));
-        let UnknownKid::Ask { attempt, .. } = self.unknown(kid) else {
+        let UnknownKid::Fetch { attempt, .. } = self.unknown(kid) else {
             panic!("{kid} does not wake a fetch");
         };
         self.attempt(attempt).await;
@@ -164,7 +164,7 @@ async fn s039_rotation_is_met_by_one_fetch() {
     running.clock.advance(Duration::from_secs(30));
     let asks: Vec<_> = (0..50).map(|_| running.unknown(EC_KID)).collect();
     for ask in asks {
-        let UnknownKid::Ask { attempt, wait } = ask else {
+        let UnknownKid::Fetch { attempt, wait } = ask else {
             panic!("{ask:?}");
         };
         running.keys.wait_for_attempt(attempt, wait).await;
@@ -181,7 +181,7 @@ async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
     running.clock.advance(Duration::from_secs(30));
     for n in 0..10_000 {
         running.clock.advance(Duration::from_millis(1));
-        if let UnknownKid::Ask { attempt, .. } = running.unknown(&format!("invented-{n}")) {
+        if let UnknownKid::Fetch { attempt, .. } = running.unknown(&format!("invented-{n}")) {
             running.attempt(attempt).await;
         }
     }
@@ -195,13 +195,13 @@ async fn s041_a_hanging_issuer_holds_up_nobody_whose_key_is_known() {
     running.attempt(1).await;
     fake.reply(Reply::Hang);
     running.clock.advance(Duration::from_secs(60));
-    let UnknownKid::Ask { attempt, .. } = running.unknown("x") else {
+    let UnknownKid::Fetch { attempt, .. } = running.unknown("x") else {
         panic!("the fetch is not woken");
     };
     fake.wait_for_requests(2).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
     running.keys.wait_for_attempt(attempt, Duration::from_millis(1)).await;
-    assert!(matches!(running.unknown("x"), UnknownKid::Ask { attempt: again, .. } if again == attempt));
+    assert!(matches!(running.unknown("x"), UnknownKid::Fetch { attempt: again, .. } if again == attempt));
     assert_eq!(running.key_ids(), [RSA_KID]);
 }
 
@@ -245,7 +245,7 @@ async fn s043_a_kid_missed_while_the_issuer_was_down_is_found_afterwards() {
     running.attempt(1).await;
     fake.reply(Reply::Bytes(Vec::new()));
     running.ask(EC_KID).await;
-    assert!(matches!(running.unknown(EC_KID), UnknownKid::CannotTell { .. }));
+    assert!(matches!(running.unknown(EC_KID), UnknownKid::Unavailable { .. }));
     fake.reply(Reply::json(&set_of(&[ec_jwk()])));
     running.ask(EC_KID).await;
     assert_eq!(running.key_ids(), [EC_KID]);

@@ -107,7 +107,7 @@ fn read_state_on_scrape(gate: &Arc<Gate>) {
         }
         for issuer in &gate.snapshot().issuers {
             if let Some(introspection) = issuer.introspection() {
-                let memory = introspection.memory();
+                let memory = introspection.verdicts();
                 let ((good, refused), (good_bytes, refused_bytes)) = (memory.entries(), memory.bytes());
                 memory.metrics.set_remembered(good, refused, good_bytes + refused_bytes);
             }

@@ -52,7 +52,7 @@ impl Issuers for GateIssuers {
             let (KeySource::Remote(remote), Some(keys)) = (&issuer.settings().keys, issuer.keys()) else {
                 return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
-            let attempt = keys.demand();
+            let attempt = keys.request_fetch();
             // Slightly longer than an attempt may take, so that the attempt's own timeout is reported.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
@@ -81,7 +81,7 @@ fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
 }
 
 fn health_of_introspection(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
-    let suspended = introspection.memory().metrics.is_suspended();
+    let suspended = introspection.verdicts().metrics.is_suspended();
     IssuerHealth {
         name: issuer.name().as_str().to_owned(),
         issuer: issuer.settings().issuer.as_str().to_owned(),

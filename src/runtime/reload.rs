@@ -547,7 +547,7 @@ fn follow_issuer(
         Proof::Introspection(introspection) => {
             readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
-            let memory = Arc::clone(introspection.memory());
+            let memory = Arc::clone(introspection.verdicts());
             // Not aborted when the configuration changes: requests in flight still introspect under the previous one.
             tokio::spawn(introspect::run(
                 issuer.settings().clone(),
@@ -626,7 +626,7 @@ pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snaps
     let published = &live.identity_tokens.published;
     let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));
     snapshot.signer = signer.as_ref().map(|(signer, _)| Arc::clone(signer));
-    if let Some((signer, KeyOrigin::Made)) = &signer {
+    if let Some((signer, KeyOrigin::Generated)) = &signer {
         signing_key::keep(signer.key(), loaded.config.state_dir.as_deref());
     }
     published.replace(signer, now.wall);

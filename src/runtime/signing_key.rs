@@ -56,7 +56,7 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
         }
         None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
     };
-    Ok((key, KeyOrigin::Made))
+    Ok((key, KeyOrigin::Generated))
 }
 
 /// Keeps a generated key, so that it still signs after a restart. The file is written whole or not at all, and only its

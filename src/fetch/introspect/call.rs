@@ -11,7 +11,7 @@ use crate::fetch::client::check_url;
 use crate::fetch::client::client;
 use crate::fetch::client::request_error;
 use crate::fetch::introspect::CallOutcome;
-use crate::gate::authenticate::introspection::ANSWER_BYTES_MAX;
+use crate::gate::authenticate::introspection::RESPONSE_BYTES_MAX;
 use crate::gate::authenticate::introspection::ResponseError;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
@@ -114,7 +114,7 @@ impl Endpoint {
         }
     }
 
-    /// Asks about `token` and gives the body of the answer, at most [`ANSWER_BYTES_MAX`] bytes. The whole of it, name
+    /// Asks about `token` and gives the body of the answer, at most [`RESPONSE_BYTES_MAX`] bytes. The whole of it, name
     /// look-up and body included, takes at most the configured `timeout`.
     ///
     /// # Errors
@@ -145,7 +145,9 @@ impl Endpoint {
             return Err(CallError::NotAuthenticated { status });
         }
         check_head(status, response.headers(), target.url).map_err(CallError::Fetch)?;
-        bounded_body(response, ANSWER_BYTES_MAX).await.map_err(CallError::Fetch)
+        bounded_body(response, RESPONSE_BYTES_MAX)
+            .await
+            .map_err(CallError::Fetch)
     }
 
     fn form(&self, token: &str, now: Timestamp) -> Result<String, SignError> {

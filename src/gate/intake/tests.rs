@@ -1,4 +1,4 @@
-//! The table of which requests carry one credential (S001 to S012).
+//! Which requests carry one credential? The table of S001 to S012.
 
 use super::*;
 use crate::gate::accept::Rules;

@@ -206,7 +206,7 @@ impl Exchange {
             Err(Stop::Needs(need)) => need,
             decided => return self.finish_admission(decided),
         };
-        self.trail.issuer_answer = tokio::select! {
+        self.trail.issuer_verdict = tokio::select! {
             response = need.meet() => response,
             // A request is not admitted once its client is gone (S108).
             denial = pin!(client_gone) => return Err(denial),
@@ -232,7 +232,7 @@ impl Exchange {
                 Ok(Admitted::Control(call))
             }
             // The need was met once and remains: the gate cannot validate the credential.
-            Err(Stop::Needs(need)) => Err(need.lack().into()),
+            Err(Stop::Needs(need)) => Err(need.missing_proof().into()),
         }
     }
 

@@ -21,13 +21,13 @@ pub struct StreamEnd {
 pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
     let identity = principal.identity();
     let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
-    // Only a credential that can be revoked here is checked again. The
-    // reference to the gate is weak: a stream must not keep the gate alive.
-    let revocable = identity.api_key_id().is_some() || principal.holding().is_some();
+    // Only a credential that can be revoked here is checked again. The reference to the gate is weak: a stream must not keep
+    // the gate alive.
+    let revocable = identity.api_key_id().is_some() || principal.binding().is_some();
     let (opener, weak) = (principal.clone(), Arc::downgrade(gate));
     let is_valid = move || {
         weak.upgrade()
-            .is_some_and(|gate| decide::still_counts(&opener, &gate.snapshot(), &gate.live, gate.clock.now().wall))
+            .is_some_and(|gate| decide::is_still_valid(&opener, &gate.snapshot(), &gate.live, gate.clock.now().wall))
     };
     let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
         if revocable { Some(Box::new(is_valid)) } else { None };

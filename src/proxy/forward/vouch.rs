@@ -17,6 +17,8 @@ pub fn vouch(permit: &Permit, snapshot: &Snapshot, live: &Live, now: Timestamp) 
         return Ok(None);
     };
     let signer = snapshot.signer.as_ref().ok_or(Denial::IdentityTokenUnsigned)?;
-    let token = live.identity_tokens.token(signer, principal.shared(), audience, now);
+    let token = live
+        .identity_tokens
+        .token(signer, principal.shared_identity(), audience, now);
     token.map(Some).map_err(|_| Denial::IdentityTokenUnsigned)
 }

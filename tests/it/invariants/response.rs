@@ -8,8 +8,8 @@ use keygate::proxy::forward::response_fields::ResponseRules;
 use keygate::proxy::http1::body::Framing;
 use keygate::proxy::http1::buffer::Buffer;
 use keygate::proxy::http1::head;
-use keygate::proxy::http1::response::Head;
 use keygate::proxy::http1::response::EMPTY_FIELDS;
+use keygate::proxy::http1::response::Head;
 use keygate::proxy::http1::response_head;
 use keygate::proxy::http1::response_head::DownstreamMode;
 

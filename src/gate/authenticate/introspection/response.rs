@@ -1,4 +1,5 @@
-//! What does an introspection answer say (RFC 7662 section 2.2)? Whose the token is, that it is not good, or nothing.
+//! Which verdict does an introspection response give (RFC 7662 section 2.2)? An active token, a
+//! refusal, or nothing usable.
 
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::token::Claims;
@@ -12,37 +13,40 @@ use crate::model::names::Name;
 use crate::model::reason::reasons;
 use std::sync::Arc;
 
-/// A longer answer is not read: what a token says fits in some kilobytes.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The longest response that is read; the members of a token fit in a few kilobytes.
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
-/// What an issuer said of a token, after its rules were applied to it.
+/// The verdict about a token, after the issuer's rules were applied to the response.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    Good(ActiveToken),
-    Refused(NotGood),
+    Active(ActiveToken),
+    Refused(IntrospectionRefusal),
 }
 
-/// Whose an active token is.
+/// An active token.
 #[derive(Clone, Debug)]
 pub struct ActiveToken {
     pub identity: Arc<Identity>,
-    /// `exp`; [`Timestamp::MAX`] where the answer has none. The answer is not believed from then on.
+    /// `exp`, or [`Timestamp::MAX`] where the response has none. From then on the verdict is void.
     pub ends: Timestamp,
 }
 
 impl Verdict {
-    /// What of it counts for a request.
-    pub fn judged(self) -> Result<Arc<Identity>, NotGood> {
+    /// Returns the identity of an active token.
+    ///
+    /// # Errors
+    /// The reason for the refusal.
+    pub fn into_identity(self) -> Result<Arc<Identity>, IntrospectionRefusal> {
         match self {
-            Self::Good(good) => Ok(good.identity),
+            Self::Active(active) => Ok(active.identity),
             Self::Refused(refused) => Err(refused),
         }
     }
 }
 
-/// Why a token that was asked about does not count.
+/// Why an introspected token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotGood {
+pub enum IntrospectionRefusal {
     #[error("its issuer says that it is not active")]
     Inactive,
     #[error("its issuer says that it is of another type than Bearer")]
@@ -52,14 +56,14 @@ pub enum NotGood {
 }
 
 reasons! {
-    NotGood {
+    IntrospectionRefusal {
         Self::Inactive => "token_inactive",
         Self::NotBearer => "token_not_bearer",
     }
     of { Token(TokenError) }
 }
 
-/// Why an answer says nothing: Keygate cannot tell, and the token is neither good nor bad (S056).
+/// Why a response is unusable: the token is then neither valid nor invalid, and the request gets 503 (S056).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     #[error("the answer is not an introspection response")]
@@ -68,41 +72,48 @@ pub enum ResponseError {
     NoActive,
 }
 
-/// Reads the body of an answer. Of `active` only the boolean counts (RFC 7662 section 2.2); what the answer says beside
-/// it meets the issuer's rules as the claims of a JWT do: `iss`, where it has one, times, required claims, scopes.
+/// Parses the body of a response. `active` must be a boolean (RFC 7662 section 2.2). The other members must meet the
+/// issuer's rules like the claims of a JWT: `iss`, where present, times, required claims, scopes.
 ///
-/// Whether `aud` holds what the route asks for is for the caller to check, on every request.
+/// The caller must check on every request whether `aud` contains an audience that the route accepts.
 ///
 /// # Errors
-/// An answer that is none.
+/// The body is not an introspection response.
 pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<Verdict, ResponseError> {
     let members = Members::parse(body).map_err(ResponseError::Json)?;
     match members.get("active") {
         Some(Json::Bool(true)) => {}
-        Some(Json::Bool(false)) => return Ok(Verdict::Refused(NotGood::Inactive)),
+        Some(Json::Bool(false)) => return Ok(Verdict::Refused(IntrospectionRefusal::Inactive)),
         Some(_) | None => return Err(ResponseError::NoActive),
     }
-    Ok(match good(&Claims::new(members), issuer, rules, now) {
-        Ok(good) => Verdict::Good(good),
+    Ok(match check_active(&Claims::new(members), issuer, rules, now) {
+        Ok(active) => Verdict::Active(active),
         Err(refused) => Verdict::Refused(refused),
     })
 }
 
-fn good(claims: &Claims<'_>, issuer: &Name, rules: &TokenRules, now: Timestamp) -> Result<ActiveToken, NotGood> {
-    // Bound to a key (DPoP, RFC 9449) or for another use: whoever merely bears it must not pass.
-    if let Some(kind) = claims.text("token_type").map_err(NotGood::Token)?
+fn check_active(
+    claims: &Claims<'_>,
+    issuer: &Name,
+    rules: &TokenRules,
+    now: Timestamp,
+) -> Result<ActiveToken, IntrospectionRefusal> {
+    // A token that is bound to a key (DPoP, RFC 9449) or made for another use must not pass as a bearer token.
+    if let Some(kind) = claims.text("token_type").map_err(IntrospectionRefusal::Token)?
         && !kind.eq_ignore_ascii_case("bearer")
     {
-        return Err(NotGood::NotBearer);
+        return Err(IntrospectionRefusal::NotBearer);
     }
-    // Some servers also answer about refresh and ID tokens, and say so here.
-    if let Some(purpose) = claims.text("token_use").map_err(NotGood::Token)?
+    // Some servers also introspect refresh and ID tokens, and report the kind in `token_use`.
+    if let Some(purpose) = claims.text("token_use").map_err(IntrospectionRefusal::Token)?
         && purpose != "access_token"
         && purpose != "access"
     {
-        return Err(NotGood::Token(TokenError::NotAccessToken("token_use")));
+        return Err(IntrospectionRefusal::Token(TokenError::NotAccessToken("token_use")));
     }
-    let (identity, ends) = rules.check_answer(claims, now).map_err(NotGood::Token)?;
+    let (identity, ends) = rules
+        .check_introspection(claims, now)
+        .map_err(IntrospectionRefusal::Token)?;
     Ok(ActiveToken {
         identity: Arc::new(Identity::of_token(issuer.clone(), identity)),
         ends,
