@@ -1,5 +1,5 @@
-//! What does a JSON text from outside say? One thing only: duplicate members are refused at every level (RFC 7515
-//! section 4, RFC 8725 section 2.4), because two readers would pick different ones.
+//! How is a JSON text from outside parsed? Duplicate members are rejected at every level (RFC 7515
+//! section 4, RFC 8725 section 2.4), because two parsers would pick different ones.
 
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
@@ -14,10 +14,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Objects and arrays inside one another; real tokens have three or four.
+/// The maximum nesting of objects and arrays; real tokens have three or four levels.
 pub const DEPTH_MAX: usize = 16;
 
-/// Why a text is not a JSON object we read.
+/// Why a text is not an acceptable JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     #[error("not JSON, a member twice, or nested deeper than {DEPTH_MAX}: {0}")]
@@ -26,20 +26,20 @@ pub enum JsonError {
     NotAnObject,
 }
 
-/// Parses `bytes` as one JSON object (RFC 8259) whose objects, at every level, name each member once.
+/// Parses `bytes` as one JSON object (RFC 8259). At every level, the names of an object's members must be unique.
 ///
 /// # Errors
-/// Anything else: other JSON values, text after the object, invalid UTF-8, numbers that fit no type, depth.
+/// `bytes` are another JSON value, text after the object, invalid UTF-8, too deep, or have a number that fits no type.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     Members::parse(bytes).map(|members| members.to_map())
 }
 
-/// A JSON object as it was read: texts without escapes stay where they stand. A token that was not seen before is read
-/// this way; each text and each name of its own on the heap took three times as long.
+/// A parsed JSON object; texts without escapes borrow from the input. New tokens are parsed into this type: with a heap
+/// allocation for each text and each name, parsing took three times as long.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
-/// A JSON value in it.
+/// A JSON value of such an object.
 #[derive(Debug)]
 pub enum Json<'a> {
     Null,
@@ -52,7 +52,7 @@ pub enum Json<'a> {
 
 impl<'a> Members<'a> {
     /// # Errors
-    /// Those of [`object`].
+    /// As for [`object`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let value = Unique { depth_left: DEPTH_MAX }
@@ -79,9 +79,9 @@ impl<'a> Members<'a> {
             .collect()
     }
 
-    /// Whether a member stands twice.
+    /// Returns whether two members have the same name.
     fn has_double(&self) -> bool {
-        // Of the few that a token has, each is compared with those before it; a stranger may send thousands.
+        // With the few members of a usual token, compare each pair. A hostile token may have thousands.
         const FEW: usize = 16;
         let names = || self.0.iter().map(|(name, _)| &**name);
         if self.0.len() <= FEW {
@@ -93,7 +93,7 @@ impl<'a> Members<'a> {
 }
 
 impl Json<'_> {
-    /// Returns the same value, which borrows nothing.
+    /// Returns the same value as an owned `Value`.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -113,7 +113,7 @@ impl Json<'_> {
     }
 }
 
-/// Reads one value that may hold `depth_left` more levels.
+/// Parses one value with at most `depth_left` more levels.
 #[derive(Clone, Copy)]
 struct Unique {
     depth_left: usize,
@@ -182,13 +182,14 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let inner = self.inner()?;
-        // Room at once for what most tokens claim. Not for what is inside: a stranger can send thousands of empty objects.
+        // Reserve room for the claims of a usual token, but not for inner
+        // objects: a hostile token can have thousands of empty ones.
         let room = if self.depth_left == DEPTH_MAX { MEMBERS_USUAL } else { 0 };
         let mut object = Members(Vec::with_capacity(room));
         while let Some(name) = members.next_key_seed(Name)? {
             object.0.push((name, members.next_value_seed(inner)?));
         }
-        // The name is not repeated in the message: it is a stranger's text.
+        // The message does not repeat the name: it is untrusted text.
         if object.has_double() {
             return Err(A::Error::custom("a member stands twice"));
         }
@@ -196,10 +197,10 @@ impl<'de> Visitor<'de> for Unique {
     }
 }
 
-/// Of the claims of most tokens.
+/// The number of claims in most tokens.
 const MEMBERS_USUAL: usize = 8;
 
-/// Reads the name of a member.
+/// Parses the name of a member.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {

@@ -165,7 +165,7 @@ fn any_single_bit_of_a_signed_token_counts() {
         for bit in 0..8 {
             let mut bytes = token.clone().into_bytes();
             bytes[index] ^= 1 << bit;
-            // Bytes that are no text cannot be a header value's text either.
+            // Invalid UTF-8 cannot occur in a header value's text.
             if let Ok(changed) = String::from_utf8(bytes) {
                 assert!(!verifies(&changed, set), "bit {bit} of byte {index}");
             }
