@@ -1,4 +1,4 @@
-//! What is kept of an API key, and what may become of it?
+//! How is an API key stored, and how may it change?
 
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -33,29 +33,29 @@ pub struct ApiKeyRecord {
     pub subscription: SubscriptionId,
     #[serde(with = "text")]
     pub scopes: ScopeSet,
-    /// Where it may be used from; everywhere when empty.
+    /// The addresses that may use the key; empty for all.
     #[serde(with = "text::list")]
     pub addresses: Vec<IpNet>,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
-    /// The first instant at which it is refused; `None` for never.
+    /// The first instant at which the key is refused; `None` for never.
     #[serde(with = "text::optional_millis")]
     pub expires_at: Option<Timestamp>,
-    /// The first instant at which it is revoked; in the future while a grace runs that was asked for.
+    /// The first instant at which the key is revoked; in the future while a grace period runs.
     #[serde(with = "text::optional_millis")]
     pub revoked_at: Option<Timestamp>,
-    /// The key that was made in its place.
+    /// The key that replaces this one.
     #[serde(with = "text::optional")]
     pub replaced_by: Option<KeyId>,
-    /// To the minute, written lazily.
+    /// To the minute, written with a delay.
     #[serde(with = "text::optional_millis")]
     pub last_used_at: Option<Timestamp>,
 }
 
-/// The longest a key may live unless it never expires.
+/// The maximum lifetime of a key that expires.
 const LIFETIME_MAX: Duration = Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
 
-/// Why a key is not made, or does not go where it was to go.
+/// Why a key cannot be made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the key would be expired from its first moment")]
@@ -77,7 +77,7 @@ impl ApiKeyError {
         Self::AlreadyReplaced,
     ];
 
-    /// The word that programs branch on; it stays.
+    /// Returns the stable word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ExpiresInThePast => "expires_in_the_past",
@@ -88,10 +88,10 @@ impl ApiKeyError {
     }
 }
 
-/// Checks when a key that is made `now` is to expire; `None` is never.
+/// Checks the expiry of a key that is made at `now`; `None` is never.
 ///
 /// # Errors
-/// Not after `now`, or more than 730 days after it.
+/// The expiry is not after `now`, or more than 730 days after it.
 pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ApiKeyError> {
     match expires_at {
         Some(at) if at <= now => Err(ApiKeyError::ExpiresInThePast),
@@ -100,7 +100,7 @@ pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(),
     }
 }
 
-/// What is asked for when a key is made, and the digest of its text.
+/// The fields of a new key, with the digest of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
     pub id: KeyId,
@@ -117,10 +117,10 @@ pub struct NewApiKey {
 }
 
 impl ApiKeyRecord {
-    /// A new key.
+    /// Returns a new key.
     ///
     /// # Errors
-    /// It would expire in the past, or in more than 730 days (S068).
+    /// The expiry is in the past, or more than 730 days away (S068).
     pub fn new(asked: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
         check_expiry(asked.expires_at, now)?;
         Ok(Self {
@@ -149,21 +149,22 @@ impl ApiKeyRecord {
         self.expires_at.is_some_and(|at| now >= at)
     }
 
-    /// Whether it counts against `keys_max` of its plan. One in its grace does not: its successor does already.
+    /// Returns whether the key counts against `keys_max` of its plan. A key
+    /// in its grace period does not: its successor does.
     pub fn holds_place(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && !self.is_expired(now)
     }
 
-    /// When a key that is made `now` in this one's place expires, unless somebody says otherwise: after as long a life.
+    /// Returns the default expiry of a successor made at `now`: the lifetime of this key, from then on.
     pub fn renewed_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let lifetime = self.expires_at?.saturating_since(self.created_at);
         Some(now.saturating_add(lifetime.min(LIFETIME_MAX)))
     }
 
-    /// Ends it, a grace that runs with it.
+    /// Revokes the key at once, even during a grace period.
     ///
     /// # Errors
-    /// It is revoked.
+    /// The key is revoked already.
     pub fn revoke(self, now: Timestamp) -> Result<Self, ApiKeyError> {
         if self.is_revoked(now) {
             return Err(ApiKeyError::AlreadyRevoked);
@@ -174,11 +175,11 @@ impl ApiKeyRecord {
         })
     }
 
-    /// Makes a key in this one's place that may do the same: this one, which ends after `grace`, and the new one. An
-    /// expired key can be regenerated, and stays expired.
+    /// Returns this key, which ends after `grace`, and a new key with the same rights.
+    /// An expired key can be regenerated, but stays expired itself.
     ///
     /// # Errors
-    /// It is revoked or has a successor, or the new one's expiry is not one a key can have.
+    /// The key is revoked or has a successor, or the expiry of the new key is not valid.
     pub fn regenerate(
         self,
         id: KeyId,
@@ -196,7 +197,7 @@ impl ApiKeyRecord {
         let asked = NewApiKey {
             id,
             digest,
-            // Whoever made the old one, Keygate made this one.
+            // Keygate made the new key, even if the old one was imported.
             origin: KeyOrigin::Own,
             environment: self.environment,
             name: self.name.clone(),
@@ -306,14 +307,14 @@ mod tests {
         let (old, new) = regenerate(key(), Grace::MAX, NOW).unwrap();
         assert!(!old.is_revoked(later(DAY - Duration::from_millis(1))));
         assert!(old.is_revoked(later(DAY)));
-        // One of the two holds the place.
+        // Only the new key counts against the maximum.
         assert!(!old.holds_place(NOW) && new.holds_place(NOW));
         assert_eq!(
             regenerate(old.clone(), Grace::MAX, later(DAY / 2)).map(drop),
             Err(ApiKeyError::AlreadyReplaced),
             "its life cannot be prolonged by asking again"
         );
-        // A grace can be cut short.
+        // A grace period can be cut short.
         assert!(old.revoke(later(DAY / 2)).unwrap().is_revoked(later(DAY / 2)));
     }
 

@@ -1,4 +1,4 @@
-//! Which kinds of record are written under an id of their own, and to whom does one belong?
+//! Which kinds of record have an id and revisions, and to which organization does a record belong?
 
 use crate::model::names::Name;
 use crate::store::Versioned;
@@ -8,14 +8,14 @@ use crate::store::record::ClientRecord;
 use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 
-/// A kind of record that is written under its id, with revisions.
+/// A kind of record that is stored under its id, with revisions.
 pub trait Record: Sized {
-    /// The word for it in problems.
+    /// The name of the kind in problem details.
     const KIND: &'static str;
 
     fn id(&self) -> &str;
 
-    /// Returns whose it is.
+    /// Returns the organization that the record belongs to.
     fn organization(&self) -> &Name;
 
     fn write(written: Versioned<Self>) -> Write;

@@ -1,4 +1,4 @@
-//! What do all the entries of the log say together, and what of it has a store forgotten?
+//! Which revocations are in the log altogether, and which of them are missing in a store?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
@@ -22,7 +22,7 @@ pub(crate) struct RevocationSet {
     subscriptions: HashSet<String>,
     clients: HashSet<String>,
     tokens_before: HashMap<String, Timestamp>,
-    /// Made before the first instant, over at the second.
+    /// For each client: secrets created before the first instant end at the second.
     secrets: HashMap<String, Vec<(Timestamp, Timestamp)>>,
     client_keys: HashMap<String, HashMap<String, Timestamp>>,
     tokens: HashMap<String, Timestamp>,
@@ -36,7 +36,7 @@ struct RevokedKey {
 }
 
 impl RevocationSet {
-    /// The earliest end counts, and for tokens the latest instant: nothing that is noted takes a revocation back.
+    /// Adds an entry. The earliest end applies, and for tokens the latest instant: no entry undoes a revocation.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Key { id, at, expires_at } => {
@@ -56,7 +56,7 @@ impl RevocationSet {
             Entry::Secrets { client, before, at } => {
                 let known = self.secrets.entry(client).or_default();
                 if !known.contains(&(before, at)) {
-                    // What ends no later says nothing that the new one does not say.
+                    // Drop entries that the new one covers.
                     known.retain(|(earlier, end)| *earlier > before || *end < at);
                     known.push((before, at));
                 }
@@ -88,7 +88,7 @@ impl RevocationSet {
             + usize::from(self.audit_head.is_some())
     }
 
-    /// Drops what is over at `now`.
+    /// Forgets entries that are no longer needed at `now`.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         let left = self.entries().into_iter().filter(|entry| !entry.is_over(now));
         let mut known = Self::default();
@@ -96,7 +96,7 @@ impl RevocationSet {
         *self = known;
     }
 
-    /// The shortest log that says the same.
+    /// Returns the shortest list of entries with the same content.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let keys = self.keys.iter().map(|(id, key)| Entry::Key {
             id: id.clone(),
@@ -144,8 +144,8 @@ impl RevocationSet {
             .collect()
     }
 
-    /// Changes in `contents`, which may be a part, what was revoked and is not so there, as if each change were written
-    /// already, and returns the writes that make it so.
+    /// Applies the revocations to `contents`, which may be a part, as if they were written
+    /// already. Returns the writes that bring the store to the same state.
     pub(crate) fn hold(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
         for subscription in &mut contents.subscriptions {
@@ -157,7 +157,7 @@ impl RevocationSet {
             writes.extend(replace(key, record).map(Write::ApiKey));
         }
         for client in &mut contents.clients {
-            // A clone for each client that the log names; most are not named.
+            // Clone only clients in the log; most are not.
             if self.names_client(client.record.id.as_str()) {
                 let held = self.hold_client(client.record.clone(), now);
                 let record = (held != client.record).then_some(ClientRecord {
@@ -174,7 +174,7 @@ impl RevocationSet {
         self.tokens.contains_key(id)
     }
 
-    /// Tokens that were revoked and are not in `stored`.
+    /// Returns the revoked tokens that are not in `stored`.
     pub(crate) fn tokens_beside(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
         let forgotten = self.tokens.iter().filter(|(id, _)| !stored.contains(*id));
         forgotten
@@ -233,13 +233,13 @@ impl RevocationSet {
             ClientAuthentication::JwksUrl { .. } => {}
         }
         match self.clients.contains(&id) {
-            // One that is deleted already stays as it is.
+            // A client that is already deleted stays unchanged.
             true => record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record),
             false => record,
         }
     }
 
-    /// What `contents` says is revoked, and not over, and the log does not.
+    /// Returns the unexpired revocations in `contents` that the log lacks.
     pub(crate) fn unknown_of(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
         let subscriptions = contents
             .subscriptions
@@ -259,7 +259,7 @@ impl RevocationSet {
         all.filter(|entry| !entry.is_over(now) && !self.says(entry)).collect()
     }
 
-    /// Whether adding `entry` would change nothing.
+    /// Returns whether adding `entry` would change nothing.
     fn says(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
@@ -280,7 +280,7 @@ impl RevocationSet {
     }
 }
 
-/// Puts `record` in the place of what is there and returns the write that does the same in the store.
+/// Replaces the record at `place`, and returns the write that does the same in the store.
 fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Versioned<T>> {
     let write = Versioned {
         record: record?,

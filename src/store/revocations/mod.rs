@@ -1,4 +1,4 @@
-//! What was ever revoked, in a file of its own: a database put back from before a revocation must not undo it (S078).
+//! How do revocations survive the restore of an older database (S078)? In a log of their own.
 
 mod entry;
 mod known;
@@ -23,28 +23,27 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// The log. Without a file (`default`) it holds what is noted for as long as the process lives.
+/// The log. Without a file (`default`) it keeps the entries as long as the process lives.
 #[derive(Debug, Default)]
 pub struct RevocationLog {
     known: Mutex<RevocationSet>,
     file: Option<LogFile>,
 }
 
-/// What a store did not know any more when it was opened.
+/// The revocations and events that a store lacked when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReconciliationReport {
-    /// Records that were revoked once and are so again.
+    /// The number of records that were revoked again.
     pub records: usize,
-    /// Audit events that were written once and are gone.
+    /// The number of audit events that are missing.
     pub events_missing: u64,
 }
 
 impl RevocationLog {
-    /// Opens the log at `path`, or makes it, of mode 0600. A line that was not written to its end is dropped: nobody was
-    /// told that it was.
+    /// Opens the log at `path`, or creates it with mode 0600. Drops a partial last line: it was never acknowledged.
     ///
     /// # Errors
-    /// It cannot be read or written, or holds what this version cannot read.
+    /// The log cannot be read or written, or has an entry that this version cannot read.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let (file, entries) = LogFile::open(path)?;
         let mut known = RevocationSet::default();
@@ -56,7 +55,7 @@ impl RevocationLog {
         })
     }
 
-    /// Notes, on disk, the revocations among `writes`.
+    /// Appends the revocations in `writes` to the log, on disk.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -64,7 +63,7 @@ impl RevocationLog {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
 
-    /// Begins to hold the log against a store.
+    /// Starts a reconciliation with a store.
     pub fn holding(&self, now: Timestamp) -> Reconciliation<'_> {
         Reconciliation {
             log: self,
@@ -75,11 +74,11 @@ impl RevocationLog {
         }
     }
 
-    /// Notes where the audit chain ends now. Whoever removes its last events and mends the store's own memory of them
-    /// does not reach this file by the same way (S154).
+    /// Records the current end of the audit chain. An attacker who removes its last events and
+    /// corrects the store's own head does not thereby change this file (S154).
     ///
     /// # Errors
-    /// Those of the store, and a log that cannot be written.
+    /// An error of the store, or the log cannot be written.
     pub async fn anchor(&self, store: &dyn Store) -> Result<(), StoreError> {
         let last = store.audit(&AuditFilter::default(), 1).await?;
         let Some(last) = last.into_iter().next() else {
@@ -99,10 +98,10 @@ impl RevocationLog {
         self.append(vec![entry]).await
     }
 
-    /// Whether the audit chain is whole, and still holds the event that it ended with when that was last noted here.
+    /// Verifies the audit chain, and that it still contains the event that was last recorded here as its end.
     ///
     /// # Errors
-    /// Those of the store.
+    /// An error of the store.
     pub async fn verify_audit(&self, store: &dyn Store) -> Result<ChainState, StoreError> {
         let state = store.verify_audit().await?;
         let anchor = self.known().anchor().cloned();
@@ -124,16 +123,16 @@ impl RevocationLog {
         }
     }
 
-    /// Forgets what is over at `now`: what was revoked and would have expired since. Rewrites the file when most of it is.
+    /// Forgets revocations of credentials that have expired at `now`. Rewrites the file when most lines are outdated.
     ///
     /// # Errors
-    /// The log cannot be written; then it stays as it is.
+    /// The log cannot be written; it then stays unchanged.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let written = {
             let mut known = self.known();
             known.forget(now);
             match &self.file {
-                // Under the lock, so that nothing is noted between what is counted and what is written.
+                // Under the lock, so that no entry is added between counting and writing.
                 Some(file) if file.is_worth_rewriting(known.len()) => file.rewrite(known.entries()),
                 Some(_) | None => return Ok(()),
             }
@@ -141,7 +140,7 @@ impl RevocationLog {
         written.wait().await
     }
 
-    /// Entries that are held.
+    /// Returns the number of entries.
     #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
         self.known().len()
@@ -168,7 +167,8 @@ impl RevocationLog {
         }
     }
 
-    /// Events between where the chain of `store` ends and where it once ended; one where it goes another way.
+    /// Returns the number of events between the end of the chain of `store`
+    /// and its recorded end; 1 where the chains diverge.
     async fn events_missing(&self, store: &dyn Store) -> Result<u64, StoreError> {
         let Some((expected, hash)) = self.known().anchor().cloned() else {
             return Ok(0);
@@ -182,27 +182,26 @@ impl RevocationLog {
     }
 
     fn known(&self) -> MutexGuard<'_, RevocationSet> {
-        // Entries are added one after another, each whole.
+        // Entries are added one by one, so the set is consistent even after a panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The log, being held against what a store says, a part after another.
+/// A reconciliation of the log with a store, part by part.
 #[derive(Debug)]
 pub struct Reconciliation<'a> {
     log: &'a RevocationLog,
     now: Timestamp,
-    /// What is revoked again.
+    /// Writes that revoke records again.
     writes: Vec<Write>,
-    /// What the log does not know yet.
+    /// Revocations that the log lacks.
     unknown: Vec<Entry>,
-    /// Revoked tokens that the log and the store know.
+    /// Revoked tokens that are both in the log and in the store.
     tokens: HashSet<String>,
 }
 
 impl Reconciliation<'_> {
-    /// Makes `part`, which the store holds, agree with the log: what was revoked is revoked again, as if that were written
-    /// already.
+    /// Applies the log to `part`, a part of the store: its records are revoked again, as if that were written already.
     pub fn hold(&mut self, part: &mut Contents) {
         let known = self.log.known();
         self.writes.extend(known.hold(part, self.now));
@@ -214,14 +213,14 @@ impl Reconciliation<'_> {
         self.tokens.extend(tokens.map(|token| token.id.clone()));
     }
 
-    /// Once every part was held: writes to the store what is revoked again, because the next change of a record begins with
-    /// what stands there, and to the log what it did not know. When a store has forgotten something, that is one audit
-    /// event: it was put back from a backup, or somebody worked on it.
+    /// Ends the reconciliation, after all parts. Writes the revocations to the store, because the next change of a
+    /// record builds on its stored content, and writes to the log the revocations that it lacks. If the store lacked
+    /// any, that is one audit event: the store was restored from a backup, or modified by hand.
     ///
-    /// Returns what the store had forgotten, and of it the tokens, which were in no part.
+    /// Returns a report, and the revoked tokens that the store lacked, which were in no part.
     ///
     /// # Errors
-    /// Those of the store, and a log that cannot be written.
+    /// An error of the store, or the log cannot be written.
     pub async fn settle(
         mut self,
         store: &dyn Store,
@@ -263,7 +262,7 @@ impl Reconciliation<'_> {
     }
 }
 
-/// The hash of one event of the chain.
+/// Returns the hash of one event of the chain.
 async fn hash_of(store: &dyn Store, sequence: u64) -> Result<Option<String>, StoreError> {
     let filter = AuditFilter {
         before: Some(sequence + 1),

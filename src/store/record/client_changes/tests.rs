@@ -61,7 +61,7 @@ fn disabled(client: ClientRecord) -> ClientRecord {
     client.disable(MADE).unwrap()
 }
 
-/// The secrets that count at `now`, by what they are the digests of.
+/// Returns the texts of the secrets that are valid at `now`.
 fn good(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
     let ClientAuthentication::ClientSecret { secrets } = &client.authentication else {
         panic!("no secrets");
@@ -84,7 +84,7 @@ fn hours(hours: u32) -> Grace {
     Grace::try_from(HOUR * hours).unwrap()
 }
 
-/// Active, disabled, deleted, and the state that `change` leaves each in.
+/// Checks the result of `change` for active, disabled and deleted, in this order.
 #[track_caller]
 fn check(
     make: impl Fn() -> ClientRecord,
@@ -167,7 +167,8 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
     );
     assert_eq!(good(&rotated, end), ["second"]);
 
-    // A second grace waits for the first; no grace ends both, and after the end there is nothing to wait for.
+    // A second grace period must wait for the first. Without a grace period
+    // both secrets end, and a later rotation need not wait.
     assert_eq!(
         rotate(rotated.clone(), "third", hours(1), NOW),
         Err(ClientError::GraceRuns)
@@ -264,7 +265,7 @@ fn a_change_touches_what_it_names_and_nothing_else() {
     );
 }
 
-/// The kids of the keys that count.
+/// Returns the `kid`s of the valid keys.
 fn kids(client: &ClientRecord) -> Vec<&str> {
     let ClientAuthentication::Keys { keys } = &client.authentication else {
         panic!("no keys");
@@ -290,7 +291,7 @@ fn s138_one_key_is_revoked_without_touching_the_others() {
         after.clone().revoke_key("a", IssuedTokens::Stay, NOW),
         Err(ClientError::KeyRevoked)
     );
-    // A key that leaked does not come back by another upload.
+    // A revoked key cannot return by another upload.
     assert_eq!(after.clone().add_key(key("a"), NOW), Err(ClientError::KeyRevoked));
     assert_eq!(after.add_key(key("b"), NOW), Err(ClientError::KeyExists));
 }
