@@ -36,7 +36,7 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
             Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), written.revision.next().0),
             Write::Client(written) => {
                 directory.put_client(client(&written.record), written.revision.next().0);
-                clients.put(written.clone().written());
+                clients.put(written.clone().into_stored());
             }
             Write::OpaqueToken(token) => directory.put_opaque(opaque(token)),
             // Nobody looks organizations up: what belongs to one has its name.

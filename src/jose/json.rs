@@ -55,7 +55,7 @@ impl<'a> Members<'a> {
     /// As for [`object`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let value = Unique { depth_left: DEPTH_MAX }
+        let value = ValueSeed { depth_left: DEPTH_MAX }
             .deserialize(&mut deserializer)
             .and_then(|value| deserializer.end().map(|()| value))
             .map_err(|error| JsonError::Text(error.to_string()))?;
@@ -80,7 +80,7 @@ impl<'a> Members<'a> {
     }
 
     /// Returns whether two members have the same name.
-    fn has_double(&self) -> bool {
+    fn has_duplicate(&self) -> bool {
         // With the few members of a usual token, compare each pair. A hostile token may have thousands.
         const FEW: usize = 16;
         let names = || self.0.iter().map(|(name, _)| &**name);
@@ -115,11 +115,11 @@ impl Json<'_> {
 
 /// Parses one value with at most `depth_left` more levels.
 #[derive(Clone, Copy)]
-struct Unique {
+struct ValueSeed {
     depth_left: usize,
 }
 
-impl Unique {
+impl ValueSeed {
     fn inner<E: Error>(self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
             Some(depth_left) => Ok(Self { depth_left }),
@@ -128,7 +128,7 @@ impl Unique {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Unique {
+impl<'de> DeserializeSeed<'de> for ValueSeed {
     type Value = Json<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
@@ -136,7 +136,7 @@ impl<'de> DeserializeSeed<'de> for Unique {
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
+impl<'de> Visitor<'de> for ValueSeed {
     type Value = Json<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,11 +186,11 @@ impl<'de> Visitor<'de> for Unique {
         // objects: a hostile token can have thousands of empty ones.
         let room = if self.depth_left == DEPTH_MAX { MEMBERS_USUAL } else { 0 };
         let mut object = Members(Vec::with_capacity(room));
-        while let Some(name) = members.next_key_seed(Name)? {
+        while let Some(name) = members.next_key_seed(NameSeed)? {
             object.0.push((name, members.next_value_seed(inner)?));
         }
         // The message does not repeat the name: it is untrusted text.
-        if object.has_double() {
+        if object.has_duplicate() {
             return Err(A::Error::custom("a member stands twice"));
         }
         Ok(Json::Object(object))
@@ -201,9 +201,9 @@ impl<'de> Visitor<'de> for Unique {
 const MEMBERS_USUAL: usize = 8;
 
 /// Parses the name of a member.
-struct Name;
+struct NameSeed;
 
-impl<'de> DeserializeSeed<'de> for Name {
+impl<'de> DeserializeSeed<'de> for NameSeed {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
@@ -211,7 +211,7 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-impl<'de> Visitor<'de> for Name {
+impl<'de> Visitor<'de> for NameSeed {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -115,7 +115,7 @@ impl VerifyingKey {
     }
 
     /// Returns whether both have the same key, name and algorithms.
-    pub fn is_double_of(&self, other: &Self) -> bool {
+    pub fn is_duplicate_of(&self, other: &Self) -> bool {
         let algorithms = |key: &Self| key.verifiers.iter().map(|(one, _)| *one).collect::<Vec<_>>();
         self.kid == other.kid && self.thumbprint == other.thumbprint && algorithms(self) == algorithms(other)
     }

@@ -128,7 +128,7 @@ impl Jwks {
     fn new(all: Vec<VerifyingKey>, skipped: Vec<SkippedKey>) -> Result<Self, JwksError> {
         let mut keys: Vec<VerifyingKey> = Vec::with_capacity(all.len());
         for key in all {
-            if !keys.iter().any(|known| known.is_double_of(&key)) {
+            if !keys.iter().any(|known| known.is_duplicate_of(&key)) {
                 keys.push(key);
             }
         }
@@ -170,23 +170,23 @@ impl Jwks {
     /// [`NoKey::UnknownKid`] where a newer set may have the key; otherwise the reason why no key of this set fits.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, NoKey> {
         let Some(kid) = kid else {
-            return the_one(self.keys.iter(), algorithm);
+            return only_fit(self.keys.iter(), algorithm);
         };
         if self.key_ids().next().is_none() {
             let named = self.keys.iter().find(|key| key.thumbprint() == kid);
             return match named {
-                Some(key) => the_one([key].into_iter(), algorithm),
-                None => the_one(self.keys.iter(), algorithm),
+                Some(key) => only_fit([key].into_iter(), algorithm),
+                None => only_fit(self.keys.iter(), algorithm),
             };
         }
         if self.key_ids().all(|known| known != kid) {
             return Err(NoKey::UnknownKid);
         }
-        the_one(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
+        only_fit(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
     }
 }
 
-fn the_one<'a>(keys: impl Iterator<Item = &'a VerifyingKey>, algorithm: Algorithm) -> Result<&'a VerifyingKey, NoKey> {
+fn only_fit<'a>(keys: impl Iterator<Item = &'a VerifyingKey>, algorithm: Algorithm) -> Result<&'a VerifyingKey, NoKey> {
     let mut fitting = keys.filter(|key| key.fits(algorithm));
     match (fitting.next(), fitting.next()) {
         (Some(key), None) => Ok(key),

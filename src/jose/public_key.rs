@@ -126,26 +126,26 @@ impl PublicKey {
             return Err("an RSA key whose exponent is not an odd number from 3 to 2^32");
         }
         let (n, e) = (n.into(), e.into());
-        Self::Rsa { n, e }.checked("not a usable RSA key")
+        Self::Rsa { n, e }.check("not a usable RSA key")
     }
 
     fn p256(x: &[u8], y: &[u8]) -> Result<Self, &'static str> {
         // RFC 7518 section 6.2.1.2 forbids shorter or longer coordinates.
         let (x, y) = (fixed(x)?, fixed(y)?);
-        Self::P256 { x, y }.checked("not a point of P-256")
+        Self::P256 { x, y }.check("not a point of P-256")
     }
 
     fn p384(x: &[u8], y: &[u8]) -> Result<Self, &'static str> {
         let (x, y) = (fixed(x)?, fixed(y)?);
-        Self::P384 { x, y }.checked("not a point of P-384")
+        Self::P384 { x, y }.check("not a point of P-384")
     }
 
     fn ed25519(x: &[u8]) -> Result<Self, &'static str> {
-        Self::Ed25519 { x: fixed(x)? }.checked("not an Ed25519 key")
+        Self::Ed25519 { x: fixed(x)? }.check("not an Ed25519 key")
     }
 
     /// Returns `self` if the signature library accepts the key; only the library checks that a point is on its curve.
-    fn checked(self, reason: &'static str) -> Result<Self, &'static str> {
+    fn check(self, reason: &'static str) -> Result<Self, &'static str> {
         match self.verifier(self.algorithms()[0]) {
             Some(_) => Ok(self),
             None => Err(reason),

@@ -143,8 +143,8 @@ fn edit(
         problems,
     };
     let records = parse(&text, scheme).map_err(broken)?;
-    let (changed, meant) = change(path, &text, records)?;
-    if parse(&changed, scheme).ok() != Some(meant) {
+    let (changed, expected) = change(path, &text, records)?;
+    if parse(&changed, scheme).ok() != Some(expected) {
         return Err(KeysFileError::Uneditable {
             path: path.clone(),
             hint: "the change would not read back as meant; please make it by hand",

@@ -94,7 +94,7 @@ pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<Key
     });
     // Do not look for duplicates in a text that is not YAML: its entries may be wrong as well.
     if read.is_ok() {
-        compiler.find_doubles(&records, &lines);
+        compiler.report_duplicates(&records, &lines);
         problems.append(&mut compiler.problems);
     }
     if problems.is_empty() {
@@ -141,7 +141,7 @@ impl Compiler {
 
     /// Reports duplicate digests and ids. Sorts indexes, because two maps of a
     /// million entries would take a hundred megabytes for a while.
-    fn find_doubles(&mut self, records: &[KeyRecord], lines: &[usize]) {
+    fn report_duplicates(&mut self, records: &[KeyRecord], lines: &[usize]) {
         let mut places: Vec<usize> = (0..records.len()).collect();
         let mut reported = HashSet::new();
         places.sort_unstable_by_key(|place| (records[*place].digest.as_bytes(), *place));

@@ -335,9 +335,9 @@ fn editing_keeps_every_line_of_the_operator() {
     ] {
         let (appended, revoked) = append_and_revoke(&before);
         for line in before.lines() {
-            let kept = line.replace("[] #", " #").replace("keys: []", "keys: ");
-            assert!(appended.lines().any(|new| new == kept), "{line:?} in {appended}");
-            assert!(revoked.lines().any(|new| new == kept), "{line:?} in {revoked}");
+            let expected = line.replace("[] #", " #").replace("keys: []", "keys: ");
+            assert!(appended.lines().any(|new| new == expected), "{line:?} in {appended}");
+            assert!(revoked.lines().any(|new| new == expected), "{line:?} in {revoked}");
         }
     }
 }

@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn s152_a_value_is_met_by_that_value_alone() {
         let text = ClaimValue::Text("admin".into());
-        for held in [json!("admin"), json!(["user", "admin"])] {
-            assert!(text.is_in(&held), "{held}");
+        for claim in [json!("admin"), json!(["user", "admin"])] {
+            assert!(text.is_in(&claim), "{claim}");
         }
         for other in [
             json!("Admin"),

@@ -23,7 +23,7 @@ macro_rules! reasons {
             /// Every word that [`Self::reason`] returns. A word that two errors share stands once for each of them.
             pub const REASONS: &'static [&'static str] = {
                 const PARTS: &[&[&str]] = &[&[$($reason),*], $($(<$inner>::REASONS),+)?];
-                &$crate::model::reason::joined::<{ $crate::model::reason::words_in(PARTS) }>(PARTS)
+                &$crate::model::reason::concat_words::<{ $crate::model::reason::word_count(PARTS) }>(PARTS)
             };
 
             /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
@@ -39,7 +39,7 @@ macro_rules! reasons {
 pub(crate) use reasons;
 
 /// Returns how many words `parts` hold together.
-pub(crate) const fn words_in(parts: &[&[&'static str]]) -> usize {
+pub(crate) const fn word_count(parts: &[&[&'static str]]) -> usize {
     let (mut words, mut part) = (0, 0);
     while part < parts.len() {
         words += parts[part].len();
@@ -48,8 +48,8 @@ pub(crate) const fn words_in(parts: &[&[&'static str]]) -> usize {
     words
 }
 
-/// Returns the words of `parts` one after another. `N` is [`words_in`] of the same parts.
-pub(crate) const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+/// Returns the words of `parts` one after another. `N` is [`word_count`] of the same parts.
+pub(crate) const fn concat_words<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
     let mut words = [""; N];
     let (mut place, mut part) = (0, 0);
     while part < parts.len() {

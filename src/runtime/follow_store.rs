@@ -68,16 +68,16 @@ pub async fn open(
     // Put in force as it is read, and nothing listens yet: should any of it fail, the gate does not start.
     let clients = Clients::default();
     let (mut keys, mut held) = (0, 0);
-    let mut holding = revocations.holding(now);
+    let mut reconciliation = revocations.reconcile(now);
     store
         .read(&mut |mut part| {
-            holding.hold(&mut part);
+            reconciliation.apply(&mut part);
             keys += part.api_keys.len();
             held += part.clients.len();
             enforce::load(part, directory, &clients, now);
         })
         .await?;
-    let (_, forgotten) = holding.settle(&*store).await?;
+    let (_, forgotten) = reconciliation.settle(&*store).await?;
     for token in forgotten {
         directory.revoke_token(&token.id, token.expires_at);
     }

@@ -15,9 +15,9 @@ use crate::store::Batch;
 use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Filter;
-use crate::store::IDEMPOTENT_ANSWERS_KEPT;
 use crate::store::Page;
 use crate::store::Revision;
+use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::StoredResponse;
@@ -80,7 +80,7 @@ pub(crate) fn key_id(number: u32) -> KeyId {
 }
 
 pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
-    let asked = NewApiKey {
+    let fields = NewApiKey {
         id: key_id(number),
         digest: KeyDigest::sha256(&number.to_string()),
         origin: KeyOrigin::Own,
@@ -92,11 +92,11 @@ pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
         addresses: vec!["192.0.2.0/24".parse().unwrap()],
         expires_at: Some(later(86_400)),
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(fields, NOW).unwrap()
 }
 
 pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
-    let asked = NewClient {
+    let fields = NewClient {
         id: id.parse().unwrap(),
         organization: organization.parse().unwrap(),
         subscription: format!("sub_{organization}").parse().unwrap(),
@@ -110,7 +110,7 @@ pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
         token_ttl: TokenTtl::Hour,
         token_format: TokenFormat::Opaque,
     };
-    ClientRecord::new(asked, NOW)
+    ClientRecord::new(fields, NOW)
 }
 
 fn opaque(text: &str, client: &str, expires_at: Timestamp) -> OpaqueTokenRecord {
@@ -144,7 +144,7 @@ pub(crate) fn event(action: &'static str, target: &str) -> NewAuditEvent {
     }
 }
 
-fn answer(key: &str, at: Timestamp) -> StoredResponse {
+fn response(key: &str, at: Timestamp) -> StoredResponse {
     StoredResponse {
         key: key.to_owned(),
         request: "0".repeat(64),
@@ -275,7 +275,7 @@ pub(crate) async fn a_batch_happens_whole_or_not_at_all(backend: &dyn Backend) {
             Write::ApiKey(Versioned::new(key(1, "acme"))),
         ],
         event: Some(event("api_key.create", "2")),
-        answer: Some(answer("a", NOW)),
+        response: Some(response("a", NOW)),
         ..Batch::default()
     };
     // A concurrent batch is written nevertheless.
@@ -291,7 +291,7 @@ pub(crate) async fn a_batch_happens_whole_or_not_at_all(backend: &dyn Backend) {
         contents.clients.len() + contents.opaque_tokens.len() + contents.revoked_tokens.len(),
         0
     );
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
     assert_eq!(store.audit(&AuditFilter::default(), 10).await.unwrap(), []);
 }
 
@@ -499,26 +499,26 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
 pub(crate) async fn an_answer_is_kept_under_its_key_and_not_replaced(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
-    let make = async |number: u32, answer: StoredResponse| {
+    let make = async |number: u32, response: StoredResponse| {
         let batch = Batch {
             writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
-            answer: Some(answer),
+            response: Some(response),
             ..Batch::default()
         };
         store.commit(batch).await
     };
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
-    make(1, answer("a", NOW)).await.unwrap();
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), Some(answer("a", NOW)));
-    check_conflict(make(2, answer("a", later(1))).await);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
+    make(1, response("a", NOW)).await.unwrap();
+    assert_eq!(store.stored_response("a").await.unwrap(), Some(response("a", NOW)));
+    check_conflict(make(2, response("a", later(1))).await);
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
-    make(2, answer("b", NOW)).await.unwrap();
+    make(2, response("b", NOW)).await.unwrap();
 
-    let end = NOW.saturating_add(IDEMPOTENT_ANSWERS_KEPT);
+    let end = NOW.saturating_add(STORED_RESPONSES_KEPT);
     store.sweep(end).await.unwrap();
-    assert!(store.idempotent_answer("a").await.unwrap().is_some());
+    assert!(store.stored_response("a").await.unwrap().is_some());
     store.sweep(end.saturating_add(Duration::from_millis(1))).await.unwrap();
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
 }
 
 pub(crate) async fn tokens_that_are_over_are_forgotten_and_others_are_not(backend: &dyn Backend) {

@@ -55,7 +55,7 @@ impl<T> Versioned<T> {
     }
 
     /// Returns the record as the store has it after this write.
-    pub fn written(self) -> Self {
+    pub fn into_stored(self) -> Self {
         Self {
             revision: self.revision.next(),
             ..self
@@ -121,11 +121,11 @@ pub struct Batch {
     /// Where they must (the last free place for a key), write the record unchanged.
     pub unchanged: Vec<UnchangedRecord>,
     pub event: Option<NewAuditEvent>,
-    pub answer: Option<StoredResponse>,
+    pub response: Option<StoredResponse>,
 }
 
 /// The minimum time a response is stored, for clients that retry because they did not receive the first response.
-pub const IDEMPOTENT_ANSWERS_KEPT: Duration = Duration::from_secs(86_400);
+pub const STORED_RESPONSES_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The record that an assertion was used (RFC 7523 section 3, `jti`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,7 +230,7 @@ pub trait Store: Send + Sync {
     async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError>;
 
     /// Returns the stored response for this key, if any.
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError>;
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError>;
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
 

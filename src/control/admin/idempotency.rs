@@ -120,7 +120,7 @@ impl Idempotency {
         let Some(asked) = &self.0 else {
             return Ok(None);
         };
-        let Some(kept) = registry.idempotent_answer(&asked.key).await? else {
+        let Some(kept) = registry.stored_response(&asked.key).await? else {
             return Ok(None);
         };
         if kept.request != asked.request {

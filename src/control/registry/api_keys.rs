@@ -207,7 +207,7 @@ impl Registry {
         each(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
-                taken += usize::from(key.record.holds_place(self.now) && Some(key.record.id) != but);
+                taken += usize::from(key.record.counts_against_plan(self.now) && Some(key.record.id) != but);
                 ControlFlow::Continue(())
             },
         )

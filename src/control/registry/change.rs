@@ -103,11 +103,11 @@ impl Registry {
         keep: Keep<'_, R>,
     ) -> Result<Versioned<R>, RegistryError> {
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
-        batch.answer = keep(&record);
+        batch.response = keep(&record);
         let new = Versioned::new(record);
         batch.writes.push(R::write(new.clone()));
         self.control.commit(batch).await?;
-        Ok(new.written())
+        Ok(new.into_stored())
     }
 
     /// Writes a changed record in the place of what it was made from, with its event, and returns it as it was written.
@@ -133,7 +133,7 @@ impl Registry {
         // Before the writes that are there: whoever applies a cancelled subscription's one by one refuses from the first on.
         batch.writes.insert(0, R::write(changed.clone()));
         self.control.commit(batch).await?;
-        Ok(changed.written())
+        Ok(changed.into_stored())
     }
 
     /// Writes a new record beside what became of the one that it takes the place of, with the old one's event and with what
@@ -148,12 +148,12 @@ impl Registry {
         keep: Keep<'_, R>,
     ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
-        batch.answer = keep(&new);
+        batch.response = keep(&new);
         let new = Versioned::new(new);
         batch.writes.push(R::write(old.clone()));
         batch.writes.push(R::write(new.clone()));
         self.control.commit(batch).await?;
-        Ok((old.written(), new.written()))
+        Ok((old.into_stored(), new.into_stored()))
     }
 
     /// Writes an event of something that is not in the store.

@@ -97,7 +97,7 @@ impl Registry {
                 "generated": key.generated,
             });
             let batch = Batch {
-                answer: keep(&key),
+                response: keep(&key),
                 ..placement.batch()
             };
             self.replace_in(batch, "client_key.add", grown, details).await

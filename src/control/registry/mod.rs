@@ -78,8 +78,8 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
-        Ok(self.control.store.idempotent_answer(key).await?)
+    pub async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
+        Ok(self.control.store.stored_response(key).await?)
     }
 
     /// Narrows a list: an actor of one organization sees that one alone, whatever it asks for.

@@ -63,7 +63,7 @@ impl AuthenticatedClient {
         match (&self.proof, &client.record.authentication) {
             (Proof::Secret(digest), ClientAuthentication::ClientSecret { secrets }) => secrets
                 .iter()
-                .any(|secret| secret.digest == *digest && secret.is_good(now)),
+                .any(|secret| secret.digest == *digest && secret.is_valid(now)),
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
                 client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
             }
@@ -214,7 +214,7 @@ fn by_secret(
                 let mut proved = Err(TokenEndpointError::WrongSecret);
                 // All are compared: which of two it was is nobody's business either.
                 for secret in secrets {
-                    if (secret.digest == digest) & secret.is_good(context.now.wall) {
+                    if (secret.digest == digest) & secret.is_valid(context.now.wall) {
                         proved = Ok(());
                     }
                 }

@@ -50,7 +50,7 @@ pub fn holding(identity: &Identity, directory: &Directory) -> Result<Subscriptio
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
     // Without `iat` nobody can say that it is from after a revocation.
     let issued_at = identity.issued_at.unwrap_or_default();
-    if !client.believes_tokens_of(issued_at) {
+    if !client.accepts_token_issued_at(issued_at) {
         return Err(OwnTokenError::ClientRevoked);
     }
     // One without an id could never be revoked; we issue none.

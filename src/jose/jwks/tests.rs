@@ -305,9 +305,9 @@ fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() 
     let private = include_str!("../../../tests/data/jose/p256.private.pem");
     let sec1 = include_str!("../../../tests/data/jose/p256.sec1.private.pem");
     let certificate = include_str!("../../../tests/data/jose/p256.certificate.pem");
-    let check = |pem: String, said: &str| {
+    let check = |pem: String, expected: &str| {
         let error = Jwks::from_pems(&[pem.clone().into()]).unwrap_err().to_string();
-        assert!(error.contains(said), "{error}: {pem}");
+        assert!(error.contains(expected), "{error}: {pem}");
     };
     check(private.to_owned(), ": a private key");
     check(sec1.to_owned(), ": a private key");

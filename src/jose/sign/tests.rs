@@ -74,7 +74,7 @@ fn a_written_key_reads_back_as_itself() {
 
 #[test]
 fn public_pems_are_those_that_openssl_writes() {
-    for (algorithm, written) in [
+    for (algorithm, expected) in [
         (
             Algorithm::Rs256,
             include_str!("../../../tests/data/jose/rsa2048.public.pem"),
@@ -92,7 +92,7 @@ fn public_pems_are_those_that_openssl_writes() {
             include_str!("../../../tests/data/jose/ed25519.public.pem"),
         ),
     ] {
-        assert_eq!(key(algorithm).public_pem(), written, "{algorithm}");
+        assert_eq!(key(algorithm).public_pem(), expected, "{algorithm}");
     }
 }
 

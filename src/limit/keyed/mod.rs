@@ -235,7 +235,7 @@ fn measure(
         full_in: Cell::new(0),
     };
     let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
-        RateLimiter::new(quota.governor(), &view, NowIsZero);
+        RateLimiter::new(quota.governor(), &view, ZeroClock);
     match limiter.check_key(&split(key)) {
         Ok(snapshot) => {
             let full_in = view.full_in.get();
@@ -285,15 +285,15 @@ impl View<'_> {
             // A larger quota before a reload left more debt than this quota can make. Without this cap, a client that
             // had used 1000/h would be locked out for an hour after the limit became 10/s (S115).
             let most = self.now.saturating_add(self.full);
-            let known = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
+            let capped = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
                 most
             } else {
                 full_at
             };
-            let decision = f(Some(Nanos::new(known.saturating_sub(self.now))));
+            let decision = f(Some(Nanos::new(capped.saturating_sub(self.now))));
             let next = match (&decision, self.mode) {
                 (Ok((_, full_in)), Mode::Spend) => self.now.saturating_add(full_in.as_u64()),
-                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => known,
+                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => capped,
             };
             if next != full_at
                 && let Err(changed) = bucket.compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire)
@@ -327,9 +327,9 @@ impl StateStore for &View<'_> {
 }
 
 /// The limiter's clock is always at zero: `View` counts from `now`.
-struct NowIsZero;
+struct ZeroClock;
 
-impl Clock for NowIsZero {
+impl Clock for ZeroClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

@@ -24,7 +24,7 @@ pub struct ClientEntry {
 impl ClientEntry {
     /// Returns whether a token issued at `issued_at` is valid. `iat` has whole seconds: a token of the
     /// same second as the revocation may be older than it, and is not valid.
-    pub fn believes_tokens_of(&self, issued_at: Timestamp) -> bool {
+    pub fn accepts_token_issued_at(&self, issued_at: Timestamp) -> bool {
         self.tokens_not_before.is_none_or(|not_before| issued_at >= not_before)
     }
 }
@@ -43,9 +43,9 @@ mod tests {
             kind: CredentialKind::ClientSecret,
             tokens_not_before: Some(Timestamp::from_unix_millis(10_400)),
         };
-        for (issued_at, counts) in [(9, false), (10, false), (11, true)] {
+        for (issued_at, accepted) in [(9, false), (10, false), (11, true)] {
             let issued_at = Timestamp::from_unix_secs(issued_at);
-            assert_eq!(client.believes_tokens_of(issued_at), counts, "{issued_at:?}");
+            assert_eq!(client.accepts_token_issued_at(issued_at), accepted, "{issued_at:?}");
         }
     }
 }

@@ -96,8 +96,8 @@ pub(in crate::model::directory) enum Source {
 
 impl Source {
     /// Returns whether an entry from this source replaces an entry from `existing`.
-    pub(in crate::model::directory) const fn replaces(self, known: Self) -> bool {
-        match (self, known) {
+    pub(in crate::model::directory) const fn replaces(self, existing: Self) -> bool {
+        match (self, existing) {
             (Self::File, Self::File) | (Self::Store(_), Self::File) => true,
             (Self::File, Self::Store(_)) => false,
             (Self::Store(new), Self::Store(old)) => new.get() > old.get(),
@@ -189,7 +189,7 @@ impl KeyEntry {
 
     /// Returns whether both entries have the same facts, regardless of use
     /// and refusals. Equal terms have the same pointer.
-    pub(in crate::model::directory) fn agrees_with(&self, other: &Self) -> bool {
+    pub(in crate::model::directory) fn has_same_facts(&self, other: &Self) -> bool {
         self.digest == other.digest
             && Arc::ptr_eq(&self.terms, &other.terms)
             && self.expires_at == other.expires_at

@@ -52,7 +52,7 @@ pub struct Directory {
 /// Shards of a map that requests read, each with its own lock. A shard has 4,000 of a million
 /// entries, so a walk over all entries or a resize blocks readers for less than a millisecond.
 /// With eight shards, the default on two cores, it is more than ten.
-const PARTS: usize = 256;
+const SHARDS: usize = 256;
 
 /// A value and the revision of the record that it came from.
 #[derive(Debug)]
@@ -70,12 +70,12 @@ impl Default for Directory {
 impl Directory {
     pub fn new() -> Self {
         Self {
-            keys: in_parts(),
+            keys: sharded(),
             revoked: DashSet::default(),
-            subscriptions: in_parts(),
-            clients: in_parts(),
-            opaque: in_parts(),
-            revoked_tokens: RevokedTokens::new(in_parts()),
+            subscriptions: sharded(),
+            clients: sharded(),
+            opaque: sharded(),
+            revoked_tokens: RevokedTokens::new(sharded()),
             scopes: DashSet::default(),
             terms: DashSet::default(),
         }
@@ -129,13 +129,13 @@ impl Directory {
         // Revocations first: they are the most urgent change.
         let revoked = |record: &&KeyRecord| record.state == KeyState::Revoked;
         records.iter().filter(revoked).for_each(|record| self.revoke(record.id));
-        let mut held = 0;
+        let mut still_revoked = 0;
         for record in records {
-            held += usize::from(record.state != KeyState::Revoked && self.revoked.contains(&record.id));
+            still_revoked += usize::from(record.state != KeyState::Revoked && self.revoked.contains(&record.id));
             self.put(record, Source::File);
         }
         self.keys.shrink_to_fit();
-        held
+        still_revoked
     }
 
     /// Puts a key of the store in force, unless a later revision is present. A key that was ever revoked stays revoked.
@@ -164,8 +164,8 @@ impl Directory {
         let id = record.id;
         let mut entry = self.entry(&record, source);
         match self.keys.entry(id) {
-            Entry::Occupied(mut known) => {
-                let before = known.get();
+            Entry::Occupied(mut existing) => {
+                let before = existing.get();
                 if !source.replaces(before.source()) {
                     return;
                 }
@@ -173,11 +173,11 @@ impl Directory {
                 if self.revoked.contains(&id) {
                     entry.revoke();
                 }
-                if entry.agrees_with(before) {
+                if entry.has_same_facts(before) {
                     return;
                 }
                 entry.succeed(before);
-                known.insert(Arc::new(entry));
+                existing.insert(Arc::new(entry));
             }
             Entry::Vacant(vacant) => {
                 if self.revoked.contains(&id) {
@@ -198,20 +198,20 @@ impl Directory {
             subscription: record.subscription.clone(),
         };
         let terms = match self.terms.get(&terms) {
-            Some(known) => Arc::clone(&known),
-            None => kept_once(&self.terms, Arc::new(self.with_shared_texts(terms))),
+            Some(shared) => Arc::clone(&shared),
+            None => intern(&self.terms, Arc::new(self.with_shared_texts(terms))),
         };
         KeyEntry::new(record, terms, source)
     }
 
     /// Returns equal terms that share their texts: the scopes with other terms, the names with the subscription.
     fn with_shared_texts(&self, mut terms: KeyTerms) -> KeyTerms {
-        terms.scopes = kept_once(&self.scopes, terms.scopes);
-        let known = terms.subscription.as_ref().and_then(|id| self.subscription(id));
-        if let Some(known) = known {
-            terms.subscription = Some(known.id.clone());
+        terms.scopes = intern(&self.scopes, terms.scopes);
+        let entry = terms.subscription.as_ref().and_then(|id| self.subscription(id));
+        if let Some(entry) = entry {
+            terms.subscription = Some(entry.id.clone());
             terms.organization = match terms.organization {
-                Some(own) if *own == *known.organization.as_str() => Some(Arc::clone(known.organization.shared())),
+                Some(own) if *own == *entry.organization.as_str() => Some(Arc::clone(entry.organization.shared())),
                 own => own,
             };
         }
@@ -219,7 +219,7 @@ impl Directory {
     }
 
     pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.subscriptions.get(id).map(|known| Arc::clone(&known.value))
+        self.subscriptions.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
     /// Puts a subscription in force, unless a later revision is present.
@@ -234,7 +234,7 @@ impl Directory {
 
     /// Returns the client with the id `id`, in the form that a token has it.
     pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
-        self.clients.get(id).map(|known| Arc::clone(&known.value))
+        self.clients.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
     /// Puts a client in force, unless a later revision is present.
@@ -272,24 +272,24 @@ impl Directory {
 }
 
 /// Returns the value of `all` that is equal to `value`; adds `value` where there is none.
-fn kept_once<T: Eq + std::hash::Hash>(all: &DashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
-    if let Some(known) = all.get(&value) {
-        return Arc::clone(&known);
+fn intern<T: Eq + std::hash::Hash>(all: &DashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(existing) = all.get(&value) {
+        return Arc::clone(&existing);
     }
     // Of two concurrent calls each may return its own value. That takes more memory but changes no result.
     all.insert(Arc::clone(&value));
     value
 }
 
-fn in_parts<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
-    DashMap::with_shard_amount(PARTS)
+fn sharded<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
+    DashMap::with_shard_amount(SHARDS)
 }
 
 /// Puts `value` in place unless `map` has a later revision, so that the order of arrival does not matter.
 fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Revisioned<V>>, key: K, value: V, revision: u64) {
     match map.entry(key) {
-        Entry::Occupied(known) if known.get().revision >= revision => {}
-        Entry::Occupied(mut known) => drop(known.insert(Revisioned { value, revision })),
+        Entry::Occupied(existing) if existing.get().revision >= revision => {}
+        Entry::Occupied(mut existing) => drop(existing.insert(Revisioned { value, revision })),
         Entry::Vacant(vacant) => drop(vacant.insert(Revisioned { value, revision })),
     }
 }

@@ -121,20 +121,20 @@ impl ApiKeyRecord {
     ///
     /// # Errors
     /// The expiry is in the past, or more than 730 days away (S068).
-    pub fn new(asked: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
-        check_expiry(asked.expires_at, now)?;
+    pub fn new(fields: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
+        check_expiry(fields.expires_at, now)?;
         Ok(Self {
-            id: asked.id,
-            digest: asked.digest,
-            origin: asked.origin,
-            environment: asked.environment,
-            name: asked.name,
-            organization: asked.organization,
-            subscription: asked.subscription,
-            scopes: asked.scopes,
-            addresses: asked.addresses,
+            id: fields.id,
+            digest: fields.digest,
+            origin: fields.origin,
+            environment: fields.environment,
+            name: fields.name,
+            organization: fields.organization,
+            subscription: fields.subscription,
+            scopes: fields.scopes,
+            addresses: fields.addresses,
             created_at: now,
-            expires_at: asked.expires_at,
+            expires_at: fields.expires_at,
             revoked_at: None,
             replaced_by: None,
             last_used_at: None,
@@ -151,7 +151,7 @@ impl ApiKeyRecord {
 
     /// Returns whether the key counts against `keys_max` of its plan. A key
     /// in its grace period does not: its successor does.
-    pub fn holds_place(&self, now: Timestamp) -> bool {
+    pub fn counts_against_plan(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && !self.is_expired(now)
     }
 
@@ -194,7 +194,7 @@ impl ApiKeyRecord {
         if self.replaced_by.is_some() {
             return Err(ApiKeyError::AlreadyReplaced);
         }
-        let asked = NewApiKey {
+        let fields = NewApiKey {
             id,
             digest,
             // Keygate made the new key, even if the old one was imported.
@@ -207,7 +207,7 @@ impl ApiKeyRecord {
             addresses: self.addresses.clone(),
             expires_at,
         };
-        let new = Self::new(asked, now)?;
+        let new = Self::new(fields, now)?;
         let old = Self {
             revoked_at: Some(now.saturating_add(grace.duration())),
             replaced_by: Some(id),
@@ -224,7 +224,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn asked(expires_at: Option<Timestamp>) -> NewApiKey {
+    fn fields(expires_at: Option<Timestamp>) -> NewApiKey {
         NewApiKey {
             id: "aaaaaaaaaaaaaaaa".parse().unwrap(),
             digest: KeyDigest::sha256("a"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn key() -> ApiKeyRecord {
-        ApiKeyRecord::new(asked(Some(NOW.saturating_add(DAY * 90))), NOW).unwrap()
+        ApiKeyRecord::new(fields(Some(NOW.saturating_add(DAY * 90))), NOW).unwrap()
     }
 
     fn later(duration: Duration) -> Timestamp {
@@ -271,7 +271,7 @@ mod tests {
             (Some(NOW.saturating_sub(tick)), Err(ApiKeyError::ExpiresInThePast)),
             (Some(Timestamp::from_unix_secs(0)), Err(ApiKeyError::ExpiresInThePast)),
         ] {
-            let made = ApiKeyRecord::new(asked(expires_at), NOW);
+            let made = ApiKeyRecord::new(fields(expires_at), NOW);
             assert_eq!(made.map(drop), expected, "{expires_at:?}");
             let regenerated = key().regenerate(
                 "bbbbbbbbbbbbbbbb".parse().unwrap(),
@@ -289,7 +289,7 @@ mod tests {
         let revoked = key().revoke(NOW).unwrap();
         assert!(revoked.is_revoked(NOW));
         assert!(!revoked.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
-        assert!(!revoked.holds_place(NOW));
+        assert!(!revoked.counts_against_plan(NOW));
         assert_eq!(revoked.clone().revoke(later(DAY)), Err(ApiKeyError::AlreadyRevoked));
         assert_eq!(
             regenerate(revoked, Grace::NONE, later(DAY)).map(drop),
@@ -308,7 +308,7 @@ mod tests {
         assert!(!old.is_revoked(later(DAY - Duration::from_millis(1))));
         assert!(old.is_revoked(later(DAY)));
         // Only the new key counts against the maximum.
-        assert!(!old.holds_place(NOW) && new.holds_place(NOW));
+        assert!(!old.counts_against_plan(NOW) && new.counts_against_plan(NOW));
         assert_eq!(
             regenerate(old.clone(), Grace::MAX, later(DAY / 2)).map(drop),
             Err(ApiKeyError::AlreadyReplaced),
@@ -346,7 +346,7 @@ mod tests {
         );
         assert_ne!((new.id, new.digest), (old.id, old.digest));
         assert_eq!(new.last_used_at, None);
-        let endless = ApiKeyRecord::new(asked(None), NOW).unwrap();
+        let endless = ApiKeyRecord::new(fields(None), NOW).unwrap();
         assert_eq!(endless.renewed_expiry(later(DAY)), None);
     }
 

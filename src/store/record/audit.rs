@@ -276,13 +276,13 @@ mod tests {
             check_broken(&less, &head, index as u64 + 1);
         }
         check_broken(&[], &head, 1);
-        let mut moved = events.clone();
-        moved.swap(1, 2);
-        check_broken(&moved, &head, 2);
+        let mut swapped = events.clone();
+        swapped.swap(1, 2);
+        check_broken(&swapped, &head, 2);
         // With their numbers changed as well.
-        moved[1].sequence = 2;
-        moved[2].sequence = 3;
-        check_broken(&moved, &head, 2);
+        swapped[1].sequence = 2;
+        swapped[2].sequence = 3;
+        check_broken(&swapped, &head, 2);
         let mut more = events.clone();
         let mut end = head.clone();
         more.push(end.append(&new("one more")));

@@ -132,31 +132,31 @@ impl ClientSecret {
     }
 
     /// Returns whether the secret is valid at `now`.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.ends_at.is_none_or(|at| now < at)
     }
 }
 
 impl ClientKey {
     /// Returns whether the key is valid at `now`.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none_or(|at| now < at)
     }
 }
 
 impl ClientRecord {
-    pub fn new(asked: NewClient, now: Timestamp) -> Self {
+    pub fn new(fields: NewClient, now: Timestamp) -> Self {
         Self {
-            id: asked.id,
-            organization: asked.organization,
-            subscription: asked.subscription,
-            environment: asked.environment,
-            name: asked.name,
-            description: asked.description,
-            authentication: asked.authentication,
-            scopes: asked.scopes,
-            token_ttl: asked.token_ttl,
-            token_format: asked.token_format,
+            id: fields.id,
+            organization: fields.organization,
+            subscription: fields.subscription,
+            environment: fields.environment,
+            name: fields.name,
+            description: fields.description,
+            authentication: fields.authentication,
+            scopes: fields.scopes,
+            token_ttl: fields.token_ttl,
+            token_format: fields.token_format,
             state: ClientState::Active,
             tokens_not_before: None,
             created_at: now,
@@ -167,7 +167,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted, or has no JWKS URL to change.
     pub fn change(mut self, change: ClientChange, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         if let Some(new) = change.jwks_url {
             match &mut self.authentication {
                 ClientAuthentication::JwksUrl { url } => *url = new,
@@ -194,14 +194,14 @@ impl ClientRecord {
     /// The client is deleted or has no secret, or another grace period
     /// runs: it would be unclear which secrets are valid.
     pub fn rotate_secret(mut self, digest: KeyDigest, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
         };
         if grace.is_none() {
             secrets.clear();
         }
-        secrets.retain(|secret| secret.is_good(now));
+        secrets.retain(|secret| secret.is_valid(now));
         if secrets.iter().any(|secret| secret.ends_at.is_some()) {
             return Err(ClientError::GraceRuns);
         }
@@ -225,7 +225,7 @@ impl ClientRecord {
         tokens: IssuedTokens,
         now: Timestamp,
     ) -> Result<(Self, Self), ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { .. } = self.authentication else {
             return Err(ClientError::NoSecret);
         };
@@ -270,7 +270,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted already.
     pub fn delete(mut self, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         match &mut self.authentication {
             ClientAuthentication::ClientSecret { secrets } => secrets.clear(),
             ClientAuthentication::Keys { keys } => revoke_all(keys, now),
@@ -296,7 +296,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted or does not use stored keys, the key exists or is revoked, or the maximum is reached.
     pub fn add_key(mut self, key: ClientKey, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let keys = self.keys_mut()?;
         if let Some(known) = keys.iter().find(|known| known.kid == key.kid) {
             return Err(match known.revoked_at {
@@ -317,7 +317,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted, or the key does not exist or is revoked already.
     pub fn revoke_key(mut self, kid: &str, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let keys = self.keys_mut()?;
         let known = keys.iter_mut().find(|known| known.kid == kid);
         let known = known.ok_or(ClientError::NoSuchKey)?;
@@ -338,7 +338,7 @@ impl ClientRecord {
         }
     }
 
-    fn still_there(&self) -> Result<(), ClientError> {
+    fn check_not_deleted(&self) -> Result<(), ClientError> {
         match self.state {
             ClientState::Deleted => Err(ClientError::Deleted),
             ClientState::Active | ClientState::Disabled => Ok(()),

@@ -18,7 +18,7 @@ pub trait Record: Sized {
     /// Returns the organization that the record belongs to.
     fn organization(&self) -> &Name;
 
-    fn write(written: Versioned<Self>) -> Write;
+    fn write(versioned: Versioned<Self>) -> Write;
 }
 
 impl Record for OrganizationRecord {
@@ -32,8 +32,8 @@ impl Record for OrganizationRecord {
         &self.id
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Organization(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Organization(versioned)
     }
 }
 
@@ -48,8 +48,8 @@ impl Record for SubscriptionRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Subscription(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Subscription(versioned)
     }
 }
 
@@ -64,8 +64,8 @@ impl Record for ApiKeyRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::ApiKey(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::ApiKey(versioned)
     }
 }
 
@@ -80,7 +80,7 @@ impl Record for ClientRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Client(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Client(versioned)
     }
 }

@@ -123,7 +123,7 @@ impl SubscriptionRecord {
     /// # Errors
     /// The subscription is cancelled.
     pub fn pay(self, paid: bool, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         Ok(Self {
             paid,
             changed_at: now,
@@ -138,7 +138,7 @@ impl SubscriptionRecord {
     /// # Errors
     /// The subscription is under `plan` already, or cancelled.
     pub fn change_plan(self, plan: &Plan, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         if self.plan == plan.name {
             return Err(SubscriptionError::SamePlan);
         }
@@ -162,11 +162,11 @@ impl SubscriptionRecord {
     /// # Errors
     /// The subscription is cancelled already.
     pub fn cancel(self, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         Ok(self.into_state(SubscriptionState::Cancelled, now))
     }
 
-    fn still_there(&self) -> Result<(), SubscriptionError> {
+    fn check_not_cancelled(&self) -> Result<(), SubscriptionError> {
         match self.state {
             SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
             SubscriptionState::Pending | SubscriptionState::Active | SubscriptionState::ProvisioningFailed => Ok(()),
@@ -307,9 +307,9 @@ mod tests {
 
     #[test]
     fn what_was_paid_for_one_plan_does_not_pay_for_another() {
-        let moved = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
-        let moved = moved.unwrap();
-        assert_eq!((moved.plan.as_str(), moved.paid), ("silver", false));
+        let changed = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
+        let changed = changed.unwrap();
+        assert_eq!((changed.plan.as_str(), changed.paid), ("silver", false));
         // A payment can be withdrawn.
         assert!(!subscription(Active).pay(false, NOW).unwrap().paid);
     }

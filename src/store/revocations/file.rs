@@ -28,7 +28,7 @@ struct Request {
     text: String,
     lines: usize,
     whole: bool,
-    done: oneshot::Sender<Result<(), StoreError>>,
+    reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// The thread that waits for the disk, so that no task does.
@@ -52,9 +52,9 @@ impl LogFile {
     /// The file and what is in it.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
         let mut file = Lines::open(path)?;
-        let (entries, good) = parse(path, &file.read()?)?;
+        let (entries, complete) = parse(path, &file.read()?)?;
         // Half a line: the next one must not continue it.
-        file.cut(good)?;
+        file.cut(complete)?;
         let lines = Arc::new(AtomicUsize::new(entries.len()));
         let (requests, receiver) = mpsc::channel();
         let counted = Arc::clone(&lines);
@@ -84,13 +84,13 @@ impl LogFile {
             text.push_str(&serde_json::to_string(entry).expect("an entry is texts and numbers"));
             text.push('\n');
         }
-        let (done, receiver) = oneshot::channel();
+        let (reply, receiver) = oneshot::channel();
         // Where the thread is gone, `done` is dropped with the request and whoever waits is told.
         let _ = self.requests.send(Request {
             text,
             lines: entries.len(),
             whole,
-            done,
+            reply,
         });
         PendingWrite(receiver)
     }
@@ -98,15 +98,15 @@ impl LogFile {
 
 /// The entries of whole lines, and how many bytes they take.
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
-    let good = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    let lines = text[..good].split_inclusive(|byte| *byte == b'\n').enumerate();
+    let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let lines = text[..complete].split_inclusive(|byte| *byte == b'\n').enumerate();
     let entries = lines.map(|(index, line)| {
         serde_json::from_slice(line).map_err(|error| StoreError::Unreadable {
             what: format!("line {} of {}", index + 1, path.display()),
             problem: format!("{error}; without it something that was revoked could count again"),
         })
     });
-    Ok((entries.collect::<Result<_, _>>()?, good))
+    Ok((entries.collect::<Result<_, _>>()?, complete))
 }
 
 fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize) {
@@ -116,18 +116,18 @@ fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize)
         while !group.last().is_some_and(|request| request.whole) {
             match requests.try_recv() {
                 Ok(next) if next.whole => {
-                    answer(&mut file, group, lines);
+                    write_group(&mut file, group, lines);
                     group = vec![next];
                 }
                 Ok(next) => group.push(next),
                 Err(_) => break,
             }
         }
-        answer(&mut file, group, lines);
+        write_group(&mut file, group, lines);
     }
 }
 
-fn answer(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
+fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     let whole = group.iter().any(|request| request.whole);
     let text: String = group.iter().map(|request| request.text.as_str()).collect();
     let written = match whole {
@@ -146,7 +146,7 @@ fn answer(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     }
     for request in group {
         let result = written.as_ref().copied().map_err(|error| file.failed(error));
-        let _ = request.done.send(result);
+        let _ = request.reply.send(result);
     }
 }
 
@@ -154,7 +154,7 @@ struct Lines {
     path: PathBuf,
     file: File,
     /// Bytes of whole lines; what is behind them was not acknowledged.
-    good: u64,
+    complete: u64,
 }
 
 impl Lines {
@@ -172,7 +172,7 @@ impl Lines {
         Ok(Self {
             path: path.to_owned(),
             file,
-            good: 0,
+            complete: 0,
         })
     }
 
@@ -182,27 +182,27 @@ impl Lines {
         read.map(|_| text).map_err(|error| self.failed(&error))
     }
 
-    fn cut(&mut self, good: usize) -> Result<(), StoreError> {
-        self.good = good as u64;
-        let cut = self.file.set_len(self.good).and_then(|()| self.file.sync_all());
+    fn cut(&mut self, complete: usize) -> Result<(), StoreError> {
+        self.complete = complete as u64;
+        let cut = self.file.set_len(self.complete).and_then(|()| self.file.sync_all());
         cut.map_err(|error| self.failed(&error))
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
-        if self.file.metadata()?.len() != self.good {
+        if self.file.metadata()?.len() != self.complete {
             // The write before this one failed half-way.
-            self.file.set_len(self.good)?;
+            self.file.set_len(self.complete)?;
         }
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()?;
-        self.good += text.len() as u64;
+        self.complete += text.len() as u64;
         Ok(())
     }
 
     /// Another file in the place of this one, complete before it is there.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
         self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
-        self.good = text.len() as u64;
+        self.complete = text.len() as u64;
         Ok(())
     }
 

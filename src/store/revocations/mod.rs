@@ -1,7 +1,7 @@
 //! How do revocations survive the restore of an older database (S078)? In a log of their own.
 
 mod entry;
-mod known;
+mod set;
 mod file;
 
 use crate::model::clock::Timestamp;
@@ -16,7 +16,7 @@ use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
-use crate::store::revocations::known::RevocationSet;
+use crate::store::revocations::set::RevocationSet;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -26,7 +26,7 @@ use std::sync::PoisonError;
 /// The log. Without a file (`default`) it keeps the entries as long as the process lives.
 #[derive(Debug, Default)]
 pub struct RevocationLog {
-    known: Mutex<RevocationSet>,
+    set: Mutex<RevocationSet>,
     file: Option<LogFile>,
 }
 
@@ -46,11 +46,11 @@ impl RevocationLog {
     /// The log cannot be read or written, or has an entry that this version cannot read.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let (file, entries) = LogFile::open(path)?;
-        let mut known = RevocationSet::default();
-        entries.into_iter().for_each(|entry| known.add(entry));
-        known.forget(now);
+        let mut set = RevocationSet::default();
+        entries.into_iter().for_each(|entry| set.add(entry));
+        set.forget(now);
         Ok(Self {
-            known: Mutex::new(known),
+            set: Mutex::new(set),
             file: Some(file),
         })
     }
@@ -64,12 +64,12 @@ impl RevocationLog {
     }
 
     /// Starts a reconciliation with a store.
-    pub fn holding(&self, now: Timestamp) -> Reconciliation<'_> {
+    pub fn reconcile(&self, now: Timestamp) -> Reconciliation<'_> {
         Reconciliation {
             log: self,
             now,
             writes: Vec::new(),
-            unknown: Vec::new(),
+            missing: Vec::new(),
             tokens: HashSet::new(),
         }
     }
@@ -85,7 +85,7 @@ impl RevocationLog {
             return Ok(());
         };
         if self
-            .known()
+            .lock_set()
             .anchor()
             .is_some_and(|(events, hash)| *events == last.sequence && *hash == last.hash)
         {
@@ -104,7 +104,7 @@ impl RevocationLog {
     /// An error of the store.
     pub async fn verify_audit(&self, store: &dyn Store) -> Result<ChainState, StoreError> {
         let state = store.verify_audit().await?;
-        let anchor = self.known().anchor().cloned();
+        let anchor = self.lock_set().anchor().cloned();
         let (ChainState::Whole { events, .. }, Some((expected, hash))) = (&state, anchor) else {
             return Ok(state);
         };
@@ -129,11 +129,11 @@ impl RevocationLog {
     /// The log cannot be written; it then stays unchanged.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let written = {
-            let mut known = self.known();
-            known.forget(now);
+            let mut set = self.lock_set();
+            set.forget(now);
             match &self.file {
                 // Under the lock, so that no entry is added between counting and writing.
-                Some(file) if file.is_worth_rewriting(known.len()) => file.rewrite(known.entries()),
+                Some(file) if file.is_worth_rewriting(set.len()) => file.rewrite(set.entries()),
                 Some(_) | None => return Ok(()),
             }
         };
@@ -143,7 +143,7 @@ impl RevocationLog {
     /// Returns the number of entries.
     #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
-        self.known().len()
+        self.lock_set().len()
     }
 
     #[cfg(any(test, feature = "internals"))]
@@ -156,9 +156,9 @@ impl RevocationLog {
             return Ok(());
         }
         let written = {
-            let mut known = self.known();
+            let mut set = self.lock_set();
             let written = self.file.as_ref().map(|file| file.append(&entries));
-            entries.into_iter().for_each(|entry| known.add(entry));
+            entries.into_iter().for_each(|entry| set.add(entry));
             written
         };
         match written {
@@ -170,7 +170,7 @@ impl RevocationLog {
     /// Returns the number of events between the end of the chain of `store`
     /// and its recorded end; 1 where the chains diverge.
     async fn events_missing(&self, store: &dyn Store) -> Result<u64, StoreError> {
-        let Some((expected, hash)) = self.known().anchor().cloned() else {
+        let Some((expected, hash)) = self.lock_set().anchor().cloned() else {
             return Ok(0);
         };
         let last = store.audit(&AuditFilter::default(), 1).await?;
@@ -181,9 +181,9 @@ impl RevocationLog {
         Ok(u64::from(hash_of(store, expected).await? != Some(hash)))
     }
 
-    fn known(&self) -> MutexGuard<'_, RevocationSet> {
+    fn lock_set(&self) -> MutexGuard<'_, RevocationSet> {
         // Entries are added one by one, so the set is consistent even after a panic.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,21 +195,18 @@ pub struct Reconciliation<'a> {
     /// Writes that revoke records again.
     writes: Vec<Write>,
     /// Revocations that the log lacks.
-    unknown: Vec<Entry>,
+    missing: Vec<Entry>,
     /// Revoked tokens that are both in the log and in the store.
     tokens: HashSet<String>,
 }
 
 impl Reconciliation<'_> {
     /// Applies the log to `part`, a part of the store: its records are revoked again, as if that were written already.
-    pub fn hold(&mut self, part: &mut Contents) {
-        let known = self.log.known();
-        self.writes.extend(known.hold(part, self.now));
-        self.unknown.extend(known.unknown_of(part, self.now));
-        let tokens = part
-            .revoked_tokens
-            .iter()
-            .filter(|token| known.is_token_known(&token.id));
+    pub fn apply(&mut self, part: &mut Contents) {
+        let set = self.log.lock_set();
+        self.writes.extend(set.apply(part, self.now));
+        self.missing.extend(set.missing_entries(part, self.now));
+        let tokens = part.revoked_tokens.iter().filter(|token| set.contains_token(&token.id));
         self.tokens.extend(tokens.map(|token| token.id.clone()));
     }
 
@@ -225,13 +222,13 @@ impl Reconciliation<'_> {
         mut self,
         store: &dyn Store,
     ) -> Result<(ReconciliationReport, Vec<RevokedTokenRecord>), StoreError> {
-        let forgotten = self.log.known().tokens_beside(&self.tokens);
+        let forgotten = self.log.lock_set().tokens_missing_from(&self.tokens);
         self.writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
-        let held = ReconciliationReport {
+        let report = ReconciliationReport {
             records: self.writes.len(),
             events_missing: self.log.events_missing(store).await?,
         };
-        if held != ReconciliationReport::default() {
+        if report != ReconciliationReport::default() {
             let event = NewAuditEvent {
                 at: self.now,
                 actor: "gate".to_owned(),
@@ -240,8 +237,8 @@ impl Reconciliation<'_> {
                 target: "store".to_owned(),
                 organization: None,
                 details: serde_json::json!({
-                    "revoked_again": held.records,
-                    "events_missing": held.events_missing,
+                    "revoked_again": report.records,
+                    "events_missing": report.events_missing,
                 }),
             };
             let batch = Batch {
@@ -251,14 +248,14 @@ impl Reconciliation<'_> {
             };
             store.commit(batch).await?;
             tracing::warn!(
-                revoked_again = held.records,
-                events_missing = held.events_missing,
+                revoked_again = report.records,
+                events_missing = report.events_missing,
                 "Store is older than its log of revocations"
             );
         }
-        self.log.append(self.unknown).await?;
+        self.log.append(self.missing).await?;
         self.log.anchor(store).await?;
-        Ok((held, forgotten))
+        Ok((report, forgotten))
     }
 }
 

@@ -54,7 +54,7 @@ fn replacing<T>(record: T) -> Versioned<T> {
 }
 
 fn with_keys(id: &str) -> ClientRecord {
-    let asked = NewClient {
+    let fields = NewClient {
         id: id.parse().unwrap(),
         organization: "acme".parse().unwrap(),
         subscription: "sub_acme".parse().unwrap(),
@@ -68,7 +68,7 @@ fn with_keys(id: &str) -> ClientRecord {
         token_ttl: TokenTtl::Hour,
         token_format: TokenFormat::Jwt,
     };
-    ClientRecord::new(asked, NOW)
+    ClientRecord::new(fields, NOW)
 }
 
 fn client_key(kid: &str) -> ClientKey {
@@ -83,11 +83,16 @@ fn client_key(kid: &str) -> ClientKey {
 }
 
 /// Applies `log` to `contents` of `store`, with each record as a part of its own.
-async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, now: Timestamp) -> ReconciliationReport {
-    let mut holding = log.holding(now);
+async fn reconcile(
+    log: &RevocationLog,
+    store: &dyn Store,
+    contents: &mut Contents,
+    now: Timestamp,
+) -> ReconciliationReport {
+    let mut reconciliation = log.reconcile(now);
     let whole = std::mem::take(contents);
     let mut part = |mut part: Contents| {
-        holding.hold(&mut part);
+        reconciliation.apply(&mut part);
         contents.extend(part);
     };
     macro_rules! parts {
@@ -98,9 +103,9 @@ async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, n
         };
     }
     parts!(revoked_tokens, subscriptions, api_keys, clients, opaque_tokens);
-    let (held, forgotten) = holding.settle(store).await.unwrap();
+    let (report, forgotten) = reconciliation.settle(store).await.unwrap();
     contents.revoked_tokens.extend(forgotten);
-    held
+    report
 }
 
 /// Fills a store with keys 1 to 3, a client with a secret and a client with keys.
@@ -157,7 +162,7 @@ fn find_key(contents: &Contents, number: u32) -> &ApiKeyRecord {
     &found.unwrap().record
 }
 
-fn check_held(contents: &Contents) {
+fn check_revoked(contents: &Contents) {
     assert_eq!(find_key(contents, 1).revoked_at, Some(later(10)));
     assert_eq!(
         find_key(contents, 2).revoked_at,
@@ -226,18 +231,18 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     assert!(matches!(state, ChainState::Broken { sequence: 2, .. }), "{state:?}");
     let mut contents = store.contents().await.unwrap();
     assert_eq!(find_key(&contents, 1).revoked_at, None, "as it was");
-    let held = hold(&log, &store, &mut contents, later(20)).await;
+    let report = reconcile(&log, &store, &mut contents, later(20)).await;
     assert_eq!(
-        held,
+        report,
         ReconciliationReport {
             records: 7,
             events_missing: 1,
         }
     );
-    check_held(&contents);
+    check_revoked(&contents);
     // The store has the same, so that the next change of a record builds on it.
     let stored = store.contents().await.unwrap();
-    check_held(&stored);
+    check_revoked(&stored);
     let revisions = |contents: &Contents| {
         contents
             .clients
@@ -263,7 +268,7 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     // Only once.
     let mut contents = store.contents().await.unwrap();
     assert_eq!(
-        hold(&log, &store, &mut contents, later(30)).await,
+        reconcile(&log, &store, &mut contents, later(30)).await,
         ReconciliationReport::default()
     );
     store.close().await;
@@ -279,7 +284,7 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
     let before = store.contents().await.unwrap();
     let mut contents = before.clone();
     assert_eq!(
-        hold(&log, &store, &mut contents, later(20)).await,
+        reconcile(&log, &store, &mut contents, later(20)).await,
         ReconciliationReport::default()
     );
     assert_eq!(contents.clients, before.clients);
@@ -287,15 +292,15 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
     // A new log learns the revocations of the store; a second run adds nothing.
     let learned = text(&folder);
     assert_eq!(learned.lines().count(), 9, "{learned}");
-    hold(&log, &store, &mut contents, later(20)).await;
+    reconcile(&log, &store, &mut contents, later(20)).await;
     assert_eq!(text(&folder), learned);
     // It then applies them to a store that lacks them.
     let older = open_store(&folder, "older.db").await;
     fill(&older).await;
     let mut contents = older.contents().await.unwrap();
-    let held = hold(&open(&folder), &older, &mut contents, later(20)).await;
-    assert_eq!(held.records, 7);
-    check_held(&contents);
+    let report = reconcile(&open(&folder), &older, &mut contents, later(20)).await;
+    assert_eq!(report.records, 7);
+    check_revoked(&contents);
 }
 
 #[tokio::test]
@@ -396,7 +401,7 @@ async fn a_revocation_is_never_taken_back() {
     let store = open_store(&folder, "keygate.db").await;
     fill(&store).await;
     let mut contents = store.contents().await.unwrap();
-    hold(&log, &store, &mut contents, NOW).await;
+    reconcile(&log, &store, &mut contents, NOW).await;
     assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)));
 }
 

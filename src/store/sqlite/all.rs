@@ -19,9 +19,9 @@ use sqlx::sqlite::SqliteRow;
 /// Records in a part: some hundred kilobytes.
 const PART: usize = 1_000;
 
-type Take<'a> = &'a mut (dyn FnMut(Contents) + Send);
+type Sink<'a> = &'a mut (dyn FnMut(Contents) + Send);
 
-pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Take<'_>) -> Result<(), StoreError> {
+pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Sink<'_>) -> Result<(), StoreError> {
     let revoked = "SELECT id, expires_at FROM revoked_token";
     in_rows(files, reader, revoked, revoked_token, &mut |revoked_tokens| {
         take(Contents {
@@ -80,8 +80,8 @@ async fn documents<T: Document>(
             return Ok(());
         };
         let of_part = tokio::task::spawn_blocking(move || rows::part(&part));
-        let taken = async { take(records) };
-        let (next, of_part, ()) = tokio::join!(part_after(T::PART, files, reader, last), of_part, taken);
+        let handed_over = async { take(records) };
+        let (next, of_part, ()) = tokio::join!(part_after(T::PART, files, reader, last), of_part, handed_over);
         // The thread ends early if it panics, or if the runtime has ended.
         records = of_part.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         part = next?;

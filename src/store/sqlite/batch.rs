@@ -57,8 +57,8 @@ pub(crate) async fn write(
             Write::RevokedToken(token) => put_revoked_token(connection, token).await,
         }?;
     }
-    if let Some(answer) = &batch.answer {
-        put_answer(connection, answer).await?;
+    if let Some(response) = &batch.response {
+        put_response(connection, response).await?;
     }
     if let Some(event) = &batch.event {
         put_event(connection, &head.append(event)).await?;
@@ -134,16 +134,16 @@ async fn put_revoked_token(connection: &mut SqliteConnection, token: &RevokedTok
     Ok(())
 }
 
-async fn put_answer(connection: &mut SqliteConnection, answer: &StoredResponse) -> Result<(), Failure> {
+async fn put_response(connection: &mut SqliteConnection, response: &StoredResponse) -> Result<(), Failure> {
     let query = sqlx::query(
         "INSERT INTO idempotent_answer (key, request, status, body, at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (key) DO NOTHING",
     )
-    .bind(&answer.key)
-    .bind(&answer.request)
-    .bind(i64::from(answer.status))
-    .bind(&answer.body)
-    .bind(rows::column(answer.at));
+    .bind(&response.key)
+    .bind(&response.request)
+    .bind(i64::from(response.status))
+    .bind(&response.body)
+    .bind(rows::column(response.at));
     one_row(connection, query, || {
         "what was made under this idempotency key".to_owned()
     })
@@ -220,12 +220,12 @@ pub(crate) async fn keys_used(
     Ok(())
 }
 
-/// Forgets at most `rows` of each kind that are over at `now`, and answers of before `answers_before`. Whether there may
+/// Forgets at most `rows` of each kind that are over at `now`, and answers of before `responses_before`. Whether there may
 /// be more.
 pub(crate) async fn sweep(
     connection: &mut SqliteConnection,
     now: Timestamp,
-    answers_before: Timestamp,
+    responses_before: Timestamp,
     rows: u32,
 ) -> Result<bool, sqlx::Error> {
     let mut more = false;
@@ -246,7 +246,7 @@ pub(crate) async fn sweep(
         ),
         (
             "DELETE FROM idempotent_answer WHERE key IN (SELECT key FROM idempotent_answer WHERE at < $1 LIMIT $2)",
-            answers_before,
+            responses_before,
         ),
     ] {
         let query = sqlx::query(sql).bind(rows::column(end)).bind(i64::from(rows));

@@ -30,7 +30,7 @@ use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 use crate::store::sqlite::open::Files;
 use crate::store::sqlite::writer::Job;
-use crate::store::sqlite::writer::Letter;
+use crate::store::sqlite::writer::Message;
 use crate::store::sqlite::writer::Writer;
 use async_trait::async_trait;
 use sqlx::SqlitePool;
@@ -70,7 +70,7 @@ impl SqliteStore {
     async fn write(&self, job: Job) -> Result<bool, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let closed = || StoreError::Unavailable(format!("{} is closed", self.files.database.display()));
-        let sent = self.writer.send(Letter::Job(job, sender)).await;
+        let sent = self.writer.send(Message::Job(job, sender)).await;
         sent.map_err(|_| closed())?;
         receiver.await.map_err(|_| closed())?
     }
@@ -130,9 +130,9 @@ impl Store for SqliteStore {
         self.write(Job::Mark(mark.clone())).await
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
         let mut reader = self.reader().await?;
-        read::idempotent_answer(&self.files, &mut reader, key).await
+        read::stored_response(&self.files, &mut reader, key).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
@@ -172,7 +172,7 @@ impl Store for SqliteStore {
         // Close the readers first: the last connection to close writes the log into the database and removes it.
         self.readers.close().await;
         let (sender, receiver) = oneshot::channel();
-        if self.writer.send(Letter::Close(sender)).await.is_ok() {
+        if self.writer.send(Message::Close(sender)).await.is_ok() {
             let _ = receiver.await;
         }
     }

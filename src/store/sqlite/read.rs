@@ -68,7 +68,7 @@ pub(crate) async fn page<T: Document>(
         .collect()
 }
 
-pub(crate) async fn idempotent_answer(
+pub(crate) async fn stored_response(
     files: &Files,
     reader: &mut SqliteConnection,
     key: &str,

@@ -41,9 +41,9 @@ impl InFile {
     async fn sql(&self, sql: &'static str) -> u64 {
         let url = format!("sqlite://{}", self.path().display());
         let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        let result = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        done.rows_affected()
+        result.rows_affected()
     }
 }
 
@@ -462,9 +462,9 @@ async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_hal
     assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
-    for (number, said) in [(3, third), (4, fourth)] {
+    for (number, result) in [(3, third), (4, fourth)] {
         let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
-        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
+        assert_eq!(is_there, result.is_ok(), "key {number}: {result:?}");
     }
     // In any case, the events are those of the stored keys.
     let keys = store.contents().await.unwrap().api_keys.len() as u64;
@@ -510,10 +510,10 @@ async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
     });
     let mut refused = 0;
     for writer in writers.collect::<Vec<_>>() {
-        let (number, said) = writer.await.unwrap();
+        let (number, result) = writer.await.unwrap();
         let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
-        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
-        if let Err(error) = said {
+        assert_eq!(is_there, result.is_ok(), "key {number}: {result:?}");
+        if let Err(error) = result {
             assert!(error.to_string().contains("full"), "{error}");
             refused += 1;
         }

@@ -6,7 +6,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::store::AssertionMark;
 use crate::store::Batch;
-use crate::store::IDEMPOTENT_ANSWERS_KEPT;
+use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::StoreError;
 use crate::store::record::audit::ChainHead;
 use crate::store::sqlite::batch;
@@ -37,7 +37,7 @@ pub(crate) enum Job {
 }
 
 /// A message to the writer.
-pub(crate) enum Letter {
+pub(crate) enum Message {
     Job(Job, JobReply),
     Close(oneshot::Sender<()>),
 }
@@ -45,7 +45,7 @@ pub(crate) enum Letter {
 /// The sender of messages to the writer. When all its clones are
 /// dropped, the writer finishes the remaining jobs and ends.
 #[derive(Debug)]
-pub(crate) struct Writer(mpsc::Sender<Letter>);
+pub(crate) struct Writer(mpsc::Sender<Message>);
 
 impl Writer {
     /// Starts the writer. `lock` keeps other processes out while the connection is open.
@@ -55,26 +55,26 @@ impl Writer {
         Self(sender)
     }
 
-    pub(crate) async fn send(&self, letter: Letter) -> Result<(), ()> {
-        self.0.send(letter).await.map_err(|_| ())
+    pub(crate) async fn send(&self, message: Message) -> Result<(), ()> {
+        self.0.send(message).await.map_err(|_| ())
     }
 }
 
-async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnection, lock: File, files: Files) {
+async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnection, lock: File, files: Files) {
     let mut group = Vec::with_capacity(GROUP);
     let closed = loop {
         group.clear();
-        if letters.recv_many(&mut group, GROUP).await == 0 {
+        if messages.recv_many(&mut group, GROUP).await == 0 {
             break None;
         }
         // Jobs sent before the close are still done.
         let mut closed = None;
         let jobs: Vec<(Job, JobReply)> = group
             .drain(..)
-            .filter_map(|letter| match letter {
-                Letter::Job(job, done) => Some((job, done)),
-                Letter::Close(done) => {
-                    closed = Some(done);
+            .filter_map(|message| match message {
+                Message::Job(job, reply) => Some((job, reply)),
+                Message::Close(reply) => {
+                    closed = Some(reply);
                     None
                 }
             })
@@ -96,19 +96,19 @@ async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnecti
 }
 
 async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply)>, files: &Files) {
-    let (jobs, dones): (Vec<Job>, Vec<JobReply>) = jobs.into_iter().unzip();
+    let (jobs, replies): (Vec<Job>, Vec<JobReply>) = jobs.into_iter().unzip();
     match write_all(connection, jobs).await {
         Ok(results) => {
-            for (done, result) in dones.into_iter().zip(results) {
-                let _ = done.send(result);
+            for (reply, result) in replies.into_iter().zip(results) {
+                let _ = reply.send(result);
             }
         }
         Err(error) => {
             // All jobs of the transaction are undone, including those that succeeded; none is acknowledged.
             let _ = sqlx::query("ROLLBACK").execute(connection).await;
             tracing::error!(path = %files.database.display(), %error, "Store not written");
-            for done in dones {
-                let _ = done.send(Err(files.failed(&error)));
+            for reply in replies {
+                let _ = reply.send(Err(files.failed(&error)));
             }
         }
     }
@@ -129,8 +129,8 @@ async fn write_all(
             Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
             Job::KeysUsed(used) => Ok(batch::keys_used(connection, &used).await.map(|()| true)?),
             Job::Sweep(now, rows) => {
-                let answers_before = now.saturating_sub(IDEMPOTENT_ANSWERS_KEPT);
-                Ok(batch::sweep(connection, now, answers_before, rows).await?)
+                let responses_before = now.saturating_sub(STORED_RESPONSES_KEPT);
+                Ok(batch::sweep(connection, now, responses_before, rows).await?)
             }
         });
     }

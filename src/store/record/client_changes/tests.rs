@@ -62,7 +62,7 @@ fn disabled(client: ClientRecord) -> ClientRecord {
 }
 
 /// Returns the texts of the secrets that are valid at `now`.
-fn good(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
+fn valid_secrets(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
     let ClientAuthentication::ClientSecret { secrets } = &client.authentication else {
         panic!("no secrets");
     };
@@ -73,7 +73,7 @@ fn good(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
             .find(|name| KeyDigest::sha256(name) == secret.digest)
             .unwrap()
     };
-    secrets.iter().filter(|secret| secret.is_good(now)).map(name).collect()
+    secrets.iter().filter(|secret| secret.is_valid(now)).map(name).collect()
 }
 
 fn rotate(client: ClientRecord, secret: &str, grace: Grace, now: Timestamp) -> Result<ClientRecord, ClientError> {
@@ -154,7 +154,7 @@ fn s071_a_rotated_secret_ends_at_once_and_the_id_stays() {
     let before = with_secret();
     let after = rotate(before.clone(), "second", Grace::NONE, NOW).unwrap();
     assert_eq!(after.id, before.id);
-    assert_eq!(good(&after, NOW), ["second"]);
+    assert_eq!(valid_secrets(&after, NOW), ["second"]);
 }
 
 #[test]
@@ -162,10 +162,10 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
     let rotated = rotate(with_secret(), "second", Grace::MAX, NOW).unwrap();
     let end = NOW.saturating_add(HOUR * 24);
     assert_eq!(
-        good(&rotated, end.saturating_sub(Duration::from_millis(1))),
+        valid_secrets(&rotated, end.saturating_sub(Duration::from_millis(1))),
         ["second", "first"]
     );
-    assert_eq!(good(&rotated, end), ["second"]);
+    assert_eq!(valid_secrets(&rotated, end), ["second"]);
 
     // A second grace period must wait for the first. Without a grace period
     // both secrets end, and a later rotation need not wait.
@@ -174,11 +174,11 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
         Err(ClientError::GraceRuns)
     );
     assert_eq!(
-        good(&rotate(rotated.clone(), "third", Grace::NONE, NOW).unwrap(), NOW),
+        valid_secrets(&rotate(rotated.clone(), "third", Grace::NONE, NOW).unwrap(), NOW),
         ["third"]
     );
     let again = rotate(rotated, "third", hours(1), end).unwrap();
-    assert_eq!(good(&again, end), ["third", "second"]);
+    assert_eq!(valid_secrets(&again, end), ["third", "second"]);
     let ClientAuthentication::ClientSecret { secrets } = &again.authentication else {
         panic!("no secrets");
     };
@@ -192,9 +192,9 @@ fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
         |client: ClientRecord, tokens| client.regenerate(id.clone(), KeyDigest::sha256("second"), tokens, NOW);
     let (old, new) = regenerate(with_secret(), IssuedTokens::Stay).unwrap();
     assert_eq!((old.state, old.tokens_not_before), (ClientState::Deleted, None));
-    assert_eq!(good(&old, NOW), [""; 0]);
+    assert_eq!(valid_secrets(&old, NOW), [""; 0]);
     assert_eq!((&new.id, new.state, new.created_at), (&id, ClientState::Active, NOW));
-    assert_eq!(good(&new, NOW), ["second"]);
+    assert_eq!(valid_secrets(&new, NOW), ["second"]);
     assert_eq!(
         (&new.name, &new.scopes, new.environment),
         (&old.name, &old.scopes, old.environment)
@@ -219,9 +219,9 @@ fn how_a_client_proves_itself_is_chosen_for_good() {
         jwks_url: Some(url.to_owned()),
         ..ClientChange::default()
     };
-    let moved = with_url().change(url("https://other.example/jwks"), NOW).unwrap();
+    let changed = with_url().change(url("https://other.example/jwks"), NOW).unwrap();
     assert_eq!(
-        moved.authentication,
+        changed.authentication,
         ClientAuthentication::JwksUrl {
             url: "https://other.example/jwks".to_owned()
         }
@@ -271,7 +271,7 @@ fn kids(client: &ClientRecord) -> Vec<&str> {
         panic!("no keys");
     };
     keys.iter()
-        .filter(|key| key.is_good(NOW))
+        .filter(|key| key.is_valid(NOW))
         .map(|key| key.kid.as_str())
         .collect()
 }
@@ -306,7 +306,7 @@ fn s153_a_client_without_keys_proves_nothing() {
         [""; 0]
     );
     assert_eq!(
-        good(&with_secret().delete(IssuedTokens::Stay, NOW).unwrap(), NOW),
+        valid_secrets(&with_secret().delete(IssuedTokens::Stay, NOW).unwrap(), NOW),
         [""; 0]
     );
 }

@@ -146,23 +146,23 @@ impl RevocationSet {
 
     /// Applies the revocations to `contents`, which may be a part, as if they were written
     /// already. Returns the writes that bring the store to the same state.
-    pub(crate) fn hold(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
+    pub(crate) fn apply(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
         for subscription in &mut contents.subscriptions {
-            let record = self.hold_subscription(&subscription.record, now);
+            let record = self.apply_to_subscription(&subscription.record, now);
             writes.extend(replace(subscription, record).map(Write::Subscription));
         }
         for key in &mut contents.api_keys {
-            let record = self.hold_key(&key.record);
+            let record = self.apply_to_key(&key.record);
             writes.extend(replace(key, record).map(Write::ApiKey));
         }
         for client in &mut contents.clients {
             // Clone only clients in the log; most are not.
-            if self.names_client(client.record.id.as_str()) {
-                let held = self.hold_client(client.record.clone(), now);
-                let record = (held != client.record).then_some(ClientRecord {
+            if self.has_client(client.record.id.as_str()) {
+                let applied = self.apply_to_client(client.record.clone(), now);
+                let record = (applied != client.record).then_some(ClientRecord {
                     changed_at: now,
-                    ..held
+                    ..applied
                 });
                 writes.extend(replace(client, record).map(Write::Client));
             }
@@ -170,12 +170,12 @@ impl RevocationSet {
         writes
     }
 
-    pub(crate) fn is_token_known(&self, id: &str) -> bool {
+    pub(crate) fn contains_token(&self, id: &str) -> bool {
         self.tokens.contains_key(id)
     }
 
     /// Returns the revoked tokens that are not in `stored`.
-    pub(crate) fn tokens_beside(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
+    pub(crate) fn tokens_missing_from(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
         let forgotten = self.tokens.iter().filter(|(id, _)| !stored.contains(*id));
         forgotten
             .map(|(id, until)| RevokedTokenRecord {
@@ -185,7 +185,7 @@ impl RevocationSet {
             .collect()
     }
 
-    fn hold_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
+    fn apply_to_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
         let revived = record.state != SubscriptionState::Cancelled && self.subscriptions.contains(record.id.as_str());
         revived.then(|| SubscriptionRecord {
             state: SubscriptionState::Cancelled,
@@ -194,7 +194,7 @@ impl RevocationSet {
         })
     }
 
-    fn hold_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
+    fn apply_to_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
         let known = self.keys.get(record.id.as_str())?;
         let revived = record.revoked_at.is_none_or(|at| at > known.at);
         revived.then(|| ApiKeyRecord {
@@ -203,14 +203,14 @@ impl RevocationSet {
         })
     }
 
-    fn names_client(&self, id: &str) -> bool {
+    fn has_client(&self, id: &str) -> bool {
         self.clients.contains(id)
             || self.tokens_before.contains_key(id)
             || self.secrets.contains_key(id)
             || self.client_keys.contains_key(id)
     }
 
-    fn hold_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
+    fn apply_to_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
         let id = record.id.to_string();
         record.tokens_not_before = record.tokens_not_before.max(self.tokens_before.get(&id).copied());
         match &mut record.authentication {
@@ -240,7 +240,7 @@ impl RevocationSet {
     }
 
     /// Returns the unexpired revocations in `contents` that the log lacks.
-    pub(crate) fn unknown_of(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
+    pub(crate) fn missing_entries(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
         let subscriptions = contents
             .subscriptions
             .iter()
@@ -256,11 +256,12 @@ impl RevocationSet {
             until: token.expires_at,
         });
         let all = subscriptions.chain(keys).chain(clients).chain(tokens);
-        all.filter(|entry| !entry.is_over(now) && !self.says(entry)).collect()
+        all.filter(|entry| !entry.is_over(now) && !self.contains_entry(entry))
+            .collect()
     }
 
     /// Returns whether adding `entry` would change nothing.
-    fn says(&self, entry: &Entry) -> bool {
+    fn contains_entry(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
             Entry::Subscription { id } => self.subscriptions.contains(id),
@@ -286,6 +287,6 @@ fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Vers
         record: record?,
         revision: place.revision,
     };
-    *place = write.clone().written();
+    *place = write.clone().into_stored();
     Some(write)
 }
