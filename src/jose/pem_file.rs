@@ -60,9 +60,10 @@ pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
 /// The reason, for the person who chose the file.
 pub fn tagged(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let block = only_block(text)?;
-    match block.tag() == tag {
-        true => Ok(block.into_contents()),
-        false => Err("a block of another kind"),
+    if block.tag() == tag {
+        Ok(block.into_contents())
+    } else {
+        Err("a block of another kind")
     }
 }
 

@@ -33,10 +33,11 @@ impl ClaimPointer {
     fn split(&self) -> (Cow<'_, str>, &str) {
         let path = &self.0[1..];
         let (name, deeper) = path.split_at(path.find('/').unwrap_or(path.len()));
-        match name.contains('~') {
+        if name.contains('~') {
             // RFC 6901 section 4: `~1` first, so that `~01` becomes `~1` and not `/`.
-            true => (Cow::Owned(name.replace("~1", "/").replace("~0", "~")), deeper),
-            false => (Cow::Borrowed(name), deeper),
+            (Cow::Owned(name.replace("~1", "/").replace("~0", "~")), deeper)
+        } else {
+            (Cow::Borrowed(name), deeper)
         }
     }
 

@@ -193,12 +193,11 @@ pub(crate) async fn what_is_written_is_read_back_also_after_reopening(backend: &
     ];
     store.commit(batch(writes)).await.unwrap();
     for reopened in [false, true] {
-        let store = match reopened {
-            false => Arc::clone(&store),
-            true => {
-                store.close().await;
-                backend.open().await
-            }
+        let store = if reopened {
+            store.close().await;
+            backend.open().await
+        } else {
+            Arc::clone(&store)
         };
         let written = |revision| Revision(revision);
         let found = store.organization(&acme).await.unwrap().unwrap();

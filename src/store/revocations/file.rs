@@ -130,15 +130,13 @@ fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize)
 fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     let whole = group.iter().any(|request| request.whole);
     let text: String = group.iter().map(|request| request.text.as_str()).collect();
-    let written = match whole {
-        true => file.rewrite(&text),
-        false => file.append(&text),
-    };
+    let written = if whole { file.rewrite(&text) } else { file.append(&text) };
     if written.is_ok() {
         let added = group.iter().map(|request| request.lines).sum();
-        match whole {
-            true => lines.store(added, Ordering::Relaxed),
-            false => drop(lines.fetch_add(added, Ordering::Relaxed)),
+        if whole {
+            lines.store(added, Ordering::Relaxed);
+        } else {
+            lines.fetch_add(added, Ordering::Relaxed);
         }
     }
     if let Err(error) = &written {

@@ -114,13 +114,13 @@ impl RevocationLog {
                 problem: format!("the last {} events are missing", expected - events),
             });
         }
-        match hash_of(store, expected).await? == Some(hash) {
-            true => Ok(state),
-            false => Ok(ChainState::Broken {
-                sequence: expected,
-                problem: "it was changed, and everything after it written anew".to_owned(),
-            }),
+        if hash_of(store, expected).await? == Some(hash) {
+            return Ok(state);
         }
+        Ok(ChainState::Broken {
+            sequence: expected,
+            problem: "it was changed, and everything after it written anew".to_owned(),
+        })
     }
 
     /// Forgets revocations of credentials that have expired at `now`. Rewrites the file when most lines are outdated.

@@ -232,10 +232,11 @@ impl RevocationSet {
             }
             ClientAuthentication::JwksUrl { .. } => {}
         }
-        match self.clients.contains(&id) {
+        if self.clients.contains(&id) {
             // A client that is already deleted stays unchanged.
-            true => record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record),
-            false => record,
+            record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record)
+        } else {
+            record
         }
     }
 

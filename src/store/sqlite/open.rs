@@ -102,9 +102,10 @@ impl Files {
             .and_then(|code| code.parse::<i32>().ok())
             // The low byte is the primary result code.
             .is_some_and(|code| DAMAGED.contains(&(code & 0xff)));
-        match damaged {
-            true => self.unreadable(&format!("{error}; put a backup in its place")),
-            false => StoreError::Unavailable(format!("{}: {error}", self.database.display())),
+        if damaged {
+            self.unreadable(&format!("{error}; put a backup in its place"))
+        } else {
+            StoreError::Unavailable(format!("{}: {error}", self.database.display()))
         }
     }
 
