@@ -1,4 +1,4 @@
-//! What does one line of the log contain? A revocation, and the time when it may be forgotten.
+//! Which revocation does one line of the log contain, and when may the line be forgotten?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;

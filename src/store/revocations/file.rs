@@ -1,4 +1,4 @@
-//! The file of the log: lines appended, on disk before they are acknowledged, many at once where many wait.
+//! How is the log's file written? Lines are appended, and synced before they are acknowledged, many at once.
 
 use crate::model::replacement::Replacement;
 use crate::model::replacement::sync_folder_of;
@@ -20,10 +20,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Lines that are over and worth the work of writing the others anew.
+/// The number of outdated lines that makes a rewrite of the file worthwhile.
 const SPENT_LINES: usize = 1_000;
 
-/// What the thread is asked: a text to append, or one to put in the place of everything.
+/// A request to the thread: a text to append, or the new content of the entire file.
 struct Request {
     text: String,
     lines: usize,
@@ -31,14 +31,14 @@ struct Request {
     reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// The thread that waits for the disk, so that no task does.
+/// The thread that waits for the disk, so that no task has to.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     requests: mpsc::Sender<Request>,
     lines: Arc<AtomicUsize>,
 }
 
-/// What was handed to the thread and is not on disk yet.
+/// A write that the thread has not acknowledged yet.
 pub(crate) struct PendingWrite(oneshot::Receiver<Result<(), StoreError>>);
 
 impl PendingWrite {
@@ -49,11 +49,11 @@ impl PendingWrite {
 }
 
 impl LogFile {
-    /// The file and what is in it.
+    /// Opens the file, and returns its entries.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
         let mut file = Lines::open(path)?;
         let (entries, complete) = parse(path, &file.read()?)?;
-        // Half a line: the next one must not continue it.
+        // Cut off a partial line, so that the next one does not continue it.
         file.cut(complete)?;
         let lines = Arc::new(AtomicUsize::new(entries.len()));
         let (requests, receiver) = mpsc::channel();
@@ -72,7 +72,7 @@ impl LogFile {
         self.send(&entries, true)
     }
 
-    /// Whether most lines say nothing any more, when `live` are enough to say it all.
+    /// Returns whether most lines are outdated, if `live` lines would be enough.
     pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
         let lines = self.lines.load(Ordering::Relaxed);
         lines.saturating_sub(live) > SPENT_LINES.max(live)
@@ -85,7 +85,7 @@ impl LogFile {
             text.push('\n');
         }
         let (reply, receiver) = oneshot::channel();
-        // Where the thread is gone, `done` is dropped with the request and whoever waits is told.
+        // If the thread has ended, `reply` is dropped with the request, and the waiting caller gets an error.
         let _ = self.requests.send(Request {
             text,
             lines: entries.len(),
@@ -96,7 +96,7 @@ impl LogFile {
     }
 }
 
-/// The entries of whole lines, and how many bytes they take.
+/// Returns the entries of complete lines, and the length of these lines in bytes.
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
     let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let lines = text[..complete].split_inclusive(|byte| *byte == b'\n').enumerate();
@@ -112,7 +112,7 @@ fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
 fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
-        // A file that is written anew is written alone.
+        // A rewrite is not combined with other requests.
         while !group.last().is_some_and(|request| request.whole) {
             match requests.try_recv() {
                 Ok(next) if next.whole => {
@@ -151,7 +151,7 @@ fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
 struct Lines {
     path: PathBuf,
     file: File,
-    /// Bytes of whole lines; what is behind them was not acknowledged.
+    /// The length of the complete lines in bytes; anything after them was not acknowledged.
     complete: u64,
 }
 
@@ -188,7 +188,7 @@ impl Lines {
 
     fn append(&mut self, text: &str) -> io::Result<()> {
         if self.file.metadata()?.len() != self.complete {
-            // The write before this one failed half-way.
+            // The previous write failed partly.
             self.file.set_len(self.complete)?;
         }
         self.file.write_all(text.as_bytes())?;
@@ -197,7 +197,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Another file in the place of this one, complete before it is there.
+    /// Replaces the file by another, which is complete before it takes its place.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
         self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
         self.complete = text.len() as u64;

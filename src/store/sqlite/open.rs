@@ -1,4 +1,4 @@
-//! Which files form the store, who may read them, and is the database Keygate's and up to date?
+//! Which files form the store, which users may read them, and is the database Keygate's and up to date?
 
 use crate::store::StoreError;
 use sqlx::ConnectOptions;
