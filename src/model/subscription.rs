@@ -143,7 +143,7 @@ mod tests {
             (SubscriptionState::Active, Standing::Good),
         ] {
             assert_eq!(subscription(state, Live, false).standing(Some(&free), Live), expected);
-            // A subscription that is not active allows sandbox credentials neither.
+            // A subscription that is not active does not allow sandbox credentials either.
             let sandbox = subscription(state, Live, true).standing(Some(&free), KeyEnvironment::Test);
             assert_eq!(sandbox, expected);
         }

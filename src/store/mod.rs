@@ -96,7 +96,7 @@ pub enum Write {
 /// The response to a create with an idempotency key. It is stored so that a repeated request creates nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// The client, the operation and the idempotency key: the same key from another client is distinct.
+    /// The actor, the operation and the idempotency key: the same key from another actor is distinct.
     pub key: String,
     /// SHA-256 of the request, hexadecimal.
     pub request: String,

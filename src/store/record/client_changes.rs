@@ -191,8 +191,8 @@ impl ClientRecord {
     /// period every older secret ends, even during its own grace period.
     ///
     /// # Errors
-    /// The client is deleted or has no secret, or another grace period
-    /// runs: it would be unclear which secrets are valid.
+    /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
+    /// be unclear which secrets are valid.
     pub fn rotate_secret(mut self, digest: KeyDigest, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {

@@ -1,4 +1,4 @@
-//! The store in an SQLite file: one writer that commits many batches at once, and a few readers beside it.
+//! How is the store kept in an SQLite file? One writer commits many batches at once, and a few readers run beside it.
 
 mod open;
 mod rows;
