@@ -132,7 +132,7 @@ impl Buckets {
     }
 
     fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<SpentRequest, Duration> {
-        measure(Place::Of(self), quota, key, now, mode)
+        measure(BucketPlace::Map(self), quota, key, now, mode)
     }
 
     /// Calls `f` with the bucket of `key`, or with the shared bucket for it where it has none.
@@ -202,7 +202,7 @@ impl Bucket {
     /// Returns the time until one more request can be spent; `None` when it can be spent now.
     pub fn wait(self, quota: &CompiledQuota, now: Tick) -> Option<Duration> {
         let place = AtomicU64::new(self.0);
-        measure(Place::One(&place), quota, 0, now, Mode::Peek).err()
+        measure(BucketPlace::Single(&place), quota, 0, now, Mode::Peek).err()
     }
 
     /// Returns the bucket with one request less, or unchanged when it is empty.
@@ -210,7 +210,7 @@ impl Bucket {
     pub fn spend(self, quota: &CompiledQuota, now: Tick) -> Self {
         let place = AtomicU64::new(self.0);
         // An empty bucket stays unchanged; its owner has called `wait` before.
-        let _ = measure(Place::One(&place), quota, 0, now, Mode::Spend);
+        let _ = measure(BucketPlace::Single(&place), quota, 0, now, Mode::Spend);
         Self(place.into_inner())
     }
 
@@ -221,7 +221,7 @@ impl Bucket {
 }
 
 fn measure(
-    place: Place<'_>,
+    place: BucketPlace<'_>,
     quota: &CompiledQuota,
     key: u128,
     now: Tick,
@@ -255,9 +255,9 @@ fn measure(
 
 /// The location of the bucket for a call.
 #[derive(Clone, Copy)]
-enum Place<'a> {
-    Of(&'a Buckets),
-    One(&'a AtomicU64),
+enum BucketPlace<'a> {
+    Map(&'a Buckets),
+    Single(&'a AtomicU64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -268,7 +268,7 @@ enum Mode {
 
 /// The buckets as one call sees them. Governor receives the time from now until a bucket is full.
 struct View<'a> {
-    place: Place<'a>,
+    place: BucketPlace<'a>,
     now: u64,
     full: u64,
     mode: Mode,
@@ -317,11 +317,13 @@ impl StateStore for &View<'_> {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         match (self.place, self.mode) {
-            (Place::Of(buckets), Mode::Peek) => buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f)),
-            (Place::Of(buckets), Mode::Spend) => {
+            (BucketPlace::Map(buckets), Mode::Peek) => {
+                buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f))
+            }
+            (BucketPlace::Map(buckets), Mode::Spend) => {
                 buckets.with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f))
             }
-            (Place::One(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
+            (BucketPlace::Single(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
         }
     }
 }

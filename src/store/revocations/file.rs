@@ -21,7 +21,7 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 /// The number of outdated lines that makes a rewrite of the file worthwhile.
-const SPENT_LINES: usize = 1_000;
+const OUTDATED_LINES: usize = 1_000;
 
 /// A request to the thread: a text to append, or the new content of the entire file.
 struct Request {
@@ -75,7 +75,7 @@ impl LogFile {
     /// Returns whether most lines are outdated, if `live` lines would be enough.
     pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
         let lines = self.lines.load(Ordering::Relaxed);
-        lines.saturating_sub(live) > SPENT_LINES.max(live)
+        lines.saturating_sub(live) > OUTDATED_LINES.max(live)
     }
 
     fn send(&self, entries: &[Entry], whole: bool) -> PendingWrite {
