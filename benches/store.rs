@@ -156,15 +156,15 @@ async fn read(path: &Path, count: u64) {
     let log = RevocationLog::open(&path.with_extension("revocations"), NOW).expect("the log opens");
     let (directory, clients) = (Directory::new(), Clients::default());
     let started = Instant::now();
-    let mut holding = log.holding(NOW);
+    let mut reconciliation = log.reconcile(NOW);
     let read = store
         .read(&mut |mut part| {
-            holding.hold(&mut part);
+            reconciliation.apply(&mut part);
             enforce::load(part, &directory, &clients, NOW);
         })
         .await;
     read.expect("the store is read");
-    holding.settle(&store).await.expect("the log agrees");
+    reconciliation.settle(&store).await.expect("the log agrees");
     row("keys read and put in force", directory.len() as u64, started.elapsed());
     let after = resident();
     println!();

@@ -39,7 +39,7 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
             }
             Write::Client(written) => {
                 directory.put_client(client_entry(&written.record), written.revision.next().0);
-                clients.put(written.clone().written());
+                clients.put(written.clone().into_stored());
             }
             Write::OpaqueToken(token) => directory.put_opaque(opaque_token(token)),
             // The data side never looks up organizations: each record names its own.

@@ -1,11 +1,11 @@
-//! What is wrong with a keys file, and on which line?
+//! Which mistakes does a keys file have, and on which lines?
 
 use crate::model::api_key::KeyId;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Why a keys file was not read, or not changed. Nothing of it has any effect then.
+/// Why a keys file was not read, or not changed. No part of the file takes effect then.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysFileError {
     #[error("cannot read {}", path.display())]
@@ -33,7 +33,7 @@ pub enum KeysFileError {
     AlreadyRevoked { id: KeyId },
 }
 
-/// One mistake. Names fields, never the digests in them.
+/// One mistake in the file. The message may contain names of fields, never a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysFileProblem {
     /// From 1.

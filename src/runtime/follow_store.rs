@@ -77,7 +77,7 @@ pub async fn open(
             enforce::load(part, directory, &clients, now);
         })
         .await?;
-    let (_, forgotten) = holding.settle(&*store).await?;
+    let (_, forgotten) = reconciliation.settle(&*store).await?;
     for token in forgotten {
         directory.revoke_token(&token.id, token.expires_at);
     }

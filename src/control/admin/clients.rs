@@ -99,7 +99,7 @@ impl Resource for ClientRecord {
         let (mut secrets, mut keys, mut jwks_url) = (Vec::new(), Vec::new(), None);
         match &self.authentication {
             ClientAuthentication::ClientSecret { secrets: stored } => {
-                let good = stored.iter().filter(|secret| secret.is_good(now));
+                let good = stored.iter().filter(|secret| secret.is_valid(now));
                 secrets.extend(good.map(|secret| SecretView {
                     created_at: Time(secret.created_at),
                     ends_at: secret.ends_at.map(Time),
@@ -107,7 +107,7 @@ impl Resource for ClientRecord {
             }
             ClientAuthentication::JwksUrl { url } => jwks_url = Some(url.clone()),
             ClientAuthentication::Keys { keys: stored } => {
-                let good = stored.iter().filter(|key| key.is_good(now));
+                let good = stored.iter().filter(|key| key.is_valid(now));
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }

@@ -211,7 +211,7 @@ impl Registry {
         for_each_record(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
-                used += usize::from(key.record.holds_place(self.now) && Some(key.record.id) != except);
+                used += usize::from(key.record.counts_against_plan(self.now) && Some(key.record.id) != except);
                 ControlFlow::Continue(())
             },
         )

@@ -113,11 +113,11 @@ impl Registry {
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<Versioned<R>, RegistryError> {
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
-        batch.answer = stored_response(&record);
+        batch.response = stored_response(&record);
         let new = Versioned::new(record);
         batch.writes.push(R::write(new.clone()));
         self.control.commit(batch).await?;
-        Ok(new.written())
+        Ok(new.into_stored())
     }
 
     /// Commits a changed record and its event, and returns the record as written.
@@ -144,7 +144,7 @@ impl Registry {
         // credentials are refused from the first write on.
         batch.writes.insert(0, R::write(changed.clone()));
         self.control.commit(batch).await?;
-        Ok(changed.written())
+        Ok(changed.into_stored())
     }
 
     /// Commits `batch` with a record, its successor and the event of the
@@ -159,12 +159,12 @@ impl Registry {
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
-        batch.answer = stored_response(&new);
+        batch.response = stored_response(&new);
         let new = Versioned::new(new);
         batch.writes.push(R::write(old.clone()));
         batch.writes.push(R::write(new.clone()));
         self.control.commit(batch).await?;
-        Ok((old.written(), new.written()))
+        Ok((old.into_stored(), new.into_stored()))
     }
 
     /// Commits an event that has no record in the store.

@@ -63,7 +63,7 @@ impl AuthenticatedClient {
         match (&self.proof, &client.record.authentication) {
             (Proof::Secret(digest), ClientAuthentication::ClientSecret { secrets }) => secrets
                 .iter()
-                .any(|secret| secret.digest == *digest && secret.is_good(now)),
+                .any(|secret| secret.digest == *digest && secret.is_valid(now)),
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
                 client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
             }
@@ -226,7 +226,7 @@ fn authenticate_by_secret(
                 let mut proved = Err(TokenEndpointError::WrongSecret);
                 // Compare all secrets: the response time must not reveal which of two matched.
                 for secret in secrets {
-                    if (secret.digest == digest) & secret.is_good(context.now.wall) {
+                    if (secret.digest == digest) & secret.is_valid(context.now.wall) {
                         proved = Ok(());
                     }
                 }

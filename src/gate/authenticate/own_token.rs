@@ -51,7 +51,7 @@ pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<Subscr
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
     // A token without `iat` is taken as older than any revocation.
     let issued_at = identity.issued_at.unwrap_or_default();
-    if !client.believes_tokens_of(issued_at) {
+    if !client.accepts_token_issued_at(issued_at) {
         return Err(OwnTokenError::ClientRevoked);
     }
     // A token without an id could not be revoked; Keygate issues none.

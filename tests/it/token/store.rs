@@ -120,8 +120,8 @@ impl Store for MeddlingStore {
         Ok(first)
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
-        self.inner.idempotent_answer(key).await
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
+        self.inner.stored_response(key).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
