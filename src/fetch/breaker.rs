@@ -1,9 +1,9 @@
-//! Is an endpoint worth calling now? Not after so many failures in a row; then one call tries, now and again.
+//! May an endpoint be called now? Not after several failures in a row; then one call at a time probes it.
 
 use crate::config::introspection::Breaker as Rules;
 use crate::model::clock::Tick;
 
-/// Counts failures in a row. The clock is an argument.
+/// A circuit breaker that counts failures in a row. The clock is an argument.
 #[derive(Debug)]
 pub struct Breaker {
     rules: Rules,
@@ -18,11 +18,11 @@ enum State {
     Open {
         until: Tick,
     },
-    /// One call is under way to see whether the endpoint is back.
+    /// One call is probing whether the endpoint works again.
     Probing,
 }
 
-/// Leave to make one call; to be given back with what came of it.
+/// The permission to make one call; must be returned with the outcome of the call.
 #[derive(Debug)]
 #[must_use = "a probe that is not given back keeps everybody out"]
 pub struct Pass(Kind);
@@ -33,14 +33,14 @@ enum Kind {
     Probe,
 }
 
-/// What a call showed of its endpoint.
+/// Whether the endpoint worked in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Works,
     Fails,
 }
 
-/// Whether calls are made from here on, where that changed.
+/// A change of the breaker's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Opened,
@@ -55,7 +55,7 @@ impl Breaker {
         }
     }
 
-    /// Whether [`Self::pass`] would refuse at `now`.
+    /// Returns whether [`Self::pass`] would return `None` at `now`.
     pub fn refuses(&self, now: Tick) -> bool {
         match self.state {
             State::Closed { .. } => false,
@@ -64,8 +64,8 @@ impl Breaker {
         }
     }
 
-    /// Leave to make a call at `now`; `None` while the endpoint is left alone. Where its time is over, the first to come
-    /// tries, and the others wait for what that shows.
+    /// Returns the permission to make a call at `now`; `None` while the breaker is open. After its pause, the first
+    /// caller gets a probe, and the others get `None` until the probe has ended.
     pub fn pass(&mut self, now: Tick) -> Option<Pass> {
         match self.state {
             State::Closed { .. } => Some(Pass(Kind::Usual)),
@@ -77,7 +77,8 @@ impl Breaker {
         }
     }
 
-    /// A call has ended. One that began before the breaker opened changes nothing any more.
+    /// Records the end of a call and returns the change of state,
+    /// if any. A call from before the breaker opened is ignored.
     pub fn ended(&mut self, pass: Pass, showed: CallOutcome, now: Tick) -> Option<Turn> {
         match (pass.0, self.state, showed) {
             (Kind::Usual, State::Closed { .. }, CallOutcome::Works) => {

@@ -1,5 +1,5 @@
-//! Who asks an issuer about its tokens (RFC 7662)? One task per issuer: one call per token, so many at once, none to an
-//! endpoint that keeps failing.
+//! How are an issuer's tokens introspected (RFC 7662)? One task per issuer: one call per token, a bounded number at
+//! once, and none while the endpoint keeps failing.
 
 mod call;
 
@@ -41,25 +41,24 @@ use tokio::task;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
 
-/// Tokens that wait for their call, for each call that may run: what comes beyond that would wait past its time.
+/// The number of waiting tokens per concurrent call. With more, the last would time out before its call.
 const WAITING_PER_CALL: usize = 16;
 
-/// Between two warnings about one issuer.
+/// The shortest time between two warnings about one issuer.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Connections and trusted certificates are made anew after so long, so that replaced authorities are noticed.
+/// How long connections and trusted certificates are used, so that replaced authorities are noticed.
 const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 
-/// Reads the private key of a configuration, where there is one, to find a mistake before anything starts.
+/// Reads the configured private key, if any, so that a mistake is found before the start.
 ///
 /// # Errors
-/// A file that is not one private key, or not for the algorithm that is configured.
+/// If the file is not one private key, or not for the configured algorithm.
 pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), SignerError> {
     Identification::new(settings, issuer).map(drop)
 }
 
-/// Answers the questions of `inbox` about tokens of `issuer`, until nobody is left who could ask. What was answered is
-/// remembered in `memory`.
+/// Introspects the tokens that arrive in `inbox`, until all its senders are gone. Caches the responses in `memory`.
 pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Memory>, clock: Arc<dyn Clock>) {
     let KeySource::Introspection(settings) = &issuer.keys else {
         return;
@@ -68,7 +67,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
     let identification = match Identification::new(&settings, &issuer.issuer) {
         Ok(identification) => Arc::new(identification),
         Err(error) => {
-            // It was read when the configuration was; without it the questions end unanswered, and so do the requests.
+            // The configuration was valid when it was loaded. Without the key, the requests fail as unavailable.
             tracing::error!(
                 issuer = issuer.name.as_str(),
                 error = ErrorChain(&error).to_string(),
@@ -100,11 +99,11 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
 /// SHA-256 of a token.
 type Key = [u8; 32];
 
-/// Everyone who waits for the answer about one token.
+/// The callers that wait for the introspection of one token.
 struct Flight {
     token: Arc<Secret<String>>,
     waiters: Vec<oneshot::Sender<IntrospectionOutcome>>,
-    /// Since the call began.
+    /// The breaker's permission and the start time, once the call has begun.
     call: Option<(Pass, Now)>,
 }
 
@@ -117,14 +116,14 @@ struct Introspector {
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     endpoint: Option<(Arc<Endpoint>, Tick)>,
-    /// Calls that failed in a row.
+    /// Failed calls in a row.
     failures: u32,
-    /// When a failure was last a warning.
+    /// The time of the last warning about a failure.
     warned: Option<Tick>,
-    /// Whether the breaker opened and has not closed since.
+    /// `true` from the opening of the breaker until it closes.
     suspended: bool,
     flights: HashMap<Key, Flight>,
-    /// Flights whose call has not begun, in the order they came.
+    /// Tokens without a call, in order of arrival.
     waiting: VecDeque<Key>,
     running: JoinSet<Result<Vec<u8>, CallError>>,
     by_task: HashMap<task::Id, Key>,
@@ -146,11 +145,11 @@ impl Introspector {
         }
     }
 
-    /// Adds the question to the flight of its token, or begins one.
+    /// Adds the caller to the waiters of its token, or adds the token.
     fn take(&mut self, question: Question) {
         let Question { token, reply } = question;
         let now = self.clock.now();
-        // Nobody minds when an answer finds nobody: the asker went away.
+        // A failed send means that the caller is gone, which is fine.
         if let Some(known) = self.memory.get(token.expose(), now) {
             let _ = reply.send(Ok(known));
             return;
@@ -182,12 +181,12 @@ impl Introspector {
         self.waiting.len() < waiting_max
     }
 
-    /// Begins the calls there is room for.
+    /// Begins as many calls as the limit allows.
     fn start(&mut self) {
         while self.running.len() < self.settings.concurrency
             && let Some(key) = self.waiting.pop_front()
         {
-            // Whoever asked may have gone away, or have waited too long: then the call is not made (S108).
+            // If all callers have given up or timed out, the call is not made (S108).
             if !still_wanted(&mut self.flights, &key) {
                 continue;
             }
@@ -196,7 +195,7 @@ impl Introspector {
             let Some(flight) = self.flights.get_mut(&key) else {
                 continue;
             };
-            // Asked for last: a pass that nobody gives back would keep everybody out.
+            // Taken last: a probe that is never returned would block all calls.
             let Some(pass) = self.breaker.pass(now.tick) else {
                 self.answer(&key, &Err(Unavailable::Suspended));
                 continue;
@@ -221,7 +220,7 @@ impl Introspector {
         }
     }
 
-    /// A call has ended: what it brought is remembered, and told to everyone who waits.
+    /// Caches the outcome of a call and sends it to all waiters.
     fn finish(&mut self, joined: JoinOutcome) {
         let (id, outcome) = match joined {
             Ok((id, outcome)) => (id, outcome),
@@ -272,7 +271,7 @@ impl Introspector {
         }
     }
 
-    /// Says what changed, once in a while: a client could cause each failure a million times.
+    /// Logs changes, rate limited: a client could cause each failure a million times.
     fn report(&mut self, error: Option<&CallError>, turn: Option<Turn>, now: Tick) {
         let issuer = self.issuer.name.as_str();
         match error {
@@ -292,7 +291,7 @@ impl Introspector {
         match turn {
             Some(Turn::Opened) => {
                 let pause_ms = self.settings.breaker.open_for.as_millis();
-                // Each failed try opens it again; that it is open, the first time says.
+                // Each failed probe opens the breaker again; only the first opening is logged.
                 if !self.suspended {
                     tracing::warn!(issuer, pause_ms, "Issuer is not asked about tokens for a while");
                 }
@@ -309,7 +308,7 @@ impl Introspector {
     }
 }
 
-/// Whether somebody still waits for the flight; forgets it when not.
+/// Returns whether a caller still waits for the token; otherwise removes the flight.
 fn still_wanted(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
     let wanted = flights.get_mut(key).is_some_and(|flight| {
         flight.waiters.retain(|waiter| !waiter.is_closed());

@@ -1,5 +1,5 @@
-//! How are keys brought up to date that are asked for now and then? Fetched by the rules of issuers, but by whoever asks:
-//! of many sets that rest, none costs a task or a request.
+//! How are rarely used keys kept up to date? Fetched by the rules of
+//! issuers, but only on demand: an unused set costs no task and no request.
 
 use crate::config::issuer::Dial;
 use crate::config::issuer::KeySource;
@@ -24,14 +24,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
-/// What all sets share.
+/// The shared resources of all sets.
 pub struct FetchContext {
     pub clock: Arc<dyn Clock>,
-    /// Fetches at a time, for whomever.
+    /// The limit of concurrent fetches over all sets.
     pub permits: Semaphore,
 }
 
-/// There are no keys, and nobody can tell whether there should be.
+/// There are no keys, and it is unknown whether there should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     pub retry_after: Duration,
@@ -42,16 +42,18 @@ pub struct Unavailable {
 pub struct OnDemand {
     source: RemoteKeys,
     keys: IssuerKeys,
-    /// Somebody fetches, or looks whether to.
+    /// `true` while a task fetches, or checks whether to.
     running: AtomicBool,
 }
 
-/// An answer's longest way, where nobody waits for more.
+/// The time for a result to reach its waiter.
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl OnDemand {
+    /// Creates a set that is not fetched yet.
+    ///
     /// # Errors
-    /// The text is no URL.
+    /// If the text is not a URL.
     pub fn new(url: &str, dial: Dial) -> Result<Self, &'static str> {
         let source = RemoteKeys {
             at: KeysAt::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
@@ -69,7 +71,7 @@ impl OnDemand {
         })
     }
 
-    /// Whether this is what `url` and `dial` say.
+    /// Returns whether this set has `url` and `dial`.
     pub fn is_of(&self, url: &str, dial: &Dial) -> bool {
         let KeysAt::JwksUrl(mine) = &self.source.at else {
             return false;
@@ -77,11 +79,11 @@ impl OnDemand {
         self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *mine)
     }
 
-    /// The last good set. Where there is none, and where it has no key called `kid`, one fetch is waited for if one may be
-    /// made now; a set that is due is fetched again meanwhile.
+    /// Returns the last usable set. Without a set, or without the key `kid` in it, waits for one fetch if one may be
+    /// made now. A set that is due is fetched again in the background.
     ///
     /// # Errors
-    /// There is no set, or it cannot be told whether a newer one has the key.
+    /// If there is no set, or it is unknown whether a newer one has the key.
     pub async fn keys(
         self: &Arc<Self>,
         kid: Option<&str>,
@@ -115,7 +117,7 @@ impl OnDemand {
             UnknownKid::Ask { attempt, wait } => {
                 self.kick(fetching);
                 self.keys.wait_for_attempt(attempt, wait).await;
-                // A fetch that failed, or goes on, says nothing of the key.
+                // A fetch that failed or still runs does not tell whether the key exists.
                 let told = self.keys.has_finished(attempt) && !self.keys.last_failed();
                 match self.keys.current(fetching.clock.now()) {
                     Ok(set) if told => Ok(Arc::clone(&set.jwks)),
@@ -127,7 +129,7 @@ impl OnDemand {
         }
     }
 
-    /// A set that is not `seen`, if there is one or one may be fetched now.
+    /// Returns a set other than `seen`, if there is one or one may be fetched now.
     pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, fetching: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
         let now = fetching.clock.now();
         let set = self.keys.current(now).ok()?;
@@ -143,7 +145,7 @@ impl OnDemand {
         (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
     }
 
-    /// Fetches now, whatever the cooldown says. Returns when that has ended, well or badly.
+    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not.
     pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
         let attempt = self.keys.demand();
         self.kick(fetching);
@@ -155,7 +157,7 @@ impl OnDemand {
         self.keys.health(clock.now())
     }
 
-    /// Has what was asked for fetched, unless that is being done: one fetch at a time.
+    /// Starts the fetching task unless it runs: one fetch at a time.
     fn kick(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
         if !self.running.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).run(Arc::clone(fetching)));
@@ -165,14 +167,14 @@ impl OnDemand {
     async fn run(self: Arc<Self>, fetching: Arc<FetchContext>) {
         loop {
             while self.keys.is_asked() {
-                // Nobody closes it.
+                // The semaphore is never closed.
                 let Ok(_permit) = fetching.permits.acquire().await else {
                     break;
                 };
                 self.attempt(&*fetching.clock).await;
             }
             self.running.store(false, Ordering::Release);
-            // Whoever asked just before that has found somebody running.
+            // A demand from just before the store found a running task and did not start its own.
             if !self.keys.is_asked() || self.running.swap(true, Ordering::AcqRel) {
                 break;
             }
@@ -192,7 +194,7 @@ impl OnDemand {
             Err(error) => Err(ErrorChain(&error).to_string()),
         };
         let now = clock.now();
-        // Planned before the attempt ends: whoever waits for its end and finds nothing planned would have another made.
+        // Scheduled before the attempt ends: a waiter that then finds nothing scheduled would demand another fetch.
         match outcome {
             Ok((body, jwks, freshness)) => {
                 self.keys

@@ -1,4 +1,4 @@
-//! What goes to an introspection endpoint (RFC 7662 section 2.1), and what comes back? One bounded POST.
+//! How is one token introspected (RFC 7662 section 2.1)? One bounded POST.
 
 use crate::config::Introspection;
 use crate::config::introspection::ClientAuthentication;
@@ -29,10 +29,11 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
-/// How long an assertion about who Keygate is can be used; it is sent at once.
+/// The lifetime of a client assertion, which is sent at once.
 const ASSERTION_SECS: u64 = 60;
 
-/// Why a call brought no answer that says anything. For operators; the client is told that the gateway cannot tell.
+/// The reason why a call brought no usable response. For operators;
+/// the client is only told that the gateway cannot validate the token.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("the call failed")]
@@ -50,8 +51,8 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Whether it shows that the endpoint does not work. A refusal of this one token's text, or an answer that is only too
-    /// long, does not: otherwise one client with an odd token could have everybody else kept out.
+    /// Returns whether the endpoint works, for the breaker. A status about this token's text and a response that is
+    /// only too long do not count as failures: otherwise one client with an odd token could block everyone.
     pub fn showed(&self) -> CallOutcome {
         match self {
             Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
@@ -62,7 +63,7 @@ impl CallError {
         }
     }
 
-    /// Whether something was answered, though nothing of use.
+    /// Returns whether a response came, although an unusable one.
     pub fn was_answered(&self) -> bool {
         match self {
             Self::Fetch(error) => matches!(
@@ -97,7 +98,7 @@ impl<'a> From<&'a Introspection> for Target<'a> {
     }
 }
 
-/// What the calls to one endpoint share, connections above all.
+/// The shared state of all calls to one endpoint, above all its connections.
 pub struct Endpoint {
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
@@ -105,7 +106,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Nothing is opened before the first call.
+    /// Creates an endpoint without connecting.
     pub fn new(settings: Arc<Introspection>, identification: Arc<Identification>) -> Self {
         Self {
             settings,
@@ -114,11 +115,11 @@ impl Endpoint {
         }
     }
 
-    /// Asks about `token` and gives the body of the answer, at most [`ANSWER_BYTES_MAX`] bytes. The whole of it, name
-    /// look-up and body included, takes at most the configured `timeout`.
+    /// Introspects `token` and returns the body of the response, at most [`ANSWER_BYTES_MAX`] bytes. The whole call,
+    /// with name look-up and body, takes at most the configured `timeout`.
     ///
     /// # Errors
-    /// Whatever keeps the answer from being a 200 of that size.
+    /// If there is no response with status 200 of that size.
     pub async fn ask(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let timeout = self.settings.timeout;
         let bounded = tokio::time::timeout(timeout, self.post(token, now)).await;
@@ -150,7 +151,7 @@ impl Endpoint {
 
     fn form(&self, token: &str, now: Timestamp) -> Result<String, SignError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        // Encoded, whatever is in it is one value of one parameter (S062).
+        // Form encoding keeps any token within one parameter (S062).
         form.append_pair("token", token);
         form.append_pair("token_type_hint", "access_token");
         if let Identification::Key(signer) = &*self.identification {
@@ -162,9 +163,9 @@ impl Endpoint {
     }
 }
 
-/// How Keygate says who it is.
+/// The way Keygate authenticates itself to the endpoint.
 pub enum Identification {
-    /// Both form-encoded, as RFC 6749 section 2.3.1 wants them before they are put into `Basic`.
+    /// Both form-encoded, as RFC 6749 section 2.3.1 requires before they are put into `Basic`.
     Secret {
         id: String,
         secret: Secret<String>,
@@ -173,8 +174,10 @@ pub enum Identification {
 }
 
 impl Identification {
+    /// Reads the configured credential.
+    ///
     /// # Errors
-    /// A private key that is none, or not for the algorithm that is configured.
+    /// If the private key cannot be read, or is not for the configured algorithm.
     pub fn new(settings: &Introspection, issuer: &IssuerUrl) -> Result<Self, SignerError> {
         let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         match &settings.authentication {
@@ -189,7 +192,7 @@ impl Identification {
     }
 }
 
-/// Why a private key cannot be used.
+/// The reason why a private key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("introspection.private_key_jwt: {}", file.display())]
 pub struct SignerError {
@@ -198,7 +201,7 @@ pub struct SignerError {
     source: SignError,
 }
 
-/// Makes assertions about who Keygate is (RFC 7523 section 3).
+/// Signs client assertions for Keygate (RFC 7523 section 3).
 pub struct Signer {
     client_id: String,
     audience: String,
@@ -216,7 +219,7 @@ impl Signer {
         let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, text);
         let signing = match key.algorithm {
             Some(algorithm) => read(algorithm),
-            // What the key is for is in the key; of RSA, the algorithm that every server takes.
+            // The key determines the algorithm; for RSA, the one that every server supports.
             None => read(Algorithm::Rs256)
                 .or_else(|_| read(Algorithm::Es256))
                 .or_else(|_| read(Algorithm::Es384))
@@ -314,7 +317,7 @@ mod tests {
         }
     }
 
-    /// RFC 6749 section 2.3.1: a colon in the id would end it, a `%` be read as the start of an escape.
+    /// RFC 6749 section 2.3.1: otherwise a colon would end the id, and a `%` would begin an escape.
     #[test]
     fn id_and_secret_are_form_encoded_before_they_are_put_into_basic() {
         let Ok(Identification::Secret { id, secret }) = identification(&by_secret()) else {
