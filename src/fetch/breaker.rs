@@ -33,7 +33,7 @@ enum Kind {
     Probe,
 }
 
-/// Whether the endpoint worked in a call.
+/// The health of the endpoint, as a call showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Works,
