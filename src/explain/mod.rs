@@ -1,8 +1,8 @@
-//! Why is this request let through, or not? One decision, step by step, without a server.
+//! Why is this request allowed or refused? One decision, step by step, without a server.
 //!
-//! The verdict is that of the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run` compiles
-//! it. What each stage found is told beside it: from what the decision left behind, and for a token from the same parser
-//! that judged it. Nothing is sent, nothing is spent, and no credential is printed.
+//! The verdict comes from the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run`
+//! compiles it. The findings of each stage come from the trail of the decision, and for a token from the parser that
+//! validates it. Nothing is sent, no limit is spent, and no credential is printed.
 
 mod question;
 mod request;
@@ -47,22 +47,22 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Decides the request that is asked about and tells what each stage found.
+/// Decides a request and reports the findings of each stage.
 ///
 /// # Errors
-/// That the configuration, the key sets or the request cannot be read.
+/// If the configuration, the key sets or the request cannot be read.
 pub fn explain(asked: &Question) -> Result<Explanation, ExplainError> {
     let (_, origins) = config::load_placed(&asked.config, Files::MustBeThere)?;
     let mut loaded = reload::load(&asked.config)?;
     let config = loaded.config.clone();
-    // A gate that starts keeps what it makes there; nothing is kept of this one.
+    // A starting gate creates files there; this command must not.
     loaded.config.state_dir = None;
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut live = Live::new(assemble::metrics(asked.at), nowhere);
     let reached = watch(&mut live);
     let now = Now {
         wall: asked.at,
-        // Late enough for whatever was kept to have been learned before.
+        // Late enough that restored keys were loaded before.
         tick: Tick::from_nanos(1 << 60),
     };
     let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
@@ -84,7 +84,7 @@ pub fn explain(asked: &Question) -> Result<Explanation, ExplainError> {
 
 type StageLog = Arc<Mutex<Vec<Stage>>>;
 
-/// Notes every stage that the decision enters.
+/// Records every stage that the decision enters.
 fn watch(live: &mut Live) -> StageLog {
     let reached = StageLog::default();
     let noted = Arc::clone(&reached);
@@ -94,7 +94,7 @@ fn watch(live: &mut Live) -> StageLog {
     reached
 }
 
-/// Puts in place the keys that a running gate would read from files or fetch.
+/// Sets the keys that a running gate would read from files or fetch.
 fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Result<(), ExplainError> {
     let failed = |name: &str, problem: String| ExplainError::Jwks {
         name: name.to_owned(),

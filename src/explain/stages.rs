@@ -1,4 +1,4 @@
-//! What did each stage find, and what comes of it?
+//! Which findings does each stage have, and how is the request decided?
 
 use crate::config::Condition;
 use crate::config::Config;
@@ -40,10 +40,10 @@ use http::Method;
 use http::header;
 use std::sync::Arc;
 
-/// A decision and what it was made from.
+/// A decision and its inputs.
 pub(in crate::explain) struct DecisionTrace<'a> {
     pub shaped: &'a RequestForms,
-    /// `None` where the request has no one reading.
+    /// `None` if the request is malformed or ambiguous.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
     pub trail: &'a Trail,
@@ -167,7 +167,7 @@ fn needs_keys(decided: &DecisionTrace<'_>, told: Explanation) -> Explanation {
 }
 
 fn refused(decided: &DecisionTrace<'_>, denial: &Denial, told: Explanation) -> Explanation {
-    // A gate that runs would have asked for them.
+    // A running gate would fetch them.
     if matches!(denial, Denial::KeysUnavailable) {
         return needs_keys(decided, told);
     }
@@ -206,7 +206,7 @@ fn text(bytes: &[u8]) -> String {
     shown(&String::from_utf8_lossy(bytes))
 }
 
-/// What the operator is told of a refusal, more exactly than the client is.
+/// Returns the reason of a refusal for the operator, in more detail than the client gets.
 fn words(denial: &Denial) -> String {
     match denial {
         Denial::Head(error) => error.to_string(),
@@ -247,7 +247,7 @@ fn accept(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     facts
 }
 
-/// The route and what it matches, as the file has it.
+/// Returns the route and its match, as the file has them.
 fn matched(decided: &DecisionTrace<'_>, route: &Route) -> String {
     let origin = decided.origins.find(["routes", route.name.as_str(), ""]);
     let settings = decided
@@ -281,7 +281,7 @@ fn matched(decided: &DecisionTrace<'_>, route: &Route) -> String {
     )
 }
 
-/// The credential, by the parser that found it for the decision.
+/// Returns the credential, from the parser that found it for the decision.
 fn credential<'r>(decided: &DecisionTrace<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
     let (inbound, route) = (decided.inbound?, decided.trail.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
@@ -331,7 +331,7 @@ fn authenticate(decided: &DecisionTrace<'_>) -> Vec<Fact> {
     }
 }
 
-/// The id is public; the rest of the text is the secret.
+/// Returns the findings about an API key. Its id is public; the rest of the text is secret.
 fn key_facts(decided: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Ok(parsed) = api_key::parse(text, &decided.config.api_keys.prefix) {
@@ -435,7 +435,7 @@ fn upstream(decided: &DecisionTrace<'_>, permit: &Permit) -> Option<Upstream> {
     let headers = preview.headers.iter().map(|(name, value)| {
         let value = match name {
             name if hidden(name) => "[not shown]".to_owned(),
-            // Its value may be a secret between the gate and the upstream.
+            // The value may be a secret between the gate and the upstream.
             name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
             _ => text(value.as_bytes()),
         };

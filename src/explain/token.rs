@@ -1,7 +1,7 @@
-//! What does a token say, and which of the issuer's rules does each part of it meet?
+//! Which claims does a token have, and which of the issuer's rules do they meet?
 //!
-//! Read for display alone, with the parsers that judge tokens; the verdict is `decide`'s. A claim is somebody's word until
-//! the signature holds, and is told as that. The token itself and its signature are never told.
+//! Read for display only, with the parsers that validate tokens; the verdict comes from `decide`. Until the signature
+//! is verified, claims are reported as unproved. The token and its signature are never printed.
 
 use crate::config::Issuer;
 use crate::config::KeySource;
@@ -101,7 +101,8 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     facts
 }
 
-/// A token that is no JWT is for the issuer of the route that is asked about its tokens, where there is one.
+/// Returns the finding about a text that is not a JWT. If an issuer
+/// of the route is introspected, the token is for that issuer.
 fn unread(error: &TokenError, route: &Route) -> Fact {
     match route
         .trust
@@ -122,7 +123,7 @@ fn json_text(value: &Value) -> String {
     shown(&value.to_string())
 }
 
-/// Which key, and whether the signature holds.
+/// Adds the findings about the key and the signature; returns whether the signature is valid.
 fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &mut Vec<Fact>) -> bool {
     let Some(keys) = issuer.keys() else {
         facts.push(Fact::note(format!(
@@ -177,7 +178,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
             facts.push(Fact::check(false, "the signature does not verify"));
             false
         }
-        // Found wrong before the signature was looked at.
+        // Refused before the signature is verified.
         Err(
             TokenError::Jws(_)
             | TokenError::Payload(_)
@@ -244,7 +245,7 @@ fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact
     }
 }
 
-/// Returns whether the claim is one of `allowed`, or a list that has one of them.
+/// Returns a finding: the claim is one of `allowed`, or a list with one of them.
 fn one_of(claims: &Map<String, Value>, name: &str, allowed: &[String]) -> Fact {
     let members = claims.get(name).map(texts).unwrap_or_default();
     let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
@@ -264,7 +265,7 @@ fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts
     });
 }
 
-/// The members of a string or of an array of strings.
+/// Returns the members of a string or of an array of strings.
 fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -278,7 +279,7 @@ pub(in crate::explain) fn date(at: Timestamp) -> String {
     jiff::Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |at| at.to_string())
 }
 
-/// `3 h ago`, `in 5 min`, `now`.
+/// Returns `3 h ago`, `in 5 min` or `now`.
 pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     match (at.saturating_since(now).as_secs(), now.saturating_since(at).as_secs()) {
         (0, 0) => "now".to_owned(),
@@ -287,7 +288,7 @@ pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The largest unit that fits, rounded down: what is said is how long at least.
+/// Returns a duration in the largest unit that fits, rounded down to a lower bound.
 fn span(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {
