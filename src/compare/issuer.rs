@@ -1,4 +1,4 @@
-//! Which tokens of an issuer count, and which counted before?
+//! Which tokens of an issuer are valid now and were not before?
 
 use crate::compare::Weaker;
 use crate::compare::finding::below;
@@ -16,7 +16,7 @@ use crate::config::issuer::RemoteKeys;
 use std::path::Path;
 use std::time::Duration;
 
-/// Calls `found` with everything that lets tokens of one issuer pass on `now` that did not on `before`.
+/// Calls `found` with every setting that makes more tokens of one issuer valid on `now` than on `before`.
 pub(in crate::compare) fn compare(
     (before, was): (SideRoute<'_>, &Issuer),
     (now, is): (SideRoute<'_>, &Issuer),
@@ -24,7 +24,7 @@ pub(in crate::compare) fn compare(
 ) {
     let Issuer {
         name: _,
-        // What makes it the same issuer.
+        // Identifies the issuer, so both sides are equal.
         issuer: _,
         keys,
         audiences: _,
@@ -36,10 +36,10 @@ pub(in crate::compare) fn compare(
         scope_claims,
         client_id_claims,
         organization_claim,
-        // What upstreams are told asks nothing of who is told of.
+        // Claims that are passed to upstreams require nothing of the client.
         claim_headers: _,
         mode,
-        // Follows from the rules.
+        // Derived from the rules.
         claim_facts: _,
     } = is;
     compare_audiences((before, was), (now, is), found);
@@ -84,7 +84,7 @@ pub(in crate::compare) fn compare(
     if !was.required_claims.iter().all(kept) {
         report("required_claims", claims(&was.required_claims), claims(required_claims));
     }
-    // The first claim that is there counts, so a list cut short at its end reads no other claim than before.
+    // The first claim that is present is used, so a list shortened at its end reads no other claim.
     let reads_others = |old: &[String], new: &[String]| !old.starts_with(new);
     for (key, old, new) in [
         ("scope_claims", &was.scope_claims, scope_claims),
@@ -106,7 +106,7 @@ pub(in crate::compare) fn compare(
     }
 }
 
-/// Those of the route, or of the issuer where the route names none.
+/// Compares the audiences of the route, or those of the issuer where the route has none.
 fn compare_audiences(
     (before, was): (SideRoute<'_>, &Issuer),
     (now, is): (SideRoute<'_>, &Issuer),
@@ -141,7 +141,7 @@ fn compare_audiences(
     });
 }
 
-/// Keys of another place are other keys: whose tokens they verify is not known here.
+/// Compares the key sources. A source in another place has other keys, so it always is a finding.
 fn compare_keys(
     (old_folder, old): (&Path, &KeySource),
     (folder, new): (&Path, &KeySource),
@@ -174,7 +174,7 @@ fn compare_keys(
     }
 }
 
-/// Who is asked, how far the way there can be trusted, and how long an answer is believed.
+/// Compares the introspection endpoint, the security of the way to it, and the lifetime of cached responses.
 fn compare_asked(
     (old_folder, old): (&Path, &Introspection),
     (folder, new): (&Path, &Introspection),
@@ -182,16 +182,16 @@ fn compare_asked(
 ) {
     let Introspection {
         url,
-        // Who Keygate is there: a wrong one gets no answer.
+        // Keygate's identity there: a wrong one gets no response.
         client_id: _,
         authentication: _,
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS goes through it, and without TLS `allow_http` is the finding.
+        // TLS passes through it, and without TLS `allow_http` is the finding.
         proxy: _,
         cache_ttl,
-        // How long a token is refused, how much is remembered and asked.
+        // Refusals that are cached longer, and bounds on memory and calls.
         negative_ttl: _,
         cache_bytes_max: _,
         timeout: _,
@@ -231,7 +231,7 @@ fn compare_asked(
     }
 }
 
-/// Who says where the keys are, and what is said. Of discovery it is the issuer, whose forms are all its own.
+/// Returns the setting that locates the keys, and its value. All discovery forms depend on the issuer alone.
 fn place(at: &KeysAt) -> (&'static str, String) {
     match at {
         KeysAt::JwksUrl(url) => ("jwks_url", url.to_string()),
@@ -249,7 +249,7 @@ fn compare_remote(
         dial,
         min_refresh,
         max_refresh,
-        // How soon a new key is known, not how long an old one is believed.
+        // Delays the use of a new key, not the end of an old one.
         cooldown: _,
         wait: _,
         max_stale,
@@ -258,7 +258,7 @@ fn compare_remote(
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS goes through it, and without TLS `allow_http` is the finding.
+        // TLS passes through it, and without TLS `allow_http` is the finding.
         proxy: _,
         timeout: _,
     } = dial;
@@ -287,7 +287,7 @@ fn compare_remote(
     if was != is {
         report("ca_file", was, is);
     }
-    // How long a withdrawn key is believed.
+    // The time for which a withdrawn key stays in use.
     let longer: [(&str, Duration, Duration); 3] = [
         ("min_refresh", old.min_refresh, *min_refresh),
         ("max_refresh", old.max_refresh, *max_refresh),

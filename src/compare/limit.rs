@@ -1,4 +1,4 @@
-//! How often may a caller come, and how often before?
+//! Which limits does a request meet, and which did it meet before?
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
@@ -8,7 +8,7 @@ use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
 
-/// Calls `found` with every limit of `before` that nothing on `now` holds at least as strictly.
+/// Calls `found` with every limit of `before` that has no equally strict limit on `now`.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let new: Vec<&Limit> = now.limits().collect();
     for limit in gone(before.limits(), &new) {
@@ -26,7 +26,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// The limits of `before` that nothing among `now` holds at least as strictly.
+/// Returns the limits of `before` that have no equally strict limit in `now`.
 pub(in crate::compare) fn gone<'a>(
     before: impl Iterator<Item = &'a Limit>,
     now: &[&Limit],
@@ -34,7 +34,8 @@ pub(in crate::compare) fn gone<'a>(
     before.filter(|limit| limit.mode == Mode::Enforce && !now.iter().any(|other| holds(limit, other)))
 }
 
-/// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
+/// Returns whether `new` refuses every request that `old` refused.
+/// Fewer words in `by` put more requests into one bucket.
 fn holds(old: &Limit, new: &Limit) -> bool {
     let Limit {
         name: _,
@@ -45,7 +46,7 @@ fn holds(old: &Limit, new: &Limit) -> bool {
     *mode == Mode::Enforce && by.iter().all(|word| old.by.contains(word)) && at_most(quota, &old.quota)
 }
 
-/// Whether `quota` admits no more than `bound`, whatever the pace.
+/// Returns whether `quota` never admits more than `bound`.
 pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
     let Quota {
         requests,

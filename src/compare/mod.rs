@@ -1,8 +1,8 @@
-//! Which routes ask for less than before? Two configurations, compared by the requests they decide.
+//! Which routes require less than before? Two configurations, compared by the requests they decide.
 //!
-//! `requests` finds one request of each kind that the two sides may decide differently, and which route decides it on
-//! either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare what the two ask. Each takes the configuration's types apart
-//! field by field, so that a new field cannot be forgotten here.
+//! `requests` finds one request of each kind that the two sides may decide differently, and the route that decides it
+//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare the requirements
+//! of the two. Each destructures the configuration's types, so that a new field cannot be forgotten here.
 
 mod finding;
 mod requests;
@@ -23,14 +23,13 @@ use crate::compare::placed::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
-/// Everything that asks for less in `new` than in `old`: some request that `old` refused, or asked more of, may pass with
-/// less now. In the order of `new`'s routes.
+/// Returns every requirement that is weaker in `new`: some request that `old` refused, or required more of, may pass
+/// with less now. In the order of `new`'s routes.
 ///
-/// What is new and asks for a credential is not among it; what is new and public is. Bounds on size and time are not
-/// requirements and are not compared.
+/// A new route is reported only if it is public. Bounds on size and time are not requirements and are not compared.
 ///
 /// # Errors
-/// Two routes of one side that nothing tells apart; `config::load` finds them first.
+/// If two routes of one side match the same requests; `config::load` reports that first.
 pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError> {
     let mut findings = Findings::default();
     whole::compare(old, new, &mut findings);
@@ -61,8 +60,8 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
     );
 }
 
-/// A request that nothing served before: no weakening where a new route asks for a credential, but one where everybody may
-/// come, and where a route that was there reaches further.
+/// Reports a request that no route served before. A new route that requires a credential is no finding; a public one
+/// is, and so is an existing route that matches more.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let there = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();

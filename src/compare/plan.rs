@@ -1,4 +1,4 @@
-//! What does a plan give, and what did it give before?
+//! Which rights does a plan give, and which did it give before?
 
 use crate::compare::Side;
 use crate::compare::finding::listed;
@@ -10,13 +10,13 @@ use crate::model::plan::Payment;
 use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 
-/// Calls `report` with everything in which `now` gives more than `before` did.
+/// Calls `report` with every right that `now` gives and `before` did not.
 pub(in crate::compare) fn compare(
     (old, before): (Side<'_>, &Plan),
     (new, now): (Side<'_>, &Plan),
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
-    // Every field is named: whether a new one widens a plan is decided here, or the build fails.
+    // Every field is named: a new one must be compared here, or the build fails.
     let Plan {
         name,
         credentials,
@@ -25,7 +25,7 @@ pub(in crate::compare) fn compare(
         payment,
         released,
         approval,
-        // How many keys there are says nothing of what one of them may do.
+        // The number of keys does not change the rights of any.
         keys_max: _,
     } = now;
     let mut report = |key: &str, was: String, is: String| report(["plans", &format!("{name}.{key}")], was, is);

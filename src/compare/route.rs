@@ -1,4 +1,4 @@
-//! What does a route ask for, and what did the one before it ask for?
+//! Which requirements does a route have, and which did it have before?
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
@@ -13,12 +13,12 @@ use crate::config::Route;
 use crate::config::TwoCredentials;
 use crate::model::names::Name;
 
-/// Calls `found` with everything that `now` asks less of than `before` did.
+/// Calls `found` with every requirement of `now` that is weaker than in `before`.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
-    // Every field is named: what a new one means for the strength of a route is decided here, or the build fails.
+    // Every field is named: a new one must be compared here, or the build fails.
     let Route {
         name: _,
-        // Which requests come here is compared by the requests themselves.
+        // The matched requests are compared by `requests`.
         hosts: _,
         path: _,
         methods: _,
@@ -26,16 +26,16 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         public,
         issuers: _,
         audiences: _,
-        // Compared by `rules`, method by method.
+        // Compared by `rules`, for each method.
         rules: _,
         limits: _,
         plans,
-        // Where a request goes asks nothing of it.
+        // The destination of a request requires nothing of its client.
         upstream: _,
         strip_prefix: _,
-        // Whose pages may read an answer asks nothing of who sends the request, and a preflight is never forwarded.
+        // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,
-        // Nor does what its client can read, or its upstream is told beside the request.
+        // Published metadata and extra headers for the upstream require nothing of the client either.
         resource: _,
         identity_token: _,
         forward_credential,
@@ -81,7 +81,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
         report("accept", listed(&was.accept), listed(accept));
     }
-    // A plan more lets its subscriptions in; none at all lets everybody in.
+    // Another plan admits its subscriptions; an empty list admits everybody.
     if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
         let words = |plans: &[Name]| match plans.is_empty() {
             true => "any, and none".to_owned(),
@@ -95,11 +95,12 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Issuers are the same where their `iss` is: the name is the operator's own.
+/// Issuers are the same if their `iss` is: the operator may rename them.
 fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let mut told = false;
     for trusted in now.issuers() {
-        // One with keys and one that is asked may share a URL; each is compared with its like, where there is one.
+        // An issuer with keys and one that is introspected may share
+        // a URL; each is compared with its own kind, if there is one.
         let asked = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
         let same_url = before.issuers().filter(|issuer| issuer.issuer == trusted.issuer);
         match same_url.min_by_key(|issuer| asked(issuer) != asked(trusted)) {

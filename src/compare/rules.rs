@@ -1,4 +1,4 @@
-//! What do a route's rules ask of whoever was proved, and what did those before them ask?
+//! Which conditions do a route's rules set for a principal, and which did they set before?
 
 use crate::compare::Weaker;
 use crate::compare::finding::listed;
@@ -15,7 +15,8 @@ use crate::model::scope::Scope;
 use http::Method;
 use std::collections::BTreeSet;
 
-/// Calls `found` with each kind of condition that whoever meets `now`'s rules may fail in `before`'s, and for which methods.
+/// Calls `found` with each kind of condition that a principal may fail in
+/// `before`'s rules while meeting `now`'s, and the methods it concerns.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weaker)) {
     let methods = methods(before.route, now.route);
     let asked: Vec<(CombinedRules<'_>, CombinedRules<'_>)> = methods
@@ -50,7 +51,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Those that both routes may get and some rule tells apart, with one that stands for all others.
+/// Returns the methods that both routes match and some rule distinguishes, and one that stands for all others.
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
     let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
@@ -91,11 +92,11 @@ impl Kind {
     }
 }
 
-/// Everything that the enforced rules for one method ask, taken together.
+/// The conditions of all enforced rules for one method.
 #[derive(Default)]
 struct CombinedRules<'a> {
     all: BTreeSet<&'a Scope>,
-    /// One of each.
+    /// One scope of each list.
     any: Vec<&'a [Scope]>,
     clients: Vec<&'a [String]>,
     subjects: Vec<&'a [String]>,
@@ -131,7 +132,7 @@ impl<'a> CombinedRules<'a> {
         }
     }
 
-    /// Whether whoever meets `self` meets what `before` asks of this kind.
+    /// Returns whether every principal that meets `self` also meets the conditions of this kind in `before`.
     fn keeps(&self, before: &Self, kind: Kind) -> bool {
         match kind {
             Kind::Scopes => self.keeps_scopes(before),
@@ -146,7 +147,7 @@ impl<'a> CombinedRules<'a> {
     }
 
     fn keeps_scopes(&self, before: &Self) -> bool {
-        // One alternative is no alternative.
+        // A list with one scope is the same as that scope.
         let needed = |scope: &Scope| {
             self.all.contains(scope) || self.any.iter().any(|any| matches!(any, [only] if only == scope))
         };
@@ -181,7 +182,7 @@ impl<'a> CombinedRules<'a> {
     }
 }
 
-/// Whether each list of `before` has a list among `now`'s with nobody else in it.
+/// Returns whether each list of `before` contains all names of some list in `now`.
 fn keeps_names(now: &[&[String]], before: &[&[String]]) -> bool {
     let narrower = |allowed: &[String]| now.iter().any(|list| list.iter().all(|name| allowed.contains(name)));
     before.iter().all(|allowed| narrower(allowed))
@@ -204,7 +205,7 @@ mod tests {
         list.split_whitespace().map(|scope| scope.parse().unwrap()).collect()
     }
 
-    /// All of the first list, one of the second where there is any.
+    /// All scopes of the first list, and one of the second unless it is empty.
     fn keeps(now: (&str, &str), before: (&str, &str)) -> bool {
         let scopes = |(all, any): (&str, &str)| (set(all), set(any));
         let (now, before) = (scopes(now), scopes(before));
@@ -263,7 +264,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against every set of scopes there is.
+        /// Tries every set of scopes.
         #[test]
         fn implication_is_that_of_all_sets(now_all in "([a-c] ){0,2}", now_any in "([a-c] ){0,3}", old_all in "([a-c] ){0,2}", old_any in "([a-c] ){0,3}") {
             let (now, old) = ((set(&now_all), set(&now_any)), (set(&old_all), set(&old_any)));
@@ -276,7 +277,7 @@ mod tests {
             });
             let kept = subsets.into_iter().all(|granted| !met(&now, &granted) || met(&old, &granted));
             let claimed = asked(&now).keeps(&asked(&old), Kind::Scopes);
-            // Never says kept where it is not; a repeated alternative may make it say weaker once too often.
+            // Never `true` for a weaker rule; a repeated alternative may give `false` for an equal one.
             prop_assert!(kept || !claimed, "{now:?} {old:?}");
             let distinct = |list: &[Scope]| list.iter().enumerate().all(|(at, scope)| !list[..at].contains(scope));
             if distinct(&now.1) && !now.1.iter().any(|scope| now.0.contains(scope)) {

@@ -1,4 +1,4 @@
-//! What holds for every request, and what held before?
+//! Which settings apply to every request, and which applied before?
 
 use crate::compare::Side;
 use crate::compare::Weaker;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut Findings) {
     let Config {
-        // Where connections come in, what they may cost, and what is said about them, asks nothing of a caller.
+        // Listeners, resource bounds and logs require nothing of a client.
         listeners: _,
         requests: _,
         admin: _,
@@ -24,17 +24,17 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         api_keys,
         failed_authentication,
         rate_limit_headers: _,
-        // Compared route by route.
+        // Compared by route.
         issuers: _,
         limits: _,
         upstreams: _,
         routes: _,
         warnings: _,
-        // What upstreams are told and clients can read asks nothing of a caller.
+        // Headers for upstreams and metadata for clients require nothing of a client.
         resources: _,
         identity_token: _,
         built_ins: _,
-        // Who is in another store is nothing that a file says.
+        // The file does not tell which credentials another store has.
         store: _,
         token_endpoint,
         plans,
@@ -80,7 +80,7 @@ fn compare_api_keys(
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
     let ApiKeys {
-        // Another header or prefix asks for another text, not for less.
+        // Another header or prefix requires another text, not less.
         header: _,
         prefix: _,
         pepper,
