@@ -1,4 +1,4 @@
-//! `keygate clients`: which programs get tokens, and how do they prove who they are?
+//! `keygate clients`: which programs get tokens, and how do they authenticate?
 
 use crate::cli::client_keys;
 use crate::cli::gate::GateClient;
@@ -295,7 +295,7 @@ fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &st
     gate.report(&changed, &format!("Client {id} {meaning}"), "")
 }
 
-/// Prints a client's id, and the secret that was just made.
+/// Prints a client's id, and its new secret if there is one.
 fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
     let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
     let name = cell(&made["name"]);
@@ -308,7 +308,8 @@ fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<
     gate.report(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
 }
 
-/// A text that a shell takes as it is: the lines may be evaluated, and what answers may be anybody.
+/// Returns a text that needs no quoting in a shell: the lines
+/// may be evaluated, and the responding server may be hostile.
 fn word(value: &Value) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     value

@@ -1,4 +1,5 @@
-//! The development set-up: a folder with a configuration, made at first start; the store that it names comes beside it.
+//! Where is the development set-up? In a folder with a configuration,
+//! created at the first start; its store is created beside.
 
 use crate::model::replacement;
 use std::fs::DirBuilder;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const CONFIG: &str = include_str!("../../conf/embedded.yaml");
-/// Why there is no data folder.
+/// The reason why there is no data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
     #[error("no home: neither HOME nor XDG_STATE_HOME is set; name a folder with --data-dir")]
@@ -23,7 +24,7 @@ pub enum DataFolderError {
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// The folder that was named, or `keygate` in the user's state folder (XDG Base Directory specification).
+    /// Returns the named folder, or `keygate` in the user's state folder (XDG Base Directory specification).
     pub fn locate(named: Option<&Path>) -> Result<Self, DataFolderError> {
         let set = |name: &str| {
             std::env::var_os(name)
@@ -48,10 +49,10 @@ impl DataFolder {
         self.0.join("keygate.yaml")
     }
 
-    /// Makes what is missing; never touches what is there, because it may have been edited.
+    /// Creates missing files. Does not change existing ones, because they may have been edited.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// If a file cannot be written.
     pub fn prepare(&self) -> Result<(), DataFolderError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(|source| DataFolderError::Write {
@@ -64,10 +65,10 @@ impl DataFolder {
         Ok(())
     }
 
-    /// The configuration that the first start made.
+    /// Returns the configuration that the first start created.
     ///
     /// # Errors
-    /// There was none yet.
+    /// If there is none yet.
     pub fn made_config(&self) -> Result<PathBuf, DataFolderError> {
         let config = self.config();
         match config.exists() {
@@ -77,7 +78,7 @@ impl DataFolder {
     }
 }
 
-/// Writes a new file, whole or not at all, readable from its first moment only by whom `mode` says.
+/// Writes a new file, whole or not at all, with the permissions `mode` from the first moment.
 fn create(path: &Path, content: &str, mode: u32) -> Result<(), DataFolderError> {
     let failed = |source| DataFolderError::Write {
         path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! `keygate explain`: why is a request let through, or not? Exit code 0 allowed, 1 refused, 2 not understood or keys missing.
+//! `keygate explain`: why is a request allowed or refused? Exit
+//! code 0 allowed, 1 refused, 2 not understood or keys missing.
 
 use crate::cli::args::Explain;
 use crate::cli::args::Output;
@@ -23,7 +24,7 @@ const NOT_TOLD: u8 = 2;
 pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     match asked(arguments).and_then(|asked| Ok(explain::explain(&asked)?)) {
         Ok(explanation) => {
-            // A closed pipe changes nothing about the answer, which is the exit code.
+            // A closed pipe does not change the result, which is the exit code.
             let _ = match arguments.output {
                 Output::Text => write!(out, "{explanation}"),
                 Output::Json => writeln!(out, "{}", json(&explanation)),
@@ -75,7 +76,7 @@ fn asked(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     })
 }
 
-/// Returns a credential from a file, or from stdin for `-`, without the line end that follows it.
+/// Returns a credential from a file, or from stdin for `-`, without the line end after it.
 fn read(file: &Path) -> Result<Secret<String>, String> {
     let failed = |problem: String| format!("{}: {problem}", file.display());
     let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;
@@ -84,7 +85,7 @@ fn read(file: &Path) -> Result<Secret<String>, String> {
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// `2026-11-22T08:00:00Z`, or seconds since 1970.
+/// Parses `2026-11-22T08:00:00Z`, or seconds since 1970.
 fn instant(text: &str) -> Result<Timestamp, Box<dyn Error>> {
     if let Ok(secs) = text.parse() {
         return Ok(Timestamp::from_unix_secs(secs));

@@ -1,4 +1,4 @@
-//! Commands: what a person types, and what they read back.
+//! Which commands does the program have?
 
 pub mod args;
 pub mod check;
@@ -38,11 +38,11 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// No gate answered.
+/// The exit code if no gate responds.
 const NOBODY_ANSWERED: u8 = 4;
 
 /// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood, 4 no gate
-/// answered; 3 of `check`: good, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 cannot be told.
+/// responded; 3 of `check`: valid, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 undecidable.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());

@@ -1,4 +1,4 @@
-//! `keygate run`: which configuration, and then serve.
+//! `keygate run`: which configuration is served?
 
 use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
@@ -14,10 +14,10 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-/// Serves until told to stop.
+/// Serves until a signal stops the process.
 ///
 /// # Errors
-/// A configuration that cannot be used (every mistake at once), an address that cannot be bound.
+/// If the configuration is invalid (with every mistake), or if an address cannot be bound.
 pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
     let (path, folder) = match &asked.place.config {
         Some(path) => (path.clone(), None),
@@ -50,7 +50,7 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
     .map_err(with_hint)
 }
 
-/// What a newcomer reads and pastes.
+/// Returns the introduction for a newcomer.
 fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addresses) -> String {
     let place = if named {
         format!(" --data-dir {}", shell_word(folder.path()))
@@ -71,7 +71,7 @@ fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addr
         let commands = indented(&introduction::commands(&program, &place, &at));
         format!(" Try, in another terminal:\n\n{commands}\n")
     } else {
-        // Made by a version that signed development tokens with a key of its own.
+        // Created by an earlier version, which signed development tokens with its own key.
         let folder = shell_word(folder.path());
         format!(
             "\nIts configuration has no `store` and no `token_endpoint`: keys are those of its keys file, and no tokens \
@@ -95,7 +95,7 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// What to do about an address that cannot be had.
+/// Adds a hint to an error about an address in use.
 fn with_hint(error: StartError) -> Box<dyn Error> {
     match &error {
         StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {

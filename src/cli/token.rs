@@ -1,4 +1,4 @@
-//! `keygate token`: how does a client get a token, have it looked at, and give it back?
+//! `keygate token`: how does a client get, introspect and revoke a token?
 
 use crate::cli::http::exchange::exposes_credentials;
 use crate::cli::http::token_client;
@@ -95,10 +95,11 @@ Examples:
 The endpoints are those that the issuer's metadata name. The token goes to stdout, alone; with
 --output json the whole answer.";
 
-/// Sends the request, and prints the answer.
+/// Sends the request and prints the response.
 ///
 /// # Errors
-/// No issuer, no credential of the client's, no answer, a refusal, or a token that is not good.
+/// If there is no issuer or no credential of the client, if the
+/// issuer does not respond or refuses, or if the token is not active.
 pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(token.client.output, out, err);
     let url = issuer(&token.client)?;
