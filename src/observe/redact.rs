@@ -58,11 +58,11 @@ fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let after = bytes[at..]
         .strip_prefix(b"_live_")
         .or_else(|| bytes[at..].strip_prefix(b"_test_"))?;
-    let id = run(after, |byte| byte.is_ascii_alphanumeric());
+    let id = prefix_len(after, |byte| byte.is_ascii_alphanumeric());
     let secret = after
         .get(id + 1..)
         .filter(|_| id == KEY_ID_BYTES && after[id] == b'_')?;
-    let length = run(secret, |byte| byte.is_ascii_alphanumeric());
+    let length = prefix_len(secret, |byte| byte.is_ascii_alphanumeric());
     let start = bytes.len() - secret.len();
     (length >= KEY_SECRET_BYTES_MIN).then_some((start, start + length))
 }
@@ -75,15 +75,15 @@ fn jwt(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     }
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
     let text = &bytes[at..];
-    let header = run(text, is_base64url);
+    let header = prefix_len(text, is_base64url);
     let payload = text.get(header + 1..).filter(|_| text[header] == b'.')?;
-    if header < HEADER_BYTES_MIN || run(payload, is_base64url) < PAYLOAD_BYTES_MIN {
+    if header < HEADER_BYTES_MIN || prefix_len(payload, is_base64url) < PAYLOAD_BYTES_MIN {
         return None;
     }
-    Some((at, at + run(text, |byte| is_base64url(byte) || byte == b'.')))
+    Some((at, at + prefix_len(text, |byte| is_base64url(byte) || byte == b'.')))
 }
 
-fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+fn prefix_len(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
     bytes.iter().take_while(|byte| is_part(**byte)).count()
 }
 

@@ -132,15 +132,15 @@ fn is_traceparent(text: &[u8]) -> bool {
     let Some((head, tail)) = text.split_at_checked(55) else {
         return false;
     };
-    let dashes_stand = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
+    let has_dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
     let (version, trace_id, parent_id, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
-    let ends_well = match version {
+    let has_valid_end = match version {
         b"ff" => false,
         b"00" => tail.is_empty(),
         _ => tail.is_empty() || (tail[0] == b'-' && tail.len() <= 200 && tail.iter().all(u8::is_ascii_graphic)),
     };
-    dashes_stand
-        && ends_well
+    has_dashes
+        && has_valid_end
         && [version, trace_id, parent_id, flags]
             .iter()
             .all(|part| is_lower_hex(part))

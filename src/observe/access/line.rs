@@ -61,7 +61,7 @@ impl AccessRecord<'_> {
     pub(super) fn push_line(&self, out: &mut Vec<u8>, format: Format, second: &mut Second) {
         let start = out.len();
         let mut line = Line { out, format, second };
-        self.each(&mut |key, value| line.put(key, value));
+        self.for_each_field(&mut |key, value| line.put(key, value));
         // The first field has no comma or space before it.
         match format {
             Format::Json => {
@@ -76,7 +76,7 @@ impl AccessRecord<'_> {
     }
 
     /// Calls `put` for every known field, in the order of the line.
-    fn each(&self, put: &mut impl FnMut(Key, Value<'_>)) {
+    fn for_each_field(&self, put: &mut impl FnMut(Key, Value<'_>)) {
         // The reader's order: time, origin, request, outcome, identity, destination.
         put(key!("time"), Value::Time(self.time));
         put(key!("request_id"), Value::Text(self.request_id));
@@ -237,7 +237,7 @@ fn push_peer(out: &mut Vec<u8>, peer: SocketAddr) {
             out.push(b':');
             push_number(out, peer.port().into());
         }
-        SocketAddr::V6(_) => write!(out, "{peer}").expect(MEMORY_TAKES),
+        SocketAddr::V6(_) => write!(out, "{peer}").expect(MEMORY_WRITE),
     }
 }
 
@@ -252,11 +252,11 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
             }
         }
         // The standard library knows which zeros IPv6 leaves out.
-        IpAddr::V6(v6) => write!(out, "{v6}").expect(MEMORY_TAKES),
+        IpAddr::V6(v6) => write!(out, "{v6}").expect(MEMORY_WRITE),
     }
 }
 
-const MEMORY_TAKES: &str = "memory takes what is written to it";
+const MEMORY_WRITE: &str = "memory takes what is written to it";
 
 /// Returns the decimal digits of `number`, which is below 1000.
 fn three_digits(number: u64) -> [u8; 3] {

@@ -31,7 +31,7 @@ impl IdentityTokenMetrics {
     }
 
     /// Sets the number of cached tokens, and their size in bytes.
-    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+    pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.cache_entries.set(count(entries));
         self.cache_bytes.set(count(bytes));
     }

@@ -69,7 +69,7 @@ impl IntrospectionFamilies {
             hits: cache("hit"),
             misses: cache("miss"),
             suspended: self.suspended.with_label_values(&[issuer]),
-            good_entries: entries("active"),
+            active_entries: entries("active"),
             refused_entries: entries("refused"),
             bytes: self.cache_bytes.with_label_values(&[issuer]),
         }
@@ -128,7 +128,7 @@ pub struct IntrospectionMetrics {
     hits: IntCounter,
     misses: IntCounter,
     suspended: IntGauge,
-    good_entries: IntGauge,
+    active_entries: IntGauge,
     refused_entries: IntGauge,
     bytes: IntGauge,
 }
@@ -160,8 +160,8 @@ impl IntrospectionMetrics {
     }
 
     /// Sets the number of cached responses, and their size in bytes.
-    pub fn set_remembered(&self, good: usize, refused: usize, bytes: u64) {
-        self.good_entries.set(count(good));
+    pub fn set_cache_size(&self, active: usize, refused: usize, bytes: u64) {
+        self.active_entries.set(count(active));
         self.refused_entries.set(count(refused));
         self.bytes.set(count(bytes));
     }

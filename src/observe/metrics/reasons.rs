@@ -18,16 +18,16 @@ pub struct Reasons<'a> {
 }
 
 /// The words of a closed set with their indices. A map, because there are a hundred and every refusal looks one up.
-pub(super) type Places = HashMap<&'static str, usize, FixedState>;
+pub(super) type ReasonIndices = HashMap<&'static str, usize, FixedState>;
 
 /// Returns the indices of `words`, from 0; a repeated word has one index.
-pub(super) fn places(words: &[&'static str]) -> Places {
-    let mut places = Places::default();
+pub(super) fn indices(words: &[&'static str]) -> ReasonIndices {
+    let mut indices = ReasonIndices::default();
     for word in words {
-        let next = places.len();
-        places.entry(*word).or_insert(next);
+        let next = indices.len();
+        indices.entry(*word).or_insert(next);
     }
-    places
+    indices
 }
 
 /// One counter for each word of a closed set, created at the

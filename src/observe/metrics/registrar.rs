@@ -22,7 +22,7 @@ const DURATION_BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-const NAMES_HOLD: &str = "names and labels in this folder are well-formed, and each name stands once";
+const NAMES_ARE_VALID: &str = "names and labels in this folder are well-formed, and each name stands once";
 
 /// Creates and registers metrics. Every name is a literal in this folder, and a test creates them all.
 pub(super) struct Registrar(Registry);
@@ -66,8 +66,8 @@ impl Registrar {
     }
 
     fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
-        let metric = metric.expect(NAMES_HOLD);
-        self.0.register(Box::new(metric.clone())).expect(NAMES_HOLD);
+        let metric = metric.expect(NAMES_ARE_VALID);
+        self.0.register(Box::new(metric.clone())).expect(NAMES_ARE_VALID);
         metric
     }
 }

@@ -6,8 +6,8 @@ use crate::observe::metrics::label::AnswerLabel;
 use crate::observe::metrics::label::CredentialLabel;
 use crate::observe::metrics::label::NONE;
 use crate::observe::metrics::label::OTHER;
-use crate::observe::metrics::reasons::Places;
-use crate::observe::metrics::reasons::places;
+use crate::observe::metrics::reasons::ReasonIndices;
+use crate::observe::metrics::reasons::indices;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
 use http::Method;
@@ -29,7 +29,7 @@ const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
 
 /// The families with a series for each route.
 pub(super) struct RouteFamilies {
-    denial_reasons: Places,
+    denial_reasons: ReasonIndices,
     requests: IntCounterVec,
     decisions: IntCounterVec,
     two_credentials_reported: IntCounterVec,
@@ -39,7 +39,7 @@ pub(super) struct RouteFamilies {
 impl RouteFamilies {
     pub(super) fn new(registrar: &Registrar, denial_reasons: &[&'static str]) -> Self {
         Self {
-            denial_reasons: places(denial_reasons),
+            denial_reasons: indices(denial_reasons),
             requests: registrar.counters(
                 "keygate_requests_total",
                 "Requests by route, method and class of the status that was answered.",
@@ -107,7 +107,7 @@ impl RouteMetrics {
     /// Counts one request that ended, and its duration. `status`
     /// is that of the response, `None` if the client left before.
     pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
-        let method = method_place(method);
+        let method = method_index(method);
         let class = match status {
             Some(status @ 100..=599) => usize::from(status / 100 - 1),
             Some(_) | None => STATUS_CLASSES.len() - 1,
@@ -160,9 +160,9 @@ impl RouteMetrics {
     }
 
     fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
-        let places = &self.families.denial_reasons;
-        let known = places.get(reason).copied();
-        counters[credential as usize][known.unwrap_or(places.len())]
+        let indices = &self.families.denial_reasons;
+        let known = indices.get(reason).copied();
+        counters[credential as usize][known.unwrap_or(indices.len())]
             .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
             .inc();
     }
@@ -183,7 +183,7 @@ impl fmt::Debug for RouteMetrics {
 
 /// Returns the index of `method` in [`METHODS`]. Methods are
 /// case-sensitive (RFC 9110 section 9.1), so `get` is `other`.
-fn method_place(method: &Method) -> usize {
+fn method_index(method: &Method) -> usize {
     let known = METHODS[..METHODS.len() - 1]
         .iter()
         .position(|known| *known == method.as_str());

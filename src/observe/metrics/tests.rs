@@ -49,7 +49,7 @@ fn count_each(metrics: &Metrics) {
     });
     let introspection = metrics.introspection.of("main");
     introspection.called(CallResult::Active, Duration::from_millis(2));
-    introspection.set_remembered(2, 1, 3_000);
+    introspection.set_cache_size(2, 1, 3_000);
     metrics.limits.of("per-key").allowed();
     metrics.api_keys.set(ApiKeyCounts::default());
     metrics
@@ -82,8 +82,8 @@ fn promtool(arguments: &[&str], text: &str) -> (bool, String) {
         .expect("promtool is there (it is in Debian's package `prometheus`)");
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), said)
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), printed)
 }
 
 /// Returns the names of all families, from the `# TYPE` lines.
@@ -406,8 +406,8 @@ fn the_dashboard_is_json_and_every_panel_asks_something() {
 #[test]
 fn promtool_accepts_the_alerts() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml");
-    let (content, said) = promtool(&["check", "rules", "--lint-fatal", file], "");
-    assert!(content, "{said}");
+    let (accepted, output) = promtool(&["check", "rules", "--lint-fatal", file], "");
+    assert!(accepted, "{output}");
 }
 
 #[test]
@@ -428,6 +428,6 @@ fn promtool_accepts_every_question_of_the_dashboard() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(&file, groups.to_string()).unwrap();
-    let (content, said) = promtool(&["check", "rules", file.path().to_str().unwrap()], "");
-    assert!(content, "{said}");
+    let (accepted, output) = promtool(&["check", "rules", file.path().to_str().unwrap()], "");
+    assert!(accepted, "{output}");
 }

@@ -30,7 +30,7 @@ impl TokenCacheMetrics {
     }
 
     /// Sets the number of cached tokens, and their size in bytes.
-    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+    pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.entries.set(count(entries));
         self.bytes.set(count(bytes));
     }
