@@ -76,14 +76,14 @@ const fn v6(a: u16, b: u16, c: u16, prefix_len: u8) -> Ipv6Net {
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|block| block.contains(&address)),
-        IpAddr::V6(address) => match carried_v4(address) {
-            Some(carried) => is_public(IpAddr::V4(carried)),
+        IpAddr::V6(address) => match embedded_v4(address) {
+            Some(embedded) => is_public(IpAddr::V4(embedded)),
             None => GLOBAL_UNICAST.contains(&address) && !NOT_PUBLIC_V6.iter().any(|block| block.contains(&address)),
         },
     }
 }
 
-fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
     let [.., a, b, c, d] = octets;
     let last = Ipv4Addr::new(a, b, c, d);
@@ -141,8 +141,8 @@ impl Resolve for Resolver {
         let reach = self.reach;
         Box::pin(async move {
             // The client replaces port 0 with the port of the URL.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses: Addrs = Box::new(allowed(name.as_str(), found, reach)?.into_iter());
+            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Addrs = Box::new(allowed(name.as_str(), resolved, reach)?.into_iter());
             Ok(addresses)
         })
     }

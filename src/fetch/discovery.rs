@@ -19,7 +19,7 @@ use url::Url;
 /// A longer `jwks_uri` is an attack rather than an address.
 const URI_BYTES_MAX: usize = 2048;
 /// The longest part of a stranger's text in an error.
-const SHOWN_CHARS_MAX: usize = 200;
+const ERROR_TEXT_CHARS_MAX: usize = 200;
 
 /// The reason why a metadata document cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Error for DiscoveryError {}
 /// If no document is usable; contains the error of each.
 pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Result<Url, DiscoveryError> {
     let count = discovery.documents.len();
-    let mut lacking = Vec::new();
+    let mut errors = Vec::new();
     for index in (0..count).map(|offset| (*first + offset) % count) {
         let Some(url) = discovery.documents.get(index) else {
             continue;
@@ -91,10 +91,10 @@ pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Resu
                 *first = index;
                 return Ok(jwks_uri);
             }
-            Err(error) => lacking.push((url.path().to_owned(), error)),
+            Err(error) => errors.push((url.path().to_owned(), error)),
         }
     }
-    Err(DiscoveryError(lacking))
+    Err(DiscoveryError(errors))
 }
 
 async fn read(url: &Url, issuer: &IssuerUrl, dial: &Dial) -> Result<Url, DocumentError> {
@@ -118,7 +118,7 @@ pub fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, DocumentErro
         Some(Value::String(found)) if found == issuer.as_str() => {}
         Some(Value::String(found)) => {
             return Err(DocumentError::OtherIssuer {
-                found: found.chars().take(SHOWN_CHARS_MAX).collect(),
+                found: found.chars().take(ERROR_TEXT_CHARS_MAX).collect(),
             });
         }
         Some(_) | None => return Err(DocumentError::NoIssuer),

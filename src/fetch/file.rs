@@ -1,8 +1,8 @@
 //! Which keys are in an issuer's files? Read whole, within bounds, and again when they change.
 
 use crate::fetch::outcome::SourceError;
-use crate::fetch::outcome::failed;
-use crate::fetch::outcome::succeeded;
+use crate::fetch::outcome::record_failure;
+use crate::fetch::outcome::record_success;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
@@ -77,9 +77,9 @@ impl<'a> KeyFile<'a> {
         let path = self.path.to_owned();
         let read = tokio::task::spawn_blocking(move || read_set(&path)).await;
         match read.unwrap_or_else(|error| Err(SourceError::Interrupted(error))) {
-            Ok((text, jwks)) => drop(succeeded(name, attempt, &text, jwks, clock)),
+            Ok((text, jwks)) => drop(record_success(name, attempt, &text, jwks, clock)),
             Err(error) => {
-                failed(name, attempt, &error);
+                record_failure(name, attempt, &error);
             }
         }
     }

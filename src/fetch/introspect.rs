@@ -12,7 +12,7 @@ use crate::config::KeySource;
 use crate::fetch::breaker::Breaker;
 use crate::fetch::breaker::CallOutcome;
 use crate::fetch::breaker::Pass;
-use crate::fetch::breaker::Turn;
+use crate::fetch::breaker::Transition;
 use crate::gate::authenticate::introspection::IntrospectionOutcome;
 use crate::gate::authenticate::introspection::Memory;
 use crate::gate::authenticate::introspection::NotGood;
@@ -76,7 +76,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
             return;
         }
     };
-    let asker = Introspector {
+    let introspector = Introspector {
         rules: TokenRules::compile(&issuer),
         issuer,
         breaker: Breaker::new(settings.breaker),
@@ -93,7 +93,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
         running: JoinSet::new(),
         by_task: HashMap::new(),
     };
-    asker.run(inbox).await;
+    introspector.run(inbox).await;
 }
 
 /// SHA-256 of a token.
@@ -136,7 +136,7 @@ impl Introspector {
         loop {
             tokio::select! {
                 question = inbox.recv() => match question {
-                    Some(question) => self.take(question),
+                    Some(question) => self.enqueue(question),
                     None => return,
                 },
                 Some(joined) = self.running.join_next_with_id() => self.finish(joined),
@@ -146,12 +146,12 @@ impl Introspector {
     }
 
     /// Adds the caller to the waiters of its token, or adds the token.
-    fn take(&mut self, question: Question) {
+    fn enqueue(&mut self, question: Question) {
         let Question { token, reply } = question;
         let now = self.clock.now();
         // A failed send means that the caller is gone, which is fine.
-        if let Some(known) = self.memory.get(token.expose(), now) {
-            let _ = reply.send(Ok(known));
+        if let Some(cached) = self.memory.get(token.expose(), now) {
+            let _ = reply.send(Ok(cached));
             return;
         }
         let key = key_of(&token);
@@ -176,7 +176,7 @@ impl Introspector {
         let waiting_max = self.settings.concurrency.saturating_mul(WAITING_PER_CALL);
         if self.waiting.len() >= waiting_max {
             let flights = &mut self.flights;
-            self.waiting.retain(|key| still_wanted(flights, key));
+            self.waiting.retain(|key| has_waiters(flights, key));
         }
         self.waiting.len() < waiting_max
     }
@@ -187,7 +187,7 @@ impl Introspector {
             && let Some(key) = self.waiting.pop_front()
         {
             // If all callers have given up or timed out, the call is not made (S108).
-            if !still_wanted(&mut self.flights, &key) {
+            if !has_waiters(&mut self.flights, &key) {
                 continue;
             }
             let now = self.clock.now();
@@ -197,12 +197,12 @@ impl Introspector {
             };
             // Taken last: a probe that is never returned would block all calls.
             let Some(pass) = self.breaker.pass(now.tick) else {
-                self.answer(&key, &Err(Unavailable::Suspended));
+                self.send_outcome(&key, &Err(Unavailable::Suspended));
                 continue;
             };
             flight.call = Some((pass, now));
             let token = Arc::clone(&flight.token);
-            let call = async move { endpoint.ask(token.expose(), now.wall).await };
+            let call = async move { endpoint.introspect(token.expose(), now.wall).await };
             let task = self.running.spawn(call);
             self.by_task.insert(task.id(), key);
         }
@@ -232,7 +232,7 @@ impl Introspector {
         let Some(flight) = self.flights.get_mut(&key) else {
             return;
         };
-        let Some((pass, asked)) = flight.call.take() else {
+        let Some((pass, called_at)) = flight.call.take() else {
             return;
         };
         let token = Arc::clone(&flight.token);
@@ -245,41 +245,42 @@ impl Introspector {
             Ok((Verdict::Good(_), _)) => CallResult::Active,
             Ok((Verdict::Refused(NotGood::Inactive), _)) => CallResult::Inactive,
             Ok((Verdict::Refused(_), _)) => CallResult::Refused,
-            Err(error) if error.was_answered() => CallResult::Rejected,
+            Err(error) if error.has_response() => CallResult::Rejected,
             Err(_) => CallResult::Failure,
         };
         self.memory
             .metrics
-            .called(result, now.tick.saturating_since(asked.tick));
-        let showed = verdict.as_ref().map_or_else(CallError::showed, |_| CallOutcome::Works);
-        let turn = self.breaker.ended(pass, showed, now.tick);
-        self.report(verdict.as_ref().err(), turn, now.tick);
-        let answer = match verdict {
-            Ok((verdict, answer_bytes)) => {
-                self.memory.remember(token.expose(), &verdict, answer_bytes, asked);
+            .called(result, now.tick.saturating_since(called_at.tick));
+        let health = verdict.as_ref().map_or_else(CallError::health, |_| CallOutcome::Works);
+        let transition = self.breaker.record(pass, health, now.tick);
+        self.report(verdict.as_ref().err(), transition, now.tick);
+        let outcome = match verdict {
+            Ok((verdict, response_bytes)) => {
+                self.memory
+                    .remember(token.expose(), &verdict, response_bytes, called_at);
                 Ok(verdict.judged())
             }
             Err(_) => Err(Unavailable::NoResponse),
         };
-        self.answer(&key, &answer);
+        self.send_outcome(&key, &outcome);
     }
 
-    fn answer(&mut self, key: &Key, answer: &IntrospectionOutcome) {
+    fn send_outcome(&mut self, key: &Key, outcome: &IntrospectionOutcome) {
         let flight = self.flights.remove(key);
         for waiter in flight.into_iter().flat_map(|flight| flight.waiters) {
-            let _ = waiter.send(answer.clone());
+            let _ = waiter.send(outcome.clone());
         }
     }
 
     /// Logs changes, rate limited: a client could cause each failure a million times.
-    fn report(&mut self, error: Option<&CallError>, turn: Option<Turn>, now: Tick) {
+    fn report(&mut self, error: Option<&CallError>, transition: Option<Transition>, now: Tick) {
         let issuer = self.issuer.name.as_str();
         match error {
             Some(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let (failures, error) = (self.failures, ErrorChain(error).to_string());
-                let lately = self.warned.is_some_and(|at| now.saturating_since(at) < WARN_EVERY);
-                if lately {
+                let warned_recently = self.warned.is_some_and(|at| now.saturating_since(at) < WARN_EVERY);
+                if warned_recently {
                     tracing::debug!(issuer, failures, error, "Issuer still cannot be asked about tokens");
                 } else {
                     self.warned = Some(now);
@@ -288,8 +289,8 @@ impl Introspector {
             }
             None => self.failures = 0,
         }
-        match turn {
-            Some(Turn::Opened) => {
+        match transition {
+            Some(Transition::Opened) => {
                 let pause_ms = self.settings.breaker.open_for.as_millis();
                 // Each failed probe opens the breaker again; only the first opening is logged.
                 if !self.suspended {
@@ -298,7 +299,7 @@ impl Introspector {
                 self.suspended = true;
                 self.memory.metrics.set_suspended(true);
             }
-            Some(Turn::Closed) => {
+            Some(Transition::Closed) => {
                 (self.suspended, self.warned) = (false, None);
                 tracing::info!(issuer, "Issuer answers about tokens again");
                 self.memory.metrics.set_suspended(false);
@@ -309,15 +310,15 @@ impl Introspector {
 }
 
 /// Returns whether a caller still waits for the token; otherwise removes the flight.
-fn still_wanted(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
-    let wanted = flights.get_mut(key).is_some_and(|flight| {
+fn has_waiters(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
+    let awaited = flights.get_mut(key).is_some_and(|flight| {
         flight.waiters.retain(|waiter| !waiter.is_closed());
         !flight.waiters.is_empty()
     });
-    if !wanted {
+    if !awaited {
         flights.remove(key);
     }
-    wanted
+    awaited
 }
 
 fn key_of(token: &Secret<String>) -> Key {

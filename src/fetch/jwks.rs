@@ -40,21 +40,21 @@ impl DocumentKind {
 ///
 /// # Errors
 /// If there is no response with status 200 of at most [`Jwks::BYTES_MAX`] bytes.
-pub async fn fetch(url: &Url, dial: &Dial, wanted: DocumentKind) -> Result<FetchedDocument, FetchError> {
+pub async fn fetch(url: &Url, dial: &Dial, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
     let target = Target::new(url, dial);
     check_url(target)?;
     let timeout = dial.timeout;
-    let bounded = tokio::time::timeout(timeout, get(target, wanted)).await;
+    let bounded = tokio::time::timeout(timeout, get(target, kind)).await;
     bounded.unwrap_or(Err(FetchError::TimedOut { timeout }))
 }
 
-async fn get(target: Target<'_>, wanted: DocumentKind) -> Result<FetchedDocument, FetchError> {
+async fn get(target: Target<'_>, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
     // A new client for each fetch: fetches are minutes apart, so connections are not worth keeping, and the name and
     // the trusted authorities are read anew each time.
     let request = client(target, 0)
         .await?
         .get(target.url.clone())
-        .header(ACCEPT, wanted.accept());
+        .header(ACCEPT, kind.accept());
     let response = request.send().await.map_err(request_error)?;
     check_head(response.status(), response.headers(), target.url)?;
     let freshness = Freshness::of(response.headers());

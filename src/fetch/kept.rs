@@ -222,18 +222,18 @@ impl KeptKeys {
             source,
         };
         // A symbolic link is not followed. Opening a named pipe would wait for a writer.
-        let seen = match std::fs::symlink_metadata(path) {
-            Ok(seen) => seen,
+        let metadata = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        let ours = seen.is_file() && seen.uid() == self.owner && seen.mode() & 0o077 == 0;
-        if !ours {
+        let is_ours = metadata.is_file() && metadata.uid() == self.owner && metadata.mode() & 0o077 == 0;
+        if !is_ours {
             return Err(KeptError::NotOurs { path: path.to_owned() });
         }
         let file = File::open(path).map_err(unreadable)?;
         let opened = file.metadata().map_err(unreadable)?;
-        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
             return Err(KeptError::NotOurs { path: path.to_owned() });
         }
         let mut bytes = Vec::new();

@@ -73,10 +73,10 @@ impl OnDemand {
 
     /// Returns whether this set has `url` and `dial`.
     pub fn is_of(&self, url: &str, dial: &Dial) -> bool {
-        let KeysAt::JwksUrl(mine) = &self.source.at else {
+        let KeysAt::JwksUrl(own) = &self.source.at else {
             return false;
         };
-        self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *mine)
+        self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *own)
     }
 
     /// Returns the last usable set. Without a set, or without the key `kid` in it, waits for one fetch if one may be
@@ -87,17 +87,17 @@ impl OnDemand {
     pub async fn keys(
         self: &Arc<Self>,
         kid: Option<&str>,
-        fetching: &Arc<FetchContext>,
+        context: &Arc<FetchContext>,
     ) -> Result<Arc<Jwks>, Unavailable> {
-        let now = fetching.clock.now();
+        let now = context.clock.now();
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
             if is_due {
                 let attempt = self.keys.demand();
-                self.kick(fetching);
+                self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, self.source.wait).await;
             }
-            let now = fetching.clock.now();
+            let now = context.clock.now();
             let current = self.keys.current(now).map(|set| Arc::clone(&set.jwks));
             return current.map_err(|_| Unavailable {
                 retry_after: self.keys.next_fetch_in(now).max(MARGIN),
@@ -105,7 +105,7 @@ impl OnDemand {
         };
         if is_due {
             self.keys.demand();
-            self.kick(fetching);
+            self.start_fetch(context);
         }
         let is_known = kid.is_none_or(|kid| set.jwks.key_ids().any(|known| known == kid));
         if is_known {
@@ -115,12 +115,12 @@ impl OnDemand {
             UnknownKid::Absent => Ok(Arc::clone(&set.jwks)),
             UnknownKid::CannotTell { retry_in } => Err(Unavailable { retry_after: retry_in }),
             UnknownKid::Ask { attempt, wait } => {
-                self.kick(fetching);
+                self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, wait).await;
                 // A fetch that failed or still runs does not tell whether the key exists.
-                let told = self.keys.has_finished(attempt) && !self.keys.last_failed();
-                match self.keys.current(fetching.clock.now()) {
-                    Ok(set) if told => Ok(Arc::clone(&set.jwks)),
+                let is_conclusive = self.keys.has_finished(attempt) && !self.keys.last_failed();
+                match self.keys.current(context.clock.now()) {
+                    Ok(set) if is_conclusive => Ok(Arc::clone(&set.jwks)),
                     Ok(_) | Err(_) => Err(Unavailable {
                         retry_after: self.source.cooldown,
                     }),
@@ -130,8 +130,8 @@ impl OnDemand {
     }
 
     /// Returns a set other than `seen`, if there is one or one may be fetched now.
-    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, fetching: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
-        let now = fetching.clock.now();
+    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, context: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
+        let now = context.clock.now();
         let set = self.keys.current(now).ok()?;
         if !Arc::ptr_eq(&set.jwks, seen) {
             return Some(Arc::clone(&set.jwks));
@@ -139,16 +139,16 @@ impl OnDemand {
         let UnknownKid::Ask { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
             return None;
         };
-        self.kick(fetching);
+        self.start_fetch(context);
         self.keys.wait_for_attempt(attempt, wait).await;
-        let newer = self.keys.current(fetching.clock.now()).ok()?;
+        let newer = self.keys.current(context.clock.now()).ok()?;
         (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
     }
 
     /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not.
-    pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
+    pub async fn fetch_now(self: &Arc<Self>, context: &Arc<FetchContext>) {
         let attempt = self.keys.demand();
-        self.kick(fetching);
+        self.start_fetch(context);
         let wait = self.source.dial.timeout.saturating_add(MARGIN);
         self.keys.wait_for_attempt(attempt, wait).await;
     }
@@ -158,23 +158,23 @@ impl OnDemand {
     }
 
     /// Starts the fetching task unless it runs: one fetch at a time.
-    fn kick(self: &Arc<Self>, fetching: &Arc<FetchContext>) {
+    fn start_fetch(self: &Arc<Self>, context: &Arc<FetchContext>) {
         if !self.running.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Arc::clone(self).run(Arc::clone(fetching)));
+            tokio::spawn(Arc::clone(self).run(Arc::clone(context)));
         }
     }
 
-    async fn run(self: Arc<Self>, fetching: Arc<FetchContext>) {
+    async fn run(self: Arc<Self>, context: Arc<FetchContext>) {
         loop {
             while self.keys.is_asked() {
                 // The semaphore is never closed.
-                let Ok(_permit) = fetching.permits.acquire().await else {
+                let Ok(_permit) = context.permits.acquire().await else {
                     break;
                 };
-                self.attempt(&*fetching.clock).await;
+                self.attempt(&*context.clock).await;
             }
             self.running.store(false, Ordering::Release);
-            // A demand from just before the store found a running task and did not start its own.
+            // A demand from just before this line found a running task and did not start its own.
             if !self.keys.is_asked() || self.running.swap(true, Ordering::AcqRel) {
                 break;
             }

@@ -60,7 +60,7 @@ impl SourceError {
 }
 
 /// Records a successful attempt; logs it if something changed. Returns the set that is now in place.
-pub(in crate::fetch) fn succeeded(
+pub(in crate::fetch) fn record_success(
     name: &Name,
     attempt: Attempt<'_>,
     text: &[u8],
@@ -86,14 +86,14 @@ pub(in crate::fetch) fn succeeded(
 }
 
 /// Records a failed attempt; the first in a row is logged as a warning. Returns the number of failures in a row.
-pub(in crate::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
-    let published = error.result() == FetchResult::PrivateParts;
+pub(in crate::fetch) fn record_failure(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
+    let leaks_private_keys = error.result() == FetchResult::PrivateParts;
     let error = ErrorChain(error).to_string();
     let Failure {
         in_a_row,
         same_as_before,
     } = attempt.fail(&error);
-    if published && !same_as_before {
+    if leaks_private_keys && !same_as_before {
         // Any reader of the set can sign as the issuer: this is urgent, unlike a failed fetch.
         tracing::error!(
             issuer = name.as_str(),

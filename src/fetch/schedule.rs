@@ -8,7 +8,7 @@ use http::header::CACHE_CONTROL;
 use std::time::Duration;
 
 /// The lifetime of a set whose response states none.
-const SILENT: Duration = Duration::from_secs(300);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// The first pause after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause until the first set is loaded; until then, every token of the issuer is refused with 503.
@@ -20,7 +20,7 @@ const JITTER: f64 = 0.1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// No `max-age`, `no-cache` or `no-store`.
-    Silent,
+    Unspecified,
     /// Must not be stored, or unreadable (RFC 9111 section 4.2.1 says to treat that as stale).
     None,
     /// `max-age` less `Age`.
@@ -30,7 +30,7 @@ pub enum Freshness {
 impl Freshness {
     /// Reads `Cache-Control` and `Age`. `s-maxage` is for shared caches and is ignored.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut freshness = Self::Silent;
+        let mut freshness = Self::Unspecified;
         for value in headers.get_all(CACHE_CONTROL) {
             let Ok(text) = value.to_str() else {
                 return Self::None;
@@ -47,14 +47,14 @@ impl Freshness {
                     };
                     freshness = match freshness {
                         Self::For(earlier) => Self::For(earlier.min(max_age)),
-                        Self::Silent | Self::None => Self::For(max_age),
+                        Self::Unspecified | Self::None => Self::For(max_age),
                     };
                 }
             }
         }
         match freshness {
             Self::For(max_age) => Self::For(max_age.saturating_sub(age(headers))),
-            Self::Silent | Self::None => freshness,
+            Self::Unspecified | Self::None => freshness,
         }
     }
 }
@@ -78,13 +78,13 @@ fn delta_seconds(text: &str) -> Option<Duration> {
 /// Returns the pause after a success: the stated freshness, between `min_refresh` and `max_refresh`, spread by up to a
 /// tenth either way within these bounds. `random` is in 0..1.
 pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> Duration {
-    let asked = match freshness {
-        Freshness::Silent => SILENT,
+    let lifetime = match freshness {
+        Freshness::Unspecified => DEFAULT_LIFETIME,
         Freshness::None => Duration::ZERO,
         Freshness::For(duration) => duration,
     };
     // The configuration rejects `min_refresh` above `max_refresh`; here the lower bound would win.
-    let base = asked.min(source.max_refresh).max(source.min_refresh);
+    let base = lifetime.min(source.max_refresh).max(source.min_refresh);
     let shortest = base.mul_f64(1.0 - JITTER).max(source.min_refresh);
     let longest = base.mul_f64(1.0 + JITTER).min(source.max_refresh).max(shortest);
     shortest + (longest - shortest).mul_f64(random)
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn cache_control_is_read_as_in_rfc_9111() {
         let five = Freshness::For(secs(5));
-        check(&[], None, Freshness::Silent);
-        check(&["public, must-revalidate"], None, Freshness::Silent);
-        check(&["s-maxage=9"], None, Freshness::Silent);
+        check(&[], None, Freshness::Unspecified);
+        check(&["public, must-revalidate"], None, Freshness::Unspecified);
+        check(&["s-maxage=9"], None, Freshness::Unspecified);
         check(&["max-age=5"], None, five);
         check(&["public, MAX-AGE=5 , must-revalidate"], None, five);
         check(&["max-age=\"5\""], None, five);
@@ -172,9 +172,9 @@ mod tests {
         source.min_refresh = secs(60);
         source.max_refresh = secs(3600);
         let of = |freshness, random| after_success(&source, freshness, random);
-        assert_eq!(of(Freshness::Silent, 0.0), secs(270));
-        assert_eq!(of(Freshness::Silent, 0.5), secs(300));
-        assert_eq!(of(Freshness::Silent, 1.0), secs(330));
+        assert_eq!(of(Freshness::Unspecified, 0.0), secs(270));
+        assert_eq!(of(Freshness::Unspecified, 0.5), secs(300));
+        assert_eq!(of(Freshness::Unspecified, 1.0), secs(330));
         for short in [
             Freshness::None,
             Freshness::For(secs(0)),

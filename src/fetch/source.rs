@@ -10,8 +10,8 @@ use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
 use crate::fetch::kept::Keeper;
 use crate::fetch::outcome::SourceError;
-use crate::fetch::outcome::failed;
-use crate::fetch::outcome::succeeded;
+use crate::fetch::outcome::record_failure;
+use crate::fetch::outcome::record_success;
 use crate::fetch::schedule::Freshness;
 use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
@@ -66,7 +66,7 @@ async fn follow_remote(
     metrics: &IssuerMetrics,
     mut keeper: Option<Keeper>,
 ) {
-    let mut finder = Finder::default();
+    let mut last = LastSource::default();
     loop {
         let due = tokio::time::sleep(keys.next_fetch_in(clock.now()));
         tokio::select! {
@@ -75,7 +75,7 @@ async fn follow_remote(
         }
         let attempt = keys.start_attempt(clock.now());
         let timeout = source.dial.timeout;
-        let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut finder)).await;
+        let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut last)).await;
         let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
         metrics.fetched(
             outcome
@@ -85,22 +85,22 @@ async fn follow_remote(
         let random = random();
         let pause = match outcome {
             Ok(set) => {
-                if finder.found.as_ref() != Some(&set.from) {
+                if last.url.as_ref() != Some(&set.from) {
                     // A discovered URL is news; a URL of the configuration is not.
                     if let KeysAt::Discovery(_) = source.at {
                         tracing::info!(issuer = name.as_str(), jwks_uri = %set.from, "Issuer keys discovered");
                     }
-                    finder.found = Some(set.from.clone());
+                    last.url = Some(set.from.clone());
                 }
                 let attempt = attempt.from(set.from.as_str());
-                let in_place = succeeded(name, attempt, &set.body, set.jwks, clock);
+                let in_place = record_success(name, attempt, &set.body, set.jwks, clock);
                 if let Some(keeper) = &mut keeper {
                     keeper.keep(name, &set.body, in_place, clock.now()).await;
                 }
                 after_success(source, set.freshness, random)
             }
             Err(error) => {
-                let failures = failed(name, attempt, &error);
+                let failures = record_failure(name, attempt, &error);
                 let loaded = if keys.is_loaded() {
                     LoadHistory::Once
                 } else {
@@ -115,11 +115,11 @@ async fn follow_remote(
 
 /// The results of earlier fetches.
 #[derive(Debug, Default)]
-struct Finder {
+struct LastSource {
     /// The index of the issuer's last usable document: fetched first, so that a refresh costs one request, not two.
     document: usize,
     /// The URL of the last usable set.
-    found: Option<Url>,
+    url: Option<Url>,
 }
 
 /// A usable set and its URL.
@@ -132,10 +132,10 @@ struct FetchedSet {
 
 /// Fetches the set. Reads the metadata again each time, because
 /// only there does an issuer announce a new place of its keys.
-async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSet, SourceError> {
+async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<FetchedSet, SourceError> {
     let url = match &source.at {
         KeysAt::JwksUrl(url) => url.clone(),
-        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut finder.document)
+        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut last.document)
             .await
             .map_err(SourceError::Discovery)?,
     };

@@ -45,7 +45,7 @@ pub enum CallError {
     #[error("the assertion about who Keygate is cannot be made")]
     Assertion(#[source] SignError),
     #[error(transparent)]
-    Answer(#[from] ResponseError),
+    Response(#[from] ResponseError),
     #[error("the call was stopped")]
     Stopped,
 }
@@ -53,18 +53,18 @@ pub enum CallError {
 impl CallError {
     /// Returns whether the endpoint works, for the breaker. A status about this token's text and a response that is
     /// only too long do not count as failures: otherwise one client with an odd token could block everyone.
-    pub fn showed(&self) -> CallOutcome {
+    pub fn health(&self) -> CallOutcome {
         match self {
             Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
-            Self::Fetch(FetchError::Status { status }) if about_the_token(*status) => CallOutcome::Works,
-            Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Answer(_) | Self::Stopped => {
+            Self::Fetch(FetchError::Status { status }) if is_about_token(*status) => CallOutcome::Works,
+            Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Response(_) | Self::Stopped => {
                 CallOutcome::Fails
             }
         }
     }
 
     /// Returns whether a response came, although an unusable one.
-    pub fn was_answered(&self) -> bool {
+    pub fn has_response(&self) -> bool {
         match self {
             Self::Fetch(error) => matches!(
                 error,
@@ -73,13 +73,13 @@ impl CallError {
                     | FetchError::Encoded
                     | FetchError::TooLong { .. }
             ),
-            Self::NotAuthenticated { .. } | Self::Answer(_) => true,
+            Self::NotAuthenticated { .. } | Self::Response(_) => true,
             Self::Assertion(_) | Self::Stopped => false,
         }
     }
 }
 
-fn about_the_token(status: StatusCode) -> bool {
+fn is_about_token(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
@@ -120,7 +120,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// If there is no response with status 200 of that size.
-    pub async fn ask(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
+    pub async fn introspect(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let timeout = self.settings.timeout;
         let bounded = tokio::time::timeout(timeout, self.post(token, now)).await;
         bounded.unwrap_or(Err(CallError::Fetch(FetchError::TimedOut { timeout })))
@@ -129,8 +129,8 @@ impl Endpoint {
     async fn post(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let target = Target::from(&*self.settings);
         check_url(target).map_err(CallError::Fetch)?;
-        let making = || client(target, self.settings.concurrency);
-        let client = self.client.get_or_try_init(making).await.map_err(CallError::Fetch)?;
+        let create = || client(target, self.settings.concurrency);
+        let client = self.client.get_or_try_init(create).await.map_err(CallError::Fetch)?;
         let mut request = client
             .post(self.settings.url.clone())
             .header(ACCEPT, "application/json")
@@ -139,8 +139,8 @@ impl Endpoint {
             request = request.basic_auth(id, Some(secret.expose()));
         }
         let form = self.form(token, now).map_err(CallError::Assertion)?;
-        let answered = request.body(form).send().await;
-        let response = answered.map_err(|error| CallError::Fetch(request_error(error)))?;
+        let sent = request.body(form).send().await;
+        let response = sent.map_err(|error| CallError::Fetch(request_error(error)))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(CallError::NotAuthenticated { status });
@@ -395,15 +395,18 @@ mod tests {
             CallError::Fetch(FetchError::Status { status })
         };
         for code in [400, 413, 422] {
-            assert_eq!(status(code).showed(), CallOutcome::Works, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Works, "{code}");
         }
         for code in [404, 429, 500, 502, 503] {
-            assert_eq!(status(code).showed(), CallOutcome::Fails, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Fails, "{code}");
         }
         let too_long = CallError::Fetch(FetchError::TooLong { bytes_max: 1 });
-        assert_eq!(too_long.showed(), CallOutcome::Works);
+        assert_eq!(too_long.health(), CallOutcome::Works);
         let status = StatusCode::UNAUTHORIZED;
-        assert_eq!(CallError::NotAuthenticated { status }.showed(), CallOutcome::Fails);
-        assert_eq!(CallError::Answer(ResponseError::NoActive).showed(), CallOutcome::Fails);
+        assert_eq!(CallError::NotAuthenticated { status }.health(), CallOutcome::Fails);
+        assert_eq!(
+            CallError::Response(ResponseError::NoActive).health(),
+            CallOutcome::Fails
+        );
     }
 }
