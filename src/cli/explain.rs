@@ -19,10 +19,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const NOT_TOLD: u8 = 2;
+const UNDECIDED: u8 = 2;
 
 pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    match asked(arguments).and_then(|asked| Ok(explain::explain(&asked)?)) {
+    match question(arguments).and_then(|question| Ok(explain::explain(&question)?)) {
         Ok(explanation) => {
             // A closed pipe does not change the result, which is the exit code.
             let _ = match arguments.output {
@@ -32,12 +32,12 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) ->
             match explanation.outcome {
                 Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,
                 Outcome::Refused => ExitCode::FAILURE,
-                Outcome::NeedsKeys => ExitCode::from(NOT_TOLD),
+                Outcome::NeedsKeys => ExitCode::from(UNDECIDED),
             }
         }
         Err(error) => {
             let _ = writeln!(err, "{error}");
-            ExitCode::from(NOT_TOLD)
+            ExitCode::from(UNDECIDED)
         }
     }
 }
@@ -46,13 +46,13 @@ fn json(explanation: &Explanation) -> String {
     serde_json::to_string_pretty(explanation).expect("texts, numbers and lists are JSON")
 }
 
-fn asked(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
-    let what = match (&arguments.route, &arguments.request) {
+fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
+    let subject = match (&arguments.route, &arguments.request) {
         (Some(route), _) => QuestionSubject::Route(route.clone()),
         (None, Some(request)) => QuestionSubject::Request(request.clone()),
         (None, None) => return Err("say which request: --route NAME or --request 'GET https://host/path'".into()),
     };
-    let written = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
+    let secret = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
         (Some(text), _) => Ok(Some(Secret::new(text.clone()))),
         (None, Some(file)) => read(file).map(Some),
         (None, None) => Ok(None),
@@ -63,9 +63,9 @@ fn asked(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     };
     Ok(Question {
         config: arguments.config.clone(),
-        what,
-        token: written(&arguments.token, &arguments.token_file)?,
-        key: written(&arguments.key, &arguments.key_file)?,
+        subject,
+        token: secret(&arguments.token, &arguments.token_file)?,
+        key: secret(&arguments.key, &arguments.key_file)?,
         headers: arguments.headers.clone(),
         from: arguments.from,
         at: match &arguments.at {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The request to explain, and its configuration.
 pub struct Question {
     pub config: PathBuf,
-    pub what: QuestionSubject,
+    pub subject: QuestionSubject,
     pub token: Option<Secret<String>>,
     pub key: Option<Secret<String>>,
     /// Further header lines, `Name: value`.
@@ -37,8 +37,8 @@ pub enum ExplainError {
     Config(#[from] ConfigErrors),
     #[error("{0}")]
     Load(#[from] LoadError),
-    #[error("no route is named `{asked}`; there are {known}")]
-    NoSuchRoute { asked: String, known: String },
+    #[error("no route is named `{name}`; there are {known}")]
+    NoSuchRoute { name: String, known: String },
     #[error("{0}")]
     Request(String),
     #[error("--jwks {name}: {problem}")]

@@ -98,7 +98,7 @@ impl Fact {
 }
 
 /// Returns a stranger's text for display: at most 200 characters, with hidden ones escaped.
-pub(in crate::explain) fn shown(text: &str) -> String {
+pub(in crate::explain) fn display_text(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     let cut: String = text.chars().take(CHARS_MAX).collect();
     let mut out = Vec::with_capacity(cut.len());
@@ -113,10 +113,10 @@ pub(in crate::explain) fn shown(text: &str) -> String {
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}\n", self.request)?;
-        for told in &self.stages {
-            let not = if told.reached { "" } else { ": not reached" };
-            writeln!(out, "{}{not}", told.stage)?;
-            for fact in &told.facts {
+        for stage in &self.stages {
+            let not = if stage.reached { "" } else { ": not reached" };
+            writeln!(out, "{}{not}", stage.stage)?;
+            for fact in &stage.facts {
                 let mark = match fact.holds {
                     Some(true) => "ok",
                     Some(false) => "NO",
