@@ -3,7 +3,7 @@
 
 use crate::compare;
 use crate::compare::Side;
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::config;
 use crate::config::Files;
 use crate::runtime::reload;
@@ -63,7 +63,7 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
     }
 }
 
-fn weaker(old: &Path, new: &Path) -> Result<Vec<Weaker>, Box<dyn Error>> {
+fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
     let (before, before_origins) = config::load_placed(old, Files::MayBeAbsent)?;
     let (now, now_origins) = config::load_placed(new, Files::MustBeThere)?;
     let none = Path::new("");

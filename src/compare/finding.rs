@@ -11,7 +11,7 @@ use std::path::PathBuf;
 ///
 /// Prints as `routes: what: was …, is …` and, on an indented line of its own, both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weaker {
+pub struct Weakening {
     /// The routes by their new names; empty for a finding about every request. A route that takes over requests of
     /// another route has an example request with it.
     pub routes: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Weaker {
     pub new: Origin,
 }
 
-impl fmt::Display for Weaker {
+impl fmt::Display for Weakening {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let routes = match self.routes.as_slice() {
             [] => "every route".to_owned(),
@@ -36,11 +36,11 @@ impl fmt::Display for Weaker {
 
 /// Findings, in which several routes with the same finding share one entry.
 #[derive(Default)]
-pub(in crate::compare) struct Findings(Vec<Weaker>);
+pub(in crate::compare) struct Findings(Vec<Weakening>);
 
 impl Findings {
     /// Adds a finding about a route. `moved` is the route that served these requests before, and one of the requests.
-    pub(in crate::compare) fn add(&mut self, route: &Route, moved: Option<(Name, &str)>, mut weaker: Weaker) {
+    pub(in crate::compare) fn add(&mut self, route: &Route, moved: Option<(Name, &str)>, mut weaker: Weakening) {
         let name = match moved {
             None => route.name.to_string(),
             Some((before, example)) => format!("{} (requests of {before} before, such as `{example}`)", route.name),
@@ -62,33 +62,34 @@ impl Findings {
     }
 
     /// Adds a finding about every request.
-    pub(in crate::compare) fn add_whole(&mut self, weaker: Weaker) {
+    pub(in crate::compare) fn add_global(&mut self, weaker: Weakening) {
         self.0.push(weaker);
     }
 
-    pub(in crate::compare) fn into_list(self) -> Vec<Weaker> {
+    pub(in crate::compare) fn into_list(self) -> Vec<Weakening> {
         self.0
     }
 }
 
 /// Returns a list for people: sorted, or `nothing`.
-pub(in crate::compare) fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(in crate::compare) fn list_text<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     items.sort();
-    match items.is_empty() {
-        true => "nothing".to_owned(),
-        false => format!("[{}]", items.join(", ")),
+    if items.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("[{}]", items.join(", "))
     }
 }
 
 /// Returns a path relative to the folder of its side's main file.
-pub(in crate::compare) fn below(folder: &Path, path: &Path) -> String {
+pub(in crate::compare) fn relative(folder: &Path, path: &Path) -> String {
     path.strip_prefix(folder).unwrap_or(path).display().to_string()
 }
 
 /// Returns the trusted certificates, from the setting `ca_file`.
-pub(in crate::compare) fn trusted(folder: &Path, ca_file: Option<&PathBuf>) -> String {
-    ca_file.map_or_else(|| "the system's".to_owned(), |file| below(folder, file))
+pub(in crate::compare) fn trusted_roots(folder: &Path, ca_file: Option<&PathBuf>) -> String {
+    ca_file.map_or_else(|| "the system's".to_owned(), |file| relative(folder, file))
 }
 
 /// Returns a duration in the file's notation.

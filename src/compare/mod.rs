@@ -7,7 +7,7 @@
 mod finding;
 mod requests;
 mod whole;
-mod placed;
+mod side;
 mod route;
 mod rules;
 mod issuer;
@@ -15,11 +15,11 @@ mod limit;
 mod plan;
 mod token_endpoint;
 
-pub use finding::Weaker;
-pub use placed::Side;
+pub use finding::Weakening;
+pub use side::Side;
 
 use crate::compare::finding::Findings;
-use crate::compare::placed::SideRoute;
+use crate::compare::side::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
@@ -30,7 +30,7 @@ use crate::gate::accept::matcher::MatcherError;
 ///
 /// # Errors
 /// If two routes of one side match the same requests; `config::load` reports that first.
-pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError> {
+pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
     whole::compare(old, new, &mut findings);
     for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
@@ -63,18 +63,18 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
 /// Reports a request that no route served before. A new route that requires a credential is no finding; a public one
 /// is, and so is an existing route that matches more.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
-    let there = old.config.routes.iter().any(|route| route.name == after.name);
+    let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
-    let (key, what) = match (after.public, there) {
+    let (key, what) = match (after.public, existed) {
         (true, _) => ("public", "public"),
         (false, true) => ("match", "match"),
         (false, false) => return,
     };
-    let was = there.then(|| old.origins.find(["routes", after.name.as_str(), key]).clone());
+    let was = existed.then(|| old.origins.find(["routes", after.name.as_str(), key]).clone());
     findings.add(
         after,
         None,
-        Weaker {
+        Weakening {
             routes: Vec::new(),
             what: what.to_owned(),
             was: format!("`{example}` not served"),

@@ -1,7 +1,7 @@
 //! Which rights does a plan give, and which did it give before?
 
 use crate::compare::Side;
-use crate::compare::finding::listed;
+use crate::compare::finding::list_text;
 use crate::compare::limit;
 use crate::config::Limit;
 use crate::model::plan::Approval;
@@ -32,7 +32,7 @@ pub(in crate::compare) fn compare(
     let gained = |kind: &CredentialKind| credentials.contains(*kind) && !before.credentials.contains(*kind);
     if CredentialKind::ALL.iter().any(gained) {
         let words = |plan: &Plan| {
-            listed(
+            list_text(
                 CredentialKind::ALL
                     .iter()
                     .filter(|kind| plan.credentials.contains(**kind)),
@@ -54,10 +54,13 @@ pub(in crate::compare) fn compare(
     }
     let (was, is): (Vec<&Limit>, Vec<&Limit>) =
         (old.limits(&before.limits).collect(), new.limits(&now.limits).collect());
-    if limit::gone(was.iter().copied(), &is).next().is_some() {
-        let words = |limits: &[&Limit]| match limits.is_empty() {
-            true => "none".to_owned(),
-            false => listed(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota))),
+    if limit::missing(was.iter().copied(), &is).next().is_some() {
+        let words = |limits: &[&Limit]| {
+            if limits.is_empty() {
+                "none".to_owned()
+            } else {
+                list_text(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota)))
+            }
         };
         report("limits", words(&was), words(&is));
     }

@@ -1,6 +1,6 @@
 //! Which route of which side is compared, and where are its settings in the files?
 
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::config::Config;
 use crate::config::Issuer;
 use crate::config::Limit;
@@ -45,15 +45,15 @@ impl<'a> SideRoute<'a> {
     }
 
     /// Returns a finding about `key` of both routes.
-    pub(in crate::compare) fn weaker(self, now: Self, key: &str, was: String, is: String) -> Weaker {
-        let place = |placed: Self| {
-            placed
+    pub(in crate::compare) fn weakening(self, now: Self, key: &str, was: String, is: String) -> Weakening {
+        let place = |side_route: Self| {
+            side_route
                 .side
                 .origins
-                .find(["routes", placed.route.name.as_str(), key])
+                .find(["routes", side_route.route.name.as_str(), key])
                 .clone()
         };
-        Weaker {
+        Weakening {
             routes: Vec::new(),
             what: key.to_owned(),
             was,

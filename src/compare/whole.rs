@@ -1,10 +1,10 @@
 //! Which settings apply to every request, and which applied before?
 
 use crate::compare::Side;
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::compare::finding::Findings;
-use crate::compare::finding::below;
-use crate::compare::finding::listed;
+use crate::compare::finding::list_text;
+use crate::compare::finding::relative;
 use crate::compare::limit;
 use crate::compare::plan;
 use crate::compare::token_endpoint;
@@ -41,7 +41,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
     } = new.config;
     let mut report = |path: [&str; 2], was: String, is: String| {
         let [section, key] = path;
-        findings.add_whole(Weaker {
+        findings.add_global(Weakening {
             routes: Vec::new(),
             what: path.join(if key.is_empty() { "" } else { "." }),
             was,
@@ -51,9 +51,9 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         });
     };
     let before = &old.config.trusted_proxies;
-    let believed = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
-    if !trusted_proxies.iter().all(believed) {
-        report(["trusted_proxies", ""], listed(before), listed(trusted_proxies));
+    let was_trusted = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
+    if !trusted_proxies.iter().all(was_trusted) {
+        report(["trusted_proxies", ""], list_text(before), list_text(trusted_proxies));
     }
     let off = || "off".to_owned();
     match (&old.config.failed_authentication, failed_authentication) {
@@ -90,7 +90,7 @@ fn compare_api_keys(
         report(["api_keys", "pepper"], "set".to_owned(), "not set".to_owned());
     }
     if let (Some(was), Some(is)) = (&old.file, file) {
-        let (was, is) = (below(old_folder, was), below(folder, is));
+        let (was, is) = (relative(old_folder, was), relative(folder, is));
         if was != is {
             report(["api_keys", "file"], was, is);
         }
