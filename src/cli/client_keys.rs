@@ -70,9 +70,10 @@ pub fn path(id: &ClientId) -> String {
 /// Parses a key id, which is a thumbprint (RFC 7638) and needs no encoding in a path.
 fn kid(text: &str) -> Result<String, &'static str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    match (1..=128).contains(&text.len()) && text.bytes().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err("a key id has letters, digits, `-` and `_`"),
+    if (1..=128).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("a key id has letters, digits, `-` and `_`")
     }
 }
 

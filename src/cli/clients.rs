@@ -193,7 +193,7 @@ impl GateCommand for ClientCommand {
             ),
             Self::Create(args) => {
                 let made = gate.create(PATH, args.body(), &args.once)?;
-                given(gate, &made, "is made")
+                print_credentials(gate, &made, "is made")
             }
             Self::Update(args) => {
                 let path = format!("{PATH}/{}", args.id);
@@ -207,7 +207,7 @@ impl GateCommand for ClientCommand {
                     Some(grace) => format!("counts for {grace} more"),
                     None => "is ended".to_owned(),
                 };
-                given(gate, &made, &format!("has a new secret; the old one {old}"))
+                print_credentials(gate, &made, &format!("has a new secret; the old one {old}"))
             }
             Self::Regenerate {
                 id,
@@ -216,7 +216,7 @@ impl GateCommand for ClientCommand {
             } => {
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
-                given(gate, &made, &format!("is made in place of {id}, which is ended"))
+                print_credentials(gate, &made, &format!("is made in place of {id}, which is ended"))
             }
             Self::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
             Self::Enable { id } => set_state(gate, id, "active", "gets tokens"),
@@ -296,7 +296,7 @@ fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &st
 }
 
 /// Prints a client's id, and its new secret if there is one.
-fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
+fn print_credentials(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
     let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
     let name = cell(&made["name"]);
     let secret = &made["client_secret"];

@@ -69,11 +69,12 @@ impl DataFolder {
     ///
     /// # Errors
     /// If there is none yet.
-    pub fn made_config(&self) -> Result<PathBuf, DataFolderError> {
+    pub fn existing_config(&self) -> Result<PathBuf, DataFolderError> {
         let config = self.config();
-        match config.exists() {
-            true => Ok(config),
-            false => Err(DataFolderError::NotThere(self.0.clone())),
+        if config.exists() {
+            Ok(config)
+        } else {
+            Err(DataFolderError::NotThere(self.0.clone()))
         }
     }
 }
@@ -96,12 +97,12 @@ mod tests {
     fn the_first_start_makes_a_folder_for_its_owner_alone_and_the_second_keeps_what_was_edited() {
         let home = tempfile::tempdir().unwrap();
         let folder = DataFolder::locate(Some(&home.path().join("a/b"))).unwrap();
-        assert!(matches!(folder.made_config(), Err(DataFolderError::NotThere(_))));
+        assert!(matches!(folder.existing_config(), Err(DataFolderError::NotThere(_))));
         folder.prepare().unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(folder.path()), mode(&folder.config())), (0o700, 0o600));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(folder.made_config().unwrap(), folder.config());
+        assert_eq!(folder.existing_config().unwrap(), folder.config());
         assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), CONFIG);
         std::fs::write(folder.config(), "# edited").unwrap();
         folder.prepare().unwrap();

@@ -24,7 +24,7 @@ impl Place {
     pub fn config_path(&self) -> Result<PathBuf, DataFolderError> {
         match &self.config {
             Some(path) => Ok(path.clone()),
-            None => DataFolder::locate(self.data_dir.as_deref())?.made_config(),
+            None => DataFolder::locate(self.data_dir.as_deref())?.existing_config(),
         }
     }
 }

@@ -52,11 +52,11 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn write(&mut self, answer: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
+    pub fn write(&mut self, response: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
         let text = match self.form {
-            OutputForm::Json if answer.is_null() => String::new(),
-            OutputForm::Json => render::json(answer),
-            OutputForm::Table => text(answer),
+            OutputForm::Json if response.is_null() => String::new(),
+            OutputForm::Json => render::json(response),
+            OutputForm::Table => text(response),
         };
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())
     }
@@ -66,8 +66,8 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// If stdout cannot be written.
-    pub fn show(&mut self, answer: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
-        unless_closed(self.write(answer, text))
+    pub fn show(&mut self, response: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
+        unless_closed(self.write(response, text))
     }
 }
 

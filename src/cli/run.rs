@@ -18,11 +18,11 @@ use std::net::SocketAddr;
 ///
 /// # Errors
 /// If the configuration is invalid (with every mistake), or if an address cannot be bound.
-pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
-    let (path, folder) = match &asked.place.config {
+pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
+    let (path, folder) = match &args.place.config {
         Some(path) => (path.clone(), None),
         None => {
-            let folder = DataFolder::locate(asked.place.data_dir.as_deref())?;
+            let folder = DataFolder::locate(args.place.data_dir.as_deref())?;
             folder.prepare()?;
             (folder.config(), Some(folder))
         }
@@ -32,11 +32,11 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
         assemble::log_format(loaded.config.observe.format),
         &loaded.config.observe.level,
     )?;
-    let threads = match asked.threads {
+    let threads = match args.threads {
         Some(threads) => threads.into(),
         None => std::thread::available_parallelism()?.get(),
     };
-    let named = asked.place.data_dir.is_some();
+    let has_data_dir = args.place.data_dir.is_some();
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
     serve::serve(path, loaded, threads, |addresses, first_administrator| {
         if let Some(administrator) = &first_administrator {
@@ -44,15 +44,15 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
             eprint!("{}", introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
-            eprint!("{}", introduction(folder, named, issues, addresses));
+            eprint!("{}", introduction(folder, has_data_dir, issues, addresses));
         }
     })
     .map_err(with_hint)
 }
 
 /// Returns the introduction for a newcomer.
-fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addresses) -> String {
-    let place = if named {
+fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses: &Addresses) -> String {
+    let place = if has_data_dir {
         format!(" --data-dir {}", shell_word(folder.path()))
     } else {
         String::new()

@@ -121,26 +121,26 @@ pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
         url: &url,
         ca_file: token.client.ca_file.as_deref(),
     };
-    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
     match &token.command {
         TokenCommand::Get { .. } => {
-            let access_token = answer["access_token"].as_str().map(render::escaped);
+            let access_token = response["access_token"].as_str().map(render::escaped);
             if access_token.is_none() && printer.form == OutputForm::Table {
                 return Err("the answer has no `access_token`".into());
             }
-            printer.write(&answer, |_| access_token.unwrap_or_default() + "\n")?;
+            printer.write(&response, |_| access_token.unwrap_or_default() + "\n")?;
         }
         TokenCommand::Introspect { .. } => {
-            printer.write(&answer, |answer| {
-                render::page(answer, &["active", "client_id", "scope", "exp"])
+            printer.write(&response, |response| {
+                render::page(response, &["active", "client_id", "scope", "exp"])
             })?;
-            if answer["active"] != Value::Bool(true) {
+            if response["active"] != Value::Bool(true) {
                 return Err("the token is not good".into());
             }
         }
         TokenCommand::Revoke { .. } => {
             printer.note_in_table("The token does not count any more")?;
-            printer.write(&answer, |_| String::new())?;
+            printer.write(&response, |_| String::new())?;
         }
     }
     Ok(())

@@ -48,7 +48,7 @@ pub struct LoadedConfig {
 /// If the configuration cannot be read, the token is missing, or no gate listens on the socket.
 pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Box<dyn Error>> {
     if let Some(base) = &args.admin {
-        let token = given_token(args)?
+        let token = token_from_flags(args)?
             .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
         if exposes_credentials(base) {
             printer.note(&format!("warning: the token goes to {base} unencrypted"))?;
@@ -119,7 +119,7 @@ impl LoadedConfig {
         // The configured token is the gate's; another one is used only without it.
         let token = match admin.token.clone() {
             Some(token) => Some(token),
-            None => given_token(args)?,
+            None => token_from_flags(args)?,
         };
         let token = token.ok_or_else(|| format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")"))?;
         let base = format!("http://{}", reachable(admin.address));
@@ -127,16 +127,16 @@ impl LoadedConfig {
     }
 }
 
-fn given_token(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
+fn token_from_flags(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
     match (&args.client_id, &args.token_file) {
-        (Some(client_id), _) => clients_token(args, client_id).map(Some),
+        (Some(client_id), _) => client_token(args, client_id).map(Some),
         (None, Some(file)) => Ok(secret_text::from_file(file).map(Some)?),
         (None, None) => Ok(secret_text::from_variable(TOKEN_VARIABLE)),
     }
 }
 
 /// Returns a token that the gate issues to an administrator's client.
-fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
+fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
     let issuer = args.issuer.as_ref();
     let issuer = issuer.ok_or("--client-id: say where the client gets its token, with --issuer")?;
     let issuer = Issuer {
@@ -148,8 +148,8 @@ fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>
         proof: Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
     };
     let request = TokenRequest::Token { scope: None };
-    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
-    let token = answer["access_token"]
+    let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    let token = response["access_token"]
         .as_str()
         .ok_or("the answer has no `access_token`")?;
     Ok(Secret::new(token.as_bytes().to_vec()))

@@ -49,7 +49,7 @@ impl<'a> GateClient<'a> {
     /// # Errors
     /// If no gate responds, or the gate refuses.
     pub fn call(&self, method: Method, path: &str, members: Value) -> Result<Value, Box<dyn Error>> {
-        self.accepted(method, path, members, None)
+        self.send_members(method, path, members, None)
     }
 
     /// Posts `members`. A repeated request with the same idempotency key creates nothing new.
@@ -57,10 +57,16 @@ impl<'a> GateClient<'a> {
     /// # Errors
     /// If no gate responds, or the gate refuses.
     pub fn create(&self, path: &str, members: Value, once: &OnceArgs) -> Result<Value, Box<dyn Error>> {
-        self.accepted(Method::POST, path, members, once.idempotency_key.as_deref())
+        self.send_members(Method::POST, path, members, once.idempotency_key.as_deref())
     }
 
-    fn accepted(&self, method: Method, path: &str, members: Value, key: Option<&str>) -> Result<Value, Box<dyn Error>> {
+    fn send_members(
+        &self,
+        method: Method,
+        path: &str,
+        members: Value,
+        key: Option<&str>,
+    ) -> Result<Value, Box<dyn Error>> {
         // The plan and the subscription provide defaults for flags that are not given, or the member stays unchanged.
         let members = match members {
             Value::Object(members) => Value::from_iter(members.into_iter().filter(|(_, value)| !value.is_null())),
@@ -160,13 +166,13 @@ impl<'a> GateClient<'a> {
     ///
     /// # Errors
     /// If the output cannot be written; the error says that the response, with any secret in it, is lost.
-    pub fn report(&mut self, answer: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
+    pub fn report(&mut self, response: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
         self.printer.note_in_table(sentence)?;
         if self.client.is_in_process() {
             self.printer
                 .note("The gate is not running: it is written to the store, and in force from its next start")?;
         }
-        let written = self.printer.write(answer, |_| lines.to_owned());
+        let written = self.printer.write(response, |_| lines.to_owned());
         written.map_err(|error| format!("it was done, and its answer is lost: cannot write to stdout: {error}").into())
     }
 }

@@ -33,7 +33,7 @@ const ROOT: &str = "/admin/v1/";
 /// The longest response is a page of a list.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
+const ACCEPTED_TYPES: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
 /// draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -79,7 +79,7 @@ pub enum AdminError {
 
 impl AdminError {
     /// Returns whether no gate responded, so that a retry may help.
-    pub const fn nobody_answered(&self) -> bool {
+    pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::Socket { .. } | Self::TimedOut { .. } | Self::NotOurs { .. } => true,
             Self::Url(_) | Self::Token | Self::IdempotencyKey | Self::Runtime(_) => false,
@@ -90,7 +90,7 @@ impl AdminError {
 /// The admin API of one gate, or of its store.
 pub struct AdminClient {
     runtime: Runtime,
-    way: Transport,
+    transport: Transport,
 }
 
 enum Transport {
@@ -112,7 +112,7 @@ impl AdminClient {
         let base = base.to_owned();
         Ok(Self {
             runtime: runtime()?,
-            way: Transport::Listener { base, token },
+            transport: Transport::Listener { base, token },
         })
     }
 
@@ -125,7 +125,7 @@ impl AdminClient {
         match runtime.block_on(UnixStream::connect(path)) {
             Ok(_) => Ok(Some(Self {
                 runtime,
-                way: Transport::Socket(path.to_owned()),
+                transport: Transport::Socket(path.to_owned()),
             })),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
             Err(error) => Err(socket_error(path, &error)),
@@ -139,13 +139,13 @@ impl AdminClient {
     pub fn on_store(config: &Config) -> Result<(Self, Option<FirstAdministrator>), Box<dyn Error>> {
         let runtime = runtime()?;
         let opened = runtime.block_on(local_admin::open(config))?;
-        let way = Transport::InProcess(opened.router);
-        Ok((Self { runtime, way }, opened.first_administrator))
+        let transport = Transport::InProcess(opened.router);
+        Ok((Self { runtime, transport }, opened.first_administrator))
     }
 
     /// Returns the given URL of the admin listener; `None` over a socket and in this process.
     pub fn listener(&self) -> Option<&str> {
-        match &self.way {
+        match &self.transport {
             Transport::Listener { base, .. } => Some(base),
             Transport::Socket(_) | Transport::InProcess(_) => None,
         }
@@ -153,7 +153,7 @@ impl AdminClient {
 
     /// Returns whether this process writes to the store, because no gate runs.
     pub const fn is_in_process(&self) -> bool {
-        matches!(self.way, Transport::InProcess(_))
+        matches!(self.transport, Transport::InProcess(_))
     }
 
     /// Sends a request and waits for the response.
@@ -161,13 +161,13 @@ impl AdminClient {
     /// # Errors
     /// If there is no response, or it is not from the admin API.
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
-        let at = match &self.way {
+        let at = match &self.transport {
             Transport::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
             Transport::Socket(path) => path.display().to_string(),
             Transport::InProcess(_) => "the store".to_owned(),
         };
         let exchange = async {
-            match &self.way {
+            match &self.transport {
                 Transport::Listener { token, .. } => over_listener(&at, token, request).await,
                 Transport::Socket(path) => over_socket(path, local(request)?).await,
                 Transport::InProcess(router) => {
@@ -215,7 +215,7 @@ fn socket_error(path: &Path, error: &io::Error) -> AdminError {
 }
 
 fn headers(request: &AdminRequest<'_>) -> Result<HeaderMap, AdminError> {
-    let mut headers = HeaderMap::from_iter([(header::ACCEPT, ACCEPTED)]);
+    let mut headers = HeaderMap::from_iter([(header::ACCEPT, ACCEPTED_TYPES)]);
     if request.body.is_some() {
         headers.insert(header::CONTENT_TYPE, JSON);
     }

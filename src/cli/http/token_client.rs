@@ -91,7 +91,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// Returns whether no issuer responded, so that a retry may help.
-    pub const fn nobody_answered(&self) -> bool {
+    pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
             Self::Refused { .. } | Self::Sign(_) | Self::Runtime(_) => false,
@@ -149,12 +149,12 @@ async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
     if metadata["issuer"].as_str() != Some(issuer.url.as_str()) {
         return Err(problem(format!("they are not those of {}", issuer.url)));
     }
-    let named = metadata[name].as_str().and_then(|text| text.parse::<Url>().ok());
-    let named = named.ok_or_else(|| problem(format!("there is no `{name}` in them")))?;
-    if issuer.url.as_str().starts_with("https://") && named.scheme() != "https" {
+    let endpoint = metadata[name].as_str().and_then(|text| text.parse::<Url>().ok());
+    let endpoint = endpoint.ok_or_else(|| problem(format!("there is no `{name}` in them")))?;
+    if issuer.url.as_str().starts_with("https://") && endpoint.scheme() != "https" {
         return Err(problem(format!("`{name}` is not https")));
     }
-    Ok(named)
+    Ok(endpoint)
 }
 
 async fn call(
@@ -195,11 +195,11 @@ async fn post(
     let (status, body) = call(issuer, Method::POST, endpoint, complete).await?;
     match (status, read_json(&body)) {
         (200..=299, Some(body)) => Ok(body),
-        (status, body) => Err(refused(status, &body.unwrap_or_default())),
+        (status, body) => Err(refusal_error(status, &body.unwrap_or_default())),
     }
 }
 
-fn refused(status: u16, body: &Value) -> TokenError {
+fn refusal_error(status: u16, body: &Value) -> TokenError {
     let text = |name: &str| body[name].as_str();
     // The gate in front of the endpoint refuses with problem details (RFC 9457).
     let error = text("error").or_else(|| text("title")).unwrap_or("refused");
