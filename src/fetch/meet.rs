@@ -1,4 +1,4 @@
-//! How is a need met that a decision came back with? By waiting for a fetch, or by asking an issuer.
+//! How is the need of a decision met? By waiting for a fetch, or by introspecting the token.
 
 use crate::gate::authenticate::Need;
 use crate::gate::authenticate::introspection::IntrospectionOutcome;
@@ -6,7 +6,8 @@ use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::authenticate::introspection::Unavailable;
 
 impl Need {
-    /// Brings what is needed, within the issuer's bounds. What an issuer said is for the next decision on the same request.
+    /// Fetches the missing keys or introspects the token, within the issuer's
+    /// bounds. The verdict is for the next decision on the same request.
     pub async fn meet(self) -> Option<IssuerVerdict> {
         match self {
             Self::Keys { keys, attempt, wait } => {

@@ -1,4 +1,4 @@
-//! What happens when an issuer misbehaves? Real sockets on loopback, real certificates.
+//! How does Keygate cope with an issuer that misbehaves? Real sockets on loopback, real certificates.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::KeySource;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Gets the set behind the URL of `source`.
+/// Fetches the set at the URL of `source`.
 async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
     let KeysAt::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
@@ -72,7 +72,7 @@ pub fn issuer(keys: KeySource) -> Issuer {
     }
 }
 
-/// A fetcher at work, and the clock it reads.
+/// A running fetcher, and its clock.
 struct RunningFetcher {
     keys: Arc<IssuerKeys>,
     clock: Arc<ManualClock>,
@@ -118,7 +118,7 @@ impl RunningFetcher {
         Self::start(KeySource::Remote(Box::new(source)))
     }
 
-    /// Returns when attempt number `attempt` has finished, and says so if it does not.
+    /// Returns when attempt number `attempt` has finished; panics if it does not.
     #[track_caller]
     fn attempt(&self, attempt: u64) -> impl Future<Output = ()> {
         let keys = Arc::clone(&self.keys);
@@ -143,7 +143,7 @@ impl RunningFetcher {
         self.keys.health(self.clock.now()).fetches_failed
     }
 
-    /// Moves past the cooldown, asks for `kid`, and waits for the attempt this wakes.
+    /// Moves past the cooldown, looks up `kid`, and waits for the attempt that this starts.
     async fn ask(&self, kid: &str) {
         self.clock.advance(Duration::from_secs(60));
         let UnknownKid::Fetch { attempt, .. } = self.unknown(kid) else {
@@ -263,7 +263,7 @@ async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     assert_eq!(fake.connections(), 0);
 }
 
-/// A source for a TLS issuer that trusts `authority` alone.
+/// Returns a source for a TLS issuer that trusts `authority` alone.
 fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> RemoteKeys {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.certificate.pem()).unwrap();
@@ -342,7 +342,7 @@ async fn s048_an_endless_body_is_cut_at_its_size_whatever_its_length_claims() {
         let mut source = jwks_url(&fake.url());
         source.dial.timeout = Duration::from_secs(60);
         let outcome = fetch(&source).await;
-        // The last length is refused by the HTTP library already.
+        // The HTTP library itself rejects the last length.
         assert!(
             matches!(outcome, Err(FetchError::TooLong { .. } | FetchError::Request(_))),
             "{header}: {outcome:?}"
@@ -487,7 +487,7 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
     );
     let running = RunningFetcher::url(source);
     running.attempt(1).await;
-    // Scheduled right after the attempt is answered; both happen before the fetcher sleeps again.
+    // Scheduled right after the attempt ends; both happen before the fetcher sleeps again.
     tokio::task::yield_now().await;
     let due = running.keys.next_fetch_in(running.clock.now());
     assert!((900..=1100).contains(&due.as_secs()), "{due:?}");
@@ -503,7 +503,7 @@ async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
         NoKeys::NeverLoaded
     );
     fake.reply(Reply::json(&rsa_set()));
-    // The first retry comes after a second, without anybody asking.
+    // The first retry comes after a second, without a demand.
     running.attempt(2).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
 }
@@ -543,7 +543,7 @@ async fn a_reload_does_not_fetch_again_what_is_not_due() {
     first.stop.send(true).unwrap();
     first.task.await.unwrap();
     let second = RunningFetcher::start_with(source, first.keys, first.clock);
-    // An attempt that does not come: the wait ends with its time.
+    // No attempt comes, so the wait times out.
     second.keys.wait_for_attempt(2, Duration::from_millis(20)).await;
     assert!(
         second.keys.health(second.clock.now()).next_fetch.is_some(),
@@ -553,7 +553,7 @@ async fn a_reload_does_not_fetch_again_what_is_not_due() {
     assert_eq!(fake.requests(), 2, "one at start, one asked for, none for the reload");
 }
 
-/// `set` with spaces behind it, `bytes` long.
+/// Returns `set` padded with spaces to `bytes` bytes.
 fn padded(set: String, bytes: usize) -> String {
     let spaces = " ".repeat(bytes - set.len());
     set + &spaces
@@ -585,7 +585,7 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
     file.poll(&name, &keys, &clock).await;
     assert_eq!((ids(), counts()), (vec![RSA_KID.to_owned()], (1, 1)));
 
-    // Cut at the limit, the second would be a good set.
+    // Cut at the limit, the second would be a usable set.
     let too_long = padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX + 1);
     for broken in ["{\"keys\":[".to_owned(), too_long] {
         std::fs::write(&path, broken).unwrap();

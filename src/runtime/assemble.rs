@@ -98,10 +98,10 @@ fn read_state_on_scrape(gate: &Arc<Gate>) {
         let now = gate.clock.now();
         let live = &gate.live;
         let (verified, identity_tokens) = (&live.verified, &live.identity_tokens);
-        metrics.token_cache.set_remembered(verified.len(), verified.bytes());
+        metrics.token_cache.set_cache_size(verified.len(), verified.bytes());
         metrics
             .identity_tokens
-            .set_remembered(identity_tokens.len(), identity_tokens.bytes());
+            .set_cache_size(identity_tokens.len(), identity_tokens.bytes());
         for (name, limit) in live.limits() {
             metrics.limits.of(name.as_str()).set_buckets(limit.len());
         }
@@ -109,7 +109,7 @@ fn read_state_on_scrape(gate: &Arc<Gate>) {
             if let Some(introspection) = issuer.introspection() {
                 let memory = introspection.verdicts();
                 let ((good, refused), (good_bytes, refused_bytes)) = (memory.entries(), memory.bytes());
-                memory.metrics.set_remembered(good, refused, good_bytes + refused_bytes);
+                memory.metrics.set_cache_size(good, refused, good_bytes + refused_bytes);
             }
             let Some(keys) = issuer.keys() else {
                 continue;

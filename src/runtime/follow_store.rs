@@ -68,10 +68,10 @@ pub async fn open(
     // The content is in force as it is read. Nothing listens yet, and the gate does not start if a later part fails.
     let clients = Clients::default();
     let (mut key_count, mut client_count) = (0, 0);
-    let mut holding = revocations.holding(now);
+    let mut reconciliation = revocations.reconcile(now);
     store
         .read(&mut |mut part| {
-            holding.hold(&mut part);
+            reconciliation.apply(&mut part);
             key_count += part.api_keys.len();
             client_count += part.clients.len();
             enforce::load(part, directory, &clients, now);

@@ -99,7 +99,7 @@ impl Registry {
                 "generated": key.generated,
             });
             let batch = Batch {
-                answer: stored_response(&key),
+                response: stored_response(&key),
                 ..placement.batch()
             };
             self.replace_in(batch, "client_key.add", changed, details).await

@@ -79,7 +79,7 @@ impl Registry {
     /// # Errors
     /// Those of the store.
     pub async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
-        Ok(self.control.store.idempotent_answer(key).await?)
+        Ok(self.control.store.stored_response(key).await?)
     }
 
     /// Restricts a list to the organization that the actor may see.
