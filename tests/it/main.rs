@@ -3,6 +3,7 @@
 mod support;
 mod invariants;
 mod architecture;
+mod tidiness;
 mod docs;
 mod properties;
 mod attacks;
