@@ -1,4 +1,4 @@
-//! A caller of the admin API.
+//! A client of the admin API.
 
 use super::Binary;
 use super::RawClient;
@@ -6,19 +6,19 @@ use super::Response;
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// With the token of the configuration, or any other.
+/// A client with the bearer token that its creator chose.
 #[derive(Clone, Debug)]
 pub struct Admin {
     address: SocketAddr,
     token: String,
 }
 
-/// What it answered.
+/// One response of the admin API.
 #[derive(Debug)]
 pub struct AdminResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// `null` where there is no body.
+    /// `null` where the response has no body.
     pub json: Value,
 }
 
@@ -30,7 +30,7 @@ impl Admin {
         }
     }
 
-    /// `path` is what follows `/admin/v1`.
+    /// Sends one request and returns the response. `path` is the part after `/admin/v1`.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> AdminResponse {
         let body = body.map(|body| body.to_string());
@@ -45,7 +45,7 @@ impl Admin {
         AdminResponse::of(answer)
     }
 
-    /// What a change or a look-up answers that must be done.
+    /// Sends a request that must succeed and returns the JSON of the response.
     #[track_caller]
     pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let told = self.call(method, path, body);
@@ -63,7 +63,7 @@ impl Admin {
         self.done("POST", path, Some(body))
     }
 
-    /// The same for what comes into being.
+    /// Sends a POST that must create a record (201) and returns the JSON of the response.
     #[track_caller]
     pub fn create(&self, path: &str, body: Value) -> Value {
         let told = self.call("POST", path, Some(body));
@@ -71,7 +71,7 @@ impl Admin {
         told.json
     }
 
-    /// The last word of the problem's type, where the answer must be a refusal with `status`.
+    /// Sends a request that must be refused with `status`, and returns the last word of the problem's type.
     #[track_caller]
     pub fn refused(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
         let told = self.call(method, path, body);
@@ -96,7 +96,7 @@ impl AdminResponse {
         }
     }
 
-    /// Every value of `name`, in any case.
+    /// Returns every value of `name`, which is compared without regard to case.
     pub fn headers_named(&self, name: &str) -> Vec<&str> {
         super::http1::named(&self.headers, name)
     }

@@ -1,4 +1,4 @@
-//! The real program, in a folder of its own, with everything it says kept.
+//! The real program in a folder of its own, with all its output collected.
 
 use super::PATIENCE;
 use super::raw_client;
@@ -25,7 +25,7 @@ pub struct Binary {
     admin: SocketAddr,
 }
 
-/// What the program wrote so far.
+/// The output of the program so far.
 #[derive(Default)]
 struct SharedOutput {
     output: Mutex<Output>,
@@ -36,27 +36,27 @@ struct SharedOutput {
 struct Output {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// Of the two pipes.
+    /// How many of the two pipes are closed.
     closed: u8,
 }
 
 impl Binary {
-    /// Starts with `config` and waits until it says where it listens.
+    /// Starts the program with `config` and waits until its log names the addresses.
     #[track_caller]
     pub fn start(config: &str) -> Self {
         Self::start_with(config, &[])
     }
 
-    /// `files` are names and contents, beside the configuration file.
+    /// Starts the program. `files` are names and contents, written beside the configuration file.
     ///
     /// # Panics
-    /// With all it wrote, when it ends or stays silent instead.
+    /// With all output, when the program ends or does not report its addresses in time.
     #[track_caller]
     pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
         Self::start_with_env(config, files, &[])
     }
 
-    /// With `variables` in its environment, too.
+    /// Starts the program with `files` and with `variables` in its environment.
     #[track_caller]
     pub fn start_with_env(config: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -70,10 +70,10 @@ impl Binary {
         Self::start_in(folder, variables)
     }
 
-    /// Starts again on what is in `folder`: the configuration, and what a process before left there.
+    /// Starts the program in `folder`, with the configuration and the state that an earlier process left there.
     ///
     /// # Panics
-    /// With all it wrote, when it ends or stays silent instead.
+    /// With all output, when the program ends or does not report its addresses in time.
     #[track_caller]
     pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let file = folder.path().join("keygate.yaml");
@@ -106,7 +106,7 @@ impl Binary {
         }
     }
 
-    /// Of the first data listener.
+    /// Returns the address of the first data listener.
     pub fn data(&self) -> SocketAddr {
         self.data
     }
@@ -115,7 +115,7 @@ impl Binary {
         self.admin
     }
 
-    /// What all its threads have run so far.
+    /// Returns the processor time of all threads so far.
     pub fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = tasks.map(|task| {
@@ -129,7 +129,7 @@ impl Binary {
         self.folder.as_ref().expect("it is only taken at the end").path()
     }
 
-    /// Ends it in good order, and gives back its folder.
+    /// Ends the program with SIGTERM and returns its folder.
     #[track_caller]
     pub fn stop(mut self) -> tempfile::TempDir {
         self.signal("TERM");
@@ -157,16 +157,16 @@ impl Binary {
         }
     }
 
-    /// Replaces the configuration file and tells the program to read it. Whether it liked it is in its log and metrics.
+    /// Replaces the configuration file and sends SIGHUP. The log and the metrics report the result.
     pub fn reload(&self, config: &str) {
-        // Moved into place, so that the program never reads half of it.
+        // A rename, so that the program never reads half a file.
         let (new, file) = (self.folder().join("new"), self.folder().join("keygate.yaml"));
         std::fs::write(&new, config).unwrap();
         std::fs::rename(new, file).unwrap();
         self.signal("HUP");
     }
 
-    /// `HUP`, `TERM` …, sent by the shell's own `kill`.
+    /// Sends a signal (`HUP`, `TERM` …) with the shell's own `kill`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()])
@@ -190,12 +190,12 @@ impl Binary {
         self.child.wait().unwrap()
     }
 
-    /// Everything it wrote so far, stdout first.
+    /// Returns all output so far, stdout first.
     pub fn output(&self) -> String {
         self.said.text()
     }
 
-    /// The access records so far: stdout's lines, as JSON.
+    /// Returns the access records so far: the complete lines of stdout, as JSON.
     #[track_caller]
     pub fn access_records(&self) -> Vec<serde_json::Value> {
         let output = self.said.output.lock().unwrap();
@@ -216,7 +216,7 @@ impl Binary {
         self.access_records()
     }
 
-    /// The value of one series in `/metrics`, named as it stands there; 0 when it is not there.
+    /// Returns the value of one series in `/metrics`; 0 where the series is absent.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
         let answer = raw_client::get(self.admin, "/metrics");
@@ -252,7 +252,7 @@ impl SharedOutput {
         });
     }
 
-    /// What `find` finds in the output; `None` when [`PATIENCE`] ends, or the output, and it is not there.
+    /// Returns the result of `find`; `None` when [`PATIENCE`] or the output ends first.
     fn wait_for<T>(&self, find: impl Fn(&Output) -> Option<T>) -> Option<T> {
         let mut found = None;
         let output = self.output.lock().unwrap();
@@ -275,13 +275,13 @@ impl Output {
     }
 }
 
-/// Lines that have ended; the last may still be growing.
+/// Returns the lines that have ended; the last may still be growing.
 fn complete_lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     std::str::from_utf8(&bytes[..end]).expect("output is UTF-8").lines()
 }
 
-/// The address in the log line `Listening` of `listener`.
+/// Returns the address in the log line `Listening` of `listener`.
 fn listening(output: &Output, listener: &str) -> Option<SocketAddr> {
     complete_lines(&output.stderr)
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

@@ -1,4 +1,4 @@
-//! What tests of the whole need: a client and an upstream that speak raw bytes, the real binary, and configuration text.
+//! Shared parts of the integration tests: raw HTTP clients and upstreams, the real program, and configuration text.
 
 // Shared by tests that each use a part of it.
 #![allow(dead_code, unused_imports)]
@@ -33,19 +33,19 @@ pub use raw_issuer::RawIssuer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long anything in a test may take before it counts as hanging. Far beyond what is needed, so that a busy machine
-/// fails nothing.
+/// The time after which a test counts a wait as hanging: far longer
+/// than any wait needs, so that a busy machine fails no test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The program under test; `KEYGATE_TEST_BINARY` names another build of it, such as a release build.
+/// Returns the path of the program under test. `KEYGATE_TEST_BINARY` selects another build, such as a release build.
 pub fn program() -> PathBuf {
     std::env::var_os("KEYGATE_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_keygate")), PathBuf::from)
 }
 
-/// The folder of the programs in other languages that tests start, with what they need installed.
+/// Returns the folder of the test programs in other languages.
 ///
 /// # Panics
-/// When it is not installed.
+/// When their packages are not installed.
 #[track_caller]
 pub fn clients() -> PathBuf {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"));
