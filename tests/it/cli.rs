@@ -1,4 +1,4 @@
-//! The command line as a person meets it: help, exit codes, files and what is printed where.
+//! The command line as a person meets it: help, exit codes, files, and the split of stdout and stderr.
 
 use crate::support::PATIENCE;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::process::Output;
 use std::process::Stdio;
 use std::time::Instant;
 
-/// The program, with a home of its own and nothing of ours in its environment.
+/// Returns the program with a home of its own and an environment without any variable of the machine.
 fn keygate(home: &Path) -> Command {
     let mut command = Command::new(crate::support::program());
     command
@@ -44,14 +44,14 @@ struct CommandOutput {
 }
 
 impl CommandOutput {
-    /// Its stdout, when it did what it was asked.
+    /// Returns stdout of a command that succeeded.
     #[track_caller]
     fn good(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
-    /// Its stderr, when it refused: said why, and nothing on stdout.
+    /// Returns stderr of a command that failed with `code` and printed nothing on stdout.
     #[track_caller]
     fn refused(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
@@ -167,7 +167,7 @@ fn what_is_not_understood_is_2_and_says_what_is() {
         let said = run(home.path(), args).refused(2);
         assert!(said.contains("Usage: keygate"), "{args:?}: {said}");
     }
-    // Nothing was made on the way.
+    // The commands created no file.
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
     let version = run(home.path(), &["--version"]).good();
     assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
@@ -296,7 +296,7 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     }
 }
 
-/// A configuration with a keys file that is not there yet.
+/// Writes a configuration whose keys file does not exist yet.
 fn with_keys_file() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("keys.yaml"), "keys: []\n").unwrap();
@@ -505,7 +505,7 @@ impl Development {
         home.join(".local/state/keygate")
     }
 
-    /// The folder as the first start makes it, but for the ports.
+    /// Creates the folder as the first start does, but with free ports.
     fn prepare(home: &Path) -> std::path::PathBuf {
         let folder = Self::folder(home);
         std::fs::create_dir_all(&folder).unwrap();
@@ -517,7 +517,7 @@ impl Development {
     fn start(home: tempfile::TempDir, config: &str) -> Self {
         let file = Self::prepare(home.path()).join("keygate.yaml");
         let said = || std::fs::read_to_string(home.path().join("err")).unwrap();
-        // A free port may be taken before it is used.
+        // Another process may take a free port before it is used.
         for _ in 0..5 {
             let text = config
                 .replace("127.0.0.1:8080", &crate::commands::free_address().to_string())
@@ -545,7 +545,7 @@ impl Development {
         panic!("no free port");
     }
 
-    /// What it said on stderr.
+    /// Returns stderr so far.
     fn said(&self) -> String {
         std::fs::read_to_string(self.home.path().join("err")).unwrap()
     }
@@ -589,11 +589,11 @@ fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() 
     assert!(text.ends_with("# edited\n"), "{text}");
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        // The configuration is as this test wrote it.
+        // The test wrote the configuration itself, so its mode is the test's.
         let others = mode(&path) & 0o077;
         assert!(others == 0 || path.ends_with("keygate.yaml"), "{}", path.display());
     }
-    // What was made while it ran is there when it does not run, and when it runs again.
+    // Keys created while the gate runs exist while it is stopped, and when it runs again.
     let create = ["keys", "create", "--name", "a", "--expires", "1d"];
     let key = run(development.home.path(), &create).good();
     let id = key.split('_').nth(2).unwrap().to_owned();
@@ -623,7 +623,7 @@ fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
     assert_eq!(claims["scope"], "admin:read admin:write");
     assert!(!get("kgs_other").status.success());
-    // Not in the log, which is what follows the first lines.
+    // Not in the log, which follows the first lines.
     assert_eq!(said.matches(&secret).count(), 1);
 
     development.stop();
@@ -651,7 +651,7 @@ fn a_named_folder_is_used_and_no_other() {
     assert!(!Development::folder(home.path()).exists());
 }
 
-/// The set-up of a version that had an issuer and a keys file of its own, and no store.
+/// The folder of a version that had an issuer and a keys file of its own, and no store.
 #[test]
 fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
     let home = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What `keygate check --diff` says about two configurations: `tests/data/diff/base.yaml` and each file beside it. What is
-//! said stands in a `.txt` of the same name; `UPDATE_GOLDEN=1` writes it anew.
+//! Does `keygate check --diff` report each change between `tests/data/diff/base.yaml` and the
+//! files beside it? The output is in a `.txt` of the same name; `UPDATE_GOLDEN=1` rewrites it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/diff")
 }
 
-/// Exit code, and what is said.
+/// Returns the exit code and the output.
 fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
     let output = Command::new(crate::support::program())
         .args(["check", new, "--diff", old])
@@ -26,7 +26,7 @@ fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
     (output.status.code().expect("it ends by itself"), out + &err)
 }
 
-/// A folder with what the configurations name, and every configuration there is.
+/// Returns a folder with all configurations and the files they name, and the names of the configurations.
 fn folder() -> (tempfile::TempDir, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -73,7 +73,7 @@ fn everything_weaker_is_said_as_it_is_kept_in_the_golden_files() {
     assert!(names.len() >= 20, "{names:?}");
 }
 
-/// What was weakened is strengthened on the way back, so each change is seen from one side alone.
+/// In the reverse direction each weakening is a strengthening, so the report has one side only.
 #[test]
 fn what_is_only_weaker_is_silent_the_other_way() {
     let (folder, _) = folder();

@@ -1,4 +1,4 @@
-//! Can a program decide requests in its own process, with what the crate's front door offers and nothing else of it?
+//! Can a program decide requests in its own process through the crate's front door alone?
 
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
@@ -62,7 +62,7 @@ fn refused_at(yaml: &str) -> String {
     open_text(folder.path(), yaml).map(drop).unwrap_err().to_string()
 }
 
-/// A gate that takes API keys, and a key of it with the scope `orders:read`.
+/// Returns a gate that takes API keys, and one of its keys with the scope `orders:read`.
 fn with_a_key(folder: &Path, route: &str) -> (Gate, keygate::Upkeep, ApiKeyText) {
     let key = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut system_random);
     let digest = Digester::new(None).digest(key.expose()).to_hex();
@@ -158,7 +158,7 @@ async fn a_request_without_exactly_one_good_credential_is_answered() {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["type"], format!("urn:keygate:problem:{problem}"));
         assert!(exchange.principal().is_none());
-        // A program that forwards all the same hands the upstream nothing.
+        // A program that forwards nevertheless sends nothing of the request.
         assert!(exchange.request_head(ENDPOINT.parse().unwrap()).headers.is_empty());
         assert!(exchange.choose().is_err());
     }
@@ -212,7 +212,7 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
         assert!(Instant::now() < deadline, "no reload");
         tokio::task::yield_now().await;
     }
-    // Its program ends it; the gate decides on.
+    // The program aborts the upkeep; the gate goes on deciding.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     assert_eq!(route().await.as_deref(), Some("after"));

@@ -1,4 +1,4 @@
-//! What `keygate explain` tells about a decision: `tests/data/explain/*.txt`, one a case; `UPDATE_GOLDEN=1` writes them.
+//! Does `keygate explain` print each decision as in `tests/data/explain/*.txt`? `UPDATE_GOLDEN=1` rewrites those files.
 
 use crate::support::Binary;
 use crate::support::PATIENCE;
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// A good token with `more` put over its claims; null removes one.
+    /// Returns a valid token with `more` merged into its claims; null removes a claim.
     fn token(&self, more: &Value) -> String {
         let mut claims = json!({
             "iss": issuer::ISSUER, "aud": issuer::AUDIENCE, "sub": "alice", "client_id": "app-1", "tier": "gold",
@@ -93,7 +93,7 @@ impl World {
         self.key.sign("at+jwt", &claims).unwrap()
     }
 
-    /// Exit code, stdout and stderr. `input` goes to stdin.
+    /// Runs `keygate explain` with `input` on stdin. Returns exit code, stdout and stderr.
     fn explain(&self, args: &[&str], input: &str) -> (i32, String, String) {
         let mut child = Command::new(crate::support::program())
             .args(["explain", "--config", "keygate.yaml"])
@@ -105,7 +105,7 @@ impl World {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that does not read its stdin may have ended before this is written.
+        // The program may end without reading its stdin, so a failed write is no error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
@@ -115,7 +115,8 @@ impl World {
     }
 }
 
-/// Name, arguments, what stdin holds: a token where the arguments end in `--token-file -`.
+/// Returns the name, the arguments and the stdin of each case;
+/// stdin is the token where the arguments end in `--token-file -`.
 fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
     let token = |more: Value| world.token(&more);
     let good = token(json!({}));
@@ -311,7 +312,7 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
     for (name, args, input) in cases(&world) {
         let (code, out, err) = world.explain(&args, &input);
         let told = format!("exit {code}\n{out}{err}");
-        // Neither the credential, nor what of it is secret, nor what the file keeps for the upstream.
+        // The output contains no credential, no secret part of one, and no upstream credential of the file.
         let secrets = [
             input.as_str(),
             input.rsplit(['.', '_']).next().unwrap_or_default(),
@@ -403,7 +404,7 @@ fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
     assert_eq!(stages, ["accept", "intake", "authenticate", "authorize", "limit"]);
 }
 
-/// A gate that has run leaves an issuer's keys behind; and whatever is asked of it, it says what `explain` tells.
+/// The keys that a stopped gate left on disk are used, and `explain` agrees with the running gate about each request.
 #[test]
 fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
     let key = issuer::key(Algorithm::Es256);
@@ -462,7 +463,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
         assert_eq!(output.status.code(), Some(i32::from(answer.status != 200)));
         answers.push((answer.status, told["reason"].clone()));
     }
-    // The same words as in the records, in the same order.
+    // The access records have the same statuses and reasons in the same order.
     let records = binary.wait_access_records(answers.len());
     for (record, (status, reason)) in records.iter().zip(&answers) {
         assert_eq!(record["status"], *status, "{record}");

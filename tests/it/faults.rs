@@ -1,4 +1,5 @@
-//! Whatever way the input or output breaks that a decision waits for: 503, never 401, never through; and no damage stays.
+//! Does a failure of the input or output that a decision waits
+//! for give 503, never 401 and never a way through, and heal?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -21,18 +22,18 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How a server answers a fetch.
+/// The server's response to a fetch.
 #[derive(Clone)]
 enum Answer {
-    /// These bytes, and closes.
+    /// These bytes, then a close.
     Whole(Vec<u8>),
-    /// These bytes, and nothing for as long as anybody listens.
+    /// These bytes, then silence until the client closes.
     Hangs(&'static str),
-    /// These bytes one by one, slowly.
+    /// These bytes, one by one and slowly.
     Drips(Vec<u8>),
 }
 
-/// Answers every connection the same way, until told otherwise.
+/// A server that responds to every connection in the same way.
 struct Server {
     address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
@@ -75,7 +76,7 @@ fn serve(mut stream: TcpStream, answer: Answer) {
             let _ = stream.read(&mut byte);
         }
         Answer::Drips(bytes) => {
-            // A read that times out is the pause between two bytes.
+            // The read timeout is the pause between two bytes.
             stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             for byte in bytes {
                 if stream.write_all(&[byte]).is_err() || matches!(stream.read(&mut [0]), Ok(0)) {
@@ -91,7 +92,7 @@ fn ok(body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Every way a fetch of `set` can fail.
+/// Returns every way in which a fetch of `set` can fail.
 fn faults(set: &str) -> Vec<(&'static str, Answer)> {
     let whole = |text: &str| Answer::Whole(text.as_bytes().to_vec());
     let status = |status: &str| {
@@ -192,15 +193,15 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         let upstream = FakeUpstream::start();
         let server = Server::start(fault.clone());
         let binary = gate(server.address, &upstream);
-        // From the start: nothing is known, so nobody is refused for it.
+        // From the start: without keys no token is refused as invalid.
         for _ in 0..2 {
             is_503(what, &ask(&binary, &old_token));
         }
         assert_eq!(upstream.received().len(), 0, "{what}");
         server.answers(Answer::Whole(ok(&one)));
         ask_until(&binary, &old_token, 200, 503, what);
-        // Later: what is known serves on, and what is not known yet waits, whatever becomes of the fetch. An absent key
-        // may be told as such (401) until the fault is in place; from then on nobody can know.
+        // Later: known keys serve, and unknown ones wait, whatever happens to the fetch. An absent
+        // key may be refused (401) until the fault is in place; from then on the gate cannot know.
         server.answers(fault);
         ask_until(&binary, &new_token, 503, 401, what);
         let forwarded = upstream.received().len();
@@ -212,7 +213,7 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         server.answers(Answer::Whole(ok(&both)));
         ask_until(&binary, &new_token, 200, 503, what);
     };
-    // A few at a time: most of it is waiting.
+    // A few at a time: most of the time is waiting.
     let mut faults = faults(&both);
     while !faults.is_empty() {
         let some: Vec<_> = faults.drain(..faults.len().min(5)).collect();
@@ -232,7 +233,7 @@ fn s050_an_issuer_that_nobody_listens_for_is_503() {
     for _ in 0..3 {
         is_503("refused", &ask(&binary, &token(&key, &claims())));
     }
-    // A token that is nobody's is told so all the same: no fetch could mend it.
+    // A token that no fetch could make valid is refused as invalid.
     assert_eq!(ask(&binary, "a.b.c").status, 401);
     assert_eq!(upstream.received().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! What reaches the upstream and what comes back, through the real program.
+//! What reaches the upstream and what comes back, through the real program?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 const OPEN: &str = "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api";
 
-/// A gate with one public route to the upstream that `upstream` describes.
+/// Starts a gate with one public route to the upstream that the YAML `upstream` describes.
 #[track_caller]
 fn gate(upstream: &str) -> Binary {
     let yaml = GatewayBuilder::new()
@@ -34,13 +34,13 @@ fn endpoints(addresses: &[SocketAddr]) -> String {
     format!("endpoints: [{}]", list.join(", "))
 }
 
-/// A gate in front of one upstream, `more` in the upstream's configuration.
+/// Starts a gate in front of one upstream, with `more` in the upstream's configuration.
 #[track_caller]
 fn gate_to(upstream: &FakeUpstream, more: &str) -> Binary {
     gate(&format!("{}\n{more}", endpoints(&[upstream.address()])))
 }
 
-/// An address where nobody listens.
+/// Returns an address without a listener.
 fn dead() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -59,13 +59,13 @@ fn get(binary: &Binary, target: &str) -> Response {
     ask(binary, "GET", target, "", "")
 }
 
-/// Answers of exactly these bytes.
+/// Makes the upstream respond with exactly these bytes.
 fn answers(upstream: &FakeUpstream, bytes: &str) {
     let bytes = bytes.to_owned();
     upstream.answer_with(move |_| bytes.clone().into_bytes());
 }
 
-/// Refused with a problem of this kind, on record with this reason.
+/// Checks a refusal: a problem of this status, and a record with this reason.
 #[track_caller]
 fn check_problem(binary: &Binary, answer: &Response, status: u16, reason: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
@@ -74,7 +74,7 @@ fn check_problem(binary: &Binary, answer: &Response, status: u16, reason: &str) 
     assert_eq!(answer.json()["request_id"], answer.header("x-request-id").unwrap());
     assert_eq!(answer.header("retry-after").is_some(), status == 503);
     assert_eq!(record(binary, answer)["reason"], reason);
-    // Nothing about who is behind the gate.
+    // The client learns nothing about the upstream's address.
     assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
 }
 
@@ -216,17 +216,18 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     }
 }
 
-/// Sent, and not known to be unprocessed: sending it again could pay twice (RFC 9110 section 9.2.2).
+/// The gate cannot know whether a sent request was processed: a retry could pay twice (RFC 9110 section 9.2.2).
 #[test]
 fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_nothing() {
     for (method, status, arrivals) in [("POST", 502, 1), ("PATCH", 502, 1), ("GET", 200, 2), ("DELETE", 200, 2)] {
-        // The gate may not have put its connection back yet when the next request comes; then it was not an old one.
+        // The gate may not have returned its connection to the pool
+        // when the next request comes; then it dials a new one.
         let seen = (0..50).find_map(|_| over_an_old_connection(method));
         assert_eq!(seen, Some((status, arrivals)), "{method}");
     }
 }
 
-/// What the gate keeps and sends again came from the client once.
+/// A body that the gate stores and sends again was received once.
 #[test]
 fn a_body_that_is_sent_again_counts_once() {
     let seen = (0..50).find_map(|_| {
@@ -251,16 +252,16 @@ fn a_body_that_is_sent_again_counts_once() {
         let answer = client.exchange(format!(
             "PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{body}"
         ));
-        // Otherwise the gate had not put its connection back yet and dialled for the first attempt (502, which is right
-        // for a PUT): nothing was sent again.
+        // Otherwise the connection was not back in the pool and the gate dialled for
+        // the first attempt (502, which is right for a PUT): nothing was sent twice.
         (upstream.received().len() == 3 || answer.status == 413 && upstream.connections() == before + 1)
             .then(|| (answer.status, record(&binary, &answer)["bytes_in"].clone()))
     });
     assert_eq!(seen, Some((200, json!(1_000))));
 }
 
-/// Sends `method` over a connection that the upstream takes it from whole, once, and then closes without a word. Gives the
-/// status and how often the request arrived; `None` when the gate dialled a new connection for it.
+/// Sends `method` over a pooled connection; the upstream reads the whole request once, then closes without a
+/// response. Returns the status and the number of arrivals; `None` where the gate dialled a new connection instead.
 fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     let upstream = FakeUpstream::start();
     let binary = gate_to(&upstream, "");
@@ -318,7 +319,7 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
             binary.output()
         );
     }
-    // The name may have an IPv6 address as well, where nobody listens.
+    // `localhost` may have an IPv6 address too, without a listener.
     for _ in 0..4 {
         assert_eq!(ask(&binary, "POST", "/a", "", "x").status, 200);
     }
@@ -371,7 +372,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         ("/v1/orders/", "/orders/"),
         ("/v1/v1/orders", "/v1/orders"),
         ("/v1/a%20b/%C3%A9", "/a%20b/%C3%A9"),
-        // Lower-case and needless escapes are one form before they are matched, and that form goes on.
+        // Lower-case and needless escapes are normalized before matching, and the normal form is forwarded.
         ("/v1/%c3%a9/%61", "/%C3%A9/a"),
         ("/%76%31/orders", "/orders"),
         ("/v1", "/"),
@@ -426,7 +427,7 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
         )
         .yaml();
     let binary = Binary::start(&yaml);
-    // `//evil.example/x` in origin form is a path; the request line must keep saying so, and Host stays what it was.
+    // `//evil.example/x` in origin form is a path: the request line must keep this form, and Host must not change.
     let answer = get(&binary, "/odd//evil.example/x");
     if answer.status == 200 {
         let received = upstream.only_received();
@@ -519,7 +520,7 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
         (&record["bytes_in"], &record["bytes_out"]),
         (&json!(size), &json!(size))
     );
-    // In chunks as well, and one byte over the limit in either framing.
+    // In chunks too, and one byte over the limit in either framing.
     let chunked = |size: usize| {
         let mut body =
             format!("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n").into_bytes();
@@ -558,7 +559,7 @@ fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
         assert_eq!((answer.header("keep-alive"), answer.header("x-hop")), (None, None));
     }
     assert_eq!(upstream.connections(), 3);
-    // Until the upstream closes: the only end such a body has.
+    // A body without a length ends when the upstream closes.
     answers(&upstream, "HTTP/1.0 200 OK\r\n\r\nold");
     let answer = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
@@ -571,7 +572,7 @@ fn an_idle_connection_is_used_again_by_other_clients() {
     for _ in 0..10 {
         assert_eq!(get(&binary, "/a").status, 200);
     }
-    // A client may come before the connection of the one before it is free again.
+    // A client may come before the connection of the previous request is free again.
     assert!(upstream.connections() <= 3, "{}", upstream.connections());
 }
 
@@ -650,7 +651,7 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(upstream.received().len(), 5);
-    // Without a limit of ours nothing contradicts theirs.
+    // Without a limit of the gate's own, the upstream's fields pass.
     let open = get(&binary, "/open");
     assert_eq!(open.header("x-ratelimit-limit"), Some("99"));
 }

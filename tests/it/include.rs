@@ -1,4 +1,4 @@
-//! A configuration in several files, as the program reads it, refuses it and notices its changes.
+//! A configuration in several files: does the program read it, reject its errors, and notice its changes?
 
 use crate::support::Binary;
 use crate::support::PATIENCE;
@@ -14,7 +14,7 @@ fn route(name: &str) -> String {
     format!("routes: [{{ name: {name}, match: {{ path: /{name} }}, public: true, upstream: echo }}]\n")
 }
 
-/// What `keygate check` says about `keygate.yaml` in `folder`, and its exit code.
+/// Returns the exit code and the output of `keygate check` for `keygate.yaml` in `folder`.
 fn check(folder: &Path) -> (Option<i32>, String) {
     let output = Command::new(crate::support::program())
         .args(["check", "keygate.yaml"])
@@ -29,7 +29,7 @@ const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
 
-/// Asks until `done` says so; each question goes to the program, which gives it the processor.
+/// Polls `done`, which asks the program and so yields the processor.
 #[track_caller]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -39,7 +39,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Moves a new file into the place of an old one.
+/// Replaces a file by a rename.
 fn replace(path: &Path, text: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, text).unwrap();
@@ -107,7 +107,7 @@ fn a_glob_may_match_nothing_and_a_plain_name_must_be_there() {
         1,
         &["there is no such file", "hint", "1 error"],
     );
-    // Nothing at all is no configuration either.
+    // An empty configuration is rejected.
     check_says(&[("keygate.yaml", MAIN)], 1, &["`routes` is missing"]);
 }
 
@@ -209,7 +209,7 @@ fn a_file_that_comes_goes_or_changes_is_noticed_and_a_broken_one_changes_nothing
     let folder = binary.folder().join("routes.d");
     let status = |path: &str| get(binary.data(), path).status;
     assert_eq!((status("/main"), status("/a")), (200, 404));
-    // The folder comes too.
+    // The folder is created later.
     std::fs::create_dir(&folder).unwrap();
     replace(&folder.join("a.yaml"), &route("a"));
     wait_until("/a is there", || status("/a") == 200);

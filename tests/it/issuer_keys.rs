@@ -1,4 +1,4 @@
-//! Keys from issuers through the real program: rotated, withdrawn, unknown, late, broken.
+//! Keys from issuers through the real program: which requests pass while keys rotate, disappear, come late or break?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -29,7 +29,7 @@ fn new_key() -> SigningKey {
     SigningKey::generate_es256().unwrap()
 }
 
-/// A gate whose issuer is described by `issuer`; not waited for.
+/// Starts a gate with the issuer section `issuer`, without waiting for readiness.
 fn gate(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
 }
@@ -50,7 +50,7 @@ fn ask(address: SocketAddr, token: &str) -> Response {
     RawClient::connect(address).exchange(request(token))
 }
 
-/// Asks with `token` until the answer is `status`; panics on one that is in neither `status` nor `meanwhile`.
+/// Sends `token` until the status is `status`. Panics on a status that is neither `status` nor in `meanwhile`.
 #[track_caller]
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
     let deadline = Instant::now() + PATIENCE;
@@ -79,7 +79,7 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Waits until the key set is a cooldown of 1 s old, so that an unknown key is asked for again.
+/// Waits until the key set is older than the cooldown of 1 s, so that an unknown key causes a fetch.
 #[track_caller]
 fn wait_for_cooldown(binary: &Binary) {
     wait_until("a cooldown passed", || {
@@ -148,7 +148,8 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     wait_for_cooldown(&binary);
     let data = binary.data();
     let series = get(binary.admin(), "/metrics").text().lines().count();
-    // The same load twice, first of good tokens, then of invented key ids: what differs is what the invention costs.
+    // The same load twice, first with valid tokens, then with
+    // invented key ids: the difference is the cost of the invention.
     let load = |bearer: fn(usize, &str) -> String, expected: &'static [u16]| {
         let floods: Vec<_> = (0..8)
             .map(|thread| {
@@ -194,11 +195,11 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
          the same load of good tokens), {grown:.1} MiB more",
         took.len()
     );
-    // One a cooldown, which is a second here, and one that was due when it began.
+    // One per cooldown of a second, and one that was due at the start.
     let fetches_max = usize::try_from(elapsed.as_secs()).unwrap() + 2;
     assert!(fetched <= fetches_max, "{fetched} in {elapsed:?}");
     assert!(fetched >= 1, "never asked, so nothing was tested");
-    // A request that waited for a fetch, or on a lock held over one, would be far beyond this.
+    // A request that waits for a fetch, or for a lock held during one, would take far longer.
     assert!(
         flooded <= calm * 10 + Duration::from_millis(50),
         "{flooded:?}, and {calm:?} without"
@@ -206,7 +207,7 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     assert!(grown < 32.0, "{grown} MiB");
     assert_eq!(binary.metric("keygate_token_cache_entries"), 1.0);
     let metrics = get(binary.admin(), "/metrics").text();
-    // What appeared are the series of the outcomes themselves.
+    // Only the series of the outcomes themselves were added.
     assert!(metrics.lines().count() <= series + 40, "{metrics}");
 }
 
@@ -227,7 +228,7 @@ fn s040_an_issuer_that_fails_is_not_asked_more_often() {
         let invented = other.sign_text(&header, &claims().to_string()).unwrap();
         assert_eq!(client.exchange(request(&invented)).status, 503);
     }
-    // At start, then one a second.
+    // At startup, then one a second.
     assert!(
         (2..=5).contains(&issuer.fetches()),
         "{} fetches for {asked} requests",
@@ -288,7 +289,7 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         ok(&format!("{}{set}", " ".repeat(256 * 1024))),
         ok(&set).replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1),
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
-        // Slower than the time limit: the rest never comes.
+        // The body stops short, so the fetch reaches its time limit.
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{{", set.len()),
         "garbage\r\n\r\n".to_owned(),
     ];
@@ -307,7 +308,7 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         let before = bad();
         let deadline = Instant::now() + PATIENCE;
         while bad() == before {
-            // A token of the key that the broken answer holds: never accepted, whatever comes.
+            // The invalid response contains this token's key, which must never verify.
             let status = ask(binary.data(), &unknown).status;
             assert!(matches!(status, 401 | 503), "{status} for {answer}");
             assert!(Instant::now() < deadline, "never fetched: {answer}");
@@ -345,7 +346,7 @@ fn s043_a_fetch_that_failed_is_never_taken_for_a_missing_key() {
     assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
     assert_eq!(ask(binary.data(), &unknown).status, 503, "within the cooldown too");
     issuer.publish(&[&key, &other]);
-    // Never a 401 on the way.
+    // No 401 on the way.
     ask_until(binary.data(), &unknown, 200, &[503]);
 }
 
@@ -378,7 +379,7 @@ fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
         let claims = claims_with(json!({ "iss": format!("https://{issuer}.example.test") }));
         key.sign_text(&header, &claims.to_string()).unwrap()
     };
-    // Twice: the second time the good ones are remembered.
+    // Twice: the second time the valid tokens come from the cache.
     for _ in 0..2 {
         assert_eq!(ask(binary.data(), &made(&one, "one")).status, 200);
         assert_eq!(ask(binary.data(), &made(&two, "two")).status, 200);
@@ -440,7 +441,7 @@ fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
     assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(answer.header("www-authenticate"), None);
     assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
-    // Not even a token that nothing could make good is refused for good: nobody can tell.
+    // Even a hopeless token gets 503, because the gate has no keys to know that.
     assert_eq!(
         ask(
             binary.data(),
@@ -449,7 +450,7 @@ fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
         .status,
         503
     );
-    // What needs no key is told from its text.
+    // An error that the token's text shows needs no key.
     assert_eq!(ask(binary.data(), "a.b.c").status, 401);
     let ready = get(binary.admin(), "/readyz");
     assert_eq!(ready.status, 503);

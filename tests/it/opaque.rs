@@ -1,4 +1,5 @@
-//! Opaque tokens through the real program: what their issuer says, does not say, says too late; and a real issuer.
+//! Opaque tokens through the real program: what does the gate do for each
+//! introspection response, also a late or missing one? At the end with a real issuer.
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -32,15 +33,15 @@ const ASKED: &str = "https://asked.example.test";
 const TOP: &str = "failed_authentication: off\nlog: { level: debug }";
 const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
 
-/// An introspection endpoint that does as it is told.
+/// An introspection endpoint under the test's control.
 struct Endpoint {
     server: FakeUpstream,
-    /// Held by the test while the endpoint hangs.
+    /// Locked by the test while the endpoint hangs.
     gate: Arc<Mutex<()>>,
 }
 
 impl Endpoint {
-    /// Says of every token that it is Alice's.
+    /// Starts an endpoint for which every token is active and Alice's.
     fn start() -> Self {
         let endpoint = Self {
             server: FakeUpstream::start(),
@@ -50,17 +51,17 @@ impl Endpoint {
         endpoint
     }
 
-    /// From now on every token is active, with `changes` in its answer; `null` takes a member out.
+    /// Reports every token as active from now on, with `changes` in the response; `null` removes a member.
     fn says(&self, changes: Value) {
         self.says_of(move |_| changes.clone());
     }
 
-    /// `changes` by token.
+    /// Reports every token as active from now on, with `changes` that depend on the token.
     fn says_of(&self, changes: impl Fn(&str) -> Value + Send + Sync + 'static) {
         self.answers(move |request| ok(&active(changes(&token_of(request))).to_string()));
     }
 
-    /// From now on it answers with these bytes.
+    /// Responds from now on with the bytes that `response` returns.
     fn answers(&self, answer: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
         let gate = Arc::clone(&self.gate);
         self.server.answer_with(move |request| {
@@ -69,7 +70,7 @@ impl Endpoint {
         });
     }
 
-    /// Answers nobody until what this returns is dropped.
+    /// Delays every response until the returned guard is dropped.
     fn hang(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().unwrap()
     }
@@ -78,7 +79,7 @@ impl Endpoint {
         self.server.received().len()
     }
 
-    /// What stands under the issuer's name; `more` is the rest of `introspection`.
+    /// Returns the issuer's section; `more` is the rest of `introspection`.
     fn yaml(&self, more: &str) -> String {
         format!(
             "issuer: {ASKED}\naudiences: [api]\nclock_skew: 0s\nintrospection:\n  url: http://{}/introspect\n  allow_http: true\n  allow_private_addresses: true\n  client_id: kg\n  client_secret: s3cret\n  {more}",
@@ -112,7 +113,7 @@ fn token_of(request: &ReceivedRequest) -> String {
     token.expect("a token is sent").1.into_owned()
 }
 
-/// A gate in front of one upstream, whose only issuer is `endpoint`.
+/// Starts a gate in front of one upstream; `endpoint` is its only issuer.
 fn gate(endpoint: &Endpoint, more: &str) -> (Binary, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("asked", &endpoint.yaml(more)).route("api", ROUTE))
 }
@@ -132,7 +133,7 @@ fn ask(address: SocketAddr, token: &str) -> Response {
     RawClient::connect(address).exchange(request("/orders", token))
 }
 
-/// Asks, and checks status and reason.
+/// Sends a request and checks the status and the reason.
 #[track_caller]
 fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
     let answer = ask(gate.data(), token);
@@ -206,7 +207,7 @@ fn an_active_token_passes_as_whose_its_issuer_says_and_is_remembered() {
     assert_eq!(metric("cache_entries", ",kind=\"active\""), 1.0);
     let decisions = "credential_type=\"opaque\",outcome=\"allow\",reason=\"none\",route=\"api\"";
     assert_eq!(gate.metric(&format!("keygate_decisions_total{{{decisions}}}")), 3.0);
-    // An issuer without keys must not look like one that lost them.
+    // A metric with the value 0 would report that this issuer lost its keys; it never had keys.
     assert!(
         !crate::support::get(gate.admin(), "/metrics")
             .text()
@@ -255,7 +256,7 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
     endpoint.answers(move |_| ok(&long));
     check(&gate, "long", 503, "introspection_unavailable");
     assert!(upstream.received().is_empty());
-    // None of that is remembered against the tokens.
+    // The cache holds none of these failures.
     endpoint.says(json!({}));
     allowed(&gate, "odd-1");
     allowed(&gate, "long");
@@ -377,7 +378,7 @@ fn s059_an_active_token_that_breaks_the_issuers_rules_is_refused() {
         let (token, given) = (format!("token-{reason}"), changes.clone());
         endpoint.says(changes);
         check(&gate, &token, 401, reason);
-        // Remembered, and refused for the same reason.
+        // The refusal comes from the cache, with the same reason.
         let calls = endpoint.calls();
         check(&gate, &token, 401, reason);
         assert_eq!(endpoint.calls(), calls, "{given}");
@@ -444,7 +445,7 @@ fn s062_a_token_is_one_parameter_whatever_is_in_it() {
     let call = endpoint.server.only_received();
     let body = String::from_utf8(call.body.clone()).unwrap();
     assert_eq!(body, "token=a%2Bb%2Fc%7Ed%3D%3D&token_type_hint=access_token");
-    // What no token may hold does not get that far.
+    // Characters that no token may contain are refused before introspection.
     for odd in ["a&token=b", "a%26b", "a\tb", "a;b", "a\"b"] {
         assert_eq!(ask(gate.data(), odd).status, 400, "{odd:?}");
     }
@@ -480,7 +481,7 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
     let mut first = RawClient::connect(gate.data());
     first.send(request("/orders", "first"));
     endpoint.server.wait_received(1);
-    // Waits behind the first: its call has not begun.
+    // The second request waits behind the first: its call has not begun.
     let mut second = RawClient::connect(gate.data());
     second.send(request("/orders", "second"));
     let misses = "keygate_introspection_cache_total{issuer=\"asked\",result=\"miss\"}";
@@ -579,7 +580,7 @@ fn more_tokens_than_can_wait_are_503_at_once() {
     let endpoint = Endpoint::start();
     let (gate, upstream) = gate(&endpoint, "concurrency: 1\n  timeout: 15s");
     let hanging = endpoint.hang();
-    // One is asked about, and for each call that may run sixteen may wait.
+    // One call is in flight, and for each permitted call sixteen requests may wait.
     let mut clients: Vec<RawClient> = (0..17).map(|_| RawClient::connect(gate.data())).collect();
     let misses = "keygate_introspection_cache_total{issuer=\"asked\",result=\"miss\"}";
     for (index, client) in clients.iter_mut().enumerate() {
@@ -607,27 +608,27 @@ fn a_jwt_goes_to_the_issuer_it_names_and_to_no_other() {
             .route("api", ROUTE)
     });
     gate.wait_ready();
-    // The signing issuer's, good and bad: never shown to the other one.
+    // Tokens of the issuer with keys, valid or not, never reach the endpoint.
     allowed(&gate, &issuer::token(&key, &issuer::claims()));
     let stranger = SigningKey::generate_es256().unwrap();
     check(&gate, &issuer::token(&stranger, &issuer::claims()), 401, "unknown_key");
     let unknown = issuer::claims_with(json!({ "iss": "https://nobody.example.test" }));
     check(&gate, &issuer::token(&key, &unknown), 401, "unknown_issuer");
     assert_eq!(endpoint.calls(), 0);
-    // One that names the issuer to be asked is asked about, whoever signed it.
+    // A token that names the issuer with the endpoint is introspected, whatever its signature.
     let asked = issuer::token(&stranger, &issuer::claims_with(json!({ "iss": ASKED })));
     allowed(&gate, &asked);
     assert_eq!(endpoint.calls(), 1);
     let seen = upstream.received();
     assert_eq!(seen[0].headers_named("x-keygate-credential-type"), ["jwt"]);
     assert_eq!(seen[1].headers_named("x-keygate-credential-type"), ["opaque"]);
-    // What no JWT is, is asked about: `alg: none` of the signing issuer is its own issuer's no more than junk is.
+    // A token that is no JWT is introspected. `alg: none` with the other issuer's name makes no JWT of that issuer.
     endpoint.says(json!({ "active": false }));
     let none = issuer::unsigned(r#"{"alg":"none"}"#, &issuer::claims().to_string(), b"");
     check(&gate, &none, 401, "token_inactive");
 }
 
-/// One server that issues both kinds.
+/// One server issues both JWTs and opaque tokens.
 #[test]
 fn a_jwt_of_an_issuer_with_keys_and_an_endpoint_is_checked_by_the_keys() {
     let endpoint = Endpoint::start();
@@ -654,7 +655,7 @@ fn a_jwt_of_an_issuer_with_keys_and_an_endpoint_is_checked_by_the_keys() {
     let claims = issuer::claims_with(json!({ "iss": ASKED, "aud": "api" }));
     assert_eq!(ask("/both", &issuer::token(&key, &claims)), 200);
     assert_eq!(endpoint.calls(), 1, "its signature says enough");
-    // What the endpoint says of a JWT counts where only it is asked, and not where there are keys to check it by.
+    // The endpoint decides about a JWT only where it is the sole authority; where there are keys, the keys decide.
     let stranger = issuer::token(&SigningKey::generate_es256().unwrap(), &claims);
     assert_eq!(ask("/asked", &stranger), 200);
     assert_eq!(ask("/both", &stranger), 401);
@@ -674,7 +675,7 @@ fn s038_a_stream_that_an_opaque_token_opened_ends_when_the_token_does() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5\r\n\r\nab")
             .unwrap();
-        // Until the gate closes.
+        // Reads until the gate closes.
         while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
     });
     let gateway = GatewayBuilder::new().top(TOP).upstream("api", address);
@@ -863,7 +864,7 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
     }
 }
 
-/// Every part of the form but the assertion's signature.
+/// Checks every part of the form; the assertion's signature is not verified.
 #[test]
 fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     let endpoint = Endpoint::start();
@@ -913,7 +914,7 @@ fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     assert!(!gate.output().contains("client_assertion="));
 }
 
-// What follows asks a real authorization server.
+// The tests below use a real authorization server.
 
 #[test]
 fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
@@ -1007,7 +1008,7 @@ fn a_real_issuer_whose_keys_are_discovered_rotates_them_while_requests_flow() {
     rotate_while_requests_flow(&Provider::start(), "discovery: true");
 }
 
-/// Keys are rotated as a proper issuer does it: published, then used, and withdrawn when nothing they signed is left.
+/// Keys rotate as at a well-behaved issuer: published, then used, and withdrawn when no token they signed is valid.
 fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
     let (gate, upstream) = gate_with(|gateway| {
@@ -1018,7 +1019,7 @@ fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     });
     gate.wait_ready();
     let fetches = "keygate_issuer_key_fetches_total{issuer=\"provider\",result=\"success\"}";
-    // Two fetches that end from now on: the second began from now on.
+    // Waits for the end of two fetches: the second one began after this call.
     let refreshed = || {
         let before = gate.metric(fetches);
         wait_until("the keys are fetched again", || gate.metric(fetches) >= before + 2.0);

@@ -1,4 +1,4 @@
-//! A panic inside the gate: an answer, a record, a count, and never a way through (S146).
+//! A panic inside the gate: does it give a response, a record and a count, and never a way through (S146)?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -27,7 +27,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-/// Where the access records go.
+/// Collects the access records.
 #[derive(Clone, Default)]
 struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
 
@@ -46,7 +46,7 @@ impl io::Write for RecordBuffer {
 fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let upstream = FakeUpstream::start();
     let key = SigningKey::generate_es256().unwrap();
-    // Keys are put in place by hand, so nobody ever dials this.
+    // Keys are set by hand, so no code connects to this URL.
     let issuer = format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks");
     let yaml = GatewayBuilder::new()
         .issuer("main", &issuer)
@@ -90,7 +90,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         Stage::Authorize,
         Stage::Limit,
     ];
-    // Twice, so that a lock held by the first panic would show.
+    // Twice, so that a lock poisoned by the first panic would show.
     for stage in stages.into_iter().chain(stages) {
         *panicking.lock().unwrap() = Some(stage);
         let mut client = RawClient::connect(address);
@@ -105,7 +105,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         assert_eq!(metrics.process.panics.get(), panics);
         let id = answer.header("x-request-id").unwrap();
         assert_eq!(record(&gate, &kept, records, id)["reason"], "internal_error");
-        // A public route passes the same stages but two.
+        // A public route runs all these stages but two.
         let status = RawClient::connect(address).exchange(request("/open")).status;
         records += 1;
         match stage {
@@ -130,7 +130,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     workers.end();
 }
 
-/// The record of request `id`, once `count` have been written.
+/// Returns the record of request `id`, after `count` records have been written.
 fn record(gate: &Gate, kept: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {

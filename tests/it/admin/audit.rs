@@ -1,4 +1,4 @@
-//! Who changed what: one event for each change, found by what is asked, and a chain that shows what was tampered with.
+//! Does each change leave one audit event that filters find, in a chain that shows tampering?
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -110,7 +110,7 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
     }
     let all: Vec<u64> = (1..=seen[0]).rev().collect();
     assert_eq!(seen, all);
-    // An owner sees their own organization's, whatever they ask for.
+    // An owner gets only events of the own organization, whatever the filter.
     let own = gate.call_as(Some(&owner), "GET", "/audit?limit=200", None, &[]).json;
     let own = own["items"].as_array().unwrap();
     assert!(!own.is_empty() && own.iter().all(|item| item["organization"] == "acme"));

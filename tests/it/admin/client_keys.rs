@@ -1,4 +1,4 @@
-//! Keys of clients: what may be uploaded, what is given away once, and that without any nothing becomes open.
+//! Keys of clients: which may be uploaded, which are returned once, and does a client without keys stay closed?
 
 use super::fixture::Gate;
 use keygate::jose::sign::SigningKey;
@@ -13,7 +13,7 @@ fn key_client(gate: &Gate) -> String {
     .id()
 }
 
-/// A token request with an assertion of `key`'s.
+/// Returns the status of a token request with an assertion signed by `key`.
 fn status(gate: &Gate, client: &str, key: &SigningKey) -> u16 {
     let now = gate.now().as_unix_secs();
     let claims = json!({
@@ -141,7 +141,7 @@ fn revoking_one_key_leaves_the_others() {
         .refused(404, "unknown-key");
     gate.post(&path, json!({ "public_key": keys[1].public_pem() }))
         .refused(409, "key-revoked");
-    // At most ten at a time.
+    // At most ten keys at a time.
     for _ in 0..8 {
         gate.create(&path, json!({ "generate": "ES256" }));
     }

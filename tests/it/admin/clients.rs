@@ -1,4 +1,4 @@
-//! Clients: how they prove themselves, what may be changed of them, and how they end.
+//! Clients: how do they authenticate, which members can change, and how do they end?
 
 use super::fixture::AdminResponse;
 use super::fixture::Gate;
@@ -50,7 +50,7 @@ fn s071_rotating_a_secret_keeps_the_client_and_ends_the_old_one_at_once() {
     assert_eq!(gate.with_secret(&id, &old).status, 400);
     let new = secret(&rotated);
     assert_eq!(gate.with_secret(&id, &new).status, 200);
-    // With a grace that was asked for, both count, until it ends.
+    // With a requested grace period, both secrets are valid until it ends.
     let rotated = gate.create(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }));
     let newest = secret(&rotated);
     assert_eq!(rotated.json["secrets"].as_array().unwrap().len(), 2);
@@ -124,7 +124,7 @@ fn how_a_client_proves_itself_is_for_good() {
     let health = gate.done("POST", &format!("/clients/{with_url}/jwks/validate"), None);
     assert_eq!(health["state"], "ok");
     assert_eq!(health["last_good_at"], "2027-01-15T08:00:00.000Z");
-    // What cannot be changed is not a member of the change.
+    // Members that cannot change are rejected.
     for member in [
         "authentication",
         "id",

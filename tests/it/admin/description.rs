@@ -1,4 +1,4 @@
-//! Is the description one that programs can read? OpenAPI 3.1, without a word from a linter that is not ours.
+//! Can programs read the description? Redocly's linter must find nothing in the OpenAPI 3.1 document.
 
 use crate::support::clients;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn the_linter_finds_nothing_in_the_description() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("openapi.json");
     std::fs::write(&file, keygate::control::admin::description()).unwrap();
-    // All of the recommended rules, but for what is said beside each.
+    // All recommended rules, except where a line below gives a reason.
     let config = folder.path().join("redocly.yaml");
     std::fs::write(&config, "extends: [recommended]\n").unwrap();
     let linted = Command::new("node")
@@ -35,7 +35,7 @@ fn the_linter_finds_nothing_in_the_description() {
         String::from_utf8_lossy(&linted.stderr)
     );
     assert!(linted.status.success(), "{said}");
-    // Before that it may say that its next version wants a newer node.
+    // The linter may print a note about Node.js versions first.
     let (_, verdict) = said
         .split_once("validating openapi.json")
         .unwrap_or_else(|| panic!("{said}"));

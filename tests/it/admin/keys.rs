@@ -1,4 +1,4 @@
-//! API keys: what they can be made with, and how they end.
+//! API keys: which members do they take at creation, and how do they end?
 
 use super::fixture::Gate;
 use super::fixture::START;
@@ -25,7 +25,7 @@ fn s068_an_expiry_is_explicit_in_the_future_and_at_most_730_days_away() {
         "1y",
         "2027-01-15",
         "2020-01-01T00:00:00Z",
-        // Now, and one second beyond the longest.
+        // Now, and one second beyond the longest lifetime.
         "2027-01-15T08:00:00Z",
         "2029-01-14T08:00:01Z",
     ] {
@@ -69,7 +69,7 @@ fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
         );
         assert!(!told.text.contains("digest"), "{}", told.text);
     }
-    // In force on the data side when it was answered.
+    // The key was in force on the data side before the response.
     let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
     assert_eq!(entry.scopes().to_string(), "a b");
 }
@@ -120,7 +120,7 @@ fn s070_a_regenerated_key_is_refused_at_once_or_when_its_grace_ends() {
         let told = gate.post(&format!("/keys/{new}/regenerate"), json!({ "grace": bad }));
         assert_eq!(told.pointers(), ["/grace"], "{bad}");
     }
-    // Revoking ends a grace.
+    // Revocation ends a grace period.
     let (old, _) = regenerate(Some("24h"));
     gate.done("POST", &format!("/keys/{old}/revoke"), None);
     assert_eq!(state(&old), "revoked");
@@ -139,7 +139,7 @@ fn a_plan_says_how_many_keys_there_are_and_a_second_is_for_changing_over() {
     let mut import = body.clone();
     import["digest"] = "a".repeat(64).into();
     gate.post("/keys/import", import).refused(409, "key-slots-full");
-    // One in its grace leaves its place to its successor.
+    // A key in its grace period yields its slot to its successor.
     gate.create(&format!("/keys/{first}/regenerate"), json!({ "grace": "24h" }));
     gate.post("/keys", body.clone()).refused(409, "key-slots-full");
     gate.done("POST", &format!("/keys/{first}/revoke"), None);
@@ -193,7 +193,7 @@ fn a_key_of_another_system_is_brought_along_once() {
     );
     assert!(made.json.get("key").is_none() && !made.text.contains(&digest));
     gate.post("/keys/import", body.clone()).refused(409, "key-exists");
-    // Also for others: one key has one owner.
+    // Another organization cannot import the key either: one key has one owner.
     let elsewhere = gate.subscribe("acme", "default");
     let mut body = body;
     body["subscription"] = elsewhere.into();

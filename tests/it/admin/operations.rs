@@ -1,5 +1,5 @@
-//! Every operation of the description, tried without a credential, with bad ones, with too weak ones, by strangers, and
-//! by those who may. An operation without a row fails the test.
+//! Every operation of the description without a credential, with invalid and insufficient
+//! ones, by strangers, and by permitted callers. An operation without a row fails the test.
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -7,16 +7,16 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// What an administrator of another organization gets.
+/// The response to an administrator of another organization.
 #[derive(Clone, Copy, Debug)]
 enum Stranger {
-    /// It is not there for them.
+    /// 404, as for a record that does not exist.
     NotFound,
-    /// Only operators may.
+    /// 403: the operation is for operators.
     OperatorsOnly,
-    /// Not in that organization.
+    /// 403: the caller is no member of that organization.
     Elsewhere,
-    /// The answer, with nothing of anybody else in it.
+    /// 200, with only the caller's own records.
     OwnOnly,
 }
 use Stranger::Elsewhere;
@@ -24,10 +24,10 @@ use Stranger::NotFound;
 use Stranger::OperatorsOnly;
 use Stranger::OwnOnly;
 
-/// Operation, method, path, body, what those who may get, what strangers get.
+/// Operation, method, path, body, status for permitted callers, response to strangers.
 type Row = (&'static str, &'static str, &'static str, Option<Value>, u16, Stranger);
 
-/// `{subscription}`, `{key}` … are ids of things that are made anew for each row.
+/// Returns one row per operation. `{subscription}`, `{key}` … stand for ids of records created for that row.
 fn rows() -> Vec<Row> {
     let key = json!({ "name": "ci", "expires": "1d", "subscription": "{subscription}" });
     let mut import = key.clone();
@@ -211,7 +211,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Things of `acme`, made anew, by their placeholders.
+/// Creates records of `acme` and returns their ids by placeholder.
 fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     let subscription = gate.subscribe("acme", "default");
     let pending = gate
@@ -303,7 +303,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
         }
         let told = ask(Some(&stranger));
         match to_strangers {
-            // Named in the body, what is not there is a mistake in the body.
+            // A missing record that the body names is an error in the body.
             NotFound
                 if body
                     .as_ref()
@@ -348,7 +348,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
     }
 }
 
-/// What the same request gets when it was done already, in hundreds: things that end, end once.
+/// Returns the status class, in hundreds, of the same request sent again: a record can end only once.
 fn told_again(name: &str, expected: u16) -> u16 {
     match name {
         "createOrganization"
@@ -374,7 +374,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
     let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
     let ask =
         |method: &str, path: &str, body: Option<Value>| gate.call_as(Some(&owner), method, path, body.as_ref(), &[]);
-    // The only subscription is the one that is meant.
+    // Without a subscription in the body, the only one is taken.
     let key = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
     assert_eq!(
         (key.status, &key.json["subscription"]),
@@ -383,7 +383,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
         key.text
     );
     assert_eq!(ask("POST", &format!("/keys/{}/revoke", key.id()), None).status, 200);
-    // Who could approve or pay for their own would need no operator.
+    // Callers that could approve or pay for their own subscription would need no operator.
     for (verb, body) in [
         ("approve", None),
         ("fail", None),
@@ -397,14 +397,14 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
     assert_eq!(second.json["organization"], "acme");
     let told = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
     assert_eq!(told.pointers(), ["/subscription"], "which one?");
-    // Asking for another organization's part of a list finds nothing, whether it is there or not.
+    // Another organization's part of a list is empty, whether that organization exists or not.
     for other in ["default", "operators", "none"] {
         for list in ["subscriptions", "keys", "clients", "audit"] {
             let told = ask("GET", &format!("/{list}?organization={other}"), None);
             told.refused(404, "unknown-organization");
         }
     }
-    // Nor do they become operators.
+    // Owners cannot become operators.
     for body in [
         json!({ "organization": "operators", "plan": "operators" }),
         json!({ "organization": "default", "plan": "default" }),

@@ -1,4 +1,4 @@
-//! How requests are read: bodies, lists, idempotency keys, revisions, and the socket.
+//! How does the admin API read requests: bodies, lists, idempotency keys, revisions, and the socket?
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::AdminResponse;
@@ -63,7 +63,7 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
     let padded = |length: usize| format!("{good}{}", " ".repeat(length - good.len()));
     assert_eq!(post_raw(&gate, json, &padded(65_536)).status, 201);
     post_raw(&gate, json, &padded(65_537)).refused(413, "body-too-large");
-    // What is sent to an operation that takes nothing is not thrown away.
+    // A body for an operation that takes none is rejected, not ignored.
     let id = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
     let told = gate.post(&format!("/keys/{id}/revoke"), json!({ "grace": "24h" }));
     assert_eq!(told.pointers(), ["/grace"]);
@@ -121,7 +121,7 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
     assert!(again.json.get("key").is_none(), "{}", again.text);
     ask("/keys", &json!({ "name": "k", "expires": "2d" }), "one").refused(422, "idempotency-key-reused");
     assert_ne!(ask("/keys", &body, "two").id(), first.id());
-    // A key is its path's and its caller's own.
+    // An idempotency key belongs to its path and its caller.
     let client = json!({ "name": "c", "authentication": "client_secret" });
     let made = ask("/clients", &client, "one");
     assert!(made.json["client_secret"].is_string());
@@ -136,7 +136,7 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
         &[("idempotency-key", "one")],
     );
     assert_ne!(theirs.id(), first.id());
-    // A refusal is not kept.
+    // A refusal is not stored.
     let wrong = json!({ "name": "k", "expires": "731d" });
     assert_eq!(ask("/keys", &wrong, "three").pointers(), ["/expires"]);
     assert_eq!(ask("/keys", &body, "three").status, 201);
@@ -213,7 +213,7 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
     assert_eq!(backup(path.to_str().unwrap()).status, 201);
     assert!(path.exists());
     backup(path.to_str().unwrap()).refused(409, "file-exists");
-    // Over the network it is a file beside the store.
+    // Over the network a backup goes to a file beside the store, named without a path.
     for bad in [
         path.to_str().unwrap(),
         "../copy.db",

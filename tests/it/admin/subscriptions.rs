@@ -1,4 +1,4 @@
-//! Subscriptions: what each state allows, and that cancelling one ends everything of it.
+//! Subscriptions: what does each state allow, and does cancelling one end everything of it?
 
 use super::fixture::Gate;
 use serde_json::Value;
@@ -147,7 +147,7 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
         assert!(entry.is_revoked(gate.now()), "{key}");
     }
     assert_eq!(gate.get(&format!("/keys/{untouched}")).json["state"], "active");
-    // Tokens of a client that is deleted may still be out.
+    // Tokens of a deleted client may still be in use.
     assert!(gate.get(&format!("/clients/{deleted}")).json["tokens_not_before"].is_string());
     let audit = gate.get("/audit").json;
     assert_eq!(audit["items"].as_array().unwrap().len(), events + 1, "one event");
@@ -215,6 +215,6 @@ fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
     assert_eq!(move_to("none").pointers(), ["/plan"]);
     assert_eq!(move_to("operators").pointers(), ["/plan"]);
     move_to("default").refused(409, "same-plan");
-    // What was approved under one plan is not approved under another that wants to be.
+    // An approval under one plan does not count under another plan that requires approval.
     assert_eq!(move_to("gold").json["state"], "pending");
 }

@@ -1,4 +1,4 @@
-//! Does a browser let pages of other origins call, those and only those that the route names (S097)?
+//! May pages of exactly the origins that a route names call it from a browser (S097)?
 
 use super::Gate;
 use super::bearer;
@@ -9,8 +9,8 @@ use serde_json::json;
 
 const APP: &str = "https://app.example.com";
 
-/// Routes `post` (only POST, for `APP`), `any` (every page), `cookies` (with credentials), `gets` and `puts` (one path,
-/// two routes of which one has CORS), `plain` and `open-options` (without).
+/// Starts a gate with the routes `post` (only POST, for `APP`), `any` (every page), `cookies` (with credentials),
+/// `gets` and `puts` (one path, two routes of which one has CORS), `plain` and `open-options` (without).
 fn gate() -> Gate {
     Gate::start(routes)
 }
@@ -62,7 +62,7 @@ fn preflight(origin: &str, method: &str, more: &str) -> String {
     format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n{more}")
 }
 
-/// Every header of the family, in order.
+/// Returns every CORS header of the response, in order.
 fn family(response: &Response) -> Vec<String> {
     let ours = response
         .headers
@@ -98,7 +98,7 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
         answer.header("vary"),
         Some("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
     );
-    // RFC 9110 section 8.6: a 204 has no Content-Length; and nothing that would announce a body.
+    // RFC 9110 section 8.6: a 204 has no Content-Length, and no other header that announces a body.
     assert_eq!(
         (answer.header("content-length"), answer.header("transfer-encoding")),
         (None, None)
@@ -130,7 +130,7 @@ fn what_is_allowed_is_what_the_route_says() {
             "access-control-max-age: 3600",
         ]
     );
-    // A private network is nobody's to open in passing.
+    // The gate never grants access to a private network, so this field has no effect.
     let asked = preflight(
         "https://anyone.example",
         "DELETE",
@@ -200,12 +200,12 @@ fn s097_any_other_options_is_authenticated() {
         String::new(),
         origin.clone(),
         "Access-Control-Request-Method: GET\r\n".to_owned(),
-        // Two of either are not one.
+        // Two `Origin` fields, or two `Access-Control-Request-Method` fields, make no preflight.
         preflight(APP, "GET", &origin),
         preflight(APP, "GET", "Access-Control-Request-Method: GET\r\n"),
         preflight(APP, "GE T", ""),
         preflight(APP, "", ""),
-        // There is no route for what it asks about, so it is about OPTIONS itself.
+        // No route serves the requested method, so the request is an ordinary OPTIONS.
         preflight(APP, "PROPFIND", ""),
         preflight(APP, "get", ""),
     ] {
@@ -220,18 +220,18 @@ fn s097_any_other_options_is_authenticated() {
         assert_eq!(gate.ask("OPTIONS /any/1", &(fields + &bearer(&token))).status, 200);
     }
     let arrived = gate.upstream.received().len();
-    // Without CORS, a preflight is one of them too.
+    // On a route without CORS, a preflight is an ordinary OPTIONS too.
     let asked = preflight(APP, "GET", "");
     assert_eq!(gate.ask("OPTIONS /plain/1", &asked).status, 401);
-    // The route of the method that is asked about decides, not the one of OPTIONS.
+    // The route of the requested method decides, not the route of OPTIONS.
     assert_eq!(gate.ask("OPTIONS /both", &asked).status, 204);
     assert_eq!(gate.ask("OPTIONS /both", &preflight(APP, "PUT", "")).status, 401);
-    // Nor is it anything else than OPTIONS where only POST is served.
+    // A preflight for a method that no route serves is an ordinary OPTIONS as well, and only POST is served.
     assert_eq!(gate.ask("OPTIONS /post/1", "").status, 405);
     assert_eq!(gate.ask("OPTIONS /post/1", &preflight(APP, "DELETE", "")).status, 405);
     assert_eq!(gate.ask("OPTIONS /nowhere", &asked).status, 404);
     assert_eq!(gate.upstream.received().len(), arrived);
-    // Upstreams that answer preflights themselves go on doing so, on a route that says so.
+    // A route may leave preflights to its upstream.
     assert_eq!(gate.ask("OPTIONS /theirs", &preflight(APP, "POST", "")).status, 200);
     assert_eq!(gate.upstream.received().len(), arrived + 1);
 }
@@ -329,10 +329,10 @@ fn a_page_that_is_not_named_can_read_nothing() {
     ] {
         for (credential, status) in [(&*token, 200), ("", 401)] {
             let answer = gate.ask("POST /post/1", &format!("{origin}{credential}"));
-            // Whether the request is let through is the credential's matter: programs that are no browser send no origin.
+            // CORS refuses no request: programs that are no browser send no `Origin`, and the credential decides.
             assert_eq!(answer.status, status, "{origin}");
             assert_eq!(family(&answer), [""; 0], "{origin}");
-            // The answer to another origin would be another one, and a cache must know.
+            // The response depends on the origin, so caches must know.
             assert_eq!(answer.header("vary"), Some("Origin"), "{origin}");
         }
     }
@@ -361,7 +361,7 @@ fn s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks() {
         );
         assert_eq!(answer.headers_named("vary"), ["Accept-Encoding", "Origin"]);
     }
-    // Where the route says nothing, the upstream speaks for itself.
+    // Where the route has no CORS settings, the upstream's own headers pass.
     let theirs = gate.ask("GET /plain/1", &format!("Origin: {APP}\r\n{token}"));
     assert_eq!(theirs.headers_named("access-control-allow-origin").len(), 2);
     gate.upstream

@@ -1,4 +1,4 @@
-//! What is an upstream told, signed, about who called, and can it be verified by somebody else's library?
+//! Does an upstream get a signed token about the principal that another library can verify?
 
 use super::Gate;
 use super::bearer;
@@ -26,7 +26,8 @@ const GATE: &str = "https://gate.example.test";
 const ORDERS: &str = "https://orders.internal";
 const HEADER: &str = "x-keygate-identity-token";
 
-/// Routes `orders` and `billing` (each with an audience), `plain` (without), `open` (public), and `top` at the top.
+/// Adds the routes `orders` and `billing` (each with an audience),
+/// `plain` (without), `open` (public), and `top` at the top level.
 fn routes(gate: GatewayBuilder, top: &str) -> GatewayBuilder {
     let route = |path: &str, more: &str| format!("match: {{ path: \"/{path}/{{*rest}}\" }}\nupstream: up\n{more}");
     gate.top(top)
@@ -56,7 +57,7 @@ fn gate() -> Gate {
     Gate::start(|gate| routes(gate, &settings("")))
 }
 
-/// The identity tokens of what reached the upstream, in order.
+/// Returns the identity tokens of the requests that reached the upstream, in order.
 fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
     received
         .iter()
@@ -66,7 +67,7 @@ fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
 }
 
 impl Gate {
-    /// The one token that reaches the upstream with a request.
+    /// Sends a request and returns the one identity token that reaches the upstream.
     #[track_caller]
     fn vouched(&self, line: &str, fields: &str) -> String {
         let before = self.upstream.received().len();
@@ -78,7 +79,7 @@ impl Gate {
         tokens[0].clone()
     }
 
-    /// Waits until a reload has taken hold.
+    /// Waits until a reload is in force.
     #[track_caller]
     fn wait_status(&self, path: &str, status: u16) {
         let deadline = Instant::now() + PATIENCE;
@@ -98,13 +99,13 @@ impl Gate {
     }
 }
 
-/// Without verifying; that is for [`verify`].
+/// Returns a part of a token, decoded but not verified; [`verify`] does that.
 #[track_caller]
 fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&issuer::from_base64url(token.split('.').nth(index).unwrap())).unwrap()
 }
 
-/// What jose, the JavaScript library, says of each.
+/// Returns the verdict of jose, the JavaScript library, on each token.
 #[track_caller]
 fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
     let mut node = Command::new("node")
@@ -129,7 +130,7 @@ fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// `token` with one bit of its claims changed.
+/// Returns `token` with one bit of its claims changed.
 fn tampered(token: &str) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let mut claims = part(token, 1);
@@ -202,7 +203,7 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
         let pem = key.to_pkcs8_pem().unwrap();
         let more = format!(", algorithm: {algorithm}, signing_key_file: identity.pem, ttl: 10m");
         let gate = Gate::start_with(&[("identity.pem", pem.expose())], |gate| routes(gate, &settings(&more)));
-        // Longer than the identity token, which would end with it.
+        // The access token lives longer than the identity token, whose expiry it would otherwise limit.
         let long = gate.token_with(json!({ "exp": issuer::now() + 3600 }));
         let token = gate.vouched("GET /orders/1", &bearer(&long));
         assert_eq!(part(&token, 0)["kid"], key.kid(), "{algorithm}");
@@ -250,7 +251,7 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
             assert!(!claims.contains(piece), "{claims}");
         }
     }
-    // Neither the caller, nor who is refused, nor who proves nothing, nor the log.
+    // No other place gets a token: not the client, no refused or public request, and no log.
     let lacking = bearer(&gate.token_with(json!({ "scope": "other" })));
     for (line, fields, status) in [
         ("GET /orders/1", bearer(&token), 200),
@@ -317,7 +318,7 @@ fn an_identity_token_is_no_access_token_here() {
     ];
     let gate = Gate::start_with(&files, |gate| {
         let gate = routes(gate, &settings(", algorithm: ES384, signing_key_file: identity.pem"));
-        // Somebody trusts the gate as if it were an authorization server.
+        // The gate's own key set is configured as that of an issuer, as another service would do.
         gate.issuer(
             "gate",
             &format!("issuer: {GATE}\naudiences: any\nalgorithms: [ES384]\npublic_key_files: [identity.public.pem]"),
@@ -355,7 +356,7 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
         )
     });
     let token = bearer(&gate.token());
-    // In turn, so that one of two requests meets the closed one first.
+    // Requests alternate between endpoints, so one of two meets the closed endpoint first.
     let vouched = [gate.vouched("GET /two", &token), gate.vouched("GET /two", &token)];
     assert_eq!(vouched[0], vouched[1]);
     assert!(
@@ -369,7 +370,7 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     }
 }
 
-/// Puts a private key where the configuration says, as an operator would: for its owner alone.
+/// Writes a private key where the configuration names it, readable by its owner alone.
 fn write_key(binary: &Binary, key: &SigningKey) {
     let new = binary.folder().join("identity.new");
     std::fs::write(&new, key.to_pkcs8_pem().unwrap().expose()).unwrap();
@@ -434,7 +435,7 @@ fn a_key_that_was_made_here_is_kept_over_a_restart() {
         .filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(files.count(), 1, "nothing half written is left");
     assert_eq!(start().kids(), first);
-    // Whoever removes it gets another.
+    // Removing the file makes the gate generate another key.
     std::fs::remove_file(&key).unwrap();
     assert_ne!(start().kids(), first);
 }
@@ -529,7 +530,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
         (head.status, head.header("content-length")),
         (200, answer.header("content-length"))
     );
-    // Whatever host it is asked at, and whatever route matches more than its path.
+    // Every host gets the key set, even where a route matches more than its path.
     for host in [
         "gate.test",
         "a.gate.test",
@@ -538,7 +539,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     ] {
         assert_eq!(gate.ask_at(host, "GET /oauth/jwks", "").status, 200, "{host}");
     }
-    // One credential is looked at by nobody; what is refused everywhere is refused here.
+    // The endpoint looks at no credential; requests that are refused everywhere are refused here too.
     assert_eq!(gate.ask("GET /oauth/jwks", &bearer("nonsense")).status, 200);
     for (line, fields, status, reason) in [
         ("POST /oauth/jwks", String::new(), 405, "method_not_allowed"),
@@ -579,7 +580,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
 fn there_are_no_keys_where_nobody_signs() {
     let gate = Gate::start(|gate| gate.route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up"));
     assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
-    // It comes and goes with the configuration.
+    // The endpoint appears and disappears with the configuration.
     let with = routes(Gate::builder(&gate.upstream), &settings("")).yaml();
     gate.binary.reload(&with);
     gate.wait_status("/oauth/jwks", 200);

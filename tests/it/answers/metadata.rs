@@ -8,7 +8,7 @@ use serde_json::json;
 
 const HERE: &str = "/.well-known/oauth-protected-resource";
 
-/// Resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts), and routes that belong to them.
+/// Adds the resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts), and their routes.
 fn routes(gate: GatewayBuilder) -> GatewayBuilder {
     let route = |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\nupstream: up\n{more}");
     gate.top(
@@ -78,14 +78,14 @@ fn metadata_say_whose_tokens_count_and_which_scopes_there_are() {
     );
     let post = gate.ask_at("api.example.com", &format!("POST {HERE}"), "");
     assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
-    // Two resources on one path are told apart by their hosts.
+    // The host distinguishes two resources on one path.
     let v1 = gate
         .ask_at("api.example.com:8443", &format!("GET {HERE}/v1"), "")
         .json();
     assert_eq!(
         v1,
         json!({
-            // As it was written: clients compare it with what they asked for (section 3.3).
+            // Byte for byte as configured: clients compare it with the URL that they used (section 3.3).
             "resource": "https://API.example.com:8443/v1",
             "authorization_servers": ["https://second.example.test"],
             "bearer_methods_supported": ["header"],
@@ -147,7 +147,7 @@ fn challenges_say_where_the_metadata_are() {
         ("/v1/1", String::new(), 401, format!("Bearer realm=\"keygate\", {v1}")),
     ];
     for (path, fields, status, expected) in rows {
-        // What a client is told does not depend on the host it came by.
+        // The metadata does not depend on the request's host.
         let answer = gate.ask_at("somewhere.example", &format!("GET {path}"), &fields);
         assert_eq!(answer.status, status, "{path}");
         let challenges = answer.headers_named("www-authenticate");
@@ -161,7 +161,7 @@ fn challenges_say_where_the_metadata_are() {
             "{} does not end in {expected}",
             bearers[0]
         );
-        // A key is no OAuth token: its challenge sends nobody to an authorization server.
+        // A key is no OAuth token: its challenge names no authorization server.
         let others = challenges.iter().filter(|challenge| !challenge.starts_with("Bearer "));
         assert!(
             others.clone().all(|challenge| !challenge.contains("resource_metadata")),
@@ -200,6 +200,6 @@ fn the_only_resource_is_that_of_every_route_that_takes_tokens() {
     );
     let metadata = gate.ask_at("localhost:1234", &format!("GET {HERE}"), "").json();
     assert_eq!(metadata["resource"], "http://localhost:8080/");
-    // Of the route that takes its tokens, not of the one that takes keys.
+    // The scopes of the route that takes tokens, not of the route that takes keys.
     assert_eq!(metadata["scopes_supported"], json!(["a", "b"]));
 }

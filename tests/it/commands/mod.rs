@@ -1,5 +1,5 @@
-//! The commands that make, show and end credentials, through the real program: over the socket of a gate that runs, over
-//! its admin listener, and on the store where none does.
+//! The commands that create, show and revoke credentials, through the real program: over
+//! a running gate's socket, over its admin listener, and on the store of a stopped gate.
 
 mod nouns;
 mod refusals;
@@ -22,16 +22,16 @@ use std::time::Instant;
 
 const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
 
-/// How the commands of a test reach what they work on.
+/// The way on which the commands of a test reach their gate or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Socket,
     Listener,
-    /// No gate runs.
+    /// On the store, without a running gate.
     Store,
 }
 
-/// A configuration in a folder of its own, a gate on it if one is asked for, and everything that commands said.
+/// A configuration in a folder of its own, its gate if there is one, and all output of commands.
 struct World {
     way: Way,
     folder: tempfile::TempDir,
@@ -39,14 +39,14 @@ struct World {
     said: RefCell<Vec<CommandOutput>>,
 }
 
-/// A gate that runs. Killed when dropped.
+/// A running gate. Killed when dropped.
 struct Gate {
     child: Child,
     data: SocketAddr,
     admin: SocketAddr,
 }
 
-/// What a command did.
+/// The arguments, exit code and output of a command.
 #[derive(Clone, Debug)]
 struct CommandOutput {
     args: Vec<String>,
@@ -62,7 +62,7 @@ impl Drop for Gate {
     }
 }
 
-/// An address that nobody has. Somebody else may take it before it is used, so whoever uses it tries again.
+/// Returns a free address. Another process may take it before it is used, so callers try again.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -95,7 +95,7 @@ impl World {
     #[track_caller]
     fn new(way: Way) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A free port may be taken before it is used.
+        // Another process may take a free port before it is used.
         for _ in 0..5 {
             let (data, admin) = (free_address(), free_address());
             std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
@@ -128,7 +128,7 @@ impl World {
         format!("http://{}", self.gate.as_ref().expect("a gate runs").admin)
     }
 
-    /// The program in the folder, with nothing of ours in its environment.
+    /// Returns the program in the folder, with an environment without any variable of the machine.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(crate::support::program());
         command
@@ -141,7 +141,7 @@ impl World {
         command
     }
 
-    /// Runs a command that asks the gate, or the store.
+    /// Runs a command on the gate or the store.
     #[track_caller]
     fn run(&self, args: &[&str]) -> CommandOutput {
         let admin;
@@ -177,20 +177,20 @@ impl World {
         ran
     }
 
-    /// Stdout of a command that did what it was asked.
+    /// Returns stdout of a command that must succeed.
     #[track_caller]
     fn good(&self, args: &[&str]) -> String {
         self.run(args).good().stdout
     }
 
-    /// The answer, as JSON.
+    /// Returns the JSON output of a command that must succeed.
     #[track_caller]
     fn json(&self, args: &[&str]) -> Value {
         let stdout = self.good(&[args, &["--output", "json"]].concat());
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
-    /// Each of `secrets` was said once, on stdout, and is in no file of the folder but those that `kept` names.
+    /// Checks that each of `secrets` was printed once, on stdout, and is in no file of the folder but those in `kept`.
     #[track_caller]
     fn was_said_once(&self, secrets: &[&str], kept: &[&str]) {
         assert!(!secrets.is_empty());
@@ -218,7 +218,7 @@ impl World {
         call(self.data(), path, header)
     }
 
-    /// What the gate answers to a key, where one runs.
+    /// Checks the status of a request with a key, if a gate runs.
     #[track_caller]
     fn check_key(&self, key: &str, status: u16) {
         if self.gate.is_some() {
@@ -249,7 +249,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Gate {
-    /// `None` when an address is taken.
+    /// Starts a gate; `None` where an address is taken.
     #[track_caller]
     fn start(folder: &Path, data: SocketAddr, admin: SocketAddr) -> Option<Self> {
         let log = |name: &str| {
@@ -277,7 +277,7 @@ impl Gate {
                 assert!(said().contains("cannot listen"), "{}", said());
                 return None;
             }
-            // The socket is bound before either listener answers.
+            // The socket is bound before either listener responds.
             if std::net::TcpStream::connect(admin).is_ok() && crate::support::get(admin, "/readyz").status == 200 {
                 return Some(gate);
             }
@@ -294,7 +294,7 @@ impl CommandOutput {
         self
     }
 
-    /// Its stderr, when it refused: said why, and nothing on stdout.
+    /// Returns stderr of a command that failed with `code` and printed nothing on stdout.
     #[track_caller]
     fn refused(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");

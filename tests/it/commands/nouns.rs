@@ -1,4 +1,4 @@
-//! Every command does what it says, whichever way it reaches what it works on.
+//! Does every command have its effect, whichever way it reaches the gate or the store?
 
 use super::Way;
 use super::World;
@@ -36,7 +36,7 @@ fn everything(world: &World) {
     world.was_said_once(&secrets, &["client.pem"]);
 }
 
-/// The cells of the line of a table that has `word`.
+/// Returns the cells of the table line that contains `word`.
 #[track_caller]
 fn line(table: &str, word: &str) -> Vec<String> {
     let found = table
@@ -149,7 +149,7 @@ fn subscriptions(world: &World) {
     world.run(&unknown).refused(1);
 }
 
-/// What comes of `args` in table form: stdout's lines, and stderr.
+/// Runs a command with table output and returns stdout's lines, and stderr.
 #[track_caller]
 fn made(world: &World, args: &[&str]) -> (Vec<String>, String) {
     let ran = world.run(args).good();
@@ -184,7 +184,7 @@ fn keys(world: &World) -> Vec<String> {
     let table = world.good(&["keys", "list"]);
     assert!(line(&table, &id).contains(&"active".to_owned()), "{table}");
 
-    // A second one beside it, and one in its place.
+    // A second key beside the first, and one that replaces it.
     let whole = world.json(&[
         "keys",
         "create",
@@ -237,7 +237,7 @@ fn keys(world: &World) -> Vec<String> {
     let (lines, _) = made(world, &long);
     world.check_key(&lines[0], 401);
 
-    // One of another system, by its digest.
+    // A key of another system, by its digest.
     let old = "sk_old_0123456789abcdefghij";
     let digest = keygate::model::api_key::KeyDigest::sha256(old).to_hex();
     std::fs::write(world.file("digest"), format!("{digest}\n")).unwrap();
@@ -256,7 +256,7 @@ fn keys(world: &World) -> Vec<String> {
     world.good(&["keys", "revoke", &lines[0]]);
     world.check_key(old, 401);
 
-    // The same create again makes nothing twice, and shows nothing again.
+    // The same create again makes nothing and shows no secret again.
     let once = [
         "keys",
         "create",
@@ -272,12 +272,12 @@ fn keys(world: &World) -> Vec<String> {
     assert!(again.is_empty() && stderr.contains("made before"), "{again:?} {stderr}");
     vec![key.clone(), second, third, fourth, lines[0].clone()]
         .into_iter()
-        // The part of it that is secret.
+        // The secret part of the key.
         .map(|key| key[25..].to_owned())
         .collect()
 }
 
-/// The values of `client_id=…` and `client_secret=…`.
+/// Returns the values of `client_id=…` and `client_secret=…`.
 #[track_caller]
 fn id_and_secret(lines: &[String]) -> (String, String) {
     let [id, secret] = lines else {
@@ -366,7 +366,7 @@ fn client_keys(world: &World) -> Vec<String> {
         .good();
     assert!(ran.stdout.is_empty() && ran.stderr.contains(own.kid()), "{ran:?}");
 
-    // The private one goes nowhere, and whoever names it is told.
+    // A private key is not sent anywhere, and the command rejects it.
     std::fs::write(world.file("own.pem"), own.to_pkcs8_pem().unwrap().expose()).unwrap();
     let private = ["clients", "add-key", &id, "--public-key", "own.pem"];
     assert!(world.run(&private).refused(1).contains("private key"));
@@ -386,7 +386,7 @@ fn client_keys(world: &World) -> Vec<String> {
     let pem = std::fs::read_to_string(&file).unwrap();
     let pair = keygate::cli::http::token_client::private_key(&pem, None).unwrap();
     assert!(ran.stderr.contains(pair.kid()), "{}", ran.stderr);
-    // Never over another file, and then nothing is made either.
+    // An existing file is never overwritten, and then no key is made either.
     assert!(world.run(&to_file).refused(1).contains("client.pem"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
 
@@ -397,7 +397,7 @@ fn client_keys(world: &World) -> Vec<String> {
     world.good(&["clients", "remove-key", &id, pair.kid()]);
     let again = world.run(&["clients", "remove-key", &id, pair.kid()]).refused(1);
     assert!(again.contains("40"), "{again}");
-    // Where a refusal comes, no file is left behind.
+    // A refused command leaves no file behind.
     world
         .run(&[
             "clients",

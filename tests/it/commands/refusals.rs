@@ -1,4 +1,4 @@
-//! Which exit code, and what is said, when a command does not do what it was asked.
+//! Which exit code and message does a command that fails have?
 
 use super::ADMIN_TOKEN;
 use super::Way;
@@ -67,7 +67,7 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         );
     }
     for args in [
-        // Never on the command line.
+        // Secrets are never arguments.
         &["clients", "list", "--token", "t"][..],
         &["token", "get", "--client-secret", "s"],
         &[

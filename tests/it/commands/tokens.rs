@@ -1,4 +1,4 @@
-//! `keygate token`: a client gets a token, has it looked at and ends it, by what the issuer's metadata say.
+//! `keygate token`: does a client get, introspect and revoke tokens at the endpoints of the issuer's metadata?
 
 use super::ADMIN_TOKEN;
 use super::CommandOutput;
@@ -7,7 +7,7 @@ use super::World;
 use serde_json::Value;
 use serde_json::json;
 
-/// Runs `keygate token`, with a secret in its environment where there is one.
+/// Runs `keygate token`, with `secret` in its environment if there is one.
 #[track_caller]
 fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     let args = [&["token"], args].concat();
@@ -18,7 +18,7 @@ fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     world.ran(command, &args)
 }
 
-/// A client with a secret.
+/// Creates a client with a secret and returns both.
 #[track_caller]
 fn client(world: &World, more: &[&str]) -> (String, String) {
     let made = world.good(&[&["clients", "create", "--name", "demo"], more].concat());
@@ -38,7 +38,7 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
     let authorization = format!("Authorization: Bearer {bearer}");
     assert_eq!(world.call("/orders/7", &authorization).status, 200);
 
-    // By name of the issuer, a secret in a file, and with less than the client may have.
+    // By the issuer's name, with the secret in a file and fewer scopes than the client may have.
     let issuer = format!("http://{}", world.data());
     std::fs::write(world.file("secret"), format!("{secret}\n")).unwrap();
     let narrow = [
@@ -163,14 +163,14 @@ fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
     let by = |issuer: &str| token(&world, Some(&secret), &["get", "--client-id", &id, "--issuer", issuer]);
     let nobody = format!("http://{}", super::free_address());
     assert!(by(&nobody).refused(4).contains("nothing answers"));
-    // Another name of the same address is another issuer (RFC 8414 section 3.3).
+    // Another name for the same address is another issuer (RFC 8414 section 3.3).
     let other = format!("http://localhost:{}", world.data().port());
     assert!(by(&other).refused(4).contains("not those of"));
     assert!(by(&world.admin()).refused(4).contains("status 404"));
     by("ftp://a").refused(2);
 }
 
-/// An administrator elsewhere has a client with the scopes `admin:read` and `admin:write`, not the gate's own token.
+/// The token of a client with the scopes `admin:read` and `admin:write`, not the gate's own admin token.
 #[test]
 fn an_administrators_token_opens_the_admin_listener() {
     let world = World::new(Way::Listener);

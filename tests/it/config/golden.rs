@@ -1,7 +1,7 @@
-//! What is said about each mistake? `tests/data/config/*.txt`: input, a line of dashes, what is said.
+//! Which message does each mistake produce? `tests/data/config/*.txt`: input, a line of dashes, messages.
 //!
-//! The first line of an input says what the JSON Schema makes of it: `# schema refuses`, `# schema accepts` (the mistake
-//! is one that a schema cannot express), or `# not yaml`. `UPDATE_GOLDEN=1` rewrites what is said.
+//! The first line of an input gives the JSON Schema's verdict: `# schema refuses`, `# schema accepts`
+//! (a schema cannot express the mistake), or `# not yaml`. `UPDATE_GOLDEN=1` rewrites the messages.
 
 use keygate::config;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-/// Good configurations that come with warnings.
+/// Returns the valid configurations that produce warnings.
 fn warning_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir("tests/data/config/warnings")
         .unwrap()
@@ -40,7 +40,7 @@ fn warning_files() -> Vec<PathBuf> {
     files
 }
 
-/// What is said about `input`, and with which codes.
+/// Returns the messages about `input` and their codes.
 fn said(input: &str) -> (String, BTreeSet<&'static str>) {
     match config::parse(input, Path::new("keygate.yaml"), &env) {
         Ok(config) if !config.warnings.is_empty() => {
@@ -114,7 +114,7 @@ fn the_schema_refuses_what_is_broken_in_structure() {
     }
 }
 
-/// A kind of mistake that no golden file shows is one that nobody has read.
+/// A mistake without a golden file has a message that nobody has read.
 #[test]
 fn every_code_has_a_golden_file() {
     let shown: BTreeSet<&str> = golden_files()
@@ -125,7 +125,7 @@ fn every_code_has_a_golden_file() {
             said(file.split_once(RULE).unwrap().0).1
         })
         .collect();
-    // Those that need a file that cannot be written down, or is too long to.
+    // Codes that need a file that cannot be checked in, or would be too long.
     let elsewhere = [
         "too-many-files",
         "unreadable-file",

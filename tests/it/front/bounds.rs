@@ -1,4 +1,4 @@
-//! What may a connection cost? (S107, and every key of `requests`)
+//! How much may a connection cost? (S107, and every key of `requests`)
 
 use crate::front::Gate;
 use crate::front::get_with;
@@ -7,14 +7,14 @@ use crate::support::RawClient;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A time limit that a test can wait for, and that is not met by accident on a busy machine.
+/// A time limit that a test can wait for, and that a busy machine does not reach by accident.
 const SHORT: Duration = Duration::from_millis(500);
 
 fn gate(requests: &str) -> Gate {
     Gate::start_with(|gate| gate.top(&format!("requests: {{ {requests} }}")))
 }
 
-/// Sends `bytes` one by one, with a pause after each, until the gate answers.
+/// Sends `bytes` one by one, with a pause after each, until the gate responds.
 #[track_caller]
 fn drip(client: RawClient, bytes: impl IntoIterator<Item = u8>) -> (u16, Duration) {
     let started = Instant::now();
@@ -41,7 +41,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
     let (status, took) = drip(gate.connect(), endless());
     assert_eq!(status, 408);
     assert!(took >= SHORT - Duration::from_millis(50) && took < PATIENCE, "{took:?}");
-    // On a connection that is in use, the clock starts with the head, not with the connection.
+    // On a used connection the clock starts with the head, not with the connection.
     let mut used = gate.connect();
     assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(drip(used, endless()).0, 408);
@@ -58,7 +58,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
         (counted + 2.0, looked_up)
     );
     assert_eq!(gate.upstream.received().len(), 1);
-    // Half a head and silence is the same.
+    // Half a head and then silence gets the same.
     let mut silent = gate.connect();
     let answer = silent.exchange("GET /open/a HTT");
     assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
@@ -68,7 +68,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
 #[test]
 fn what_cannot_begin_a_request_is_answered_at_once() {
     let gate = gate("head_timeout: 60s");
-    // A TLS handshake, as a client sends it that was told `https`.
+    // The TLS handshake of a client that was configured with `https`.
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"\0",
@@ -100,7 +100,7 @@ fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
     let bytes = |count: usize| get_with("/open/a", &format!("X: {}\r\n", "a".repeat(count - empty)));
     assert_eq!(gate.answer(bytes(2000)).status, 200);
     gate.refuses_unread(bytes(2001), 431, "head_too_long");
-    // Not waited for: an endless head is refused when it is too long, not when it ends.
+    // An endless head is refused when it is too long, not when it ends.
     let answer = gate.refuses_unread(
         format!("GET /open/a HTTP/1.1\r\nX: {}", "a".repeat(3000)),
         431,
@@ -160,7 +160,7 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
         assert_eq!(client.exchange(get_with("/open/a", "")).status, 200);
     }
     let mut third = gate.connect();
-    // Told at once; it need not ask.
+    // The refusal comes at once, before a request.
     let answer = third.receive();
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     assert_eq!(
@@ -174,7 +174,7 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
         (&"too_many_connections".into(), &503.into())
     );
     assert_eq!(gate.denied("too_many_connections"), 1.0);
-    // Those that were there first are served on.
+    // Earlier connections are still served.
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(second.exchange(get_with("/open/a", "")).status, 200);
     drop(first);
@@ -189,7 +189,7 @@ fn s107_connections_over_the_bound_are_bounded_too() {
     let gate = gate("connections: 1");
     let mut first = gate.connect();
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
-    // None of them reads or closes, so each that is told is held as long as a connection can be.
+    // None of them reads or closes, so the gate holds each refused connection as long as it can.
     let mut surplus: Vec<RawClient> = (0..300).map(|_| gate.connect()).collect();
     let told = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
     let statuses: Vec<u16> = told.map(|answer| answer.status).collect();
@@ -199,7 +199,7 @@ fn s107_connections_over_the_bound_are_bounded_too() {
         "{} of 300 were told",
         statuses.len()
     );
-    // Told or not, each is counted.
+    // Each counts as refused, whether or not it got a response.
     assert_eq!(gate.denied("too_many_connections"), 300.0);
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
 }
@@ -236,7 +236,7 @@ fn an_idle_connection_is_closed_without_a_word() {
         used.try_receive().unwrap_err().kind(),
         std::io::ErrorKind::UnexpectedEof
     );
-    // Nobody asked anything, so there is nothing to record.
+    // Without a request there is no record.
     assert_eq!(gate.binary.wait_access_records(1).len(), 1);
 }
 
@@ -255,7 +255,7 @@ fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it()
         assert_eq!(answer.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
-    // Whoever may not come in at all is told that first.
+    // A missing credential is refused before a body that is too long.
     gate.refuses(post("/both/a", 1001, ""), 401, "credential_missing");
     assert_eq!(gate.upstream.connections(), 1);
 }
@@ -283,7 +283,7 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
 #[test]
 fn a_client_that_sends_all_of_its_body_first_gets_its_refusal() {
     let gate = gate("body_bytes: 1000");
-    // More than the buffers of two sockets hold: `send` returns once somebody has read.
+    // More than two sockets buffer: `send` returns only after the gate reads.
     let body = vec![b'x'; 8 << 20];
     for (target, status, reason) in [
         ("/open/a", 413, "body_too_large"),
@@ -327,7 +327,7 @@ fn a_body_that_stops_is_not_waited_for() {
     assert!(gate.upstream.received().is_empty());
 }
 
-/// The body's time limit is for bodies: it says nothing about how long the upstream may think.
+/// The time limit of bodies does not limit the upstream's time to respond.
 #[test]
 fn a_slow_answer_is_no_slow_body() {
     let gate = gate("body_read_timeout: 300ms, idle_timeout: 300ms, head_timeout: 300ms");

@@ -1,4 +1,4 @@
-//! Which one credential does a request carry? (S001 to S013, S022)
+//! Which single credential does a request carry? (S001 to S013, S022)
 
 use crate::front::Gate;
 use crate::front::get_with;
@@ -226,7 +226,7 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
         format!("%61ccess_token={token}"),
         format!("key={key}&x=1"),
     ] {
-        // RFC 6750 section 2.3 has the parameter: here it is no way in, alone or beside a good header.
+        // RFC 6750 section 2.3 has the parameter: here it is no credential, alone or beside a valid header.
         for fields in ["", &good] {
             for path in ["/both/a", "/open/a"] {
                 let answer = gate.refuses_unread(get_with(&format!("{path}?{query}"), fields), 400, "query_credential");
@@ -307,7 +307,7 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
         );
         assert!(!answer.text().contains(key));
     }
-    // Not even looked at where the field's type is not accepted.
+    // The field is not parsed where its type is not accepted.
     for (path, fields) in [
         ("/key/a", format!("Authorization: Bearer {token}\r\n")),
         ("/jwt/a", format!("x-api-key: {key}\r\n")),

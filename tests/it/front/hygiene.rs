@@ -17,7 +17,7 @@ const IDENTITY: [&str; 7] = [
     "x-keygate-issuer",
 ];
 
-/// What the upstream got of a GET that was let through.
+/// Sends a GET that must pass, and returns the upstream's request.
 #[track_caller]
 fn forwarded(gate: &Gate, target: &str, fields: &str) -> ReceivedRequest {
     let before = gate.upstream.received().len();
@@ -116,7 +116,7 @@ fn s080_names_that_alias_a_protected_one_are_refused_on_every_route() {
             gate.refuses_unread(get_with(target, &format!("{fields}{name}: 1\r\n")), 400, "header_alias");
         }
     }
-    // Other names with an underscore are the upstream's own business.
+    // Other names with an underscore are ordinary fields.
     check(&forwarded(&gate, "/open/a", "user_id: 1\r\n"), "user_id", &["1"]);
 }
 
@@ -243,7 +243,7 @@ fn s083_claims_of_any_bytes_become_one_line_each() {
     }
 }
 
-/// Percent-decoded.
+/// Decodes percent-escapes.
 fn decoded(value: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
@@ -307,7 +307,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
     ];
     for (name, value, secret) in &credentials {
         let fields = format!("{}: {value}\r\n", name.to_uppercase());
-        // Endpoints take turns, so of four requests some begin at the dead one.
+        // The gate alternates endpoints, so some of four requests try the dead one first.
         for target in ["/both/a", "/retried/a", "/retried/b", "/retried/c", "/retried/d"] {
             let request = forwarded(&gate, target, &fields);
             check(&request, name, &[]);
@@ -318,7 +318,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
             check(&request, "x-keygate-scope", &["orders:read"]);
         }
         check(&forwarded(&gate, "/kept/a", &fields), name, &[value]);
-        // A public route reads no credential, and passes none on either.
+        // A public route reads no credential and forwards none.
         check(&forwarded(&gate, "/open/a", &fields), name, &[]);
     }
     let failed = gate
@@ -411,7 +411,7 @@ fn s088_trailers_are_dropped() {
     assert_eq!(request.body, b"ab");
     let raw = String::from_utf8_lossy(&request.raw).into_owned();
     assert!(!raw.contains("forged"), "{raw}");
-    // Nor do they count as fields of the request that they follow.
+    // Trailer fields do not count as fields of the request either.
     let request = format!(
         "{}0\r\nAuthorization: Bearer {}\r\n\r\n",
         head.replace("/open/", "/both/"),

@@ -1,6 +1,6 @@
-//! What is said to each refusal? Every row of the table that a client can cause, caused over the wire (S142, S143).
+//! Which response does each refusal give? Every row of the table that a client can cause, over the wire (S142, S143).
 //!
-//! `tests/data/refusals.txt` holds the answers; `UPDATE_GOLDEN=1` rewrites it.
+//! `tests/data/refusals.txt` holds the responses; `UPDATE_GOLDEN=1` rewrites it.
 
 use crate::front::Gate;
 use crate::front::ISSUER;
@@ -108,7 +108,7 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
     ),
 ];
 
-/// One row, caused: the request, and the answer to it.
+/// One row: the request and its response.
 struct RefusalCase {
     reason: &'static str,
     request: Vec<u8>,
@@ -116,20 +116,20 @@ struct RefusalCase {
     record: Value,
 }
 
-/// The gates that it takes to cause every row.
+/// The gates that together cause every row.
 struct Gates {
-    /// Nearly all of them.
+    /// Causes nearly all rows.
     main: Gate,
-    /// What must be broken, or would be in the way, in the main one.
+    /// Has defects and settings that would disturb `main`.
     odd: Gate,
-    /// Ends the answers that the upstream of `main` holds back.
+    /// Releases the responses that the upstream of `main` holds back.
     release: mpsc::Sender<()>,
-    /// Known, but of no use: revoked, expired, bound to other addresses.
+    /// Known keys that are refused: revoked, expired, bound to other addresses.
     keys: BTreeMap<&'static str, String>,
     second: SigningKey,
 }
 
-/// Rules that nobody meets.
+/// Returns rules that no principal satisfies.
 fn one_rule_a_method() -> String {
     let rule = |method, condition| format!("  - {{ methods: [{method}], {condition} }}\n");
     let rules = [
@@ -251,7 +251,7 @@ impl Gates {
         }
     }
 
-    /// Every row that can be caused, once.
+    /// Causes every possible row once.
     fn cause_all(&self) -> Vec<RefusalCase> {
         let mut all = Vec::new();
         for (reason, request) in self.heads().into_iter().chain(self.requests()) {
@@ -515,12 +515,12 @@ impl Gates {
     }
 }
 
-/// Two keys with the same id and different secrets.
+/// Returns two keys with the same id and different secrets.
 fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
     let make = |secret: u8| {
         let mut drawn = 0;
         let mut random = |bytes: &mut [u8]| {
-            // The id comes first, a byte a time.
+            // The id is drawn first, a byte at a time.
             bytes.fill(if drawn < 16 { 1 } else { secret });
             drawn += bytes.len();
         };
@@ -531,7 +531,7 @@ fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
     (one, other)
 }
 
-/// An answer as the golden file has it: without what differs from run to run.
+/// Returns a response in the form of the golden file, without the parts that differ between runs.
 fn shown(caused: &RefusalCase) -> String {
     let mut text = format!("== {}\n{}\n", caused.reason, caused.answer.status);
     for (name, value) in &caused.answer.headers {
@@ -546,7 +546,7 @@ fn shown(caused: &RefusalCase) -> String {
     text + "\n" + &body + "\n"
 }
 
-/// What is left of an hour depends on when it began.
+/// Replaces the seconds that depend on when the current hour began.
 fn without_seconds(name: &str, value: &str) -> String {
     match name {
         "retry-after" if value.len() > 2 => "…".to_owned(),
@@ -604,7 +604,7 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     }
 }
 
-/// What RFC 9110, 6750 and 9457 ask of a refusal, and that it repeats nothing of the request's credential.
+/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no part of the credential.
 #[track_caller]
 fn check_rfcs(caused: &RefusalCase) {
     let (reason, answer) = (caused.reason, &caused.answer);
@@ -670,7 +670,7 @@ fn check_rfcs(caused: &RefusalCase) {
     }
 }
 
-/// `auth-scheme 1*SP #auth-param` (RFC 9110 section 11.6.1), every value a quoted-string (section 5.6.4).
+/// Parses `auth-scheme 1*SP #auth-param` (RFC 9110 section 11.6.1), every value a quoted-string (section 5.6.4).
 #[track_caller]
 fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
     let (scheme, mut rest) = text.split_once(' ').unwrap();
@@ -730,7 +730,7 @@ fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
             );
         }
     }
-    // It was the client's one connection throughout; what asks for a close gets it.
+    // All requests used the client's one connection; a request for its end is honoured.
     let answer = client.exchange(get_with("/both/a", "Connection: close\r\n"));
     assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
     assert!(client.is_closed());
@@ -764,7 +764,7 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     assert!(gates.main.upstream.received().is_empty());
 }
 
-/// The header's name is the operator's; whatever it is, challenges and problems stay well-formed.
+/// The operator chooses the header's name; challenges and problems stay well-formed with any name.
 #[test]
 fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
     let gate = Gate::start_as("x!#$%&'*+.^`|~key", |gate| {

@@ -1,4 +1,4 @@
-//! `keygate issuers`: what a person types, and what they read back.
+//! Does `keygate issuers` print a table and exit codes that a person can use?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
@@ -11,7 +11,7 @@ struct CommandOutput {
     stderr: String,
 }
 
-/// Runs `keygate issuers` in `folder`, with the token in its environment where there is one.
+/// Runs `keygate issuers` in `folder`, with `token` in its environment if there is one.
 fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> CommandOutput {
     let mut command = Command::new(crate::support::program());
     command

@@ -1,4 +1,4 @@
-//! Discovery: where the issuer says its keys are, and only when it says so about itself.
+//! Discovery: does the gate find the issuer's keys, and only in metadata that names this issuer?
 
 use super::*;
 use crate::support::RawIssuer;
@@ -51,7 +51,7 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
             server.url("/keys"),
             "its query is shown to nobody"
         );
-        // Which one was good is remembered: a refresh asks for it and for the set, and for nothing else.
+        // The location that worked is remembered: a refresh fetches it and the key set, nothing else.
         assert_eq!(refresh(&binary).0, 200);
         assert_eq!(
             server.asked()[asked + 1..],
@@ -161,7 +161,7 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
 #[test]
 fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
     let key = new_key();
-    // A proxy resolves and dials, so the issuer can have a public name here; literal addresses are checked by us.
+    // The proxy resolves names, so the issuer can have a public one here; the gate itself checks literal addresses.
     let proxy = RawIssuer::start();
     let issuer = "http://issuer.invalid";
     for (jwks_uri, said) in [
@@ -191,7 +191,7 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
         proxy.asked()
     );
 
-    // Over TLS, to an address without.
+    // The gate uses TLS, the server does not.
     let plain = RawIssuer::start();
     plain.reply("/jwks", Reply::ok(&set_of(&[&key])));
     let (server, authority) = RawIssuer::start_tls("localhost", 2999);

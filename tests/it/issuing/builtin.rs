@@ -1,4 +1,4 @@
-//! The endpoints themselves: what is refused before anybody looks at what was sent.
+//! The endpoints themselves: which requests are refused before their content is read?
 
 use super::Gate;
 use super::gate;
@@ -80,7 +80,7 @@ fn secrets_in_clear_text_are_refused_unread_but_from_loopback_and_trusted_proxie
         assert_eq!(problem["type"], "urn:keygate:problem:clear-text");
         assert_eq!(problem["error"], "invalid_request");
     }
-    // What needs no secret may be asked by anybody.
+    // Any client may request the resources that need no secret.
     let metadata = "GET /.well-known/openid-configuration HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
     assert_eq!(gate.client().exchange(metadata).status, 200);
     gate.binary.reload(&gate::with_endpoint(", allow_clear_text: true"));
@@ -93,7 +93,7 @@ fn a_request_is_bounded_and_its_connection_goes_on_like_after_any_refusal() {
     let gate = Gate::start();
     let (id, secret) = gate.secret_client(json!({}));
     let (headers, good) = (basic(&id, &secret), "grant_type=client_credentials");
-    // Refused, answered, refused, answered: all on one connection.
+    // Refusals and responses alternate on one connection.
     let mut client = gate.client();
     for _ in 0..2 {
         assert_eq!(
@@ -119,7 +119,7 @@ fn a_request_is_bounded_and_its_connection_goes_on_like_after_any_refusal() {
         gate.client().exchange(form("/oauth/token", &headers, &fits)).status,
         413
     );
-    // Asked first whether its body may come.
+    // The client waits for `100 Continue` before it sends the body.
     let expecting = form("/oauth/token", &format!("{headers}Expect: 100-continue\r\n"), good);
     let mut client = gate.client();
     client.send(&expecting[..expecting.len() - good.len()]);

@@ -1,4 +1,4 @@
-//! A gate with a store, and the credentials that it gives out.
+//! A gate with a store, and the credentials that it issues.
 
 use crate::support::Admin;
 use crate::support::Binary;
@@ -32,13 +32,13 @@ use std::time::Instant;
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
 
-/// A gate, its admin API, and what is asked of it on one kept connection each.
+/// A gate and its admin API, with clients of both.
 pub struct Gate {
     pub binary: Binary,
     pub admin: Admin,
 }
 
-/// Everything that the tests of this folder configure. `more` stands at the top level.
+/// Returns the configuration that the tests of this folder share. `more` stands at the top level.
 pub fn yaml(more: &str) -> String {
     format!(
         "listeners: [{{ address: 127.0.0.1:0 }}]
@@ -74,7 +74,7 @@ routes:
     )
 }
 
-/// With a token endpoint.
+/// Returns the configuration with a token endpoint.
 pub fn with_endpoint(more: &str) -> String {
     yaml(&format!("token_endpoint: {{ issuer: \"{ISSUER}\"{more} }}\n"))
 }
@@ -108,7 +108,7 @@ impl Gate {
         self.client().exchange(key_request(path, key))
     }
 
-    /// Waits until a call with this key is answered so.
+    /// Waits until a request with this key gets `status`.
     #[track_caller]
     pub fn wait_status(&self, path: &str, key: &str, status: u16) {
         let (mut client, deadline) = (self.client(), Instant::now() + PATIENCE);
@@ -122,7 +122,7 @@ impl Gate {
         self.client().exchange(token_request(path, token))
     }
 
-    /// A key that never expires, under `subscription` where one is named: id and text.
+    /// Creates a key that never expires, under `subscription` if there is one. Returns id and text.
     #[track_caller]
     pub fn key(&self, subscription: Option<&str>) -> (String, String) {
         let mut asked = json!({ "name": "ci", "expires": "never" });
@@ -133,7 +133,7 @@ impl Gate {
         (text(&made["id"]), text(&made["key"]))
     }
 
-    /// A subscription of an organization of its own.
+    /// Creates a subscription of a new organization.
     #[track_caller]
     pub fn subscription(&self, organization: &str, plan: &str) -> String {
         self.admin
@@ -142,7 +142,7 @@ impl Gate {
         text(&self.admin.create("/subscriptions", asked)["id"])
     }
 
-    /// A client with a secret: both. `more` are further members.
+    /// Creates a client with a secret and returns its id and secret. `more` are further members.
     #[track_caller]
     pub fn secret_client(&self, more: Value) -> (String, String) {
         let mut asked = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
@@ -153,7 +153,7 @@ impl Gate {
         (text(&made["id"]), text(&made["client_secret"]))
     }
 
-    /// What the token endpoint says to a client with this secret.
+    /// Returns the token endpoint's response to a client with this secret.
     #[track_caller]
     pub fn ask_token(&self, (id, secret): (&str, &str)) -> Response {
         self.client().exchange(form(
@@ -171,7 +171,7 @@ impl Gate {
     }
 }
 
-/// What the echo upstream was told under `name`.
+/// Returns the value of the field `name` that the echo upstream received.
 #[track_caller]
 pub fn told(answer: &Response, name: &str) -> Option<String> {
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -196,12 +196,12 @@ pub fn token_request(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// `Authorization` of RFC 6749 section 2.3.1, as a whole line.
+/// Returns the `Authorization` line of RFC 6749 section 2.3.1.
 pub fn basic(id: &str, secret: &str) -> String {
     format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-/// `headers` are whole lines.
+/// Returns a POST of a form; `headers` are whole lines.
 pub fn form(path: &str, headers: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
@@ -213,7 +213,7 @@ pub fn now() -> Timestamp {
     SystemClock::new().now().wall
 }
 
-/// A store in `folder` with subscriptions and keys in whatever state, which no operation would bring them into.
+/// Fills a store in `folder`, with subscriptions and keys also in states that no operation leads to.
 pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     writes.insert(
         0,
@@ -248,7 +248,7 @@ pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: Su
     }))
 }
 
-/// A key of the default pepper, and its text.
+/// Returns the write of a key under the default pepper, and its text.
 pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
     let text = ApiKeyText::generate("kg", environment, &mut system_random);
     let mut record = ApiKeyRecord {

@@ -1,4 +1,4 @@
-//! What ends a credential ends it at once, and for good.
+//! Do revocation and expiry end a credential at once and for good?
 
 use super::Gate;
 use super::gate;
@@ -13,12 +13,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Calls with `request` from several connections at once while `revoke` ends its credential. Gives how many calls there
-/// were, and how many of those that began after the answer of the revocation were let through.
+/// Sends `request` over several connections while `revoke` ends its credential. Returns the
+/// number of requests, and of those begun after the revocation's response, how many passed.
 fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
     let started = Instant::now();
     let (calls, late) = (AtomicU64::new(0), AtomicU64::new(0));
-    // When the answer to the revocation was there, in nanoseconds from the start.
+    // When the response to the revocation arrived, in nanoseconds from the start.
     let (revoked, stop) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let nanos = || u64::try_from(started.elapsed().as_nanos()).unwrap();
     std::thread::scope(|scope| {
@@ -89,7 +89,7 @@ fn s070_without_a_grace_the_old_key_is_dead_at_once_and_with_one_when_it_ends() 
     let regenerated = Instant::now();
     assert_eq!(gate.with_key("/any/x", &new).status, 200, "it is in its grace");
     assert_eq!(gate.with_key("/any/x", &text(&made["key"])).status, 200);
-    // A call is decided after it begins, however slow the machine is: none that began after the grace is let through.
+    // A request is decided after it begins, however slow the machine is: none that began after the grace period passes.
     let mut client = gate.client();
     let mut let_through = Duration::ZERO;
     loop {
@@ -136,7 +136,7 @@ fn s078_what_was_revoked_stays_so_when_an_older_database_is_put_back() {
     let (client, secret) = gate.secret_client(json!({}));
     let token = gate.token((&client, &secret));
     let config = gate::with_endpoint("");
-    // A copy of the whole database while nothing runs, as an operator's backup would be.
+    // A copy of the whole database while no process runs, as an operator's backup would be.
     let folder = gate.binary.stop();
     let database = folder.path().join("keygate.db");
     let backup = std::fs::read(&database).unwrap();
@@ -177,7 +177,7 @@ fn s153_a_client_without_a_key_opens_nothing() {
             "{path}"
         );
     }
-    // Nor does it get in without a proof, or with an empty one.
+    // Nor does the client authenticate without a proof, or with an empty one.
     for body in [
         format!("grant_type=client_credentials&client_id={id}"),
         format!("grant_type=client_credentials&client_id={id}&client_secret="),

@@ -1,4 +1,4 @@
-//! A credential is as good as its subscription and its plan.
+//! Is a credential as valid as its subscription and its plan?
 
 use super::Gate;
 use super::gate;
@@ -74,7 +74,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
         keys.push((id, text, expected));
         let (write, text) = key(id, Test, |_| {});
         writes.push(write);
-        // Sandbox keys wait for no money and no release.
+        // Sandbox keys need no payment and no release.
         let expected = expected.filter(|reason| !["payment_due", "plan_not_released", "sandbox_only"].contains(reason));
         keys.push((id, text, expected));
     }
@@ -91,7 +91,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
                 assert_eq!(answer.json()["type"], kind, "{id}");
             }
         }
-        // A guess at the secret of the same key learns nothing of it.
+        // A guessed secret for the same key gives 401 and reveals no state of the key.
         let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
@@ -124,7 +124,7 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
     let answer = gate.with_key("/any/x", &text);
     assert_eq!(answer.status, 401, "{}", answer.text());
     assert_eq!(answer.json()["type"], "urn:keygate:problem:credential-not-in-plan");
-    // The plan is the file's: once it has keys, the key counts, and then again not.
+    // The plan is the file's: after a reload with `api_key` the key is valid, after another without it is not.
     let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
     gate.binary.reload(&wider);
     gate.wait_status("/any/x", &text, 200);
@@ -188,7 +188,7 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     });
     println!("unknown, revoked, expired: {medians:?}");
     let (least, most) = (*medians.iter().min().unwrap(), *medians.iter().max().unwrap());
-    // What differs is a comparison of integers; a digest more would be a microsecond, and a look at a disk far more.
+    // The states differ by a comparison of integers. A second digest would add a microsecond, a disk access far more.
     assert!(most < least.mul_f64(1.25) + Duration::from_micros(20), "{medians:?}");
 }
 
@@ -197,7 +197,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let gate = Gate::start();
     let subscription = gate.subscription("acme", "limited");
     let (_, key) = gate.key(Some(&subscription));
-    // On a route without limits the plan's hold alone; on one with limits both do, and the one that stands in both once.
+    // Routes without limits have the plan's alone; routes with limits have both, and a limit that stands in both once.
     let first = gate.with_key("/any/x", &key);
     assert_eq!(first.status, 200);
     assert!(
@@ -240,7 +240,7 @@ fn a_route_that_asks_for_a_plan_takes_no_other() {
     let subscription = gate.subscription("acme", "keys");
     let (_, key) = gate.key(Some(&subscription));
     assert_eq!(gate.with_key("/planned/x", &key).status, 200);
-    // Nor without any.
+    // A request without a credential is refused too.
     assert_eq!(
         gate.client()
             .exchange("GET /planned/x HTTP/1.1\r\nHost: a\r\n\r\n")

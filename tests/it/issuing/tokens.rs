@@ -1,4 +1,4 @@
-//! Tokens of the gate's own, from the token endpoint to the routes that take them.
+//! Do routes take the tokens of Keygate's own token endpoint, and no others?
 
 use super::Gate;
 use super::gate;
@@ -55,7 +55,7 @@ fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
         gate::told(&answer, "x-keygate-credential-type").as_deref(),
         Some("opaque")
     );
-    // One character more or less is another token.
+    // A token with one character more or less is refused.
     assert_eq!(gate.with_token("/any/x", &token[..token.len() - 1]).status, 401);
     let body = format!("token={token}");
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_deleted_client_gets_no_token_and_those_that_are_out_stay_good_unless_they_a
 
 #[test]
 fn a_token_of_a_client_that_nobody_knows_here_is_refused() {
-    // The same signing key, and another store: as after a database was lost.
+    // The same signing key with another store, as after the loss of a database.
     let gate = Gate::start();
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
@@ -182,7 +182,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
         });
         gate.admin.done("POST", "/signing-keys/rotate", Some(json!({})));
         let deadline = Instant::now() + PATIENCE;
-        // Until the new key signs.
+        // Waits until the new key signs.
         let signed_by = || {
             let token = gate.token(client);
             let header = crate::support::issuer::from_base64url(token.split('.').next().unwrap());
@@ -204,7 +204,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
     });
     assert!(refused.is_empty(), "of {calls}: {refused:?}");
     assert!(calls > 20, "{calls}");
-    // The old one stays as long as its last token.
+    // The old key stays published until its last token expires.
     assert!(kids().contains(&before[0]));
     assert_eq!(gate.with_token("/any/x", &first).status, 200);
 }

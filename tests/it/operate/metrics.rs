@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`: well formed, true, and where they belong.
+//! Are `/metrics`, `/livez` and `/readyz` well formed and true, and on the right listener?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::api_key;
@@ -20,7 +20,7 @@ use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
 
-/// Every kind of thing that is counted, once at least.
+/// Returns a gate after traffic that counts in every metric at least once.
 fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
     let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
     let issuer = SigningKey::generate_es256().unwrap();
@@ -194,7 +194,7 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
             "{path}"
         );
     }
-    // Nor is anything of the data side on the admin listener.
+    // The admin listener serves nothing of the data side.
     for path in [
         "/a",
         "/",

@@ -1,4 +1,4 @@
-//! What an operator and a caller see of the running program: reloads, limits, routing, leaks, metrics, shutdown.
+//! The running program as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
 mod leaks;
 mod limits;
@@ -26,14 +26,14 @@ use std::time::Instant;
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "https://api.test";
 
-/// An issuer with one key, for `public_key_files: [issuer.pem]`.
+/// The section of an issuer with one key, for `public_key_files: [issuer.pem]`.
 const ISSUER_YAML: &str = "issuer: https://issuer.test\naudiences: [https://api.test]\npublic_key_files: [issuer.pem]";
 
 fn now_secs() -> u64 {
     SystemClock::new().now().wall.as_unix_secs()
 }
 
-/// Claims of a good token. `more` is put over them; null removes a claim.
+/// Returns the claims of a valid token, with `more` merged in; null removes a claim.
 fn claims(more: &Value) -> Value {
     let now = now_secs();
     let mut claims = json!({
@@ -51,7 +51,7 @@ fn token(key: &SigningKey, more: &Value) -> String {
     key.sign("at+jwt", &claims(more)).unwrap()
 }
 
-/// Makes a key with the program itself, for the configuration in `folder`.
+/// Creates a key with the program itself, for the configuration in `folder`.
 #[track_caller]
 fn create_key(folder: &Path, more: &[&str]) -> String {
     let mut args = vec!["create", "--name", "test", "--expires", "30d"];
@@ -70,7 +70,7 @@ fn keys_command(folder: &Path, args: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-/// A GET with these header lines, on a connection of its own.
+/// Sends a GET with these header lines on a connection of its own.
 #[track_caller]
 fn get(address: SocketAddr, target: &str, headers: &[&str]) -> Response {
     RawClient::connect(address).exchange(request("GET", target, headers))
@@ -111,20 +111,20 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 
-/// Replaces the configuration file, with no word to the program.
+/// Replaces the configuration file without a signal.
 fn write_config(binary: &Binary, yaml: &str) {
     replace(binary, "keygate.yaml", yaml);
 }
 
-/// Moves a new file into the place of an old one.
+/// Replaces a file by a rename.
 fn replace(binary: &Binary, name: &str, content: &str) {
     let new = binary.folder().join(format!("{name}.staged"));
     std::fs::write(&new, content).unwrap();
     std::fs::rename(new, binary.folder().join(name)).unwrap();
 }
 
-/// Replaces the configuration, and waits until it is in force. For tests in which this is the only change under way: then
-/// the next reload is this one, because one change is one reload.
+/// Replaces the configuration and waits until it is in force. Only for tests without
+/// another change in flight: one change is one reload, so the next reload is this one.
 #[track_caller]
 fn reload(binary: &Binary, yaml: &str) {
     let before = binary.metric(RELOADED);

@@ -35,7 +35,7 @@ use std::time::Instant;
 
 const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
 
-/// Answers with its own name and the `x-version` that came.
+/// Starts an upstream that responds with its own name and the `x-version` that it received.
 fn naming(name: &'static str) -> FakeUpstream {
     let upstream = FakeUpstream::start();
     upstream.answer_with(move |request: &ReceivedRequest| {
@@ -94,7 +94,7 @@ fn s150_every_request_sees_one_whole_configuration() {
         let _stopping = StopFlag(&stop);
         for round in 1..=100 {
             let yaml = version(round % 2);
-            // By itself, and when told.
+            // With the file watcher first, then with a signal.
             if round <= 20 {
                 write_config(&binary, &yaml);
             } else {
@@ -102,7 +102,7 @@ fn s150_every_request_sees_one_whole_configuration() {
             }
             let seen = &seen[round % 2];
             let before = seen.load(Ordering::Relaxed);
-            // Each client may still have had one of these answers from the last time.
+            // Each client may already have had one of these responses in flight from the last time.
             wait_until("requests see it", || seen.load(Ordering::Relaxed) > before + 4);
         }
     });
@@ -113,7 +113,7 @@ fn s150_every_request_sees_one_whole_configuration() {
     assert_eq!(binary.metric(RELOADED), before + 100.0, "one change is one reload");
 }
 
-/// So that client threads end when an assertion does.
+/// Stops the client threads when an assertion fails.
 struct StopFlag<'a>(&'a AtomicBool);
 
 impl Drop for StopFlag<'_> {
@@ -122,12 +122,12 @@ impl Drop for StopFlag<'_> {
     }
 }
 
-/// The lines of its log with this message so far.
+/// Returns the number of log lines with this message so far.
 fn count(binary: &Binary, message: &str) -> usize {
     binary.output().matches(&format!("\"message\":\"{message}\"")).count()
 }
 
-/// Sends SIGHUP, and waits until it is answered by one more line with this message.
+/// Sends SIGHUP and waits until one more line has this message.
 #[track_caller]
 fn answered(binary: &Binary, message: &str) {
     let before = count(binary, message);
@@ -146,27 +146,27 @@ fn one_change_is_one_reload_whoever_notices_it_first() {
     answered(&binary, UNCHANGED);
     assert_eq!(reloads(), (started, 0.0));
 
-    // By itself, and then told as well: the signal is answered, and nothing else comes of it.
+    // The watcher reloads first; a signal after that is acknowledged and changes nothing.
     reload(&binary, &good.replace("path: /a", "path: /b"));
     assert_eq!(get(binary.data(), "/b", &[]).status, 200);
     answered(&binary, UNCHANGED);
     assert_eq!(reloads(), (started + 1.0, 0.0));
     assert!(!binary.output().contains("\"generation\":3"), "{}", binary.output());
 
-    // Written again with the same text.
+    // The same text written again is no change.
     let before = count(&binary, UNCHANGED);
     write_config(&binary, &good.replace("path: /a", "path: /b"));
     wait_until("it is looked at", || count(&binary, UNCHANGED) > before);
     assert_eq!(reloads(), (started + 1.0, 0.0));
 
-    // Refused once, and said as often as somebody asks.
+    // The watcher reports a refusal once; every signal reports it again.
     write_config(&binary, "nonsense");
     wait_until("refused", || reloads().1 > 0.0);
     answered(&binary, "Configuration refused; the one before goes on serving");
     assert_eq!(reloads(), (started + 1.0, 1.0));
     assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
 
-    // What was in force before it is a change of what was read last.
+    // The text in force differs from the text read last, so it is a change.
     reload(&binary, &good.replace("path: /a", "path: /b"));
     assert_eq!(binary.metric(LAST_SUCCESS), 1.0);
     assert_eq!(condition(&binary, "config")["detail"], "");
@@ -208,7 +208,7 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
     replace(&binary, "keys.yaml", &keys);
     wait_until("it is looked at", || count(&binary, "API keys unchanged") == 1);
     assert_eq!(binary.metric(RELOADED), started + 1.0);
-    // A broken file is refused once, whoever notices it.
+    // A broken file is refused once, whether the watcher or a signal finds it.
     replace(&binary, "keys.yaml", "keys: 7\n");
     wait_until("refused", || binary.metric(REFUSED) > 0.0);
     answered(&binary, "Configuration refused; the one before goes on serving");
@@ -240,7 +240,7 @@ fn a_change_right_behind_another_is_not_missed() {
     let binary = Binary::start(&version("/begin"));
     for round in 0..8 {
         binary.reload(&version(&format!("/early{round}")));
-        // Somewhere within the loading of the first; the next place in each round.
+        // The second signal arrives during the first load, later in each round.
         let until = Instant::now() + Duration::from_millis(round * 6);
         while Instant::now() < until {
             std::thread::yield_now();
@@ -276,7 +276,7 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     assert_eq!(get(binary.data(), "/slow", &[]).status, 404);
     release.send(()).unwrap();
     assert_eq!(client.receive().text(), "slow");
-    // The connection lives on; its next request sees the new configuration.
+    // The connection stays open; its next request sees the new configuration.
     assert_eq!(client.exchange(request("GET", "/slow", &[])).status, 404);
     let records = binary.wait_access_records(3);
     let in_flight = records.iter().find(|record| record["status"] == 200).unwrap();
@@ -398,7 +398,7 @@ fn a_key_that_is_exchanged_in_its_file_verifies_nothing_more() {
     wait_until("the reload counts as good", || binary.metric(LAST_SUCCESS) == 1.0);
 }
 
-/// A gateway with one open route at `/a`, and what makes it bad.
+/// Returns the YAML of a gateway with one public route at `/a`.
 fn one_route(upstream: &FakeUpstream) -> String {
     GatewayBuilder::new()
         .upstream("only", upstream.address())
@@ -448,7 +448,7 @@ fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
         write_config(&binary, &yaml);
         wait_until(word, || binary.metric(REFUSED) > refused);
         assert_eq!(binary.metric(LAST_SUCCESS), 0.0, "{word}");
-        // Ready all the same: what serves is good.
+        // Still ready: the configuration in force is valid.
         assert_eq!(crate::support::get(binary.admin(), "/readyz").status, 200, "{word}");
         let condition = condition(&binary, "config");
         assert_eq!(condition["status"], "ok");
@@ -460,7 +460,7 @@ fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
         binary.wait_for_output("Configuration refused; the one before goes on serving");
         binary.wait_for_output(word);
         assert_eq!(get(binary.data(), "/a", &[]).status, 200, "{word}");
-        // Refused once, not again at every look.
+        // Refused once, not again at every poll of the file.
         assert_eq!(binary.metric(REFUSED), refused + 1.0, "{word}");
         reload(&binary, &good);
         assert_eq!(binary.metric(LAST_SUCCESS), 1.0);
@@ -524,9 +524,9 @@ fn a_file_that_a_refused_configuration_lacked_cures_it_when_it_comes() {
     replace(&binary, "issuer.pem", &issuer.public_pem());
     replace(&binary, "keys.yaml", "keys: []\n");
     wait_until("in force", || get(binary.data(), "/b", &[]).status == 401);
-    // Said a moment after it is so.
+    // The metric follows a moment after the change is in force.
     wait_until("said", || binary.metric(LAST_SUCCESS) > 0.0);
-    // Trying again is quiet: it was refused once.
+    // Retries are silent: the refusal was counted once.
     assert_eq!(binary.metric(REFUSED), 1.0);
     assert_eq!(
         get(binary.data(), "/b", &[&bearer(&token(&issuer, &json!({})))]).status,
@@ -554,7 +554,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_until("the revoked key is refused", || ask(&first) == 401);
     assert_eq!(ask(&second), 200);
 
-    // A broken file ends no key, and says so, until it is good.
+    // A broken file revokes no key, and is reported until it is valid.
     let good = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
     let refused = binary.metric(REFUSED);
     replace(&binary, "keys.yaml", &format!("{good}  - id: short\n"));
@@ -573,7 +573,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
     assert_eq!(condition()["detail"], "2 keys");
 
-    // Also when the whole configuration is read again instead.
+    // Also when the whole configuration is read again.
     replace(&binary, "keys.yaml", "keys: 7\n");
     wait_until("refused again", || binary.metric(LAST_SUCCESS) == 0.0);
     let refused = binary.metric(REFUSED);
@@ -584,7 +584,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     );
     wait_until("the whole is refused", || binary.metric(REFUSED) > refused);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
-    // Good keys bring the configuration that waited for them.
+    // Valid keys put the waiting configuration in force.
     replace(&binary, "keys.yaml", &good);
     wait_until("the route is there", || get(binary.data(), "/more", &[]).status == 200);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
@@ -610,7 +610,7 @@ fn good_keys_do_not_hide_a_refused_configuration() {
     wait_until("both keys count", || ask(&second) == 200);
     write_config(&binary, "routes: nonsense\n");
     wait_until("refused", || binary.metric(LAST_SUCCESS) == 0.0);
-    // Above all a key that somebody ends must end, whatever state the configuration is in.
+    // A revoked key must stop working, whatever state the configuration is in.
     replace(&binary, "keys.yaml", &one);
     wait_until("keys are followed still", || ask(&second) == 401);
     assert_eq!((ask(&first), binary.metric(LAST_SUCCESS)), (200, 0.0));
@@ -645,7 +645,7 @@ fn what_needs_a_restart_is_named() {
         "{}",
         binary.output()
     );
-    // The rest is in force all the same.
+    // The other changes are in force.
     assert_eq!(get(binary.data(), "/b", &[]).status, 200);
     reload(&binary, &format!("{changed}log: {{ level: debug }}\n"));
     wait_until("it warns of the log", || warned("log"));

@@ -1,4 +1,4 @@
-//! What was verified once must not outlive what made it true: each rule of its issuer, its route's rules, its issuer.
+//! Does a cached verification end with each thing it rests on: the issuer's rules, the route's rules, the issuer?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -37,7 +37,7 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
         ("stranger.pem", stranger.public_pem()),
     ];
     let binary = Binary::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
-    // Without `typ` at+jwt it would be another token, so it has one; everything else is what a rule below refuses.
+    // The token has `typ` at+jwt; each rule below refuses it for one property.
     let shown = bearer(&token(&key, &json!({ "env": "test" })));
     let ask = || get(binary.data(), "/a", &[&shown]).status;
     let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);
@@ -86,7 +86,7 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
         assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
         reload(&binary, &loose);
     }
-    // An issuer that was taken out and put back has its tokens verified afresh.
+    // Tokens of an issuer that was removed and added again are verified anew.
     let misses = binary.metric("keygate_token_cache_misses_total");
     let without = GatewayBuilder::new()
         .issuer("other", &ISSUER_YAML.replace("issuer.test", "other.test"))

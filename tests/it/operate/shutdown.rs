@@ -1,4 +1,4 @@
-//! How does it start, where does it listen, and how does it end?
+//! How does the program start, where does it listen, and how does it end?
 
 use crate::operate::get;
 use crate::operate::request;
@@ -23,7 +23,7 @@ fn open_route(upstream: &FakeUpstream) -> String {
         .yaml()
 }
 
-/// Answers `/slow` when it is told to, everything else at once.
+/// Starts an upstream that responds to `/slow` when the test allows, and to everything else at once.
 fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
     let upstream = FakeUpstream::start();
     let (release, released) = mpsc::channel::<()>();
@@ -53,7 +53,7 @@ fn check_signal(signal: &str) {
         TcpStream::connect(binary.data()).is_err()
     });
     assert!(idle.is_closed(), "a connection without a request is closed at once");
-    // Probes still hear that it is going.
+    // Probes still work, and see that the gate is stopping.
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
     assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
@@ -122,7 +122,7 @@ fn a_request_whose_head_is_half_sent_does_not_hold_the_end_up() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-/// Runs until it ends by itself.
+/// Runs the program until it ends by itself.
 #[track_caller]
 fn run_to_its_end(yaml: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ fn every_listener_serves_the_same() {
         .iter()
         .map(|record| record["client"].as_str().unwrap())
         .collect();
-    // Each worker writes when it is done.
+    // The workers write their records in any order.
     peers.sort_unstable();
     assert_eq!(peers, ["127.0.0.1", "::1"]);
     binary.signal("TERM");

@@ -1,4 +1,4 @@
-//! May whoever was proved do this? Rules, defaults, what is only tried out, and what upstreams are told of claims.
+//! May this principal do this? Rules, defaults, shadow mode, and the claims that upstreams receive.
 
 mod inherited;
 mod shadow;
@@ -23,25 +23,25 @@ use serde_json::Value;
 use serde_json::json;
 use std::time::Instant;
 
-/// A gate before an upstream, and credentials that it knows.
+/// A gate before an upstream, and credentials that are valid there.
 struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     signer: SigningKey,
-    /// Of the client `shop` of the organization `acme`, with the scope `orders:read`.
+    /// A key of the client `shop` of the organization `acme`, with the scope `orders:read`.
     key: String,
-    /// Of nobody, with the same scope.
+    /// A key without client and organization, with the same scope.
     bare_key: String,
 }
 
 impl Gate {
-    /// With an issuer `main`, an upstream `up`, and what `more` adds.
+    /// Starts a gate with an issuer `main`, an upstream `up`, and the additions of `more`.
     #[track_caller]
     fn start(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         Self::start_issuer("", more)
     }
 
-    /// With `issuer_yaml` more in the issuer.
+    /// Starts a gate with `issuer_yaml` in the issuer's section.
     #[track_caller]
     fn start_issuer(issuer_yaml: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
@@ -85,7 +85,7 @@ impl Gate {
         }
     }
 
-    /// The status, and the reason in the access record where there is one.
+    /// Returns the status, and the reason in the access record if there is one.
     #[track_caller]
     fn said(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
         let answer = self.ask(method, target, fields);
@@ -112,7 +112,7 @@ impl Gate {
         assert_eq!(self.upstream.received().len(), before, "{method} {target} {fields}");
     }
 
-    /// The access record of an answered request, once it is written.
+    /// Waits for the access record of a response and returns it.
     #[track_caller]
     fn record(&self, answer: &Response) -> Value {
         let id = answer.header("x-request-id").expect("every answer has one").to_owned();
@@ -146,7 +146,7 @@ fn yaml(upstream: &FakeUpstream, issuer_yaml: &str, more: impl FnOnce(GatewayBui
     more(builder).yaml()
 }
 
-/// A new key, and its entry in a keys file.
+/// Returns a new key and its entry in a keys file.
 fn api_key(more: &str) -> (String, String) {
     let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let digest = Digester::new(None).digest(key.expose()).to_hex();
@@ -161,7 +161,7 @@ fn api_key(more: &str) -> (String, String) {
     (key.expose().to_owned(), entry)
 }
 
-/// A route under `/{name}`.
+/// Returns a route under `/{name}`.
 fn protected(name: &str, accept: &str, more: &str) -> String {
     format!("match: {{ path: \"/{name}\" }}\naccept: {accept}\n{more}\nupstream: up")
 }
@@ -253,7 +253,7 @@ fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     for method in ["get", "Delete", "PROPFIND"] {
         gate.refuses(method, "/api", &with("use", "shop"), 400, "method_unknown");
     }
-    // What it would take, and only where it would help.
+    // The challenge names the scopes that would suffice, and only where scopes would help.
     let needed = |method: &str, fields: &str| gate.ask(method, "/api", fields).json()["scope"].clone();
     assert_eq!(needed("DELETE", &with("x", "shop")), "all delete use");
     assert_eq!(needed("GET", &with("use", "shop")), "read");
@@ -418,7 +418,7 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
         nothing
     );
     let alice = gate.bearer(json!({ "email": "alice@x", "realm": { "roles": ["a", "b,c"] } }));
-    // Twice: the second time it is remembered.
+    // Twice: the second time the token comes from the cache.
     for _ in 0..2 {
         let received = gate.allows("GET", "/api", &format!("{claimed}{alice}"));
         assert_eq!(
@@ -492,7 +492,7 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     let bearer = gate.bearer(json!({ "role": ["user", "auditor"], "level": 7 }));
     gate.allows("GET", "/api", &bearer);
     gate.allows("GET", "/api", &bearer);
-    // A route of its own tells that the change is in force.
+    // A route of its own shows that the change is in force.
     let reload = |version: &str, more: &str| {
         let open = format!("match: {{ path: /{version} }}\npublic: true\nupstream: up");
         gate.binary.reload(&yaml(&gate.upstream, "", |gate| {

@@ -1,4 +1,4 @@
-//! What is only tried out: does it count, and refuse nothing, and open nothing that is not said loudly?
+//! Shadow mode: does it count without refusing, and open nothing without a loud notice?
 
 use crate::policy::Gate;
 use crate::policy::protected;
@@ -30,7 +30,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     );
     assert_eq!(gate.decisions("api", "jwt", "would_deny", "client_not_allowed"), 1.0);
     assert_eq!(gate.decisions("api", "jwt", "allow", "none"), 0.0);
-    // Identity is told as ever: it was proved.
+    // Upstreams still receive the identity: it was proved.
     let record = gate.record(&gate.ask("GET", "/api", &gate.api_key()));
     assert_eq!(
         (&record["would_deny"], &record["client_id"]),
@@ -40,7 +40,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
         gate.upstream.received()[1].headers_named("x-keygate-client-id"),
         ["shop"]
     );
-    // What enforces is not weaker for what does not.
+    // Rules in shadow mode do not weaken the rules in force.
     gate.refuses("GET", "/api", &gate.bearer(json!({})), 403, "organization_not_allowed");
     assert_eq!(gate.decisions("api", "jwt", "deny", "organization_not_allowed"), 1.0);
     gate.refuses("GET", "/api", "", 401, "credential_missing");
@@ -104,7 +104,7 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
     );
 }
 
-/// A gate whose only issuer is tried out, with its keys behind a URL.
+/// A gate whose only issuer is in shadow mode, with its keys behind a URL.
 struct ShadowGate {
     binary: Binary,
     upstream: FakeUpstream,
@@ -179,7 +179,7 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
         assert!(received.headers_named("authorization").is_empty());
         assert_eq!(record.get("subject").is_some(), proved);
     }
-    // Nobody is named here, so nobody is tried out.
+    // The token names no configured issuer, so no issuer in shadow mode applies.
     let named = token(json!({ "iss": "https://evil.test" }));
     assert_eq!(gate.status(&bearer(&named)), 401);
     assert_eq!(gate.status(&bearer("a.b.c")), 401);
@@ -255,7 +255,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     };
     assert_eq!((reported("report"), reported("refuse")), (1.0, 0.0));
     assert_eq!(gate.decisions("report", "jwt", "would_deny", "two_credentials"), 1.0);
-    // The key is never looked up: whatever it is, the answer is the same.
+    // The key is never looked up: every key gets the same response.
     for key in ["unknown", "kg_live_0_0"] {
         assert_eq!(
             gate.ask("GET", "/report", &format!("{good}x-api-key: {key}\r\n"))
@@ -263,7 +263,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
             200
         );
     }
-    // Nor does a good key help a bad token.
+    // Nor does a valid key help an invalid token.
     let bad = format!("Authorization: Bearer a.b.c\r\n{}", gate.api_key());
     gate.refuses("GET", "/report", &bad, 401, "token_malformed");
     assert_eq!(reported("report"), 4.0);
@@ -288,7 +288,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     for path in ["/refuse", "/nowhere"] {
         gate.refuses("GET", path, &both, 400, "two_credentials");
     }
-    // One alone is as ever, and the one that is forwarded.
+    // A single credential is handled as usual, and is the one that is forwarded.
     assert_eq!(gate.allows("GET", "/forward", &key).headers_named("x-api-key").len(), 1);
     assert_eq!(reported("forward"), 1.0);
 }

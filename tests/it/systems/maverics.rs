@@ -1,4 +1,4 @@
-//! Maverics: API clients with keys that the server makes, and the document's own programs in three languages.
+//! Maverics: API clients with server-made keys, and the document's own programs in three languages.
 
 use super::System;
 use super::access_token;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 const API: &str = "/api/v1/apps";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// A program of the document: its language, how it is run, and how what it prints begins when all is well.
+/// A program of the document: its language, how it starts, and the beginning of its output on success.
 type DocumentedProgram = (&'static str, fn() -> Program, &'static str);
 
 const PROGRAMS: [DocumentedProgram; 3] = [
@@ -29,10 +29,10 @@ const PROGRAMS: [DocumentedProgram; 3] = [
     ("Rust", Program::maverics_rust, "200 OK "),
 ];
 
-/// A key pair as the console gives it.
+/// A key pair as the console creates it.
 struct Pair {
     kid: String,
-    /// The private key, as downloaded.
+    /// The downloaded private key.
     path: PathBuf,
     signer: SigningKey,
 }
@@ -48,7 +48,7 @@ fn client(system: &System, more: Value) -> String {
     text(&client["id"])
 }
 
-/// "Add Key Pair", "Download Private Key".
+/// Performs "Add Key Pair" and "Download Private Key".
 #[track_caller]
 fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
     let path = format!("/clients/{client}/keys");
@@ -56,7 +56,7 @@ fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
     let pem = text(&made["private_key"]);
     let signer = SigningKey::from_pkcs8_pem(Algorithm::Es256, &pem).unwrap();
     assert!(text(&made["fingerprint"]).contains(signer.kid()), "RFC 7638: {made}");
-    // Given at creation only.
+    // The private key is returned at creation only.
     let shown = system.admin.get(&path).to_string();
     assert!(
         shown.contains(&text(&made["kid"])) && !shown.contains("PRIVATE"),
@@ -69,7 +69,7 @@ fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
     }
 }
 
-/// One of [`PROGRAMS`] with the three variables it reads, and nothing else.
+/// Runs one of [`PROGRAMS`] with only the three variables that it reads.
 #[track_caller]
 fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> ProgramOutput {
     program()
@@ -79,7 +79,7 @@ fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> P
         .run()
 }
 
-/// What stands in quotes behind `access_token`, in whatever way a language prints an object.
+/// Returns the quoted text after `access_token`, in any language's notation for objects.
 #[track_caller]
 fn printed_token(ran: &ProgramOutput) -> String {
     let (_, rest) = ran
@@ -221,7 +221,7 @@ fn every_row_of_the_table_of_errors_is_given_with_its_words() {
         let told = system.form("/oauth/token", "", &fields);
         assert_eq!(oauth_error(&told, 400).0, "invalid_request", "{fields:?}");
     }
-    // All of it was for nothing: the assertion is as good as before.
+    // None of these attempts used up the valid assertion.
     access_token(&system.token_by_assertion(&good));
 }
 
@@ -242,7 +242,7 @@ fn what_the_document_demands_of_an_assertion_is_demanded() {
             .sign_text(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string());
         system.token_by_assertion(&assertion.unwrap())
     };
-    // Without `jti` and `kid`, like the programs; and with.
+    // Without `jti` and `kid`, like the document's programs, and with both.
     access_token(&ask(json!({})));
     access_token(&ask(json!({ "aud": system.url, "jti": token_id() })));
     for change in [
@@ -314,7 +314,7 @@ fn a_deleted_client_gets_no_more_tokens() {
             oauth_error(&told, 400),
             ("invalid_client".to_owned(), "invalid client".to_owned())
         );
-        // Out already, and good until they expire; unless they were to end with it.
+        // Issued tokens stay valid until they expire, unless the revocation includes them.
         let answer = system.with_token(API, &issued);
         match revoke {
             false => assert_eq!(answer.status, 200, "{format}"),

@@ -1,4 +1,4 @@
-//! API portal: the plan of a subscription decides what its developers get, and its state when.
+//! API portal: do a subscription's plan and state decide which credentials its developers get?
 
 use super::Customer;
 use super::System;
@@ -19,7 +19,7 @@ use std::process::Stdio;
 
 const CATALOGUE: &str = "/catalogue/items";
 
-/// A subscription of the organization `acme`, as it is when it was asked for: its id and state.
+/// Requests a live subscription of the organization `acme`. Returns its id and state.
 #[track_caller]
 fn subscribe(system: &System, plan: &str) -> (String, String) {
     subscribe_in(system, plan, "live")
@@ -27,7 +27,7 @@ fn subscribe(system: &System, plan: &str) -> (String, String) {
 
 #[track_caller]
 fn subscribe_in(system: &System, plan: &str, environment: &str) -> (String, String) {
-    // The organization is there from the second time on.
+    // The organization exists from the second call on, so a refusal is expected then.
     let _ = system.admin.call(
         "POST",
         "/organizations",
@@ -70,7 +70,7 @@ fn url_for(subscription: &str, url: &str) -> Value {
     })
 }
 
-/// The slug of a 409.
+/// Returns the slug of a 409.
 #[track_caller]
 fn conflict(told: &AdminResponse) -> String {
     assert_eq!(told.status, 409, "{told:?}");
@@ -116,7 +116,7 @@ fn a_pending_subscription_has_no_credentials_until_it_is_approved() {
     let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
     assert_eq!(system.with_token(CATALOGUE, &token).status, 200);
-    // And approved is approved.
+    // A second approval is a conflict.
     conflict(&system.admin.call(
         "POST",
         &format!("/subscriptions/{subscription}/approve"),
@@ -140,7 +140,7 @@ fn live_credentials_of_a_paid_plan_are_locked_until_the_payment() {
     step(&system, &subscription, "payment", json!({ "paid": true }));
     let live = text(&system.admin.create("/keys", key_for(&subscription))["key"]);
     assert_eq!(system.with_key(CATALOGUE, &live).status, 200);
-    // The payment lapses: what was given out is locked, and says why.
+    // The payment lapses: issued credentials are locked, and the refusal names the reason.
     step(&system, &subscription, "payment", json!({ "paid": false }));
     let locked = problem(&system.with_key(CATALOGUE, &live), 403);
     assert!(locked.contains("unpaid") || locked.contains("payment"), "{locked}");
@@ -227,7 +227,7 @@ fn there_is_a_second_key_beside_the_first_and_no_third() {
 #[test]
 fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     let system = System::start("api-portal");
-    // An API key: the old one is refused at once, the new one is another.
+    // An API key: the old key is refused at once, and the new key works.
     let keys = active(&system, "starter");
     let old = system.admin.create("/keys", key_for(&keys));
     let new = system
@@ -240,7 +240,7 @@ fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     );
     assert_eq!(system.with_key(CATALOGUE, &text(&new["key"])).status, 200);
 
-    // A client: rotating keeps its id.
+    // A client: rotation keeps its id.
     let secrets = active(&system, "standard");
     let client = system.admin.create("/clients", secret_for(&secrets));
     let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
@@ -250,7 +250,7 @@ fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     assert_eq!(oauth_error(&told, 401).0, "invalid_client", "the old secret");
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
 
-    // Regenerating does not.
+    // Regeneration gives another id.
     let regenerated = system
         .admin
         .post(&format!("/clients/{id}/secret/regenerate"), json!({}));
@@ -334,7 +334,7 @@ fn services_are_told_who_called_in_a_token_between_servers() {
     let [token] = seen.headers_named("x-keygate-identity-token")[..] else {
         panic!("{seen:?}");
     };
-    // Verified by a library that is not ours, with the keys that the gate publishes beside those of its access tokens.
+    // A third-party library verifies the token with the keys that the gate publishes beside those of its access tokens.
     let verifier = Command::new("node")
         .arg("verify_identity.mjs")
         .args([&format!("{}/oauth/jwks", system.url), "https://gate.example.com"])

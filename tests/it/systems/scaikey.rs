@@ -1,4 +1,4 @@
-//! ScaiKey: services with a secret, tokens at a global endpoint and at one per tenant.
+//! ScaiKey: services with a secret, and tokens at a global endpoint and at one per tenant.
 
 use super::System;
 use super::access_token;
@@ -26,7 +26,7 @@ use std::io;
 const GLOBAL: &str = "/oauth/token";
 const TENANTS: &str = "/api/v1/platform/tenants";
 
-/// An application of type SERVICE: its id and secret. Of no tenant where `subscription` is empty.
+/// Creates an application of type SERVICE and returns its id and secret. An empty `subscription` means no tenant.
 #[track_caller]
 fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, String) {
     let mut body = json!({ "name": "service", "authentication": "client_secret", "scopes": scopes });
@@ -37,7 +37,7 @@ fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, Str
     (text(&client["id"]), text(&client["client_secret"]))
 }
 
-/// A tenant: the subscription that its services are under.
+/// Creates a tenant: the subscription of its services. Returns the id.
 #[track_caller]
 fn tenant(system: &System, slug: &str) -> String {
     system
@@ -73,7 +73,7 @@ fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
     assert_eq!(seen.headers_named("x-keygate-subject"), [&*id]);
     assert_eq!(seen.headers_named("x-keygate-organization"), ["default"]);
 
-    // When it runs out, the same again; there is nothing to refresh with.
+    // An expired token is replaced by the same request; there is no refresh token.
     assert_ne!(access_token(&system.token_by_secret(GLOBAL, &id, &secret, "")), token);
     let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
@@ -101,7 +101,7 @@ fn a_token_without_either_scope_is_told_both() {
         .done("PATCH", &path, Some(json!({ "scopes": ["openid", "admin:read"] })));
     let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
     assert_eq!(system.with_token(TENANTS, &token).status, 200);
-    // Reading is not changing.
+    // A scope to read does not permit a change.
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let answer = system.request("POST", TENANTS, &bearer, "");
     assert_eq!(problem(&answer, 403), "insufficient-scope");
@@ -121,7 +121,7 @@ fn no_token_is_wider_than_its_service_or_its_plan() {
     let wider = json!({ "name": "wider", "authentication": "client_secret", "scopes": ["root"] });
     let told = system.admin.call("POST", "/clients", Some(wider));
     assert!([409, 422].contains(&told.status), "{told:?}");
-    // The plan gives secrets and nothing else.
+    // The plan permits secrets and nothing else.
     let key = json!({ "name": "key", "expires": "90d" });
     let told = system.admin.call("POST", "/keys", Some(key));
     assert!([409, 422].contains(&told.status), "{told:?}");
@@ -243,7 +243,7 @@ fn every_client_library_understands_why_it_is_refused() {
     assert_eq!(refused.error().as_ref(), "invalid_client");
 }
 
-/// The `oauth2` crate, over the raw client of the tests.
+/// Runs the `oauth2` crate over the tests' raw client.
 #[track_caller]
 fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
     let client = BasicClient::new(ClientId::new(id.to_owned()))

@@ -1,4 +1,5 @@
-//! Where is a secret, once it was shown? Nowhere: every kind is made and used, then all that the gate wrote is searched.
+//! Is a secret anywhere after it was shown once? The test creates and
+//! uses every kind, then searches everything that the gate wrote.
 
 use super::ADMIN_TOKEN;
 use super::PEPPER;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 const API: &str = "/v1/enrich-lead";
 
-/// A secret, and the forms in which it would give itself away.
+/// A secret, and the forms in which it could appear.
 struct Needle {
     what: &'static str,
     forms: Vec<String>,
@@ -35,7 +36,7 @@ impl Needle {
         Self { what, forms }
     }
 
-    /// Of a PEM file: its lines, the same without line breaks, and the bytes that they stand for.
+    /// Returns the forms of a PEM file: its lines, the text without line breaks, and the decoded bytes.
     fn of_pem(what: &'static str, pem: &str) -> Self {
         let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let mut forms = vec![lines.concat(), latin1(&STANDARD.decode(lines.concat()).unwrap())];
@@ -53,7 +54,7 @@ impl Needle {
     }
 }
 
-/// Each byte as the character of its number: bytes that a text's search, which is fast, can look through.
+/// Maps each byte to the character of its number, because searching text is fast.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
@@ -63,7 +64,7 @@ fn contains(hay: &str, needle: &str) -> bool {
     hay.contains(needle)
 }
 
-/// Every file under `folder`: its name and content.
+/// Returns the name and content of every file under `folder`.
 fn files(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -79,7 +80,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 
 #[test]
 fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
-    // Every kind of credential in one gate, and the signing keys wrapped.
+    // Every kind of credential in one gate, with wrapped signing keys.
     let system = System::start_changed("sixtyfour", |yaml| {
         let yaml = yaml.replace(
             "credentials: [private_key_jwt, api_key]",
@@ -97,10 +98,10 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         Needle::new("pepper", PEPPER),
         Needle::new("wrapping key", WRAPPING_KEY),
     ];
-    // What was said, by whom; the answers that give a secret are not in here.
+    // The responses by name, except those that deliver a secret.
     let mut said: Vec<(String, String)> = Vec::new();
 
-    // Keys: made, used, regenerated, used with a mistake in them, in the query, and revoked.
+    // Keys: created, used, regenerated, sent with a typo, sent in the query, revoked.
     let made = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
     let (key_id, key) = (text(&made["id"]), text(&made["key"]));
     assert_eq!(system.with_key(API, &key).status, 200);
@@ -109,7 +110,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     assert_eq!(system.with_key(API, &second).status, 200);
     for key in [&key, &second] {
         needles.push(Needle::new("API key", key));
-        // Without its prefix and public id.
+        // The part after the prefix and the public id.
         needles.push(Needle::new("secret of an API key", key.rsplit('_').next().unwrap()));
         let mistaken = format!(
             "{}{}",
@@ -126,7 +127,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         }
     }
 
-    // A client with a secret: both ways of sending it, rotated, and wrong.
+    // A client with a secret: both ways to send it, a rotation, a wrong secret.
     let body = json!({ "name": "two", "authentication": "client_secret", "scopes": scopes });
     let made = admin.create("/clients", body);
     let (id, secret) = (text(&made["id"]), text(&made["client_secret"]));
@@ -151,14 +152,14 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     let refused = system.token_by_secret("/oauth/token", &id, &secret, "");
     assert_eq!(refused.status, 401);
     said.push(("an old secret".to_owned(), refused.json.to_string()));
-    // The places for id and secret swapped, as people do.
+    // A common mistake: id and secret swapped.
     let refused = system.token_by_secret("/oauth/token", &rotated, &id, "");
     said.push(("a secret for an id".to_owned(), refused.json.to_string()));
     let in_query = system.request("POST", &format!("/oauth/token?client_secret={rotated}"), "", "");
     assert_eq!(in_query.status, 400, "{}", in_query.text());
     said.push(("a secret in the query".to_owned(), said_by(&in_query)));
 
-    // A client with a pair that was made here.
+    // A client with a key pair that the gate generated.
     let body = json!({ "name": "three", "authentication": "private_key_jwt", "scopes": scopes });
     let key_client = text(&admin.create("/clients", body)["id"]);
     for algorithm in ["ES256", "RS256"] {
@@ -167,7 +168,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         let signer = SigningKey::from_pkcs8_pem(algorithm.parse::<Algorithm>().unwrap(), &pem).unwrap();
         let assertion = system.assertion(&key_client, &signer, None);
         access_token(&system.token_by_assertion(&assertion));
-        // Somebody uploads the wrong file.
+        // A private key is uploaded instead of the public one.
         let uploaded = admin.call(
             "POST",
             &format!("/clients/{key_client}/keys"),
@@ -179,7 +180,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         needles.push(Needle::new("client assertion", &assertion));
     }
 
-    // Tokens: called with, asked about, given up.
+    // Tokens: used, introspected, revoked.
     for (what, token) in [
         ("access token", &token),
         ("access token", &posted),
@@ -205,7 +206,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         needles.push(Needle::new(what, token));
     }
 
-    // Who administers: shown once, on the terminal, and not in the log.
+    // The first administrator's secret: shown once on the terminal, and not in the log.
     let output = system.gate.output();
     let first = first_administrators_secret(&output);
     needles.push(Needle::new("secret of the first administrator", &first));
@@ -213,7 +214,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     assert_eq!(shown.len(), 1, "{output}");
     assert!(!shown[0].starts_with('{'), "no line of the log: {}", shown[0]);
 
-    // What the gate tells of it afterwards.
+    // Everything that the admin API and the data side return afterwards.
     for path in [
         "/organizations",
         "/subscriptions",
@@ -264,7 +265,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         assert!(!contains(content, "-----BEGIN PRIVATE KEY-----"), "{name}");
         assert!(!contains(content, "\"client_secret\":\"kgs_"), "{name}");
     }
-    // That the search would find something: the public halves are there.
+    // The search itself works: it finds the public parts.
     let is_in = |texts: &[(String, String)]| texts.iter().any(|(_, text)| contains(text, &key_client));
     assert!(is_in(&files) && is_in(&said));
 
@@ -275,7 +276,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     }
 }
 
-/// Head and body.
+/// Returns head and body.
 fn said_by(answer: &crate::support::Response) -> String {
     let mut said = latin1(&answer.body);
     for (name, value) in &answer.headers {
@@ -284,7 +285,7 @@ fn said_by(answer: &crate::support::Response) -> String {
     said
 }
 
-/// What was printed for the person who started the gate.
+/// Returns the secret that was printed for the person who started the gate.
 #[track_caller]
 fn first_administrators_secret(output: &str) -> String {
     let start = output

@@ -1,4 +1,4 @@
-//! Sixtyfour: OAuth clients with RS256 keys, from a URL of the customer's or uploaded.
+//! Sixtyfour: OAuth clients with RS256 keys, at a URL of the customer or uploaded.
 
 use super::Customer;
 use super::System;
@@ -21,7 +21,7 @@ fn rs256() -> SigningKey {
     rsa_key(Algorithm::Rs256)
 }
 
-/// A client whose keys are behind the customer's URL.
+/// Creates a client whose keys are at the customer's URL. Returns its id.
 #[track_caller]
 fn client_with_url(system: &System, customer: &Customer) -> String {
     let client = system.admin.create(
@@ -34,7 +34,7 @@ fn client_with_url(system: &System, customer: &Customer) -> String {
     text(&client["id"])
 }
 
-/// A client whose keys are uploaded.
+/// Creates a client whose keys are uploaded. Returns its id.
 #[track_caller]
 fn client_with_uploads(system: &System) -> String {
     let client = system.admin.create(
@@ -44,7 +44,7 @@ fn client_with_uploads(system: &System) -> String {
     text(&client["id"])
 }
 
-/// "Validate JWKS".
+/// Performs "Validate JWKS".
 #[track_caller]
 fn validate(system: &System, client: &str) -> Value {
     system
@@ -145,7 +145,7 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
     let client = client_with_url(&system, &customer);
     let issued = access_token(&system.token_by_key(&client, &old, Some(old.kid())));
 
-    // Beside each other, then the new one alone.
+    // Both keys, then the new one alone.
     customer.publish(&[&old, &new]);
     assert_eq!(validate(&system, &client)["keys"].as_array().unwrap().len(), 2);
     for key in [&old, &new] {
@@ -157,7 +157,7 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
     let refused = system.token_by_key(&client, &old, Some(old.kid()));
     assert_eq!(oauth_error(&refused, 400).0, "invalid_client");
     access_token(&system.token_by_key(&client, &new, Some(new.kid())));
-    // What was issued for the old key is as good as before.
+    // Tokens issued for the old key stay valid.
     assert_eq!(system.with_token(API, &issued).status, 200);
 }
 
@@ -170,7 +170,7 @@ fn a_new_kid_behind_a_url_is_picked_up_by_itself() {
     let client = client_with_url(&system, &customer);
     access_token(&system.token_by_key(&client, &old, Some(old.kid())));
     customer.publish(&[&new]);
-    // Nobody validates. A fetch for an unknown key id comes at once, or when the cooldown since the last one is over.
+    // Without a validation, a fetch for an unknown key id starts at once or after the cooldown of the last one.
     let deadline = Instant::now() + 3 * PATIENCE;
     loop {
         let told = system.token_by_key(&client, &new, Some(new.kid()));
@@ -222,7 +222,7 @@ fn where_the_keys_come_from_is_chosen_once() {
             .call("PATCH", &format!("/clients/{client}"), Some(body.clone()));
         assert!([400, 409, 422].contains(&told.status), "{body}: {told:?}");
     }
-    // And no URL of another scheme is taken to begin with.
+    // A URL with plain HTTP is rejected at creation.
     let plain = json!({
         "name": "plain", "authentication": "private_key_jwt", "jwks_url": "http://app.example.com/jwks",
     });
@@ -286,7 +286,7 @@ fn what_is_no_public_key_is_not_uploaded() {
             .admin
             .call("POST", &format!("/clients/{client}/keys"), Some(body));
         assert_eq!(told.status, 422, "{pem}: {told:?}");
-        // A private key that came here by mistake is not repeated.
+        // A private key uploaded by mistake is not repeated in the response.
         assert!(!told.json.to_string().contains("PRIVATE KEY-----\\n"), "{told:?}");
     }
     let keys = system.admin.get(&format!("/clients/{client}/keys"));
@@ -329,7 +329,7 @@ fn both_headers_are_refused_wherever_they_are_sent() {
     let api_key = text(&api_key["key"]);
     assert_eq!(system.with_token(API, &token).status, 200);
     assert_eq!(system.with_key(API, &api_key).status, 200);
-    // Each is good by itself.
+    // Each credential is valid by itself.
     let both = format!("Authorization: Bearer {token}\r\nx-api-key: {api_key}\r\n");
     let answer = system.get(API, &both);
     assert_eq!(problem(&answer, 400), "two-credentials");

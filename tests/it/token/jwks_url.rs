@@ -1,4 +1,4 @@
-//! The key set behind a client's URL: fetched by the rules of issuers' sets, and never in the way of others.
+//! The key set behind a client's URL: is it fetched by the rules for issuers, without delaying other clients?
 
 use super::fixture::*;
 use crate::support::RawIssuer;
@@ -26,7 +26,7 @@ struct ClientJwksFixture {
 }
 
 impl ClientJwksFixture {
-    /// With a dial that allows what the test needs, or nothing.
+    /// Starts a server and a gate. The gate may connect to the server only if `allowed`.
     fn new(allowed: bool) -> Self {
         let mut gate = Gate::with(|endpoint| {
             endpoint.client_jwks.allow_http = allowed;
@@ -67,7 +67,7 @@ impl ClientJwksFixture {
     }
 }
 
-/// Five minutes from the gate's clock.
+/// Returns five minutes from the gate's clock, in seconds since 1970.
 fn in_five_minutes(gate: &Gate) -> u64 {
     gate.clock_now().as_unix_secs() + 300
 }
@@ -212,7 +212,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let same = ask_all(vec![first.kid().to_owned(); 50]);
     assert!(same.iter().all(Result::is_ok));
     assert_eq!(fetched.fetches(), 1);
-    // Within the cooldown an unknown name is just unknown.
+    // Within the cooldown an unknown key id is refused without a fetch.
     assert!(
         ask_all((0..50).map(|kid| kid.to_string()).collect())
             .iter()
@@ -227,7 +227,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     );
     assert_eq!(fetched.fetches(), 2);
 
-    // A fetch that fails is no answer to whether there is such a key.
+    // After a failed fetch the gate cannot know whether the key exists.
     fetched.gate.advance(30);
     fetched.server.reply(PATH, Reply::status("500 Oops"));
     let told = ask_all(vec![second.kid().to_owned()]);
@@ -241,7 +241,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     fetched.gate.advance(29);
     assert!(ask_all(vec![second.kid().to_owned()])[0].is_err());
     assert_eq!(fetched.fetches(), 3);
-    // What is known is not held up by it.
+    // Known keys verify meanwhile.
     fetched.ask(&first, "a").token();
 }
 
@@ -257,7 +257,7 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
     fetched.ask(&new, "a").token();
     fetched.ask(&old, "a").token();
 
-    // Removed: gone with the next fetch, which is due after five minutes where the server says nothing.
+    // A removed key stays valid until the next fetch, due after five minutes unless the server's headers differ.
     fetched.publish(&[&new]);
     fetched.gate.advance(331);
     let before = fetched.fetches();
@@ -327,7 +327,7 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
         gate.runtime.block_on(jwks.validate(&id("a"), &url)).state
     };
     assert_eq!(state(false), JwksState::Failing);
-    // A reload with other rules is a new beginning.
+    // Other connection rules after a reload discard the earlier state.
     assert_eq!(state(true), JwksState::Ok);
     let rsa = SigningKey::generate(Algorithm::Rs256).unwrap();
     server.reply(PATH, Reply::ok(&set(&[&key, &rsa])));
@@ -339,7 +339,7 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
     assert_eq!((health.state, health.last_good_at), (JwksState::Ok, Some(fetched)));
 }
 
-/// Waits for what happens in the background.
+/// Waits for background work.
 #[track_caller]
 fn until(holds: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;

@@ -1,4 +1,4 @@
-//! Each row of the table of refusals is what some request gets.
+//! Does some request cause each row of the table of refusals?
 
 use super::fixture::*;
 use axum::body::Body;
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 const GOLDEN: &str = include_str!("../../data/token/errors.txt");
 
-/// What was met, as the golden file has it, without its first column.
+/// The rows that occurred, as in the golden file without its first column.
 #[derive(Default)]
 struct Met(BTreeSet<String>);
 
@@ -38,7 +38,7 @@ fn every_row_is_met_by_a_request() {
     let key = gate.key_client("k", Algorithm::Es256);
     let mut met = Met::default();
 
-    // The request itself.
+    // Errors of the request.
     let raw = |method: &str, uri: &str, kind: &str, body: String| {
         let request = Request::builder().method(method).uri(uri).header("content-type", kind);
         gate.send(request.body(Body::from(body)).unwrap())
@@ -68,7 +68,7 @@ fn every_row_is_met_by_a_request() {
     ));
     met.note(&gate.post(TOKEN, &[("grant_type", "password")]));
 
-    // Who asks.
+    // Errors of the client authentication.
     met.note(&gate.post(TOKEN, &[grant]));
     met.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Bearer x")])));
     met.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Basic x")])));
@@ -89,7 +89,7 @@ fn every_row_is_met_by_a_request() {
     }
     met.note(&gate.assert(&signed(&SigningKey::generate_es256().unwrap(), &claims("k"))));
 
-    // What it has written.
+    // Errors of the assertion.
     met.note(&gate.assert(&key.sign("at+jwt", &claims("k")).unwrap()));
     for name in ["exp", "iat", "nbf", "jti"] {
         met.note(&gate.assert(&with(json!({ name: [] }))));
@@ -104,7 +104,7 @@ fn every_row_is_met_by_a_request() {
     gate.assert(&assertion).token();
     met.note(&gate.assert(&assertion));
 
-    // What it may have.
+    // Errors of the permissions.
     let ask = || gate.with_secret("s", &secret);
     gate.change("s", |record| record.state = ClientState::Disabled);
     met.note(&ask());
@@ -161,7 +161,7 @@ fn every_row_is_met_by_a_request() {
         record.environment = keygate::model::api_key::KeyEnvironment::Live
     });
 
-    // What cannot be done now.
+    // Errors of the server's state.
     let control = Arc::clone(&gate.control);
     *gate.store.after_mark.lock().unwrap() = Some(Box::new(move || {
         let none = ClientAuthentication::Keys { keys: Vec::new() };
@@ -191,7 +191,7 @@ fn every_row_is_met_by_a_request() {
             let with_header = rest.starts_with("authorization_scheme") || rest.starts_with("malformed_basic");
             format!("{} {error} {rest}", if with_header { used } else { plain })
         })
-        // A key that signs cannot be made to fail.
+        // No test can make a signing key fail.
         .filter(|line| !line.contains("signing_failed"))
         .collect();
     let missing: Vec<&String> = golden.difference(&met.0).collect();

@@ -1,4 +1,4 @@
-//! One assertion, one token: whoever reads an assertion on its way must have no use of it.
+//! One assertion gives one token: is an intercepted assertion useless?
 
 use super::fixture::*;
 use keygate::model::algorithm::Algorithm;
@@ -6,7 +6,7 @@ use keygate::store::Store;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
-/// The same assertion so often at the same time; gives how many tokens there were.
+/// Sends the same assertion a hundred times at once and returns the number of tokens.
 fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
     let answers = gate.runtime.block_on(async {
         let tasks: Vec<_> = (0..100)
@@ -43,7 +43,7 @@ fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
     let assertion = signed(&key, &claims("a"));
     assert_eq!(hundred_at_once(&gate, &assertion), 1);
     assert_eq!(hundred_at_once(&gate, &assertion), 0);
-    // Known to be used, so the store is not asked again; the failures of a proved client are no guesses.
+    // A known replay needs no store access, and failures of an authenticated client are no guesses.
     let asked = gate.store.marks.load(Ordering::Relaxed);
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_replayed"));
     assert_eq!(gate.store.marks.load(Ordering::Relaxed), asked);
@@ -115,7 +115,7 @@ fn a_jti_is_one_clients_own_and_compared_byte_by_byte() {
     for other in ["01", "1 ", "１", "A", "a"] {
         gate.assert(&signed(&a, &but("a", &json!({ "jti": other })))).token();
     }
-    // Another assertion with the same `jti` is the same one.
+    // Another assertion with the same `jti` is a replay.
     let again = signed(&a, &but("a", &json!({ "exp": START + 301 })));
     assert_eq!(gate.assert(&again).outcome.reason, Some("assertion_replayed"));
 }

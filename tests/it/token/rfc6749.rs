@@ -1,4 +1,4 @@
-//! The OAuth 2.0 Authorization Framework (RFC 6749), as far as machines that act for themselves use it.
+//! The OAuth 2.0 Authorization Framework (RFC 6749), for clients that act for themselves.
 
 use super::fixture::*;
 use axum::body::Body;
@@ -166,7 +166,7 @@ fn section_2_3_1_a_secret_comes_in_the_header_or_in_the_body() {
     let gate = gate();
     gate.basic("a", SECRET).token();
     gate.with_secret("a", SECRET).token();
-    // Encoded as the section asks, and with the id repeated beside it.
+    // Encoded as the section requires, with the id repeated in the form.
     let form = [("grant_type", "client_credentials"), ("client_id", "a")];
     let encoded = basic("%61", "kgs%5Fsecret%2dof-a");
     gate.send(post(TOKEN, &form, &[("authorization", &encoded)])).token();
@@ -309,7 +309,7 @@ fn s133_section_5_2_an_unknown_client_and_a_wrong_secret_look_the_same() {
             assert_eq!(other.outcome.client_id, None);
         }
     }
-    // What operators see is told apart.
+    // The operator's reasons differ.
     assert_eq!(gate.with_secret("nobody", "x").outcome.reason, Some("unknown_client"));
     assert_eq!(gate.with_secret("a", "x").outcome.reason, Some("wrong_secret"));
     assert_eq!(gate.with_secret("keys", "x").outcome.reason, Some("wrong_method"));

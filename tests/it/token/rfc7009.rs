@@ -42,7 +42,7 @@ fn section_2_a_client_ends_its_own_token_at_once() {
             Err(OwnTokenError::Revoked)
         );
         assert!(verify(&gate.control, &other, gate.clock_now()).is_ok());
-        // Twice is as good as once (section 2.2).
+        // A second revocation succeeds too (section 2.2).
         assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
     }
     let events = gate
@@ -95,7 +95,7 @@ fn section_2_2_what_is_no_token_is_as_good_as_revoked() {
     }
     gate.advance(3_630);
     assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
-    // Nothing is kept of what is over anyway.
+    // An expired token is not stored as revoked.
     let contents = gate.runtime.block_on(gate.store.contents()).unwrap();
     assert!(contents.revoked_tokens.is_empty());
 }
@@ -130,7 +130,7 @@ fn an_assertion_for_revocation_is_used_once_and_may_name_the_token_endpoint() {
         assert_eq!(gate.post(REVOKE, &form).status, StatusCode::OK, "{audience}");
         assert_eq!(gate.post(REVOKE, &form).outcome.reason, Some("assertion_replayed"));
     }
-    // And one that was sent there is none for a token (S120).
+    // An assertion that was sent to the revocation endpoint is used, and no longer valid for a token (S120).
     let path = "https://auth.example.com/oauth/revoke";
     let assertion = signed(&key, &but("k", &serde_json::json!({ "aud": path, "jti": "other" })));
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_audience"));

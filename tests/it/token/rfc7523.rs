@@ -1,4 +1,4 @@
-//! JWT client authentication (RFC 7523 with RFC 7521), and what others have learned since (RFC 8725, CVEs).
+//! JWT client authentication (RFC 7523 with RFC 7521), and lessons of others (RFC 8725, CVEs).
 
 use super::fixture::*;
 use base64::Engine;
@@ -29,7 +29,7 @@ fn refused(gate: &Gate, assertion: &str, reason: &str) {
     assert!(answer.json.get("access_token").is_none());
 }
 
-/// The claims of a good assertion changed so, and whether it is accepted or why not.
+/// Checks an assertion with `change` to its claims: accepted, or refused for the reason `expected`.
 #[track_caller]
 fn check(gate: &Gate, key: &SigningKey, change: Value, expected: Option<&str>) {
     let assertion = signed(key, &but(A, &change));
@@ -56,7 +56,7 @@ fn section_2_2_programs_that_send_neither_kid_nor_jti_are_understood() {
         r#"{"typ":"JWT","alg":"ES256"}"#,
         r#"{"alg":"ES256"}"#,
     ] {
-        // The very same one again: without a `jti` nobody says that it is for once.
+        // The same assertion again: without a `jti` it is not single-use.
         gate.assert(&key.sign_text(header, &claims).unwrap()).token();
     }
 }
@@ -147,7 +147,7 @@ fn s119_section_3_aud_is_one_string() {
     ] {
         check(&gate, &key, json!({ "aud": bad, "jti": "2" }), audience);
     }
-    // A member that says nothing is not one that is left out.
+    // A null member is not an absent one.
     let text = claims(A).to_string().replace(&format!("\"{ISSUER}\""), "null");
     refused(
         &gate,
@@ -218,7 +218,7 @@ fn s124_section_3_another_clients_key_proves_nothing_whatever_its_kid() {
     let other = gate.key_client("client_b", Algorithm::Es256);
     refused(&gate, &signed(&other, &claims(A)), "bad_assertion_signature");
     refused(&gate, &signed(&key, &claims("client_b")), "bad_assertion_signature");
-    // The same `kid` in both records.
+    // Both records have a key with this `kid`.
     let kid = key.kid().to_owned();
     gate.change("client_b", |record| {
         let mut record_of_key = key_record(&other, None);
@@ -258,7 +258,7 @@ fn s125_rfc8725_section_3_12_an_access_token_is_no_assertion() {
         )
         .token();
     }
-    // Signed by the gate's own key, in a client's name.
+    // Signed by the gate's own key in a client's name.
     let ours = gate.control.signing_keys.active().unwrap();
     refused(&gate, &ours.sign("JWT", &claims(A)).unwrap(), "bad_assertion_signature");
 }
@@ -286,12 +286,12 @@ fn s126_rfc8725_section_3_1_only_the_announced_algorithms_count() {
     ] {
         refused(&gate, &forged, "assertion_algorithm");
     }
-    // Good elsewhere in this gate, and not announced here.
+    // Algorithms that the gate supports elsewhere but does not announce for assertions.
     for algorithm in [Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps512, Algorithm::Es384] {
         let other = SigningKey::generate(algorithm).unwrap();
         refused(&gate, &signed(&other, &claims(A)), "assertion_algorithm");
     }
-    // Another algorithm than the key was taken for.
+    // Another algorithm than the record of the key has.
     let pem = key.to_pkcs8_pem().unwrap();
     let as_ps256 = SigningKey::from_pkcs8_pem(Algorithm::Ps256, pem.expose()).unwrap();
     refused(&gate, &signed(&as_ps256, &claims(A)), "bad_assertion_signature");
@@ -414,7 +414,7 @@ fn without_a_kid_the_clients_keys_that_fit_are_tried_and_with_one_exactly_that()
         gate.assert(&nameless(key)).token();
     }
     refused(&gate, &nameless(&all[8]), "bad_assertion_signature");
-    // A good signature under the name of another key of the same client, and under no key's.
+    // A valid signature under the `kid` of another key of the same client, and under an unknown one.
     for kid in [all[1].kid(), "unknown", ""] {
         let header = json!({ "alg": "ES256", "kid": kid }).to_string();
         let assertion = all[0].sign_text(&header, &claims(A).to_string()).unwrap();
@@ -439,7 +439,7 @@ fn s138_a_revoked_key_proves_nothing_from_its_instant_and_the_others_do() {
     });
     refused(&gate, &assertion(&old), "bad_assertion_signature");
     gate.assert(&assertion(&new)).token();
-    // What is out stays good until it ends, unless that is asked for.
+    // Issued tokens stay valid until they expire, unless the change revokes them.
     let now = gate.clock_now();
     assert!(keygate::control::token::own_tokens::verify(&gate.control, &issued, now).is_ok());
     gate.change(A, |record| {
@@ -476,7 +476,7 @@ fn keys_behind_a_url_prove_and_a_set_that_is_not_to_be_had_is_no_refusal() {
     gate.assert(&signed(&one, &claims(A))).token();
     gate.assert(&nameless(&one)).token();
     refused(&gate, &nameless(&two), "bad_assertion_signature");
-    // A rotated key that is not named is looked for in a newer set.
+    // An assertion without `kid` whose key was rotated makes the gate fetch a newer set.
     gate.jwks.newer.lock().unwrap().insert(url, set(&[&one, &two]));
     gate.assert(&nameless(&two)).token();
 }
