@@ -1,7 +1,8 @@
-//! What does a gate with a million API keys take, how long is it until it serves, and does a change wait for the others?
+//! How much memory does a gate with a million API keys take, how
+//! soon does it serve, and does a change delay other requests?
 //!
-//! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay in the folder, for the next time. The whole
-//! program is measured, from outside.
+//! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay
+//! in the folder for the next run. The whole program is measured from outside.
 
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::KeyDigest;
@@ -50,7 +51,7 @@ const ADMIN: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef";
 
 struct Size {
     keys: u64,
-    /// Keys that are made and revoked while the gate runs.
+    /// Keys that are created and revoked while the gate runs.
     changes: usize,
 }
 
@@ -64,7 +65,7 @@ fn main() {
     let (size, kept) = match arguments[..] {
         ["in", folder, "--bench"] => (full, Some(PathBuf::from(folder))),
         ["--bench"] => (full, None),
-        // `cargo test --benches` only wants to see it run.
+        // `cargo test --benches` only wants a short run.
         _ => (
             Size {
                 keys: 2_000,
@@ -137,7 +138,7 @@ impl Gate {
             said.push_str(&line);
             said.push('\n');
         }
-        // Whoever writes to a closed pipe gets an error.
+        // A write to a closed pipe would fail.
         std::thread::spawn(move || lines.for_each(drop));
         let gate = Self {
             child,
@@ -161,7 +162,7 @@ impl Gate {
         }
     }
 
-    /// Makes and revokes keys; every change must count with the next request.
+    /// Creates and revokes keys; every change must be in force for the next request.
     fn changes(&self, count: usize) {
         let mut made = Times::default();
         let mut revoked = Times::default();
@@ -183,7 +184,7 @@ impl Gate {
         seen.print("the next request, which saw it");
     }
 
-    /// Requests while metrics are asked for without a pause, and without that.
+    /// Sends requests while metrics are read without a pause, and without that.
     fn scrapes(&self) {
         let key = self.admin(
             "POST",
@@ -242,7 +243,7 @@ fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     meant.then(|| line["address"].as_str()?.parse().ok()).flatten()
 }
 
-/// One request on a connection of its own: the status and the body.
+/// Sends one request on a connection of its own and returns the status and the body.
 fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, String) {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
     for header in headers {
@@ -369,7 +370,7 @@ fn key(number: u64) -> ApiKeyRecord {
         MADE,
     )
     .expect("it does not expire");
-    // Every other one does, long after the bench is over.
+    // Every other key expires, long after the bench.
     made.expires_at = number.is_multiple_of(2).then_some(EXPIRES);
     made
 }

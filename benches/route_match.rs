@@ -10,7 +10,7 @@ use keygate::gate::accept::matcher::Lookup;
 use keygate::gate::accept::matcher::Pattern;
 use std::hint::black_box;
 
-/// Callers at a time; what they ask for stays in the processor's cache, the rest of a large table does not.
+/// Clients at a time; their routes stay in the processor's cache, the rest of a large table does not.
 const IN_USE: usize = 64;
 
 fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {

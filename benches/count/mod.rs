@@ -1,8 +1,8 @@
-//! How many instructions does a decision take, and what every request pays around it? Counted by valgrind, because the time
-//! they take says more about the machine's other guests than about the code.
+//! How many instructions does a decision take, and the work around it in every request? Valgrind
+//! counts them, because times depend more on the machine's other load than on the code.
 //!
-//! Each case runs in a process of its own under callgrind, with N and with 2 N operations: the difference is the
-//! operations alone, without what was set up for them.
+//! Each case runs in a process of its own under callgrind, with N and with 2 N
+//! operations: the difference is the cost of the operations without their setup.
 
 use crate::fixture::Ask;
 use crate::fixture::Fixture;
@@ -32,7 +32,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-/// Makes what is counted: one call is one operation.
+/// Prepares a case; one call of the returned closure is one operation.
 type Make = fn() -> Box<dyn FnMut()>;
 
 struct Case {
@@ -49,7 +49,7 @@ const fn case(name: &'static str, make: Make) -> Case {
     }
 }
 
-/// Of those that take long under valgrind.
+/// Returns a case that takes long under valgrind, and so runs fewer operations.
 const fn slow(name: &'static str, make: Make) -> Case {
     Case {
         name,
@@ -138,7 +138,8 @@ const CASES: [Case; 22] = [
     case("headers of a limit", limit_headers),
 ];
 
-/// What the command line asks for: `count [name]` prints the table, `count-one <name> <n>` is what runs under valgrind.
+/// Runs the mode of the command line, and returns whether there was one: `count
+/// [name]` prints the table, `count-one <name> <n>` runs under valgrind.
 pub fn asked() -> bool {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -207,7 +208,7 @@ fn with_token<'a>(path: &'a str, token: &'a str) -> Ask<'a> {
     }
 }
 
-/// One decision after the other, at most as many different ones as callers that are usual at a time.
+/// Returns decisions in turn, on at most as many different requests as clients are usual at a time.
 fn permitted(fixture: Fixture, asked: &[Ask<'_>]) -> Box<dyn FnMut()> {
     let requests: Vec<Parts> = asked.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
@@ -240,7 +241,7 @@ fn answered(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
     })
 }
 
-/// What nobody can do without who verifies a signature: to compare with a token that is seen first.
+/// Returns the verification of a signature alone: the lower bound for a token that is seen first.
 fn rs256_alone() -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read").leak();
@@ -255,7 +256,7 @@ fn rs256_alone() -> Box<dyn FnMut()> {
     })
 }
 
-/// What curl sends, and what a library that is used for APIs adds.
+/// Returns the check of a head with curl's fields and those that API libraries add.
 fn head_checked() -> Box<dyn FnMut()> {
     let head = b"GET /v1/orders/7?page=2 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: python-requests/2.31.0\r\n\
         AcceptedCredential-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\

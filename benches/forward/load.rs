@@ -1,4 +1,4 @@
-//! The client and the upstream: one thread for both, keep-alive, as plain as can be.
+//! The client and the upstream: one thread for both, keep-alive, as plain as possible.
 
 use crate::exchange::Exchange;
 use std::io;
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"answer\":true}";
 
-/// The upstream answers while a [`Session`] runs, and not between: both are tasks of one thread, so that neither takes
-/// the core from the other in the middle of something.
+/// The client's runtime and the upstream. The upstream responds only while a [`Session`] runs: both
+/// are tasks of one thread, so that neither takes the core from the other in the middle of a request.
 pub struct Load {
     pub(crate) runtime: Runtime,
     upstream: SocketAddr,
@@ -42,8 +42,8 @@ impl Load {
         self.upstream
     }
 
-    /// Connects to `proxy` so many times. The connections stay for all that is run over them; one that the proxy closes
-    /// ends the bench.
+    /// Opens connections to `proxy`, which stay for everything that
+    /// runs over them. The bench ends if the proxy closes one.
     pub fn session(&self, proxy: SocketAddr, connections: usize) -> Session<'_> {
         let connected = self.runtime.block_on(async {
             let mut streams = Vec::new();
@@ -68,17 +68,17 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Sends `requests` in all and checks every answer.
+    /// Sends `requests` in all and checks every response.
     pub fn run(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, true);
     }
 
-    /// The first answers may be others: a limit has to be spent before it is.
+    /// Sends `requests` without checking the responses, for example until a limit is spent.
     pub fn warm_up(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, false);
     }
 
-    /// What the answer to one request is.
+    /// Returns the status of one request.
     pub fn status(&mut self, exchange: &Exchange) -> u16 {
         let stream = &mut self.streams[0];
         let answer = self.load.runtime.block_on(async {
@@ -120,7 +120,7 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
     Ok(stream)
 }
 
-/// Reads one answer with Content-Length, whole; gives its status.
+/// Reads one whole response with Content-Length and returns its status.
 pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let mut filled = 0;
     loop {
@@ -152,7 +152,7 @@ async fn answer_all(listener: std::net::TcpListener) {
     }
 }
 
-/// Requests without bodies, one after the other.
+/// Responds to requests without bodies, one after the other.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 8192];
