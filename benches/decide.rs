@@ -113,7 +113,7 @@ fn denied(criterion: &mut Criterion) {
         ..with_token(&good)
     };
     let mut group = criterion.benchmark_group("deny");
-    for (reason, asked) in [
+    for (reason, case) in [
         ("no_route", ask("/v2/orders/7")),
         ("credential_missing", ask("/v1/orders/7")),
         ("two_credentials", both),
@@ -124,7 +124,7 @@ fn denied(criterion: &mut Criterion) {
         ("insufficient_scope", with_key("/v1/admin/7", key)),
         ("limit_spent", with_key("/v1/spent", key)),
     ] {
-        let parts = request(asked);
+        let parts = request(case);
         fixture.denies(&parts, reason);
         group.bench_function(reason, |bencher| {
             bencher.iter(|| fixture.decide(black_box(&parts)).is_err());
@@ -220,7 +220,7 @@ criterion_group! {
 }
 
 fn main() {
-    if count::asked() {
+    if count::run_mode() {
         return;
     }
     benches();

@@ -249,7 +249,7 @@ fn create(number: u64) -> Batch {
 
 fn key(number: u64) -> ApiKeyRecord {
     let digest = KeyDigest::sha256(&number.to_string());
-    let asked = NewApiKey {
+    let new_key = NewApiKey {
         // As random as generated ids.
         id: digest.to_hex()[..16].parse().expect("sixteen characters"),
         digest,
@@ -262,7 +262,7 @@ fn key(number: u64) -> ApiKeyRecord {
         addresses: Vec::new(),
         expires_at: None,
     };
-    ApiKeyRecord::new(asked, NOW).expect("it does not expire")
+    ApiKeyRecord::new(new_key, NOW).expect("it does not expire")
 }
 
 /// Returns the resident memory of this process in kilobytes.

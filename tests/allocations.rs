@@ -108,17 +108,17 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
 #[test]
 fn a_remembered_answer_about_a_token_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
-    let asked = |token| {
+    let ask_about = |token| {
         request(Ask {
             token: Some(token),
             ..ask("/v1/told")
         })
     };
-    fixture.told("opaque", &Fixture::good_answer());
-    assert_eq!(allocations(&fixture, &asked("opaque"), None), 0);
-    fixture.told("revoked", &serde_json::json!({ "active": false }));
-    assert_eq!(allocations(&fixture, &asked("revoked"), Some("token_inactive")), 0);
-    fixture.denies(&asked("never-seen"), "needs");
+    fixture.cache_introspection("opaque", &Fixture::introspection_response());
+    assert_eq!(allocations(&fixture, &ask_about("opaque"), None), 0);
+    fixture.cache_introspection("revoked", &serde_json::json!({ "active": false }));
+    assert_eq!(allocations(&fixture, &ask_about("revoked"), Some("token_inactive")), 0);
+    fixture.denies(&ask_about("never-seen"), "needs");
 }
 
 #[test]
@@ -178,14 +178,14 @@ fn refusing_a_stranger_allocates_nothing() {
         token: Some(&token),
         ..ask("/v1/orders/7")
     };
-    for (asked, reason) in [
+    for (ask_about, reason) in [
         (ask("/v2/orders/7"), "no_route"),
         (ask("/v1/orders/7"), "credential_missing"),
         (unknown, "api_key_unknown"),
         (both, "two_credentials"),
         (ask("/v1/open?api_key=x"), "query_credential"),
     ] {
-        assert_eq!(allocations(&fixture, &request(asked), Some(reason)), 0, "{reason}");
+        assert_eq!(allocations(&fixture, &request(ask_about), Some(reason)), 0, "{reason}");
     }
 }
 

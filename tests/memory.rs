@@ -54,26 +54,29 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
     let (entries, weight) = fixture.remembered();
     assert_eq!(entries, 2, "{what}: one is too large to be kept");
     let enough = usize::try_from(2 * BOUND / (weight / 2)).unwrap();
-    let asked: Vec<_> = (1..=enough)
+    let new_key: Vec<_> = (1..=enough)
         .map(|index| ask(&fixture.token_with(&claims(index))))
         .collect();
     let fixture = Fixture::with_memory(BOUND);
-    fixture.permits(&asked[0]);
+    fixture.permits(&new_key[0]);
     let counted = allocation_counter::measure(|| {
-        for parts in &asked {
+        for parts in &new_key {
             fixture.permits(parts);
         }
     });
     let (entries, weight) = fixture.remembered();
-    let kept = u64::try_from(counted.bytes_current).expect("more was kept than let go");
-    println!("{what}: {entries} of {enough} kept in {kept} bytes, taken to be {weight}");
+    let retained = u64::try_from(counted.bytes_current).expect("more was kept than let go");
+    println!("{what}: {entries} of {enough} kept in {retained} bytes, taken to be {weight}");
     assert!(entries > 4 && entries < enough, "{what}: {entries} of {enough}");
     assert!(weight <= BOUND, "{what}: {weight}");
     assert!(
-        kept <= BOUND + BOUND / 20,
-        "{what}: {kept} bytes kept, {weight} known of"
+        retained <= BOUND + BOUND / 20,
+        "{what}: {retained} bytes kept, {weight} known of"
     );
-    assert!(kept >= weight / 3, "{what}: {weight} known of, and only {kept} kept");
+    assert!(
+        retained >= weight / 3,
+        "{what}: {weight} known of, and only {retained} kept"
+    );
 }
 
 #[test]
@@ -163,7 +166,7 @@ fn subscription(number: u64) -> SubscriptionRecord {
 /// Returns a key of one of ten subscriptions and seven scope sets; every second key expires.
 fn key(number: u64) -> ApiKeyRecord {
     let digest = KeyDigest::sha256(&number.to_string());
-    let asked = NewApiKey {
+    let new_key = NewApiKey {
         id: digest.to_hex()[..16].parse().unwrap(),
         digest,
         origin: KeyOrigin::Own,
@@ -177,7 +180,7 @@ fn key(number: u64) -> ApiKeyRecord {
             .is_multiple_of(2)
             .then(|| NOW.saturating_add(Duration::from_secs(86_400))),
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(new_key, NOW).unwrap()
 }
 
 fn first<T>(record: T) -> Versioned<T> {
@@ -205,14 +208,14 @@ fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
             });
         }
     });
-    let kept = u64::try_from(filling.bytes_current).expect("more was kept than let go");
-    println!("{KEYS} keys: {kept} bytes, {} each", kept / KEYS);
+    let retained = u64::try_from(filling.bytes_current).expect("more was kept than let go");
+    println!("{KEYS} keys: {retained} bytes, {} each", retained / KEYS);
     assert_eq!(directory.len() as u64, KEYS);
-    assert!(kept <= KEYS * KEY_BYTES_MAX, "{} bytes each", kept / KEYS);
+    assert!(retained <= KEYS * KEY_BYTES_MAX, "{} bytes each", retained / KEYS);
     // The tables grow in parts, so the peak stays near the final size.
     assert!(
-        filling.bytes_max <= kept + kept / 50,
-        "{} at most, {kept} kept",
+        filling.bytes_max <= retained + retained / 50,
+        "{} at most, {retained} kept",
         filling.bytes_max
     );
 }

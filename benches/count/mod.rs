@@ -113,23 +113,23 @@ const CASES: [Case; 22] = [
     case("403, scope missing, and its answer", || {
         let fixture = Fixture::with_keys(1);
         let parts = request(with_key("/v1/admin/7", &fixture.keys[0]));
-        answered(fixture, parts)
+        refusals(fixture, parts)
     }),
     case("401, no credential, and its answer", || {
-        answered(Fixture::with_keys(1), request(ask("/v1/orders/7")))
+        refusals(Fixture::with_keys(1), request(ask("/v1/orders/7")))
     }),
     case("429, limit spent, and its answer", || {
         let fixture = Fixture::with_keys(1);
         let parts = request(with_key("/v1/spent", &fixture.keys[0]));
         fixture.permits(&parts);
-        answered(fixture, parts)
+        refusals(fixture, parts)
     }),
     case("400, two credentials, and its answer", || {
         let both = Ask {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
-        answered(Fixture::with_keys(1), request(both))
+        refusals(Fixture::with_keys(1), request(both))
     }),
     case("head checked as bytes", head_checked),
     case("access record, JSON", || recorded(Format::Json)),
@@ -140,7 +140,7 @@ const CASES: [Case; 22] = [
 
 /// Runs the mode of the command line, and returns whether there was one: `count
 /// [name]` prints the table, `count-one <name> <n>` runs under valgrind.
-pub fn asked() -> bool {
+pub fn run_mode() -> bool {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
@@ -180,9 +180,9 @@ fn counted_by_valgrind(name: &str, operations: u64) -> u64 {
         .args(["count-one", name, &operations.to_string()])
         .output()
         .expect("valgrind is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
-    let (_, count) = collected.unwrap_or_else(|| panic!("valgrind says what it collected: {said}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let collected = stderr.lines().find_map(|line| line.split_once("Collected : "));
+    let (_, count) = collected.unwrap_or_else(|| panic!("valgrind says what it collected: {stderr}"));
     count.trim().parse().expect("a number")
 }
 
@@ -209,8 +209,8 @@ fn with_token<'a>(path: &'a str, token: &'a str) -> Ask<'a> {
 }
 
 /// Returns decisions in turn, on at most as many different requests as clients are usual at a time.
-fn permitted(fixture: Fixture, asked: &[Ask<'_>]) -> Box<dyn FnMut()> {
-    let requests: Vec<Parts> = asked.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
+fn permitted(fixture: Fixture, asks: &[Ask<'_>]) -> Box<dyn FnMut()> {
+    let requests: Vec<Parts> = asks.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
     let mut next = 0;
     Box::new(move || {
@@ -225,16 +225,16 @@ fn remembered(path: &'static str) -> Box<dyn FnMut()> {
     permitted(fixture, &[with_token(path, &token)])
 }
 
-fn refused(reason: &str, asked: Ask<'_>) -> Box<dyn FnMut()> {
+fn refused(reason: &str, ask: Ask<'_>) -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
-    let parts = request(asked);
+    let parts = request(ask);
     fixture.denies(&parts, reason);
     Box::new(move || {
         black_box(fixture.decide(black_box(&parts)).is_err());
     })
 }
 
-fn answered(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
+fn refusals(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
     assert_ne!(fixture.refusal(&parts).status, StatusCode::OK);
     Box::new(move || {
         black_box(fixture.refusal(black_box(&parts)));

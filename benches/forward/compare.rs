@@ -78,10 +78,10 @@ struct Measurement {
 }
 
 /// Measures the rows whose names contain `filter`, of the proxies that `wanted` selects.
-pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
+pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     let load = Load::start();
     let material = Material::new(extent.size());
-    let mut rows = material.rows(asked);
+    let mut rows = material.rows(filter);
     rows.retain(|row| wanted(row.proxy));
     let running = start_all(&load, &material, &rows);
     rows.retain(|row| running.iter().any(|(proxy, _)| *proxy == row.proxy));
@@ -122,8 +122,8 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
             let place = (place + round) % rows.len();
             let (row, measured) = (&rows[place], &mut measured[place]);
             let mut session = load.session(address(row), CONNECTIONS);
-            let taken = session.paced(&row.exchange, RATE, extent.paced_requests);
-            measured.latencies.extend(taken);
+            let durations = session.paced(&row.exchange, RATE, extent.paced_requests);
+            measured.latencies.extend(durations);
         }
     }
     for (row, measured) in rows.iter().zip(&mut measured) {

@@ -35,7 +35,7 @@ const SIZE: Size = Size {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Prints the counts of the rows whose names contain `filter`, and of the first row as their reference.
-pub fn measure(asked: &str) {
+pub fn measure(filter: &str) {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
         return;
@@ -45,7 +45,7 @@ pub fn measure(asked: &str) {
     fs::create_dir_all(&folder).expect("the build's own folder takes files");
     let load = Load::start();
     let material = Material::new(SIZE);
-    let rows = material.rows(asked);
+    let rows = material.rows(filter);
     let mut table = Table::new(&["", "instructions", "ratio"]);
     let mut bare = None;
     for proxy in Proxy::ALL {
@@ -108,13 +108,13 @@ impl Counter {
     /// Returns the instructions since the last call and keeps the profile under `name`.
     pub fn take(&mut self, name: Option<&str>) -> u64 {
         self.taken += 1;
-        let asked = Command::new("callgrind_control")
+        let status = Command::new("callgrind_control")
             .args(["--dump", &self.process.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .expect("valgrind brings callgrind_control");
-        assert!(asked.success(), "callgrind_control: {asked}");
+        assert!(status.success(), "callgrind_control: {status}");
         let file = PathBuf::from(format!("{}.{}", self.files.display(), self.taken));
         let begun = Instant::now();
         let count = loop {

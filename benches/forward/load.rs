@@ -34,7 +34,7 @@ impl Load {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let upstream = listener.local_addr().expect("a bound socket has an address");
-        runtime.spawn(answer_all(listener));
+        runtime.spawn(respond_all(listener));
         Self { runtime, upstream }
     }
 
@@ -81,11 +81,11 @@ impl Session<'_> {
     /// Returns the status of one request.
     pub fn status(&mut self, exchange: &Exchange) -> u16 {
         let stream = &mut self.streams[0];
-        let answer = self.load.runtime.block_on(async {
+        let response = self.load.runtime.block_on(async {
             stream.write_all(exchange.next()).await?;
-            read_answer(stream, &mut [0; 8192]).await
+            read_response(stream, &mut [0; 8192]).await
         });
-        answer.expect("the request is answered")
+        response.expect("the request is answered")
     }
 
     fn exchange(&mut self, exchange: &Exchange, requests: usize, check: bool) {
@@ -112,7 +112,7 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
     let mut buffer = vec![0; 8192];
     for _ in 0..requests {
         stream.write_all(exchange.next()).await?;
-        let status = read_answer(&mut stream, &mut buffer).await?;
+        let status = read_response(&mut stream, &mut buffer).await?;
         if check {
             exchange.check(status);
         }
@@ -121,7 +121,7 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
 }
 
 /// Reads one whole response with Content-Length and returns its status.
-pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
+pub async fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let mut filled = 0;
     loop {
         match stream.read(&mut buffer[filled..]).await? {
@@ -145,15 +145,15 @@ pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Resul
     }
 }
 
-async fn answer_all(listener: std::net::TcpListener) {
+async fn respond_all(listener: std::net::TcpListener) {
     let listener = TcpListener::from_std(listener).expect("a socket of this runtime");
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(answer(stream));
+        tokio::spawn(respond(stream));
     }
 }
 
 /// Responds to requests without bodies, one after the other.
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
+async fn respond(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 8192];
     let mut filled = 0;

@@ -3,7 +3,7 @@
 use crate::exchange::Exchange;
 use crate::load::Load;
 use crate::load::Session;
-use crate::load::read_answer;
+use crate::load::read_response;
 use std::io;
 use std::time::Duration;
 use std::time::Instant;
@@ -41,9 +41,9 @@ impl Session<'_> {
             let mut streams = Vec::new();
             let mut latencies = Vec::new();
             while let Some(done) = conversations.join_next().await {
-                let (stream, taken) = done.expect("no connection panics").expect("every request is answered");
+                let (stream, durations) = done.expect("no connection panics").expect("every request is answered");
                 streams.push(stream);
-                latencies.extend(taken);
+                latencies.extend(durations);
             }
             (streams, latencies)
         });
@@ -59,7 +59,7 @@ async fn converse(
     first: usize,
 ) -> io::Result<(TcpStream, Vec<Duration>)> {
     let mut buffer = vec![0; 8192];
-    let mut taken = Vec::new();
+    let mut durations = Vec::new();
     for turn in (0..timetable.requests).skip(first).step_by(timetable.connections) {
         let due = timetable.begin + timetable.every * turn;
         // No sleep: timers of the runtime are a millisecond wide, and the core is the client's own.
@@ -67,10 +67,10 @@ async fn converse(
             tokio::task::yield_now().await;
         }
         stream.write_all(exchange.next()).await?;
-        exchange.check(read_answer(&mut stream, &mut buffer).await?);
-        taken.push(due.elapsed());
+        exchange.check(read_response(&mut stream, &mut buffer).await?);
+        durations.push(due.elapsed());
     }
-    Ok((stream, taken))
+    Ok((stream, durations))
 }
 
 /// Returns the latency that `of_hundred` per cent of the requests do not exceed. Sorts.

@@ -87,12 +87,12 @@ impl Material {
     }
 
     /// Returns the rows whose names contain `filter`, after the first two, which are the reference of the others.
-    pub fn rows(&self, asked: &str) -> Vec<Row> {
+    pub fn rows(&self, filter: &str) -> Vec<Row> {
         let mut rows = self.unchecked();
         rows.extend(self.of_keygate());
         rows.extend(self.refused());
         rows.extend(self.of_peers());
-        rows.retain(|row| matches!(row.proxy, Proxy::Direct | Proxy::Bare) || row.name.contains(asked));
+        rows.retain(|row| matches!(row.proxy, Proxy::Direct | Proxy::Bare) || row.name.contains(filter));
         rows
     }
 

@@ -572,12 +572,12 @@ fn module_of(path: &str, depth: usize) -> Option<&str> {
 }
 
 /// Returns the modules that `module` names without permission, and the permitted ones that it does not name.
-fn compare(who: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
+fn compare(module: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
     let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
-    let too_much = named.difference(&allowed).map(|name| format!("{who} names {name}"));
+    let too_much = named.difference(&allowed).map(|name| format!("{module} names {name}"));
     let unused = allowed
         .difference(named)
-        .map(|name| format!("{who} may name {name} and does not"));
+        .map(|name| format!("{module} may name {name} and does not"));
     too_much.chain(unused).collect()
 }
 
@@ -629,17 +629,17 @@ fn named_inside<'s>(folder: &str, sources: &'s [Source]) -> BTreeMap<&'s str, BT
 
 fn check_table(table: &[(&str, &[&str])], named: &BTreeMap<&str, BTreeSet<String>>) {
     let mut wrong = Vec::new();
-    for (who, names) in named {
-        match table.iter().find(|(listed, _)| listed == who) {
-            Some((_, allowed)) => wrong.extend(compare(who, names, allowed)),
-            None => wrong.push(format!("{who} is not in the table")),
+    for (module, names) in named {
+        match table.iter().find(|(listed, _)| listed == module) {
+            Some((_, allowed)) => wrong.extend(compare(module, names, allowed)),
+            None => wrong.push(format!("{module} is not in the table")),
         }
     }
     wrong.extend(
         table
             .iter()
-            .filter(|(who, _)| !named.contains_key(who))
-            .map(|(who, _)| format!("there is no {who}")),
+            .filter(|(module, _)| !named.contains_key(module))
+            .map(|(module, _)| format!("there is no {module}")),
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -60,13 +60,13 @@ fn everything_weaker_is_said_as_it_is_kept_in_the_golden_files() {
     let (folder, names) = folder();
     let mut wrong = String::new();
     for name in &names {
-        let (code, said) = check(folder.path(), name, BASE);
-        let said = format!("exit {code}\n{said}");
+        let (code, output) = check(folder.path(), name, BASE);
+        let output = format!("exit {code}\n{output}");
         let golden = data().join(name).with_extension("txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &said).unwrap();
-        } else if said != std::fs::read_to_string(&golden).unwrap_or_default() {
-            writeln!(wrong, "{name}:\n{said}").unwrap();
+            std::fs::write(&golden, &output).unwrap();
+        } else if output != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{output}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -85,11 +85,11 @@ fn what_is_only_weaker_is_silent_the_other_way() {
     ] {
         let name = format!("{name}.yaml");
         assert_eq!(check(folder.path(), &name, BASE).0, 3, "{name}");
-        let (code, said) = check(folder.path(), BASE, &name);
-        assert_eq!(code, 0, "{name}: {said}");
+        let (code, output) = check(folder.path(), BASE, &name);
+        assert_eq!(code, 0, "{name}: {output}");
         assert!(
-            said.ends_with("nothing asks for less than in ") || said.contains("nothing asks for less than in"),
-            "{said}"
+            output.ends_with("nothing asks for less than in ") || output.contains("nothing asks for less than in"),
+            "{output}"
         );
     }
 }
@@ -98,8 +98,8 @@ fn what_is_only_weaker_is_silent_the_other_way() {
 fn a_configuration_is_never_weaker_than_itself() {
     let (folder, names) = folder();
     for name in names.iter().map(String::as_str).chain([BASE]) {
-        let (code, said) = check(folder.path(), name, name);
-        assert_eq!(code, 0, "{name}: {said}");
+        let (code, output) = check(folder.path(), name, name);
+        assert_eq!(code, 0, "{name}: {output}");
     }
 }
 
@@ -110,11 +110,11 @@ fn the_one_before_is_compared_without_the_files_it_names() {
     let base = std::fs::read_to_string(data().join(BASE)).unwrap();
     let path = old.path().join("old.yaml");
     std::fs::write(&path, base).unwrap();
-    let (code, said) = check(folder.path(), BASE, path.to_str().unwrap());
-    assert_eq!(code, 0, "{said}");
-    let (code, said) = check(folder.path(), "scopes-removed-or-widened.yaml", path.to_str().unwrap());
-    assert_eq!(code, 3, "{said}");
-    assert!(said.contains(&format!("was in {}:", path.display())), "{said}");
+    let (code, output) = check(folder.path(), BASE, path.to_str().unwrap());
+    assert_eq!(code, 0, "{output}");
+    let (code, output) = check(folder.path(), "scopes-removed-or-widened.yaml", path.to_str().unwrap());
+    assert_eq!(code, 3, "{output}");
+    assert!(output.contains(&format!("was in {}:", path.display())), "{output}");
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn a_bad_configuration_on_either_side_is_1_and_says_which() {
     let (folder, _) = folder();
     std::fs::write(folder.path().join("bad.yaml"), "routes: 1\n").unwrap();
     for (new, old) in [("bad.yaml", BASE), (BASE, "bad.yaml"), (BASE, "absent.yaml")] {
-        let (code, said) = check(folder.path(), new, old);
-        assert_eq!(code, 1, "{said}");
+        let (code, output) = check(folder.path(), new, old);
+        assert_eq!(code, 1, "{output}");
         assert!(
-            said.contains("bad.yaml:1") || said.contains("absent.yaml: cannot be read"),
-            "{said}"
+            output.contains("bad.yaml:1") || output.contains("absent.yaml: cannot be read"),
+            "{output}"
         );
     }
 }
@@ -143,8 +143,8 @@ fn parts_in_included_files_are_compared_and_named_by_their_files() {
         std::fs::write(folder.path().join(format!("{side}.yaml")), main.replace('%', side)).unwrap();
         std::fs::write(folder.path().join(format!("{side}.d/a.yaml")), route).unwrap();
     }
-    let (code, said) = check(folder.path(), "new.yaml", "old.yaml");
-    assert_eq!(code, 3, "{said}");
+    let (code, output) = check(folder.path(), "new.yaml", "old.yaml");
+    assert_eq!(code, 3, "{output}");
     let expected = "a: scopes: was all of [read], is all of [write]\n    was in old.d/a.yaml:5, is in new.d/a.yaml:5\n";
-    assert!(said.contains(expected), "{said}");
+    assert!(output.contains(expected), "{output}");
 }

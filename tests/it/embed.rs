@@ -118,11 +118,11 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert_eq!(upstream.headers["x-forwarded-for"], "203.0.113.7");
     assert_eq!(upstream.headers["x-request-id"], exchange.request_id());
 
-    let mut said = HeaderMap::new();
-    said.append("connection", "close".parse().unwrap());
-    said.append("x-request-id", "of the upstream".parse().unwrap());
-    said.append("etag", "\"1\"".parse().unwrap());
-    let fields = exchange.response_head(StatusCode::OK, &said);
+    let mut received = HeaderMap::new();
+    received.append("connection", "close".parse().unwrap());
+    received.append("x-request-id", "of the upstream".parse().unwrap());
+    received.append("etag", "\"1\"".parse().unwrap());
+    let fields = exchange.response_head(StatusCode::OK, &received);
     assert_eq!(fields["etag"], "\"1\"");
     assert!(!fields.contains_key("connection"));
     assert_eq!(

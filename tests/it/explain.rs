@@ -52,8 +52,8 @@ impl World {
         put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
         let other = issuer::key(Algorithm::EdDsa);
         put("other.json", &json!({ "keys": [other.public_jwk()] }).to_string());
-        let made = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
-        let (good, revoked) = (made(1), made(2));
+        let make = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
+        let (good, revoked) = (make(1), make(2));
         let mut keys = "keys:\n".to_owned();
         for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
             let digest = KeyDigest::sha256(key.expose()).to_hex();
@@ -311,7 +311,7 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
     let mut wrong = String::new();
     for (name, args, input) in cases(&world) {
         let (code, out, err) = world.explain(&args, &input);
-        let told = format!("exit {code}\n{out}{err}");
+        let verdict = format!("exit {code}\n{out}{err}");
         // The output contains no credential, no secret part of one, and no upstream credential of the file.
         let secrets = [
             input.as_str(),
@@ -320,14 +320,14 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
             "a-shared-secret",
         ];
         for secret in secrets.into_iter().filter(|secret| secret.len() > 3) {
-            assert!(!told.contains(secret), "{name} tells {secret}: {told}");
+            assert!(!verdict.contains(secret), "{name} tells {secret}: {verdict}");
         }
-        assert!(!told.contains('\u{1b}'), "{name}: {told:?}");
+        assert!(!verdict.contains('\u{1b}'), "{name}: {verdict:?}");
         let golden = data().join(format!("{name}.txt"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &told).unwrap();
-        } else if told != std::fs::read_to_string(&golden).unwrap_or_default() {
-            writeln!(wrong, "{name}:\n{told}").unwrap();
+            std::fs::write(&golden, &verdict).unwrap();
+        } else if verdict != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{verdict}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -393,9 +393,9 @@ fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
         assert_eq!(world.explain(&args, &token), first);
     }
     assert_eq!(files(), before);
-    let told: Value = serde_json::from_str(&first.1).unwrap();
-    assert_eq!(told["outcome"], "allowed");
-    let stages: Vec<&str> = told["stages"]
+    let verdict: Value = serde_json::from_str(&first.1).unwrap();
+    assert_eq!(verdict["outcome"], "allowed");
+    let stages: Vec<&str> = verdict["stages"]
         .as_array()
         .unwrap()
         .iter()
@@ -425,7 +425,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
     }
     let now = issuer::now();
     let token = |change: Value| issuer::token(&key, &issuer::claims_with(change));
-    let (good, mut answers) = (token(json!({})), Vec::new());
+    let (good, mut responses) = (token(json!({})), Vec::new());
     for (path, token) in [
         ("/a/1", good.clone()),
         ("/a/1", token(json!({ "exp": now - 1000 }))),
@@ -439,7 +439,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
         ("/b", good.clone()),
     ] {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n");
-        let answer = RawClient::connect(binary.data()).exchange(head);
+        let response = RawClient::connect(binary.data()).exchange(head);
         let output = Command::new(crate::support::program())
             .args([
                 "explain",
@@ -454,18 +454,23 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
             .current_dir(binary.folder())
             .output()
             .unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        let status = told["status"].as_u64().unwrap_or(200);
-        assert_eq!(u64::from(answer.status), status, "{path}: {} {told}", answer.text());
-        if answer.status != 200 {
-            assert_eq!(told["problem"]["type"], answer.json()["type"], "{path}");
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        let status = verdict["status"].as_u64().unwrap_or(200);
+        assert_eq!(
+            u64::from(response.status),
+            status,
+            "{path}: {} {verdict}",
+            response.text()
+        );
+        if response.status != 200 {
+            assert_eq!(verdict["problem"]["type"], response.json()["type"], "{path}");
         }
-        assert_eq!(output.status.code(), Some(i32::from(answer.status != 200)));
-        answers.push((answer.status, told["reason"].clone()));
+        assert_eq!(output.status.code(), Some(i32::from(response.status != 200)));
+        responses.push((response.status, verdict["reason"].clone()));
     }
     // The access records have the same statuses and reasons in the same order.
-    let records = binary.wait_access_records(answers.len());
-    for (record, (status, reason)) in records.iter().zip(&answers) {
+    let records = binary.wait_access_records(responses.len());
+    for (record, (status, reason)) in records.iter().zip(&responses) {
         assert_eq!(record["status"], *status, "{record}");
         assert!(
             reason.is_null() || record.to_string().contains(reason.as_str().unwrap()),

@@ -60,27 +60,27 @@ fn get(binary: &Binary, target: &str) -> Response {
 }
 
 /// Makes the upstream respond with exactly these bytes.
-fn answers(upstream: &FakeUpstream, bytes: &str) {
+fn respond_with(upstream: &FakeUpstream, bytes: &str) {
     let bytes = bytes.to_owned();
-    upstream.answer_with(move |_| bytes.clone().into_bytes());
+    upstream.respond_with(move |_| bytes.clone().into_bytes());
 }
 
 /// Checks a refusal: a problem of this status, and a record with this reason.
 #[track_caller]
-fn check_problem(binary: &Binary, answer: &Response, status: u16, reason: &str) {
-    assert_eq!(answer.status, status, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.json()["request_id"], answer.header("x-request-id").unwrap());
-    assert_eq!(answer.header("retry-after").is_some(), status == 503);
-    assert_eq!(record(binary, answer)["reason"], reason);
+fn check_problem(binary: &Binary, response: &Response, status: u16, reason: &str) {
+    assert_eq!(response.status, status, "{}", response.text());
+    assert_eq!(response.header("content-type"), Some("application/problem+json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.json()["request_id"], response.header("x-request-id").unwrap());
+    assert_eq!(response.header("retry-after").is_some(), status == 503);
+    assert_eq!(record(binary, response)["reason"], reason);
     // The client learns nothing about the upstream's address.
-    assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
+    assert!(!response.text().contains("127.0.0.1"), "{}", response.text());
 }
 
 #[track_caller]
-fn record(binary: &Binary, answer: &Response) -> Value {
-    let id = answer.header("x-request-id").unwrap();
+fn record(binary: &Binary, response: &Response) -> Value {
+    let id = response.header("x-request-id").unwrap();
     let mut count = 1;
     loop {
         let records = binary.wait_access_records(count);
@@ -145,7 +145,7 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
     let upstream = FakeUpstream::start();
     let hanging = Arc::new(Mutex::new(()));
     let held = Arc::clone(&hanging);
-    upstream.answer_with(move |_| {
+    upstream.respond_with(move |_| {
         drop(held.lock());
         Vec::new()
     });
@@ -164,9 +164,9 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
 #[test]
 fn an_upstream_that_closes_or_answers_garbage_is_502() {
     let upstream = FakeUpstream::start();
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let binary = gate_to(&upstream, "");
-    let mut asked = 0;
+    let mut requests = 0;
     for bytes in [
         "",
         "H",
@@ -177,13 +177,13 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nA: b",
     ] {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         for method in ["GET", "POST"] {
-            let answer = ask(&binary, method, "/a", "", "body");
-            asked += 1;
-            assert_eq!(answer.status, 502, "{bytes:?}: {}", answer.text());
-            check_problem(&binary, &answer, 502, "upstream_failed");
-            assert_eq!(upstream.received().len(), asked, "{method} {bytes:?} was sent again");
+            let response = ask(&binary, method, "/a", "", "body");
+            requests += 1;
+            assert_eq!(response.status, 502, "{bytes:?}: {}", response.text());
+            check_problem(&binary, &response, 502, "upstream_failed");
+            assert_eq!(upstream.received().len(), requests, "{method} {bytes:?} was sent again");
         }
     }
 }
@@ -191,7 +191,7 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
 #[test]
 fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     let upstream = FakeUpstream::start();
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let binary = gate_to(&upstream, "");
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789",
@@ -199,7 +199,7 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
     ] {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         let before = binary.access_records().len();
         let mut client = RawClient::connect(binary.data());
         client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -242,20 +242,20 @@ fn a_body_that_is_sent_again_counts_once() {
         let mut client = RawClient::connect(binary.data());
         assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
         let taken = AtomicBool::new(false);
-        upstream.answer_with(move |_| match taken.swap(true, Ordering::SeqCst) {
+        upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
             false => Vec::new(),
             true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
         });
-        upstream.close_after_answers(true);
+        upstream.close_after_responses(true);
         let before = upstream.connections();
         let body = "x".repeat(1_000);
-        let answer = client.exchange(format!(
+        let response = client.exchange(format!(
             "PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{body}"
         ));
         // Otherwise the connection was not back in the pool and the gate dialled for
         // the first attempt (502, which is right for a PUT): nothing was sent twice.
-        (upstream.received().len() == 3 || answer.status == 413 && upstream.connections() == before + 1)
-            .then(|| (answer.status, record(&binary, &answer)["bytes_in"].clone()))
+        (upstream.received().len() == 3 || response.status == 413 && upstream.connections() == before + 1)
+            .then(|| (response.status, record(&binary, &response)["bytes_in"].clone()))
     });
     assert_eq!(seen, Some((200, json!(1_000))));
 }
@@ -268,19 +268,19 @@ fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     let mut client = RawClient::connect(binary.data());
     assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     let taken = AtomicBool::new(false);
-    upstream.answer_with(move |_| match taken.swap(true, Ordering::SeqCst) {
+    upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
         false => Vec::new(),
         true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
     });
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let before = upstream.connections();
-    let answer = client.exchange(format!(
+    let response = client.exchange(format!(
         "{method} /second HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\npay"
     ));
     let received = upstream.received();
     assert!(received[1..].iter().all(|request| request.body == b"pay"), "{method}");
     let arrivals = received.len() - 1;
-    (upstream.connections() + 1 == before + arrivals).then_some((answer.status, arrivals))
+    (upstream.connections() + 1 == before + arrivals).then_some((response.status, arrivals))
 }
 
 #[test]
@@ -387,12 +387,12 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         ("http://api.example.test/v1/orders?x", "/orders?x"),
         ("http://api.example.test/plain/orders?x", "/plain/orders?x"),
     ] {
-        let answer = get(&binary, sent);
-        if expected == "/?" && answer.status == 404 {
+        let response = get(&binary, sent);
+        if expected == "/?" && response.status == 404 {
             // `{*rest}` is one character at least.
             continue;
         }
-        assert_eq!(answer.status, 200, "{sent}: {}", answer.text());
+        assert_eq!(response.status, 200, "{sent}: {}", response.text());
         forwarded += 1;
         assert_eq!(upstream.received()[forwarded - 1].target(), expected, "{sent}");
     }
@@ -428,13 +428,13 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
         .yaml();
     let binary = Binary::start(&yaml);
     // `//evil.example/x` in origin form is a path: the request line must keep this form, and Host must not change.
-    let answer = get(&binary, "/odd//evil.example/x");
-    if answer.status == 200 {
+    let response = get(&binary, "/odd//evil.example/x");
+    if response.status == 200 {
         let received = upstream.only_received();
         assert_eq!(received.line, "GET //evil.example/x HTTP/1.1");
         assert_eq!(values(&received, "host"), ["api.example.test"]);
     } else {
-        assert_eq!(answer.status, 400);
+        assert_eq!(response.status, 400);
         assert_eq!(upstream.received().len(), 0);
     }
 }
@@ -455,8 +455,8 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         (format!("X-Request-Id: {long}\r\n"), None),
     ];
     for (index, (headers, kept)) in cases.iter().enumerate() {
-        let answer = ask(&binary, "GET", "/a", headers, "");
-        let id = answer.header("x-request-id").expect("one is returned").to_owned();
+        let response = ask(&binary, "GET", "/a", headers, "");
+        let id = response.header("x-request-id").expect("one is returned").to_owned();
         match kept {
             Some(kept) => assert_eq!(id, *kept),
             None => assert!(
@@ -468,7 +468,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
             values(&upstream.received()[index], "x-request-id"),
             std::slice::from_ref(&id)
         );
-        assert_eq!(record(&binary, &answer)["request_id"], id);
+        assert_eq!(record(&binary, &response)["request_id"], id);
     }
     let base = cases.len();
     let traces = [
@@ -485,7 +485,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         ),
     ];
     for (index, (headers, kept)) in traces.iter().enumerate() {
-        let answer = ask(&binary, "GET", "/a", headers, "");
+        let response = ask(&binary, "GET", "/a", headers, "");
         let received = &upstream.received()[base + index];
         let trace = values(received, "traceparent");
         assert_eq!(trace.len(), 1, "{headers:?}");
@@ -493,7 +493,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         let same_trace = trace[0][3..35] == good_trace[3..35];
         assert_eq!(same_trace, *kept, "{headers:?}");
         assert_eq!(values(received, "tracestate").len(), usize::from(*kept), "{headers:?}");
-        assert_eq!(record(&binary, &answer)["trace_id"], trace[0][3..35]);
+        assert_eq!(record(&binary, &response)["trace_id"], trace[0][3..35]);
     }
 }
 
@@ -503,19 +503,19 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     let size = 10 * 1024 * 1024;
     let download: Arc<Vec<u8>> = Arc::new((0..size).map(|index| (index % 251) as u8).collect());
     let body = Arc::clone(&download);
-    upstream.answer_with(move |_| {
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        answer.extend_from_slice(&body);
-        answer
+    upstream.respond_with(move |_| {
+        let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        response.extend_from_slice(&body);
+        response
     });
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
-    let answer = client.send(head).send(&*download).receive();
-    assert_eq!(answer.status, 200);
-    assert!(answer.body == *download, "the response differs");
+    let response = client.send(head).send(&*download).receive();
+    assert_eq!(response.status, 200);
+    assert!(response.body == *download, "the response differs");
     assert!(upstream.only_received().body == *download, "the request differs");
-    let record = record(&binary, &answer);
+    let record = record(&binary, &response);
     assert_eq!(
         (&record["bytes_in"], &record["bytes_out"]),
         (&json!(size), &json!(size))
@@ -531,10 +531,10 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     assert_eq!(RawClient::connect(binary.data()).exchange(chunked(size)).status, 200);
     assert_eq!(upstream.wait_received(2)[1].body.len(), size);
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", size + 1);
-    let answer = RawClient::connect(binary.data()).exchange(head);
-    check_problem(&binary, &answer, 413, "body_too_large");
-    let answer = RawClient::connect(binary.data()).exchange(chunked(size + 1));
-    check_problem(&binary, &answer, 413, "body_too_large");
+    let response = RawClient::connect(binary.data()).exchange(head);
+    check_problem(&binary, &response, 413, "body_too_large");
+    let response = RawClient::connect(binary.data()).exchange(chunked(size + 1));
+    check_problem(&binary, &response, 413, "body_too_large");
     assert_eq!(
         upstream.received().len(),
         2,
@@ -547,22 +547,22 @@ fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
     let upstream = FakeUpstream::start();
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
-    upstream.close_after_answers(true);
-    answers(
+    upstream.close_after_responses(true);
+    respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
     );
     for _ in 0..3 {
-        let answer = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
-        assert_ne!(answer.header("connection"), Some("close"));
-        assert_eq!((answer.header("keep-alive"), answer.header("x-hop")), (None, None));
+        let response = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+        assert_ne!(response.header("connection"), Some("close"));
+        assert_eq!((response.header("keep-alive"), response.header("x-hop")), (None, None));
     }
     assert_eq!(upstream.connections(), 3);
     // A body without a length ends when the upstream closes.
-    answers(&upstream, "HTTP/1.0 200 OK\r\n\r\nold");
-    let answer = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
+    respond_with(&upstream, "HTTP/1.0 200 OK\r\n\r\nold");
+    let response = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((response.status, response.text().as_str()), (200, "old"));
 }
 
 #[test]
@@ -582,7 +582,7 @@ fn responses_of_every_framing_pass_as_they_are() {
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
     let mut exchange = |method: &str, bytes: &str| {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         client.send(format!("{method} /a HTTP/1.1\r\nHost: a\r\n\r\n"));
         match method {
             "HEAD" => client.receive_to_head(),
@@ -623,7 +623,7 @@ fn responses_of_every_framing_pass_as_they_are() {
 #[test]
 fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
     let upstream = FakeUpstream::start();
-    answers(
+    respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=99;t=1\r\nRateLimit-Policy: \"theirs\";q=99;w=1\r\nX-RateLimit-Limit: 99\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Remaining: 98\r\nX-RateLimit-Reset: 99\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\n\r\n",
     );
@@ -638,14 +638,17 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
         .yaml();
     let binary = Binary::start(&yaml);
     for left in (0..5).rev() {
-        let answer = get(&binary, "/limited");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("x-ratelimit-limit"), Some("5"));
-        assert_eq!(answer.header("x-ratelimit-remaining"), Some(left.to_string().as_str()));
-        assert_ne!(answer.header("x-ratelimit-reset"), Some("99"));
-        assert!(answer.header("ratelimit").unwrap().starts_with("\"few\""));
-        assert!(answer.header("ratelimit-policy").unwrap().starts_with("\"few\""));
-        assert_ne!(answer.header("x-request-id"), Some("theirs"));
+        let response = get(&binary, "/limited");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("x-ratelimit-limit"), Some("5"));
+        assert_eq!(
+            response.header("x-ratelimit-remaining"),
+            Some(left.to_string().as_str())
+        );
+        assert_ne!(response.header("x-ratelimit-reset"), Some("99"));
+        assert!(response.header("ratelimit").unwrap().starts_with("\"few\""));
+        assert!(response.header("ratelimit-policy").unwrap().starts_with("\"few\""));
+        assert_ne!(response.header("x-request-id"), Some("theirs"));
     }
     let refused = get(&binary, "/limited");
     assert_eq!(refused.status, 429);

@@ -21,8 +21,8 @@ fn check(folder: &Path) -> (Option<i32>, String) {
         .current_dir(folder)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    (output.status.code(), said)
+    let messages = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), messages)
 }
 
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
@@ -59,10 +59,10 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[track_caller]
 fn check_says(files: &[(&str, &str)], code: i32, words: &[&str]) {
     let folder = folder(files);
-    let (found, said) = check(folder.path());
-    assert_eq!(found, Some(code), "{said}");
+    let (found, messages) = check(folder.path());
+    assert_eq!(found, Some(code), "{messages}");
     for word in words {
-        assert!(said.contains(word), "{word:?} in {said}");
+        assert!(messages.contains(word), "{word:?} in {messages}");
     }
 }
 
@@ -127,14 +127,14 @@ fn one_file_is_included_once_under_whatever_name() {
     );
     let linked = folder(&[("keygate.yaml", MAIN), ("routes.d/a.yaml", &route("a"))]);
     std::os::unix::fs::symlink("a.yaml", linked.path().join("routes.d/b.yaml")).unwrap();
-    let (code, said) = check(linked.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("routes.d/b.yaml is included already"), "{said}");
+    let (code, messages) = check(linked.path());
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("routes.d/b.yaml is included already"), "{messages}");
     std::fs::remove_file(linked.path().join("routes.d/b.yaml")).unwrap();
     std::os::unix::fs::symlink("b.yaml", linked.path().join("routes.d/b.yaml")).unwrap();
-    let (code, said) = check(linked.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("routes.d/b.yaml cannot be read"), "{said}");
+    let (code, messages) = check(linked.path());
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("routes.d/b.yaml cannot be read"), "{messages}");
 }
 
 #[test]
@@ -166,10 +166,10 @@ fn sizes_and_numbers_are_bounded_over_all_files() {
         "limits: { b: { by: ip, quota: 1/s } }",
     )
     .unwrap();
-    let (code, said) = check(many.path());
+    let (code, messages) = check(many.path());
     assert!(
-        code == Some(1) && said.contains("more than 1000 files are included"),
-        "{said}"
+        code == Some(1) && messages.contains("more than 1000 files are included"),
+        "{messages}"
     );
 }
 

@@ -83,17 +83,17 @@ fn ask(address: SocketAddr, token: &str) -> Response {
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = ask(address, token);
-        if answer.status == status {
-            return answer;
+        let response = ask(address, token);
+        if response.status == status {
+            return response;
         }
         assert!(
-            meanwhile.contains(&answer.status),
+            meanwhile.contains(&response.status),
             "{}: {}",
-            answer.status,
-            answer.text()
+            response.status,
+            response.text()
         );
-        assert!(Instant::now() < deadline, "never {status}: {}", answer.text());
+        assert!(Instant::now() < deadline, "never {status}: {}", response.text());
     }
 }
 
@@ -118,15 +118,15 @@ fn admin(binary: &Binary, method: &str, path: &str) -> Response {
 }
 
 fn health(binary: &Binary) -> Value {
-    let answer = admin(binary, "GET", "/admin/v1/issuers/main");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    let response = admin(binary, "GET", "/admin/v1/issuers/main");
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()
 }
 
 /// Makes the gate fetch now; returns the status and the JSON of the admin API.
 fn refresh(binary: &Binary) -> (u16, Value) {
-    let answer = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
-    (answer.status, answer.json())
+    let response = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
+    (response.status, response.json())
 }
 
 fn fetches(binary: &Binary, result: &str) -> f64 {

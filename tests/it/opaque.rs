@@ -47,26 +47,26 @@ impl Endpoint {
             server: FakeUpstream::start(),
             gate: Arc::default(),
         };
-        endpoint.says(json!({}));
+        endpoint.respond_active(json!({}));
         endpoint
     }
 
     /// Reports every token as active from now on, with `changes` in the response; `null` removes a member.
-    fn says(&self, changes: Value) {
-        self.says_of(move |_| changes.clone());
+    fn respond_active(&self, changes: Value) {
+        self.respond_active_by_token(move |_| changes.clone());
     }
 
     /// Reports every token as active from now on, with `changes` that depend on the token.
-    fn says_of(&self, changes: impl Fn(&str) -> Value + Send + Sync + 'static) {
-        self.answers(move |request| ok(&active(changes(&token_of(request))).to_string()));
+    fn respond_active_by_token(&self, changes: impl Fn(&str) -> Value + Send + Sync + 'static) {
+        self.respond_with(move |request| ok(&active(changes(&token_of(request))).to_string()));
     }
 
     /// Responds from now on with the bytes that `response` returns.
-    fn answers(&self, answer: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
+    fn respond_with(&self, response: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
         let gate = Arc::clone(&self.gate);
-        self.server.answer_with(move |request| {
+        self.server.respond_with(move |request| {
             drop(gate.lock());
-            answer(request)
+            response(request)
         });
     }
 
@@ -89,17 +89,17 @@ impl Endpoint {
 }
 
 fn active(changes: Value) -> Value {
-    let mut answer = json!({
+    let mut response = json!({
         "active": true, "sub": "alice", "client_id": "app-1", "scope": "orders:read", "aud": "api",
         "jti": "t-1", "exp": issuer::now() + 600,
     });
     for (name, value) in changes.as_object().unwrap() {
         match value {
-            Value::Null => drop(answer.as_object_mut().unwrap().remove(name)),
-            value => answer[name] = value.clone(),
+            Value::Null => drop(response.as_object_mut().unwrap().remove(name)),
+            value => response[name] = value.clone(),
         }
     }
-    answer
+    response
 }
 
 fn ok(body: &str) -> Vec<u8> {
@@ -136,10 +136,10 @@ fn ask(address: SocketAddr, token: &str) -> Response {
 /// Sends a request and checks the status and the reason.
 #[track_caller]
 fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
-    let answer = ask(gate.data(), token);
-    assert_eq!(answer.status, status, "{}\n{}", answer.text(), gate.output());
+    let response = ask(gate.data(), token);
+    assert_eq!(response.status, status, "{}\n{}", response.text(), gate.output());
     // Records of other requests may come before and after.
-    let id = answer.header("x-request-id").unwrap().to_owned();
+    let id = response.header("x-request-id").unwrap().to_owned();
     let record_of = || {
         gate.access_records()
             .into_iter()
@@ -149,15 +149,15 @@ fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
     let record = record_of().unwrap();
     assert_eq!(record["reason"], reason, "{record}");
     if status == 503 {
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert!(answer.header("www-authenticate").is_none(), "{answer:?}");
+        assert!(response.header("retry-after").is_some(), "{response:?}");
+        assert!(response.header("www-authenticate").is_none(), "{response:?}");
     }
 }
 
 #[track_caller]
 fn allowed(gate: &Binary, token: &str) {
-    let answer = ask(gate.data(), token);
-    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), gate.output());
+    let response = ask(gate.data(), token);
+    assert_eq!(response.status, 200, "{}\n{}", response.text(), gate.output());
 }
 
 /// Waits until `holds`.
@@ -234,7 +234,7 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
         "{\"active\":true",
     ];
     for (index, body) in bodies.into_iter().enumerate() {
-        endpoint.answers(move |_| ok(body));
+        endpoint.respond_with(move |_| ok(body));
         check(&gate, &format!("odd-{index}"), 503, "introspection_unavailable");
     }
     for (index, head) in [
@@ -247,20 +247,20 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
     .into_iter()
     .enumerate()
     {
-        endpoint.server.close_after_answers(true);
-        endpoint.answers(move |_| head.as_bytes().to_vec());
+        endpoint.server.close_after_responses(true);
+        endpoint.respond_with(move |_| head.as_bytes().to_vec());
         check(&gate, &format!("head-{index}"), 503, "introspection_unavailable");
     }
-    endpoint.server.close_after_answers(false);
+    endpoint.server.close_after_responses(false);
     let long = active(json!({ "padding": "x".repeat(64 * 1024) })).to_string();
-    endpoint.answers(move |_| ok(&long));
+    endpoint.respond_with(move |_| ok(&long));
     check(&gate, "long", 503, "introspection_unavailable");
     assert!(upstream.received().is_empty());
     // The cache holds none of these failures.
-    endpoint.says(json!({}));
+    endpoint.respond_active(json!({}));
     allowed(&gate, "odd-1");
     allowed(&gate, "long");
-    endpoint.answers(|_| ok("{\"active\":false,\"sub\":\"alice\"}"));
+    endpoint.respond_with(|_| ok("{\"active\":false,\"sub\":\"alice\"}"));
     check(&gate, "inactive", 401, "token_inactive");
     assert_eq!(
         gate.metric("keygate_introspection_calls_total{issuer=\"asked\",result=\"rejected\"}"),
@@ -284,11 +284,12 @@ fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() 
         "404 Not Found",
         "400 Bad",
     ] {
-        endpoint.answers(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes());
+        endpoint.respond_with(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes());
         check(&gate, &format!("t{status:.3}"), 503, "introspection_unavailable");
     }
-    endpoint
-        .answers(|_| b"HTTP/1.1 307 Away\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n".to_vec());
+    endpoint.respond_with(|_| {
+        b"HTTP/1.1 307 Away\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
     check(&gate, "redirected", 503, "introspection_unavailable");
     let hanging = endpoint.hang();
     let started = Instant::now();
@@ -299,7 +300,7 @@ fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() 
     let warnings = gate.output().matches("Issuer cannot be asked about tokens").count();
     assert_eq!(warnings, 1, "{}", gate.output());
     assert!(gate.output().contains("status 500"), "{}", gate.output());
-    endpoint.says(json!({}));
+    endpoint.respond_active(json!({}));
     allowed(&gate, "t500");
 }
 
@@ -376,7 +377,7 @@ fn s059_an_active_token_that_breaks_the_issuers_rules_is_refused() {
         (json!({ "active": false }), "token_inactive"),
     ] {
         let (token, given) = (format!("token-{reason}"), changes.clone());
-        endpoint.says(changes);
+        endpoint.respond_active(changes);
         check(&gate, &token, 401, reason);
         // The refusal comes from the cache, with the same reason.
         let calls = endpoint.calls();
@@ -384,7 +385,7 @@ fn s059_an_active_token_that_breaks_the_issuers_rules_is_refused() {
         assert_eq!(endpoint.calls(), calls, "{given}");
     }
     assert!(upstream.received().is_empty());
-    endpoint.says(json!({ "iss": ASKED, "token_type": "bearer", "nbf": now - 60 }));
+    endpoint.respond_active(json!({ "iss": ASKED, "token_type": "bearer", "nbf": now - 60 }));
     allowed(&gate, "good");
 }
 
@@ -393,17 +394,17 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
     let endpoint = Endpoint::start();
     let (gate, upstream) = gate(&endpoint, "cache_ttl: 5m");
     let exp = issuer::now() + 2;
-    endpoint.says(json!({ "exp": exp }));
+    endpoint.respond_active(json!({ "exp": exp }));
     allowed(&gate, "short");
     let mut client = RawClient::connect(gate.data());
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = client.exchange(request("/orders", "short"));
-        if answer.status == 401 {
-            assert!(answer.text().contains("token-expired"), "{}", answer.text());
+        let response = client.exchange(request("/orders", "short"));
+        if response.status == 401 {
+            assert!(response.text().contains("token-expired"), "{}", response.text());
             break;
         }
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(response.status, 200, "{}", response.text());
         assert!(Instant::now() < deadline, "it never expired");
     }
     assert!(issuer::now() >= exp);
@@ -415,7 +416,7 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
 #[test]
 fn s061_junk_drives_no_good_token_out_of_memory() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| match token.starts_with("good") {
+    endpoint.respond_active_by_token(|token| match token.starts_with("good") {
         true => json!({}),
         false => json!({ "active": false }),
     });
@@ -512,11 +513,11 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
 fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
     let endpoint = Endpoint::start();
     let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 1s }");
-    endpoint.answers(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
+    endpoint.respond_with(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
     for index in 0..3 {
         check(&gate, &format!("t{index}"), 503, "introspection_unavailable");
     }
-    endpoint.says(json!({}));
+    endpoint.respond_active(json!({}));
     let opened = Instant::now();
     check(&gate, "t0", 503, "introspection_suspended");
     assert_eq!(endpoint.calls(), 3);
@@ -535,7 +536,7 @@ fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
 #[test]
 fn one_odd_token_does_not_keep_the_others_out() {
     let endpoint = Endpoint::start();
-    endpoint.answers(|request| match token_of(request).as_str() {
+    endpoint.respond_with(|request| match token_of(request).as_str() {
         "odd" => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
         "long" => ok(&active(json!({ "groups": "x".repeat(70_000) })).to_string()),
         _ => ok(&active(json!({})).to_string()),
@@ -553,7 +554,7 @@ fn no_more_calls_run_at_once_than_configured_and_all_are_answered() {
     let endpoint = Endpoint::start();
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, peak) = (Arc::clone(&running), Arc::clone(&most));
-    endpoint.server.answer_with(move |_| {
+    endpoint.server.respond_with(move |_| {
         peak.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         std::thread::yield_now();
         counted.fetch_sub(1, Ordering::SeqCst);
@@ -585,8 +586,8 @@ fn more_tokens_than_can_wait_are_503_at_once() {
     let misses = "keygate_introspection_cache_total{issuer=\"asked\",result=\"miss\"}";
     for (index, client) in clients.iter_mut().enumerate() {
         client.send(request("/orders", &format!("token-{index}")));
-        let asked = index as f64 + 1.0;
-        wait_until("it waits", || gate.metric(misses) == asked);
+        let sent = index as f64 + 1.0;
+        wait_until("it waits", || gate.metric(misses) == sent);
     }
     check(&gate, "one-more", 503, "introspection_busy");
     drop(hanging);
@@ -616,14 +617,14 @@ fn a_jwt_goes_to_the_issuer_it_names_and_to_no_other() {
     check(&gate, &issuer::token(&key, &unknown), 401, "unknown_issuer");
     assert_eq!(endpoint.calls(), 0);
     // A token that names the issuer with the endpoint is introspected, whatever its signature.
-    let asked = issuer::token(&stranger, &issuer::claims_with(json!({ "iss": ASKED })));
-    allowed(&gate, &asked);
+    let foreign = issuer::token(&stranger, &issuer::claims_with(json!({ "iss": ASKED })));
+    allowed(&gate, &foreign);
     assert_eq!(endpoint.calls(), 1);
     let seen = upstream.received();
     assert_eq!(seen[0].headers_named("x-keygate-credential-type"), ["jwt"]);
     assert_eq!(seen[1].headers_named("x-keygate-credential-type"), ["opaque"]);
     // A token that is no JWT is introspected. `alg: none` with the other issuer's name makes no JWT of that issuer.
-    endpoint.says(json!({ "active": false }));
+    endpoint.respond_active(json!({ "active": false }));
     let none = issuer::unsigned(r#"{"alg":"none"}"#, &issuer::claims().to_string(), b"");
     check(&gate, &none, 401, "token_inactive");
 }
@@ -681,7 +682,7 @@ fn s038_a_stream_that_an_opaque_token_opened_ends_when_the_token_does() {
     let gateway = GatewayBuilder::new().top(TOP).upstream("api", address);
     let gate = Binary::start(&gateway.issuer("asked", &endpoint.yaml("")).route("api", ROUTE).yaml());
     let exp = issuer::now() + 2;
-    endpoint.says(json!({ "exp": exp }));
+    endpoint.respond_active(json!({ "exp": exp }));
     let mut client = RawClient::connect(gate.data());
     client.send(request("/events", "opaque"));
     assert!(client.try_receive().is_err(), "it is cut before its end");
@@ -760,7 +761,7 @@ fn a_changed_issuer_forgets_what_it_was_told_and_requests_under_way_end_as_they_
 #[test]
 fn limits_count_an_opaque_token_as_its_client() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| json!({ "client_id": token.split('-').next().unwrap() }));
+    endpoint.respond_active_by_token(|token| json!({ "client_id": token.split('-').next().unwrap() }));
     let (gate, _upstream) = gate_with(|gateway| {
         gateway
             .issuer("asked", &endpoint.yaml(""))
@@ -776,7 +777,7 @@ fn limits_count_an_opaque_token_as_its_client() {
 #[test]
 fn rules_and_headers_read_what_the_issuer_says_of_a_token() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| match token {
+    endpoint.respond_active_by_token(|token| match token {
         "gold" => json!({ "tier": "gold", "email": "a,b@example.test" }),
         "silver" => json!({ "tier": "silver" }),
         _ => json!({}),
@@ -800,14 +801,14 @@ fn rules_and_headers_read_what_the_issuer_says_of_a_token() {
 #[test]
 fn an_issuer_that_is_asked_can_be_tried_out() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| json!({ "active": token == "good" }));
+    endpoint.respond_active_by_token(|token| json!({ "active": token == "good" }));
     let (gate, upstream) = gate_with(|gateway| {
         let issuer = format!("{}\nmode: shadow", endpoint.yaml("breaker: { failures: 1000 }"));
         gateway.issuer("asked", &issuer).route("api", ROUTE)
     });
     allowed(&gate, "good");
     allowed(&gate, "bad");
-    endpoint.answers(|_| ok("{}"));
+    endpoint.respond_with(|_| ok("{}"));
     allowed(&gate, "unknown");
     let subjects: Vec<usize> = upstream
         .received()
@@ -842,8 +843,8 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-        (checked.status.success(), said)
+        let output = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        (checked.status.success(), output)
     };
     let key = SigningKey::generate_es256().unwrap();
     let private = key.to_pkcs8_pem().unwrap();
@@ -859,8 +860,11 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
         ("nothing", "", "no PEM block in it"),
         (&format!("{0}{0}", private.expose()), "", "more than one PEM block"),
     ] {
-        let (good, said) = check(pem, more);
-        assert!(!good && said.contains(why) && said.contains("issuers.asked"), "{said}");
+        let (good, output) = check(pem, more);
+        assert!(
+            !good && output.contains(why) && output.contains("issuers.asked"),
+            "{output}"
+        );
     }
 }
 
@@ -927,7 +931,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
             .top(TOP)
             .issuer(
                 "provider",
-                &provider.asked_yaml(&client, "cache_ttl: 500ms\n  negative_ttl: 500ms"),
+                &provider.introspection_yaml(&client, "cache_ttl: 500ms\n  negative_ttl: 500ms"),
             )
             .upstream("api", upstream.address())
             .route("api", &format!("{ROUTE}\nscopes: {{ all: [\"orders:read\"] }}"))
@@ -951,11 +955,11 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
         let revoked = Instant::now();
         let mut client = RawClient::connect(gate.data());
         loop {
-            let answer = client.exchange(request("/orders", &token));
-            if answer.status == 401 {
+            let response = client.exchange(request("/orders", &token));
+            if response.status == 401 {
                 break;
             }
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(response.status, 200, "{}", response.text());
             assert!(revoked.elapsed() < PATIENCE, "it passes for ever");
         }
         check(&gate, &token, 401, "token_inactive");
@@ -966,7 +970,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
 fn a_real_issuers_token_is_refused_when_it_has_expired() {
     let provider = Provider::start();
     let (gate, _upstream) = gate_with(|gateway| {
-        let yaml = provider.asked_yaml(&Provider::by_secret(), "cache_ttl: 5m");
+        let yaml = provider.introspection_yaml(&Provider::by_secret(), "cache_ttl: 5m");
         gateway
             .issuer("provider", &format!("{yaml}\nclock_skew: 0s"))
             .route("api", ROUTE)
@@ -987,7 +991,7 @@ fn a_real_issuer_that_does_not_know_keygate_is_503() {
     let (gate, upstream) = gate_with(|gateway| {
         let client = format!("client_id: \"{GATEWAY_ID}\"\n  client_secret: wrong");
         gateway
-            .issuer("provider", &provider.asked_yaml(&client, ""))
+            .issuer("provider", &provider.introspection_yaml(&client, ""))
             .route("api", ROUTE)
     });
     let token = provider.token("opaque", "orders:read");
@@ -1036,8 +1040,8 @@ fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
                 let mut sent = 0;
                 while !stopped.load(Ordering::SeqCst) {
                     let token = current.lock().unwrap()[index].clone();
-                    let answer = client.exchange(request("/orders", &token));
-                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    let response = client.exchange(request("/orders", &token));
+                    assert_eq!(response.status, 200, "{}", response.text());
                     sent += 1;
                 }
                 sent

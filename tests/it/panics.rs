@@ -70,8 +70,13 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let keys = snapshot.issuers[0].keys().unwrap();
     keys.start_attempt(now)
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
-    let kept = RecordBuffer::default();
-    let access = AccessLog::start(kept.clone(), Format::Json, metrics.logs.access_records_dropped.clone()).unwrap();
+    let buffer = RecordBuffer::default();
+    let access = AccessLog::start(
+        buffer.clone(),
+        Format::Json,
+        metrics.logs.access_records_dropped.clone(),
+    )
+    .unwrap();
     let gate = Gate::new(snapshot, Arc::new(live), Arc::new(clock), access);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -94,17 +99,17 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     for stage in stages.into_iter().chain(stages) {
         *panicking.lock().unwrap() = Some(stage);
         let mut client = RawClient::connect(address);
-        let answer = client.exchange(request("/orders"));
-        assert_eq!(answer.status, 500, "{stage:?}: {}", answer.text());
-        assert_eq!(answer.json()["type"], "urn:keygate:problem:internal-error");
-        assert!(!answer.text().contains("on purpose"));
+        let response = client.exchange(request("/orders"));
+        assert_eq!(response.status, 500, "{stage:?}: {}", response.text());
+        assert_eq!(response.json()["type"], "urn:keygate:problem:internal-error");
+        assert!(!response.text().contains("on purpose"));
         assert!(client.is_closed(), "{stage:?}");
         assert_eq!(upstream.received().len(), forwarded, "{stage:?} let it through");
         records += 1;
         panics += 1;
         assert_eq!(metrics.process.panics.get(), panics);
-        let id = answer.header("x-request-id").unwrap();
-        assert_eq!(record(&gate, &kept, records, id)["reason"], "internal_error");
+        let id = response.header("x-request-id").unwrap();
+        assert_eq!(record(&gate, &buffer, records, id)["reason"], "internal_error");
         // A public route runs all these stages but two.
         let status = RawClient::connect(address).exchange(request("/open")).status;
         records += 1;
@@ -131,11 +136,11 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
 }
 
 /// Returns the record of request `id`, after `count` records have been written.
-fn record(gate: &Gate, kept: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
+fn record(gate: &Gate, buffer: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         gate.flush_records(PATIENCE);
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())

@@ -57,7 +57,7 @@ fn organization() -> Vec<Write> {
 
 fn key() -> ApiKeyRecord {
     let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-    let asked = NewApiKey {
+    let new_key = NewApiKey {
         id: text.id(),
         digest: KeyDigest::sha256(text.expose()),
         origin: KeyOrigin::Own,
@@ -69,7 +69,7 @@ fn key() -> ApiKeyRecord {
         addresses: Vec::new(),
         expires_at: None,
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(new_key, NOW).unwrap()
 }
 
 fn event(action: &'static str, key: &ApiKeyRecord) -> Option<NewAuditEvent> {
@@ -168,25 +168,25 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
         .spawn()
         .unwrap();
     let mut out = BufReader::new(program.stdout.take().unwrap());
-    let mut said = Vec::new();
+    let mut acks = Vec::new();
     let mut line = String::new();
     let mut killed = false;
     // After the kill too: the pipe still holds lines that were printed before.
     while out.read_line(&mut line).unwrap() > 0 {
         // The first acknowledgement may stand behind an unfinished line of the harness.
         if let Some((_, what)) = line.split_once("acknowledged ").filter(|_| line.ends_with('\n')) {
-            said.push(what.trim_end().to_owned());
+            acks.push(what.trim_end().to_owned());
         }
         line.clear();
-        if said.len() >= lines && !killed {
+        if acks.len() >= lines && !killed {
             // SIGKILL: no code of the program runs after this.
             program.kill().unwrap();
             killed = true;
         }
     }
     program.wait().unwrap();
-    assert!(killed, "it ended by itself after {} lines", said.len());
-    said
+    assert!(killed, "it ended by itself after {} lines", acks.len());
+    acks
 }
 
 /// Returns the whole audit chain, oldest first.
@@ -239,10 +239,10 @@ async fn check_whole(store: &SqliteStore) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_half_written() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut said: BTreeSet<String> = BTreeSet::new();
+    let mut acks: BTreeSet<String> = BTreeSet::new();
     // The first lines, and points between: in a group, at the end of a page, while the log is merged into the database.
     for lines in [1, 17, 100, 333, 1_000] {
-        said.extend(acknowledged(folder.path(), lines));
+        acks.extend(acknowledged(folder.path(), lines));
         let path = folder.path().join("keygate.db");
         let store = SqliteStore::open(&path).await.unwrap();
         check_whole(&store).await;
@@ -254,7 +254,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
             .collect();
         let log = RevocationLog::open(&folder.path().join("keygate.db.revocations"), NOW).unwrap();
         let noted = std::fs::read_to_string(folder.path().join("keygate.db.revocations")).unwrap();
-        for line in &said {
+        for line in &acks {
             let (what, id) = line.split_once(' ').unwrap();
             let revoked = keys.get(id).copied();
             match what {
@@ -265,7 +265,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
             }
         }
         // A mark has no reader; setting it again shows whether it exists.
-        for line in said.iter().filter(|line| line.starts_with("marked ")).take(50) {
+        for line in acks.iter().filter(|line| line.starts_with("marked ")).take(50) {
             let mark = AssertionMark {
                 client: "client_1".parse().unwrap(),
                 id: KeyDigest::sha256(line.trim_start_matches("marked ")),
@@ -276,7 +276,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
         drop(log);
         store.close().await;
     }
-    assert!(said.len() >= 1_000, "{}", said.len());
+    assert!(acks.len() >= 1_000, "{}", acks.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,11 +146,11 @@ impl Gate {
     }
 
     /// Sends a request and responds with `response` at the upstream.
-    fn open(&self, path: &str, headers: &str, answer: &str) -> (RawClient, HeldConnection) {
+    fn open(&self, path: &str, headers: &str, response: &str) -> (RawClient, HeldConnection) {
         let mut client = RawClient::connect(self.binary.data());
         client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
         let mut held = self.upstream.next();
-        held.send(answer);
+        held.send(response);
         (client, held)
     }
 
@@ -162,9 +162,9 @@ impl Gate {
             "{}",
             held.head
         );
-        let answer = client.receive();
-        assert_eq!(answer.status, 101);
-        assert_eq!(answer.header("upgrade"), Some("websocket"));
+        let response = client.receive();
+        assert_eq!(response.status, 101);
+        assert_eq!(response.header("upgrade"), Some("websocket"));
         (client, held)
     }
 }
@@ -256,7 +256,7 @@ fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     assert_eq!(client.receive().status, 101);
     // For three times the permitted pause of a body, nothing comes and nothing closes.
     let mut client = client.patience(Duration::from_millis(1_000));
-    let silence = client.try_receive().map(|answer| answer.status);
+    let silence = client.try_receive().map(|response| response.status);
     assert!(silence.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof));
     let mut client = client.patience(PATIENCE);
     held.send("HTTP/1.1 204 No Content\r\n\r\n");

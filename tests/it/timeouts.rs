@@ -55,10 +55,10 @@ const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 #[test]
 fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
     let binary = gate(dripping("", ""));
-    let asked = Instant::now();
-    let answer = RawClient::connect(binary.data()).exchange(GET);
-    assert!(asked.elapsed() >= TOTAL, "{:?}", asked.elapsed());
-    assert_eq!(answer.status, 504, "{}", answer.text());
+    let started = Instant::now();
+    let response = RawClient::connect(binary.data()).exchange(GET);
+    assert!(started.elapsed() >= TOTAL, "{:?}", started.elapsed());
+    assert_eq!(response.status, 504, "{}", response.text());
     let record = binary.wait_access_records(1).remove(0);
     assert_eq!(
         (&record["reason"], &record["decision"]),
@@ -75,14 +75,14 @@ fn a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole() {
         ("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
     ] {
         let binary = gate(dripping(first, drip));
-        let asked = Instant::now();
+        let started = Instant::now();
         let mut client = RawClient::connect(binary.data());
         client.send(GET);
         match client.try_receive() {
-            Ok(answer) => assert_eq!(answer.status, 504, "{first:?}: {}", answer.text()),
+            Ok(response) => assert_eq!(response.status, 504, "{first:?}: {}", response.text()),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{first:?}"),
         }
-        let took = asked.elapsed();
+        let took = started.elapsed();
         assert!(took >= TOTAL && took < PATIENCE / 2, "{first:?}: {took:?}");
         let record = binary.wait_access_records(1).remove(0);
         assert_eq!(
@@ -126,12 +126,12 @@ fn the_time_is_a_requests_and_not_its_connections() {
     let binary = gate(upstream.address());
     let mut client = RawClient::connect(binary.data());
     let until = Instant::now() + 2 * TOTAL + Duration::from_millis(500);
-    let mut answers = 0;
+    let mut responses = 0;
     while Instant::now() < until {
         assert_eq!(client.exchange(GET).status, 200);
-        answers += 1;
+        responses += 1;
     }
     // The time limit of the last request does not end an idle connection.
     let mut client = client.patience(2 * TOTAL);
-    assert!(!client.is_closed(), "after {answers} answers");
+    assert!(!client.is_closed(), "after {responses} answers");
 }

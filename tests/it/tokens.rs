@@ -30,7 +30,7 @@ struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     client: RawClient,
-    asked: usize,
+    requests: usize,
     forwarded: usize,
 }
 
@@ -54,13 +54,13 @@ impl Gate {
             client: RawClient::connect(binary.data()),
             binary,
             upstream,
-            asked: 0,
+            requests: 0,
             forwarded: 0,
         }
     }
 
     fn ask(&mut self, path: &str, token: &str) -> Response {
-        self.asked += 1;
+        self.requests += 1;
         self.client.exchange(request(path, token))
     }
 
@@ -71,8 +71,8 @@ impl Gate {
 
     #[track_caller]
     fn accepts_at(&mut self, path: &str, token: &str) {
-        let answer = self.ask(path, token);
-        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.binary.output());
+        let response = self.ask(path, token);
+        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
         self.forwarded += 1;
         self.upstream.wait_received(self.forwarded);
     }
@@ -86,12 +86,12 @@ impl Gate {
 
     #[track_caller]
     fn refuses_at(&mut self, path: &str, token: &str, reason: &str) {
-        let answer = self.ask(path, token);
-        let said = (answer.status, answer.text());
-        assert_eq!(said.0, 401, "{reason}: {}", said.1);
-        let challenge = answer.headers_named("www-authenticate").join(", ");
+        let response = self.ask(path, token);
+        let content = (response.status, response.text());
+        assert_eq!(content.0, 401, "{reason}: {}", content.1);
+        let challenge = response.headers_named("www-authenticate").join(", ");
         assert!(challenge.contains("error=\"invalid_token\""), "{reason}: {challenge}");
-        let mut problem = answer.json();
+        let mut problem = response.json();
         problem.as_object_mut().unwrap().remove("request_id");
         let (kind, detail) = match reason {
             "token_expired" => ("token-expired", "The token has expired; get a new one from its issuer."),
@@ -110,28 +110,28 @@ impl Gate {
             "error": "invalid_token", "error_description": detail,
         });
         assert_eq!(problem, expected, "{reason}");
-        assert_eq!(self.last_record(&answer)["reason"], reason, "{token}");
+        assert_eq!(self.last_record(&response)["reason"], reason, "{token}");
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
     }
 
     /// Checks the response's status and the record's reason, and that nothing is forwarded.
     #[track_caller]
-    fn answers(&mut self, token: &str, status: u16, reason: &str) -> Response {
-        let answer = self.ask("/orders", token);
-        assert_eq!(answer.status, status, "{reason}: {}", answer.text());
-        assert_eq!(self.last_record(&answer)["reason"], reason);
+    fn check_response(&mut self, token: &str, status: u16, reason: &str) -> Response {
+        let response = self.ask("/orders", token);
+        assert_eq!(response.status, status, "{reason}: {}", response.text());
+        assert_eq!(self.last_record(&response)["reason"], reason);
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
-        if answer.header("connection").is_some_and(|value| value == "close") {
+        if response.header("connection").is_some_and(|value| value == "close") {
             self.client = RawClient::connect(self.binary.data());
         }
-        answer
+        response
     }
 
     /// Returns the record of `response`, found by its request id.
     #[track_caller]
-    fn last_record(&self, answer: &Response) -> Value {
-        let id = answer.header("x-request-id").expect("every answer has a request id");
-        let records = self.binary.wait_access_records(self.asked);
+    fn last_record(&self, response: &Response) -> Value {
+        let id = response.header("x-request-id").expect("every answer has a request id");
+        let records = self.binary.wait_access_records(self.requests);
         let record = records.iter().find(|record| record["request_id"] == id);
         record.unwrap_or_else(|| panic!("no record of {id}")).clone()
     }
@@ -457,7 +457,7 @@ fn s021_base64url_is_strict_in_every_part() {
             "head" => format!("{}{inside}.{}.{}", parts[0], parts[1], parts[2]),
             _ => format!("{}.{}{inside}.{}", parts[0], parts[1], parts[2]),
         };
-        gate.answers(&token, 400, "authorization_malformed");
+        gate.check_response(&token, 400, "authorization_malformed");
     }
     gate.accepts(&good);
 }
@@ -465,8 +465,8 @@ fn s021_base64url_is_strict_in_every_part() {
 #[test]
 fn s022_long_tokens_and_many_dots_are_refused_before_they_are_decoded() {
     let (mut gate, key) = es256_gate();
-    gate.answers(&".".repeat(10_000), 400, "credential_too_long");
-    gate.answers(&"a".repeat(8 * 1024 + 1), 400, "credential_too_long");
+    gate.check_response(&".".repeat(10_000), 400, "credential_too_long");
+    gate.check_response(&"a".repeat(8 * 1024 + 1), 400, "credential_too_long");
     gate.refuses(&".".repeat(8 * 1024), "token_malformed");
     gate.refuses(&"a".repeat(8 * 1024), "token_malformed");
     // The longest token within the limit is read.
@@ -476,7 +476,7 @@ fn s022_long_tokens_and_many_dots_are_refused_before_they_are_decoded() {
         length -= 1;
     }
     gate.accepts(&pad(length));
-    gate.answers(&pad(length + 4), 400, "credential_too_long");
+    gate.check_response(&pad(length + 4), 400, "credential_too_long");
 }
 
 #[test]
@@ -527,7 +527,7 @@ fn s024_encrypted_nested_and_json_forms_are_refused() {
         "token_malformed",
     );
     let json_form = json!({ "payload": "e30", "signatures": [] }).to_string();
-    gate.answers(&json_form, 400, "authorization_malformed");
+    gate.check_response(&json_form, 400, "authorization_malformed");
     gate.refuses(&base64url(json_form.as_bytes()), "token_malformed");
 }
 
@@ -547,9 +547,9 @@ fn s025_deep_and_large_json_is_refused_and_the_gate_stands() {
         for depth in [200, 2_000, 10_000, 100_000] {
             let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             let payload = format!("{{\"iss\":\"{ISSUER}\",\"x\":{deep}}}");
-            let answer = RawClient::connect(binary.data())
+            let response = RawClient::connect(binary.data())
                 .exchange(request("/orders", &issuer_key.sign_text(&header, &payload).unwrap()));
-            assert_eq!(answer.status, 401, "{depth}: {}", answer.text());
+            assert_eq!(response.status, 401, "{depth}: {}", response.text());
         }
     }
     let padded = |bytes: usize| token(&issuer_key, &claims_with(json!({ "pad": "x".repeat(bytes) })));
@@ -780,15 +780,15 @@ fn s035_a_scope_is_compared_whole() {
         "read",
     ] {
         let change = if scope.is_empty() { json!(null) } else { json!(scope) };
-        let answer = gate.answers(
+        let response = gate.check_response(
             &token(&key, &claims_with(json!({ "scope": change }))),
             403,
             "insufficient_scope",
         );
-        let challenge = answer.header("www-authenticate").unwrap();
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
         assert!(challenge.contains("scope=\"orders:all read\""), "{challenge}");
-        assert_eq!(answer.json()["scope"], "orders:all read");
+        assert_eq!(response.json()["scope"], "orders:all read");
     }
     gate.accepts(&token(&key, &claims_with(json!({ "scope": "x orders:all read y" }))));
 }

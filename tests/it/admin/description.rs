@@ -29,18 +29,18 @@ fn the_linter_finds_nothing_in_the_description() {
         .current_dir(folder.path())
         .output()
         .expect("node is installed");
-    let said = format!(
+    let output = format!(
         "{}{}",
         String::from_utf8_lossy(&linted.stdout),
         String::from_utf8_lossy(&linted.stderr)
     );
-    assert!(linted.status.success(), "{said}");
+    assert!(linted.status.success(), "{output}");
     // The linter may print a note about Node.js versions first.
-    let (_, verdict) = said
+    let (_, verdict) = output
         .split_once("validating openapi.json")
-        .unwrap_or_else(|| panic!("{said}"));
-    assert!(verdict.contains("is valid"), "{said}");
-    assert!(!verdict.contains("warning") && !verdict.contains("error"), "{said}");
+        .unwrap_or_else(|| panic!("{output}"));
+    assert!(verdict.contains("is valid"), "{output}");
+    assert!(!verdict.contains("warning") && !verdict.contains("error"), "{output}");
 }
 
 #[test]
@@ -60,19 +60,19 @@ fn each_operation_says_what_it_takes_and_what_it_may_answer() {
                 serde_json::json!([{ "bearer": [scope] }]),
                 "{about}"
             );
-            let answers: Vec<&str> = operation["responses"]
+            let responses: Vec<&str> = operation["responses"]
                 .as_object()
                 .unwrap()
                 .keys()
                 .map(String::as_str)
                 .collect();
-            assert!(answers.iter().any(|status| status.starts_with('2')), "{about}");
+            assert!(responses.iter().any(|status| status.starts_with('2')), "{about}");
             for needed in ["401", "403", "429"] {
-                assert!(answers.contains(&needed), "{about}: {needed}");
+                assert!(responses.contains(&needed), "{about}: {needed}");
             }
             if operation.get("requestBody").is_some() {
                 for needed in ["400", "413", "415", "422"] {
-                    assert!(answers.contains(&needed), "{about}: {needed}");
+                    assert!(responses.contains(&needed), "{about}: {needed}");
                 }
             }
         }

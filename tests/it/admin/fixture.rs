@@ -84,7 +84,7 @@ impl AdminResponse {
     }
 
     #[track_caller]
-    pub fn refused(&self, status: u16, slug: &str) -> &Self {
+    pub fn expect_refusal(&self, status: u16, slug: &str) -> &Self {
         assert_eq!((self.status, self.slug()), (status, slug), "{}", self.text);
         self
     }
@@ -92,7 +92,7 @@ impl AdminResponse {
     /// Returns the JSON pointers of a 422's errors.
     #[track_caller]
     pub fn pointers(&self) -> Vec<&str> {
-        self.refused(422, "invalid-request");
+        self.expect_refusal(422, "invalid-request");
         let errors = self.json["errors"].as_array().unwrap();
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
@@ -281,17 +281,17 @@ impl Gate {
     /// Sends a POST that must create a record.
     #[track_caller]
     pub fn create(&self, path: &str, body: Value) -> AdminResponse {
-        let told = self.post(path, body);
-        assert_eq!(told.status, 201, "{path}: {}", told.text);
-        told
+        let response = self.post(path, body);
+        assert_eq!(response.status, 201, "{path}: {}", response.text);
+        response
     }
 
     /// Sends a request that must succeed, and returns its JSON.
     #[track_caller]
-    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let told = self.call(method, path, body.as_ref());
-        assert_eq!(told.status / 100, 2, "{method} {path}: {}", told.text);
-        told.json
+    pub fn perform(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let response = self.call(method, path, body.as_ref());
+        assert_eq!(response.status / 100, 2, "{method} {path}: {}", response.text);
+        response.json
     }
 
     /// Creates an active subscription under `plan`, and the
@@ -304,7 +304,7 @@ impl Gate {
         let body = json!({ "organization": organization, "plan": plan });
         let id = self.create("/subscriptions", body).id();
         if self.get(&format!("/subscriptions/{id}")).json["state"] == "pending" {
-            self.done("POST", &format!("/subscriptions/{id}/approve"), None);
+            self.perform("POST", &format!("/subscriptions/{id}/approve"), None);
         }
         id
     }
@@ -312,7 +312,7 @@ impl Gate {
     /// Returns an access token of a new client under `subscription`.
     #[track_caller]
     pub fn token_of(&self, subscription: &str, scopes: &[&str], ttl: &str) -> String {
-        let made = self.create(
+        let created = self.create(
             "/clients",
             json!({
                 "name": "administrator",
@@ -322,10 +322,10 @@ impl Gate {
                 "subscription": subscription,
             }),
         );
-        let secret = made.json["client_secret"].as_str().unwrap();
-        let told = self.with_secret(&made.id(), secret);
-        assert_eq!(told.status, 200, "{}", told.text);
-        told.json["access_token"].as_str().unwrap().to_owned()
+        let secret = created.json["client_secret"].as_str().unwrap();
+        let response = self.with_secret(&created.id(), secret);
+        assert_eq!(response.status, 200, "{}", response.text);
+        response.json["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Sends a token request with a client secret.

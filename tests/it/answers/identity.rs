@@ -69,10 +69,10 @@ fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
 impl Gate {
     /// Sends a request and returns the one identity token that reaches the upstream.
     #[track_caller]
-    fn vouched(&self, line: &str, fields: &str) -> String {
+    fn identity_token(&self, line: &str, fields: &str) -> String {
         let before = self.upstream.received().len();
-        let answer = self.ask(line, fields);
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = self.ask(line, fields);
+        assert_eq!(response.status, 200, "{}", response.text());
         let received = self.upstream.wait_received(before + 1);
         let tokens = tokens(&received[before..]);
         assert_eq!(tokens.len(), 1, "{tokens:?}");
@@ -91,9 +91,9 @@ impl Gate {
 
     #[track_caller]
     fn kids(&self) -> Vec<String> {
-        let answer = get(self.binary.data(), "/oauth/jwks");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let set = answer.json();
+        let response = get(self.binary.data(), "/oauth/jwks");
+        assert_eq!(response.status, 200, "{}", response.text());
+        let set = response.json();
         let keys = set["keys"].as_array().unwrap();
         keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     }
@@ -142,12 +142,12 @@ fn tampered(token: &str) -> String {
 #[test]
 fn an_upstream_verifies_who_called_with_another_library() {
     let gate = gate();
-    let from_token = gate.vouched(
+    let from_token = gate.identity_token(
         "GET /orders/1",
         &bearer(&gate.token_with(json!({ "jti": "t-1", "org": "acme" }))),
     );
-    let from_key = gate.vouched("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
-    let said = verify(
+    let from_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
+    let verdicts = verify(
         &gate.binary,
         &[
             json!({ "token": from_token, "audience": ORDERS }),
@@ -158,8 +158,8 @@ fn an_upstream_verifies_who_called_with_another_library() {
             json!({ "token": gate.token(), "audience": issuer::AUDIENCE }),
         ],
     );
-    let (kid, iat) = (&gate.kids()[0], said[0]["iat"].as_u64().unwrap());
-    let mut claims = said[0].clone();
+    let (kid, iat) = (&gate.kids()[0], verdicts[0]["iat"].as_u64().unwrap());
+    let mut claims = verdicts[0].clone();
     assert_eq!(
         claims
             .as_object_mut()
@@ -180,20 +180,24 @@ fn an_upstream_verifies_who_called_with_another_library() {
         })
     );
     assert_eq!(
-        (&said[1]["credential_type"], &said[1]["credential_id"], &said[1]["sub"]),
+        (
+            &verdicts[1]["credential_type"],
+            &verdicts[1]["credential_id"],
+            &verdicts[1]["sub"]
+        ),
         (&json!("api_key"), &json!(gate.key_id), &json!(gate.key_id))
     );
-    assert_eq!(said[1].get("credential_issuer"), None);
+    assert_eq!(verdicts[1].get("credential_issuer"), None);
     assert_eq!(
-        (&said[2]["refused"], &said[2]["claim"]),
+        (&verdicts[2]["refused"], &verdicts[2]["claim"]),
         (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("aud"))
     );
-    assert_eq!(said[3]["refused"], "ERR_JWS_SIGNATURE_VERIFICATION_FAILED");
+    assert_eq!(verdicts[3]["refused"], "ERR_JWS_SIGNATURE_VERIFICATION_FAILED");
     assert_eq!(
-        (&said[4]["refused"], &said[4]["claim"]),
+        (&verdicts[4]["refused"], &verdicts[4]["claim"]),
         (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("typ"))
     );
-    assert!(said[5].get("refused").is_some(), "{}", said[5]);
+    assert!(verdicts[5].get("refused").is_some(), "{}", verdicts[5]);
 }
 
 #[test]
@@ -205,11 +209,14 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
         let gate = Gate::start_with(&[("identity.pem", pem.expose())], |gate| routes(gate, &settings(&more)));
         // The access token lives longer than the identity token, whose expiry it would otherwise limit.
         let long = gate.token_with(json!({ "exp": issuer::now() + 3600 }));
-        let token = gate.vouched("GET /orders/1", &bearer(&long));
+        let token = gate.identity_token("GET /orders/1", &bearer(&long));
         assert_eq!(part(&token, 0)["kid"], key.kid(), "{algorithm}");
-        let said = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
-        assert_eq!(said[0]["alg"], algorithm.as_str(), "{}", said[0]);
-        assert_eq!(said[0]["exp"].as_u64().unwrap() - said[0]["iat"].as_u64().unwrap(), 600);
+        let verdicts = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
+        assert_eq!(verdicts[0]["alg"], algorithm.as_str(), "{}", verdicts[0]);
+        assert_eq!(
+            verdicts[0]["exp"].as_u64().unwrap() - verdicts[0]["iat"].as_u64().unwrap(),
+            600
+        );
     }
 }
 
@@ -217,11 +224,11 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
 fn a_token_is_signed_once_for_a_principal_and_an_audience() {
     let gate = gate();
     let (alice, bob) = (bearer(&gate.token()), bearer(&gate.token_with(json!({ "sub": "bob" }))));
-    let first = gate.vouched("GET /orders/1", &alice);
-    assert_eq!(gate.vouched("POST /orders/2", &alice), first);
+    let first = gate.identity_token("GET /orders/1", &alice);
+    assert_eq!(gate.identity_token("POST /orders/2", &alice), first);
     let others = [
-        gate.vouched("GET /billing/1", &alice),
-        gate.vouched("GET /orders/1", &bob),
+        gate.identity_token("GET /billing/1", &alice),
+        gate.identity_token("GET /orders/1", &bob),
     ];
     assert!(!others.contains(&first));
     assert_eq!(part(&others[0], 1)["aud"], "billing");
@@ -235,7 +242,7 @@ fn a_token_is_signed_once_for_a_principal_and_an_audience() {
 fn a_token_ends_with_the_credential_it_vouches_for() {
     let gate = gate();
     let end = issuer::now() + 20;
-    let token = gate.vouched("GET /orders/1", &bearer(&gate.token_with(json!({ "exp": end }))));
+    let token = gate.identity_token("GET /orders/1", &bearer(&gate.token_with(json!({ "exp": end }))));
     assert_eq!(part(&token, 1)["exp"], end);
 }
 
@@ -243,8 +250,8 @@ fn a_token_ends_with_the_credential_it_vouches_for() {
 fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
     let gate = gate();
     let (token, key) = (gate.token(), gate.key.clone());
-    let vouched = gate.vouched("GET /orders/1", &bearer(&token));
-    let vouched_for_key = gate.vouched("GET /orders/1", &format!("x-api-key: {key}\r\n"));
+    let vouched = gate.identity_token("GET /orders/1", &bearer(&token));
+    let vouched_for_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {key}\r\n"));
     for (vouched, credential) in [(&vouched, &*token), (&vouched_for_key, &*key)] {
         let claims = part(vouched, 1).to_string();
         for piece in credential.split(['.', '_']).filter(|piece| piece.len() > 20) {
@@ -261,14 +268,14 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
         ("GET /plain/1", bearer(&token), 200),
     ] {
         let before = gate.upstream.received().len();
-        let answer = gate.ask(line, &fields);
+        let response = gate.ask(line, &fields);
         assert_eq!(
-            (answer.status, answer.headers_named(HEADER).len()),
+            (response.status, response.headers_named(HEADER).len()),
             (status, 0),
             "{line}"
         );
-        assert!(!answer.text().contains("eyJ"), "{line}");
-        gate.record(&answer);
+        assert!(!response.text().contains("eyJ"), "{line}");
+        gate.record(&response);
         let reached = &gate.upstream.received()[before..];
         assert_eq!(
             tokens(reached).len(),
@@ -298,11 +305,11 @@ fn s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody() {
             assert_eq!(reached.headers_named(HEADER).len(), expected, "{path}");
             assert!(!reached.headers_named(HEADER).contains(&forged), "{path}");
         }
-        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), "X_Keygate_Identity_Token: a\r\n");
-        assert_eq!((answer.status, &record["reason"]), (400, &json!("header_alias")));
-        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), &format!("Connection: {HEADER}\r\n"));
+        let (response, record) = gate.ask_recorded(&format!("GET {path}"), "X_Keygate_Identity_Token: a\r\n");
+        assert_eq!((response.status, &record["reason"]), (400, &json!("header_alias")));
+        let (response, record) = gate.ask_recorded(&format!("GET {path}"), &format!("Connection: {HEADER}\r\n"));
         assert_eq!(
-            (answer.status, &record["reason"]),
+            (response.status, &record["reason"]),
             (400, &json!("connection_nomination"))
         );
     }
@@ -324,9 +331,9 @@ fn an_identity_token_is_no_access_token_here() {
             &format!("issuer: {GATE}\naudiences: any\nalgorithms: [ES384]\npublic_key_files: [identity.public.pem]"),
         )
     });
-    let vouched = gate.vouched("GET /orders/1", &bearer(&gate.token()));
-    let (answer, record) = gate.ask_recorded("GET /orders/1", &bearer(&vouched));
-    assert_eq!((answer.status, &record["reason"]), (401, &json!("token_type")));
+    let vouched = gate.identity_token("GET /orders/1", &bearer(&gate.token()));
+    let (response, record) = gate.ask_recorded("GET /orders/1", &bearer(&vouched));
+    assert_eq!((response.status, &record["reason"]), (401, &json!("token_type")));
 }
 
 #[test]
@@ -357,7 +364,10 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     });
     let token = bearer(&gate.token());
     // Requests alternate between endpoints, so one of two meets the closed endpoint first.
-    let vouched = [gate.vouched("GET /two", &token), gate.vouched("GET /two", &token)];
+    let vouched = [
+        gate.identity_token("GET /two", &token),
+        gate.identity_token("GET /two", &token),
+    ];
     assert_eq!(vouched[0], vouched[1]);
     assert!(
         gate.binary
@@ -389,17 +399,17 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
         routes(gate, &settings(", signing_key_file: identity.pem"))
     });
     let token = bearer(&gate.token());
-    let before = gate.vouched("GET /orders/1", &token);
+    let before = gate.identity_token("GET /orders/1", &token);
     assert_eq!(gate.kids(), [first.kid()]);
     write_key(&gate.binary, &second);
     gate.binary.wait_for_output("Configuration reloaded");
-    let after = gate.vouched("GET /orders/1", &token);
+    let after = gate.identity_token("GET /orders/1", &token);
     assert_eq!(part(&before, 0)["kid"], first.kid());
     assert_eq!(part(&after, 0)["kid"], second.kid());
     assert_eq!(gate.kids(), [second.kid(), first.kid()]);
     let both = [before, after].map(|token| json!({ "token": token, "audience": ORDERS }));
-    for said in verify(&gate.binary, &both) {
-        assert_eq!(said["sub"], "alice", "{said}");
+    for verdict in verify(&gate.binary, &both) {
+        assert_eq!(verdict["sub"], "alice", "{verdict}");
     }
 }
 
@@ -407,14 +417,14 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
 fn a_key_that_was_made_here_signs_on_over_a_reload() {
     let gate = gate();
     let (kids, token) = (gate.kids(), bearer(&gate.token()));
-    let before = gate.vouched("GET /orders/1", &token);
+    let before = gate.identity_token("GET /orders/1", &token);
     let yaml = routes(Gate::builder(&gate.upstream), &settings(""))
         .limit("new", "by: ip\nquota: 5/s")
         .yaml();
     gate.binary.reload(&yaml);
     gate.binary.wait_for_output("Configuration reloaded");
     assert_eq!(gate.kids(), kids);
-    assert_eq!(gate.vouched("GET /orders/1", &token), before, "still remembered");
+    assert_eq!(gate.identity_token("GET /orders/1", &token), before, "still remembered");
 }
 
 #[test]
@@ -472,10 +482,10 @@ fn a_signing_key_that_others_can_read_signs_nothing() {
         std::fs::write(&key, content).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let output = Command::new(program()).arg("check").arg(&config).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.success(), expected.is_none(), "{mode:o}: {said}");
-        assert!(said.contains(expected.unwrap_or_default()), "{mode:o}: {said}");
-        assert!(!said.contains("MIGH"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), expected.is_none(), "{mode:o}: {stderr}");
+        assert!(stderr.contains(expected.unwrap_or_default()), "{mode:o}: {stderr}");
+        assert!(!stderr.contains("MIGH"), "{stderr}");
     };
     let pem = include_str!("../../data/jose/p256.private.pem");
     check(pem, 0o600, None);
@@ -510,12 +520,12 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
             "match: { host: [gate.test, \"*.gate.test\"], path: \"/{*rest}\" }\naccept: [jwt]\nupstream: up",
         )
     });
-    let (answer, record) = gate.ask_recorded("GET /oauth/jwks", "");
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let set = answer.json();
+    let (response, record) = gate.ask_recorded("GET /oauth/jwks", "");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("public, max-age=300"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    let set = response.json();
     assert_eq!(set["keys"].as_array().unwrap().len(), 1);
     let mut names: Vec<&String> = set["keys"][0].as_object().unwrap().keys().collect();
     names.sort();
@@ -528,7 +538,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     let head = gate.ask("HEAD /oauth/jwks", "");
     assert_eq!(
         (head.status, head.header("content-length")),
-        (200, answer.header("content-length"))
+        (200, response.header("content-length"))
     );
     // Every host gets the key set, even where a route matches more than its path.
     for host in [
@@ -556,23 +566,26 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
         ("GET /oauth/jwks/", String::new(), 401, "credential_missing"),
         ("GET /oauth//jwks", String::new(), 400, "path_empty_segment"),
     ] {
-        let (answer, record) = gate.ask_recorded(line, &fields);
-        assert_eq!((answer.status, &record["reason"]), (status, &json!(reason)), "{line}");
+        let (response, record) = gate.ask_recorded(line, &fields);
+        assert_eq!((response.status, &record["reason"]), (status, &json!(reason)), "{line}");
         if status == 405 {
-            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+            assert_eq!(response.header("allow"), Some("GET, HEAD"));
         }
     }
     let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: mcp-protocol-version\r\n";
-    let answer = gate.ask("OPTIONS /oauth/jwks", preflight);
+    let response = gate.ask("OPTIONS /oauth/jwks", preflight);
     assert_eq!(
-        (answer.status, answer.header("access-control-allow-headers")),
+        (response.status, response.header("access-control-allow-headers")),
         (204, Some("*"))
     );
     assert!(gate.upstream.received().is_empty());
     let mut client = RawClient::connect(gate.binary.data());
     for _ in 0..2 {
-        let answer = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((answer.status, answer.header("connection")), (200, Some("keep-alive")));
+        let response = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (200, Some("keep-alive"))
+        );
     }
 }
 

@@ -36,7 +36,7 @@ struct World {
     way: Way,
     folder: tempfile::TempDir,
     gate: Option<Gate>,
-    said: RefCell<Vec<CommandOutput>>,
+    outputs: RefCell<Vec<CommandOutput>>,
 }
 
 /// A running gate. Killed when dropped.
@@ -110,7 +110,7 @@ impl World {
                 way,
                 folder,
                 gate,
-                said: RefCell::default(),
+                outputs: RefCell::default(),
             };
         }
         panic!("no free port");
@@ -157,55 +157,55 @@ impl World {
         if self.way == Way::Listener {
             command.env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         }
-        self.ran(command, &args)
+        self.record(command, &args)
     }
 
     #[track_caller]
-    fn ran(&self, mut command: Command, args: &[&str]) -> CommandOutput {
+    fn record(&self, mut command: Command, args: &[&str]) -> CommandOutput {
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let ran = CommandOutput {
+        let result = CommandOutput {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             code: output.status.code(),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         };
-        for text in [&ran.stdout, &ran.stderr] {
-            assert!(!text.contains("panicked") && !text.contains(ADMIN_TOKEN), "{ran:?}");
+        for text in [&result.stdout, &result.stderr] {
+            assert!(!text.contains("panicked") && !text.contains(ADMIN_TOKEN), "{result:?}");
         }
-        self.said.borrow_mut().push(ran.clone());
-        ran
+        self.outputs.borrow_mut().push(result.clone());
+        result
     }
 
     /// Returns stdout of a command that must succeed.
     #[track_caller]
-    fn good(&self, args: &[&str]) -> String {
-        self.run(args).good().stdout
+    fn expect_success(&self, args: &[&str]) -> String {
+        self.run(args).expect_success().stdout
     }
 
     /// Returns the JSON output of a command that must succeed.
     #[track_caller]
     fn json(&self, args: &[&str]) -> Value {
-        let stdout = self.good(&[args, &["--output", "json"]].concat());
+        let stdout = self.expect_success(&[args, &["--output", "json"]].concat());
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
     /// Checks that each of `secrets` was printed once, on stdout, and is in no file of the folder but those in `kept`.
     #[track_caller]
-    fn was_said_once(&self, secrets: &[&str], kept: &[&str]) {
+    fn check_printed_once(&self, secrets: &[&str], allowed: &[&str]) {
         assert!(!secrets.is_empty());
         let files = files_below(self.folder.path());
         for secret in secrets {
             assert!(secret.len() > 16, "{secret}");
-            let said = self.said.borrow();
-            let times: usize = said.iter().map(|ran| ran.stdout.matches(secret).count()).sum();
+            let outputs = self.outputs.borrow();
+            let times: usize = outputs.iter().map(|result| result.stdout.matches(secret).count()).sum();
             assert_eq!(times, 1, "{secret}");
-            for ran in said.iter() {
-                assert!(!ran.stderr.contains(secret), "{ran:?}");
-                assert!(!ran.args.iter().any(|arg| arg.contains(secret)), "{ran:?}");
+            for result in outputs.iter() {
+                assert!(!result.stderr.contains(secret), "{result:?}");
+                assert!(!result.args.iter().any(|arg| arg.contains(secret)), "{result:?}");
             }
             for file in &files {
-                let may = kept.iter().any(|name| file.ends_with(name));
+                let may = allowed.iter().any(|name| file.ends_with(name));
                 let bytes = std::fs::read(file).unwrap_or_default();
                 let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
                 assert!(may || !found, "{secret} in {}", file.display());
@@ -222,8 +222,8 @@ impl World {
     #[track_caller]
     fn check_key(&self, key: &str, status: u16) {
         if self.gate.is_some() {
-            let answer = self.call("/key/hello", &format!("x-api-key: {key}"));
-            assert_eq!(answer.status, status, "{}", answer.text());
+            let response = self.call("/key/hello", &format!("x-api-key: {key}"));
+            assert_eq!(response.status, status, "{}", response.text());
         }
     }
 }
@@ -271,17 +271,17 @@ impl Gate {
             .unwrap();
         let mut gate = Self { child, data, admin };
         let deadline = Instant::now() + PATIENCE;
-        let said = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
+        let errors = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
         loop {
             if gate.child.try_wait().unwrap().is_some() {
-                assert!(said().contains("cannot listen"), "{}", said());
+                assert!(errors().contains("cannot listen"), "{}", errors());
                 return None;
             }
             // The socket is bound before either listener responds.
             if std::net::TcpStream::connect(admin).is_ok() && crate::support::get(admin, "/readyz").status == 200 {
                 return Some(gate);
             }
-            assert!(Instant::now() < deadline, "{}", said());
+            assert!(Instant::now() < deadline, "{}", errors());
             std::thread::yield_now();
         }
     }
@@ -289,14 +289,14 @@ impl Gate {
 
 impl CommandOutput {
     #[track_caller]
-    fn good(self) -> Self {
+    fn expect_success(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
     }
 
     /// Returns stderr of a command that failed with `code` and printed nothing on stdout.
     #[track_caller]
-    fn refused(self, code: i32) -> String {
+    fn expect_failure(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         assert!(!self.stderr.is_empty());
         self.stderr

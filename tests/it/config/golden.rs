@@ -41,7 +41,7 @@ fn warning_files() -> Vec<PathBuf> {
 }
 
 /// Returns the messages about `input` and their codes.
-fn said(input: &str) -> (String, BTreeSet<&'static str>) {
+fn messages(input: &str) -> (String, BTreeSet<&'static str>) {
     match config::parse(input, Path::new("keygate.yaml"), &env) {
         Ok(config) if !config.warnings.is_empty() => {
             let codes: BTreeSet<&str> = config.warnings.iter().map(|warning| warning.0.code).collect();
@@ -64,11 +64,11 @@ fn every_mistake_is_said_as_written_down() {
     for path in golden_files().into_iter().chain(warning_files()) {
         let file = std::fs::read_to_string(&path).unwrap();
         let (input, expected) = file.split_once(RULE).unwrap_or((&file, ""));
-        let (said, _) = said(input);
+        let (messages, _) = messages(input);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, format!("{}{RULE}{said}\n", input.trim_end())).unwrap();
-        } else if said != expected.trim_end() {
-            wrong.push(format!("{}:\n{said}\n", path.display()));
+            std::fs::write(&path, format!("{}{RULE}{messages}\n", input.trim_end())).unwrap();
+        } else if messages != expected.trim_end() {
+            wrong.push(format!("{}:\n{messages}\n", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -78,9 +78,13 @@ fn every_mistake_is_said_as_written_down() {
 fn no_mistake_file_is_good_and_none_says_a_secret() {
     for path in golden_files() {
         let file = std::fs::read_to_string(&path).unwrap();
-        let (said, codes) = said(file.split_once(RULE).unwrap().0);
-        assert!(!codes.is_empty() && !said.contains("\ngood\n"), "{}", path.display());
-        assert!(!said.contains("hunter2"), "{}: {said}", path.display());
+        let (messages, codes) = messages(file.split_once(RULE).unwrap().0);
+        assert!(
+            !codes.is_empty() && !messages.contains("\ngood\n"),
+            "{}",
+            path.display()
+        );
+        assert!(!messages.contains("hunter2"), "{}: {messages}", path.display());
     }
 }
 
@@ -88,8 +92,8 @@ fn no_mistake_file_is_good_and_none_says_a_secret() {
 fn what_is_only_warned_of_is_good() {
     for path in warning_files() {
         let file = std::fs::read_to_string(&path).unwrap();
-        let (said, _) = said(file.split_once(RULE).unwrap().0);
-        assert!(said.contains("\ngood\n"), "{}: {said}", path.display());
+        let (messages, _) = messages(file.split_once(RULE).unwrap().0);
+        assert!(messages.contains("\ngood\n"), "{}: {messages}", path.display());
     }
 }
 
@@ -122,7 +126,7 @@ fn every_code_has_a_golden_file() {
         .chain(&warning_files())
         .flat_map(|path| {
             let file = std::fs::read_to_string(path).unwrap();
-            said(file.split_once(RULE).unwrap().0).1
+            messages(file.split_once(RULE).unwrap().0).1
         })
         .collect();
     // Codes that need a file that cannot be checked in, or would be too long.

@@ -21,8 +21,8 @@ const IDENTITY: [&str; 7] = [
 #[track_caller]
 fn forwarded(gate: &Gate, target: &str, fields: &str) -> ReceivedRequest {
     let before = gate.upstream.received().len();
-    let answer = gate.answer(get_with(target, fields));
-    assert_eq!(answer.status, 200, "{target} {fields}\n{}", answer.text());
+    let response = gate.exchange(get_with(target, fields));
+    assert_eq!(response.status, 200, "{target} {fields}\n{}", response.text());
     gate.upstream.wait_received(before + 1).remove(before)
 }
 
@@ -184,8 +184,8 @@ fn s082_what_an_untrusted_peer_says_of_the_origin_is_replaced() {
         "{:?}",
         request.headers
     );
-    let answer = gate.answer(get_with("/open/a", CLAIMED));
-    let record = gate.record(answer.header("x-request-id").unwrap());
+    let response = gate.exchange(get_with("/open/a", CLAIMED));
+    let record = gate.record(response.header("x-request-id").unwrap());
     assert_eq!(record["client"], "127.0.0.1");
 }
 
@@ -204,9 +204,9 @@ fn s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to() {
         "x-forwarded-for",
         &["203.0.113.1, 192.0.2.7, 127.0.0.9, 127.0.0.1"],
     );
-    let answer = gate.answer(get_with("/open/a", several));
+    let response = gate.exchange(get_with("/open/a", several));
     assert_eq!(
-        gate.record(answer.header("x-request-id").unwrap())["client"],
+        gate.record(response.header("x-request-id").unwrap())["client"],
         "192.0.2.7"
     );
     check(&forwarded(&gate, "/open/a", ""), "x-forwarded-for", &["127.0.0.1"]);
@@ -333,12 +333,12 @@ fn s086_an_upstream_cannot_speak_for_the_gate() {
         gate.limit("some", "by: route\nquota: 2/hour\nburst: 2")
             .route("limited", &format!("{}\nlimits: [some]", protected("limited", "[jwt]")))
     });
-    gate.upstream.answer_with(|_| {
-        let said = "WWW-Authenticate: Bearer realm=\"theirs\"\r\nRateLimit: \"theirs\";r=99;t=1\r\nratelimit: \"more\";r=98;t=1\r\nRateLimit-Policy: \"theirs\";q=100;w=1\r\nX-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Reset: 1\r\nX-Request-Id: theirs\r\n";
-        format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 0\r\n\r\n").into_bytes()
+    gate.upstream.respond_with(|_| {
+        let fields = "WWW-Authenticate: Bearer realm=\"theirs\"\r\nRateLimit: \"theirs\";r=99;t=1\r\nratelimit: \"more\";r=98;t=1\r\nRateLimit-Policy: \"theirs\";q=100;w=1\r\nX-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Reset: 1\r\nX-Request-Id: theirs\r\n";
+        format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n").into_bytes()
     });
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
-    let through = gate.answer(get_with("/limited/a", &good));
+    let through = gate.exchange(get_with("/limited/a", &good));
     assert_eq!(through.status, 200);
     assert_eq!(through.header("ratelimit-policy"), Some("\"some\";q=2;w=3600"));
     assert!(
@@ -349,7 +349,7 @@ fn s086_an_upstream_cannot_speak_for_the_gate() {
     assert_eq!(through.header("x-ratelimit-limit"), Some("2"));
     assert_eq!(through.header("x-ratelimit-remaining"), Some("1"));
     assert_ne!(through.header("x-request-id"), Some("theirs"));
-    gate.answer(get_with("/limited/a", &good));
+    gate.exchange(get_with("/limited/a", &good));
     let refused = gate.refuses(get_with("/limited/a", &good), 429, "limit_spent");
     assert!(refused.headers_named("www-authenticate").is_empty());
     assert!(
@@ -405,8 +405,8 @@ fn s088_trailers_are_dropped() {
     let trailers =
         "x-keygate-subject: forged\r\nauthorization: Bearer forged\r\nx-api-key: forged\r\nx-other: forged\r\n";
     let head = get_with("/open/a", fields).replace("GET", "POST");
-    let answer = gate.answer(format!("{head}2\r\nab\r\n0\r\n{trailers}\r\n"));
-    assert_eq!(answer.status, 200);
+    let response = gate.exchange(format!("{head}2\r\nab\r\n0\r\n{trailers}\r\n"));
+    assert_eq!(response.status, 200);
     let request = gate.upstream.only_received();
     assert_eq!(request.body, b"ab");
     let raw = String::from_utf8_lossy(&request.raw).into_owned();

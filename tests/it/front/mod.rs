@@ -123,7 +123,7 @@ impl Gate {
 
     /// Sends `request` alone on a connection and returns the response.
     #[track_caller]
-    fn answer(&self, request: impl AsRef<[u8]>) -> Response {
+    fn exchange(&self, request: impl AsRef<[u8]>) -> Response {
         self.connect().exchange(request)
     }
 
@@ -139,28 +139,28 @@ impl Gate {
     fn refuses_on(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let counted = self.denied(reason);
         let response = self.refuses_late(client, &request, status, reason);
-        let shown = shown(request.as_ref());
+        let excerpt = excerpt(request.as_ref());
         let record = self.record(request_id(&response));
-        assert_eq!(record["decision"], "deny", "{shown}");
-        assert_eq!(self.denied(reason), counted + 1.0, "{shown}");
+        assert_eq!(record["decision"], "deny", "{excerpt}");
+        assert_eq!(self.denied(reason), counted + 1.0, "{excerpt}");
         response
     }
 
     /// Checks the same for a request that passed and failed later; its decision and the decision metric are `allow`.
     #[track_caller]
     fn refuses_late(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
-        let shown = shown(request.as_ref());
+        let excerpt = excerpt(request.as_ref());
         let received = self.upstream.received().len();
         let response = client.exchange(request);
-        assert_eq!(response.status, status, "{shown}\n{}", response.text());
-        assert_eq!(response.json()["status"], status, "{shown}");
+        assert_eq!(response.status, status, "{excerpt}\n{}", response.text());
+        assert_eq!(response.json()["status"], status, "{excerpt}");
         let record = self.record(request_id(&response));
         assert_eq!(
             (&record["reason"], &record["status"]),
             (&json!(reason), &json!(status)),
-            "{shown}"
+            "{excerpt}"
         );
-        assert_eq!(self.upstream.received().len(), received, "{shown}");
+        assert_eq!(self.upstream.received().len(), received, "{excerpt}");
         response
     }
 
@@ -238,7 +238,7 @@ fn request_id(response: &Response) -> &str {
 }
 
 /// Returns the beginning of a request, for messages.
-fn shown(request: &[u8]) -> String {
+fn excerpt(request: &[u8]) -> String {
     request[..request.len().min(300)].escape_ascii().to_string()
 }
 

@@ -16,8 +16,8 @@ pub fn check(bytes: &[u8]) {
         }
     }
     if let Ok((content, Some(rest))) = &whole {
-        let taken = &bytes[..bytes.len() - rest];
-        assert_eq!(slowly(taken).as_ref(), Some(content), "{bytes:?}");
+        let consumed = &bytes[..bytes.len() - rest];
+        assert_eq!(slowly(consumed).as_ref(), Some(content), "{bytes:?}");
     }
 }
 

@@ -24,20 +24,20 @@ pub fn check(value: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(value) else {
         return;
     };
-    let bearer = taken(&[("authorization", &value)]);
+    let bearer = extract(&[("authorization", &value)]);
     if let Ok(token) = &bearer {
         let (scheme, rest) = value.as_bytes().split_at(6);
         assert!(scheme.eq_ignore_ascii_case(b"bearer"));
         assert_eq!(rest, [b" ", token.as_bytes()].concat(), "one space and the token");
         is_token68(token);
     }
-    let key = taken(&[("x-api-key", &value)]);
+    let key = extract(&[("x-api-key", &value)]);
     if let Ok(key) = &key {
         assert_eq!(key.as_bytes(), value.as_bytes());
         assert!(key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','));
     }
-    for taken in [&bearer, &key].into_iter().flatten() {
-        assert!(!taken.is_empty() && taken.len() <= BYTES_MAX);
+    for credential in [&bearer, &key].into_iter().flatten() {
+        assert!(!credential.is_empty() && credential.len() <= BYTES_MAX);
     }
     // A second credential beside it is always one too many (S001 to S006).
     let other = HeaderValue::from_static("");
@@ -59,7 +59,7 @@ pub fn check(value: &[u8]) {
             IntakeError::ApiKeyRepeated,
         ),
     ] {
-        assert_eq!(taken(&fields), Err(expected));
+        assert_eq!(extract(&fields), Err(expected));
     }
 }
 
@@ -76,7 +76,7 @@ fn is_token68(token: &str) {
 }
 
 /// Returns the credential of a request with `fields` on a route that accepts both types.
-fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
+fn extract(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
     let mut request = Request::get("/").header("host", "a");
     for (name, value) in fields {
         request = request.header(*name, *value);

@@ -72,8 +72,8 @@ fn an_issuer_with_keys_in_files_is_shown_and_not_fetched() {
     );
     assert_eq!(health["source"]["kind"], "public_key_files");
     assert_eq!(health["keys"][0]["algorithms"], json!(["ES256"]));
-    let (status, answer) = refresh(&binary);
-    assert_eq!((status, &answer["outcome"]), (409, &json!("not_fetched")));
+    let (status, response) = refresh(&binary);
+    assert_eq!((status, &response["outcome"]), (409, &json!("not_fetched")));
     assert_eq!(admin(&binary, "POST", "/admin/v1/issuers/none/refresh").status, 404);
     assert_eq!(admin(&binary, "GET", "/admin/v1/issuers/main/refresh").status, 405);
 }
@@ -109,10 +109,10 @@ fn a_refresh_passes_the_cooldown_and_health_says_what_is_known() {
     server.reply("/jwks", Reply::ok(&set_of(&[&old, &new])));
     // The set was fetched a moment ago: an unknown key is refused without another fetch.
     assert_eq!(ask(binary.data(), &token(&new)).status, 401);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.targets().len(), 1);
     let before = health(&binary);
-    let (status, answer) = refresh(&binary);
-    assert_eq!((status, &answer["outcome"]), (200, &json!("good")), "{answer}");
+    let (status, response) = refresh(&binary);
+    assert_eq!((status, &response["outcome"]), (200, &json!("good")), "{response}");
     assert_eq!(ask(binary.data(), &token(&new)).status, 200);
     let after = health(&binary);
     assert_eq!(after["keys"].as_array().unwrap().len(), 2);

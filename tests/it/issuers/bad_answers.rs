@@ -8,7 +8,7 @@ use crate::support::raw_issuer::Reply;
 use keygate::model::algorithm::Algorithm;
 
 /// Returns invalid responses: name, reply, the error in health, and the metric's result label.
-fn bad_answers(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'static str)> {
+fn bad_replies(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'static str)> {
     let set = set_of(&[other]);
     let mut private = other.public_jwk();
     private["d"] = json!(base64url(&[1; 32]));
@@ -106,22 +106,25 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
     binary.wait_ready();
     let confirmed = health(&binary)["last_good_at"].clone();
     let mut failures = 0;
-    for (name, reply, said, result) in bad_answers(&other) {
+    for (name, reply, message, result) in bad_replies(&other) {
         server.reply("/jwks", reply);
         let before = fetches(&binary, result);
-        let (status, answer) = refresh(&binary);
+        let (status, response) = refresh(&binary);
         failures += 1;
         assert_eq!(
-            (status, &answer["outcome"]),
+            (status, &response["outcome"]),
             (502, &json!("failed")),
-            "{name}: {answer}"
+            "{name}: {response}"
         );
-        let health = &answer["issuer"];
+        let health = &response["issuer"];
         assert!(
-            health["last_error"].as_str().unwrap().contains(said),
+            health["last_error"].as_str().unwrap().contains(message),
             "{name}: {health}"
         );
-        assert!(answer["detail"].as_str().unwrap().contains(said), "{name}: {answer}");
+        assert!(
+            response["detail"].as_str().unwrap().contains(message),
+            "{name}: {response}"
+        );
         assert_eq!(health["state"], "failing", "{name}");
         assert_eq!(health["consecutive_failures"], failures, "{name}");
         assert_eq!(health["last_good_at"], confirmed, "{name}");
@@ -138,10 +141,10 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
     binary.wait_for_output("\"level\":\"ERROR\",\"message\":\"Issuer publishes private keys; its key set is refused\"");
     // The issuer rotates its keys.
     server.reply("/jwks", Reply::ok(&set_of(&[&other])));
-    let (status, answer) = refresh(&binary);
-    assert_eq!((status, &answer["outcome"]), (200, &json!("good")), "{answer}");
-    assert_eq!(answer["issuer"]["state"], "ok");
-    assert_eq!(answer["issuer"]["last_error"], Value::Null);
+    let (status, response) = refresh(&binary);
+    assert_eq!((status, &response["outcome"]), (200, &json!("good")), "{response}");
+    assert_eq!(response["issuer"]["state"], "ok");
+    assert_eq!(response["issuer"]["last_error"], Value::Null);
     assert_eq!(ask(binary.data(), &token(&other)).status, 200);
     assert_eq!(ask(binary.data(), &token(&good)).status, 401);
     assert_eq!(
@@ -228,7 +231,7 @@ fn s041_valid_tokens_do_not_wait_for_an_issuer_that_hangs() {
     waiting.send(format!(
         "POST /admin/v1/issuers/main/refresh HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     ));
-    wait_until("it hangs", || server.asked().len() == 2);
+    wait_until("it hangs", || server.targets().len() == 2);
     let began = Instant::now();
     for _ in 0..50 {
         assert_eq!(ask(binary.data(), &token(&key)).status, 200);
@@ -241,7 +244,7 @@ fn s041_valid_tokens_do_not_wait_for_an_issuer_that_hangs() {
     // Fetches do not overlap: requests meanwhile share the one in flight.
     let health = health(&binary);
     assert_eq!(health["state"], "ok", "nothing has failed yet");
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.targets().len(), 2);
 }
 
 #[test]
@@ -274,7 +277,7 @@ fn s047_expired_and_foreign_certificates_bring_no_keys() {
         assert_eq!(ask(binary.data(), &token(&key)).status, 503);
         assert_eq!(health(&binary)["state"], "no_keys");
         assert!(
-            server.asked().is_empty(),
+            server.targets().is_empty(),
             "nothing was asked over a connection that is not theirs"
         );
     }

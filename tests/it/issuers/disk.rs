@@ -57,19 +57,19 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
 
 /// Rewrites the stored file as if a process had written it `age` earlier.
 fn make_older(file: &Path, age: std::time::Duration) {
-    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let confirmed = kept["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
-    let text = [&confirmed.to_be_bytes(), kept["set"].as_str().unwrap().as_bytes()].concat();
+    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let confirmed = stored["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
+    let text = [&confirmed.to_be_bytes(), stored["set"].as_str().unwrap().as_bytes()].concat();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-    kept["confirmed_unix_millis"] = json!(confirmed);
-    kept["sha256"] = json!(
+    stored["confirmed_unix_millis"] = json!(confirmed);
+    stored["sha256"] = json!(
         digest
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>()
     );
-    std::fs::write(file, kept.to_string()).unwrap();
+    std::fs::write(file, stored.to_string()).unwrap();
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
         (good.replace("ES256", "ES384"), "is damaged"),
         (good.replace(&millis(&good), "1"), "is damaged"),
     ];
-    for (text, said) in cases {
+    for (text, message) in cases {
         std::fs::write(&file, &text).unwrap();
         let binary = gate(&state_dir(folder.path()), &issuer, &[]);
         assert_eq!(ask(binary.data(), &token(&key)).status, 503, "{text:?}");
         binary.wait_for_output("Issuer keys on disk cannot be used");
-        binary.wait_for_output(said);
+        binary.wait_for_output(message);
         assert_eq!(health(&binary)["state"], "no_keys");
     }
     std::fs::write(&file, &good).unwrap();

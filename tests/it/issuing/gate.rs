@@ -125,12 +125,12 @@ impl Gate {
     /// Creates a key that never expires, under `subscription` if there is one. Returns id and text.
     #[track_caller]
     pub fn key(&self, subscription: Option<&str>) -> (String, String) {
-        let mut asked = json!({ "name": "ci", "expires": "never" });
+        let mut body = json!({ "name": "ci", "expires": "never" });
         if let Some(subscription) = subscription {
-            asked["subscription"] = subscription.into();
+            body["subscription"] = subscription.into();
         }
-        let made = self.admin.create("/keys", asked);
-        (text(&made["id"]), text(&made["key"]))
+        let created = self.admin.create("/keys", body);
+        (text(&created["id"]), text(&created["key"]))
     }
 
     /// Creates a subscription of a new organization.
@@ -138,19 +138,19 @@ impl Gate {
     pub fn subscription(&self, organization: &str, plan: &str) -> String {
         self.admin
             .create("/organizations", json!({ "id": organization, "name": organization }));
-        let asked = json!({ "organization": organization, "plan": plan, "environment": "live" });
-        text(&self.admin.create("/subscriptions", asked)["id"])
+        let body = json!({ "organization": organization, "plan": plan, "environment": "live" });
+        text(&self.admin.create("/subscriptions", body)["id"])
     }
 
     /// Creates a client with a secret and returns its id and secret. `more` are further members.
     #[track_caller]
     pub fn secret_client(&self, more: Value) -> (String, String) {
-        let mut asked = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
+        let mut body = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
         for (key, value) in more.as_object().into_iter().flatten() {
-            asked[key] = value.clone();
+            body[key] = value.clone();
         }
-        let made = self.admin.create("/clients", asked);
-        (text(&made["id"]), text(&made["client_secret"]))
+        let created = self.admin.create("/clients", body);
+        (text(&created["id"]), text(&created["client_secret"]))
     }
 
     /// Returns the token endpoint's response to a client with this secret.
@@ -165,17 +165,17 @@ impl Gate {
 
     #[track_caller]
     pub fn token(&self, client: (&str, &str)) -> String {
-        let answer = self.ask_token(client);
-        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.binary.output());
-        text(&answer.json()["access_token"])
+        let response = self.ask_token(client);
+        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
+        text(&response.json()["access_token"])
     }
 }
 
 /// Returns the value of the field `name` that the echo upstream received.
 #[track_caller]
-pub fn told(answer: &Response, name: &str) -> Option<String> {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let echoed = answer.json();
+pub fn upstream_field(response: &Response, name: &str) -> Option<String> {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let echoed = response.json();
     let mut headers = echoed["headers"].as_array().unwrap().iter();
     headers.find(|header| header[0] == name).map(|header| text(&header[1]))
 }

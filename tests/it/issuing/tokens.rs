@@ -17,14 +17,14 @@ fn a_client_gets_a_token_and_its_calls_carry_who_it_is() {
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
     for _ in 0..2 {
-        let answer = gate.with_token("/any/x", &token);
+        let response = gate.with_token("/any/x", &token);
         for (name, value) in [
             ("x-keygate-client-id", &*id),
             ("x-keygate-organization", "default"),
             ("x-keygate-issuer", "keygate"),
             ("x-keygate-scope", "orders:read"),
         ] {
-            assert_eq!(gate::told(&answer, name).as_deref(), Some(value), "{name}");
+            assert_eq!(gate::upstream_field(&response, name).as_deref(), Some(value), "{name}");
         }
     }
     let records = gate.binary.wait_access_records(3);
@@ -49,10 +49,10 @@ fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
     let (id, secret) = gate.secret_client(json!({ "token_format": "opaque" }));
     let token = gate.token((&id, &secret));
     assert!(token.starts_with("kgt_"), "{token}");
-    let answer = gate.with_token("/any/x", &token);
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let response = gate.with_token("/any/x", &token);
+    assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!(
-        gate::told(&answer, "x-keygate-credential-type").as_deref(),
+        gate::upstream_field(&response, "x-keygate-credential-type").as_deref(),
         Some("opaque")
     );
     // A token with one character more or less is refused.
@@ -106,7 +106,7 @@ fn a_deleted_client_gets_no_token_and_those_that_are_out_stay_good_unless_they_a
     let gate = Gate::start();
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
-    gate.admin.done("DELETE", &format!("/clients/{id}"), None);
+    gate.admin.perform("DELETE", &format!("/clients/{id}"), None);
     assert_eq!(gate.ask_token((&id, &secret)).status, 401);
     assert_eq!(gate.with_token("/any/x", &token).status, 200);
 
@@ -114,7 +114,7 @@ fn a_deleted_client_gets_no_token_and_those_that_are_out_stay_good_unless_they_a
     let token = gate.token((&id, &secret));
     assert_eq!(gate.with_token("/any/x", &token).status, 200);
     gate.admin
-        .done("DELETE", &format!("/clients/{id}?revoke_tokens=true"), None);
+        .perform("DELETE", &format!("/clients/{id}?revoke_tokens=true"), None);
     assert_eq!(gate.with_token("/any/x", &token).status, 401);
     let records = gate.binary.wait_access_records(6);
     assert!(
@@ -171,16 +171,16 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
             while !stop.load(Ordering::Acquire) {
                 let token = gate.token(client);
                 for token in [&token, &first] {
-                    let answer = connection.exchange(gate::token_request("/any/x", token));
+                    let response = connection.exchange(gate::token_request("/any/x", token));
                     calls += 1;
-                    if answer.status != 200 {
-                        refused.push(answer.text());
+                    if response.status != 200 {
+                        refused.push(response.text());
                     }
                 }
             }
             (refused, calls)
         });
-        gate.admin.done("POST", "/signing-keys/rotate", Some(json!({})));
+        gate.admin.perform("POST", "/signing-keys/rotate", Some(json!({})));
         let deadline = Instant::now() + PATIENCE;
         // Waits until the new key signs.
         let signed_by = || {

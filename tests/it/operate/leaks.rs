@@ -152,27 +152,27 @@ fn requests_with(credential: &str) -> Vec<Vec<u8>> {
 
 /// Sends all requests and returns all responses.
 fn send_all(binary: &Binary, credential: &str) -> String {
-    let mut answers = String::new();
+    let mut responses = String::new();
     for bytes in requests_with(credential) {
         let mut client = RawClient::connect(binary.data());
         client.send(&bytes);
         client.finish_sending();
         // Some connections end without a response.
-        if let Ok(answer) = client.try_receive() {
-            answers.push_str(&format!("{:?}\n{}\n", answer.headers, answer.text()));
+        if let Ok(response) = client.try_receive() {
+            responses.push_str(&format!("{:?}\n{}\n", response.headers, response.text()));
         }
     }
-    answers
+    responses
 }
 
 #[track_caller]
-fn nothing_of(secrets: &[String], said: &str, place: &str) {
+fn nothing_of(secrets: &[String], text: &str, place: &str) {
     for secret in secrets {
         for part in distinctive(secret) {
-            if let Some(at) = said.find(&part) {
-                let line = said[..at].rfind('\n').map_or(0, |end| end + 1);
-                let rest = said[at..].find('\n').map_or(said.len(), |end| at + end);
-                panic!("{place} says {part}:\n{}", &said[line..rest]);
+            if let Some(at) = text.find(&part) {
+                let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+                let rest = text[at..].find('\n').map_or(text.len(), |end| at + end);
+                panic!("{place} says {part}:\n{}", &text[line..rest]);
             }
         }
     }
@@ -213,9 +213,9 @@ fn check_leaks(level: &str) {
     ];
     // A valid key with a typo contains nearly the whole secret.
     secrets.push(format!("{}A", &key[..key.len() - 1]));
-    let mut answers = String::new();
+    let mut responses = String::new();
     for secret in &secrets {
-        answers.push_str(&send_all(&binary, secret));
+        responses.push_str(&send_all(&binary, secret));
     }
     secrets.push(PEPPER.to_owned());
     secrets.push(issuer.to_pkcs8_pem().unwrap().expose()[60..110].replace('\n', ""));
@@ -231,7 +231,7 @@ fn check_leaks(level: &str) {
         );
     }
     nothing_of(&secrets, &binary.output(), "the log");
-    nothing_of(&secrets, &answers, "an answer");
+    nothing_of(&secrets, &responses, "an answer");
     nothing_of(
         &secrets,
         &crate::support::get(binary.admin(), "/metrics").text(),
@@ -269,7 +269,7 @@ fn check_leaks(level: &str) {
     }
     let detail = upstream.address().to_string();
     assert!(
-        !answers.contains(&detail) && !answers.contains("127.0.0.1:1"),
+        !responses.contains(&detail) && !responses.contains("127.0.0.1:1"),
         "an answer names an upstream"
     );
 }

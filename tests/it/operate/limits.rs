@@ -79,10 +79,10 @@ fn open_at(path: &str, limits: &str) -> String {
 }
 
 #[track_caller]
-fn number(answer: &Response, header: &str) -> u64 {
-    let value = answer
+fn number(response: &Response, header: &str) -> u64 {
+    let value = response
         .header(header)
-        .unwrap_or_else(|| panic!("{header} in {answer:?}"));
+        .unwrap_or_else(|| panic!("{header} in {response:?}"));
     value.parse().unwrap()
 }
 
@@ -99,11 +99,11 @@ fn s114_of_a_thousand_at_once_exactly_the_burst_pass() {
                 let mut client = RawClient::connect(binary.data());
                 all_are_there.wait();
                 for _ in 0..50 {
-                    let answer = client.exchange(&ask);
-                    match answer.status {
+                    let response = client.exchange(&ask);
+                    match response.status {
                         200 => passed.fetch_add(1, Ordering::SeqCst),
                         429 => refused.fetch_add(1, Ordering::SeqCst),
-                        other => panic!("{other}: {}", answer.text()),
+                        other => panic!("{other}: {}", response.text()),
                     };
                 }
             });
@@ -330,26 +330,26 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     let good = bearer(&gate.token(json!({})));
     let ask = || get(binary.data(), "/a", &[&good]);
     for left in [1, 0] {
-        let answer = ask();
-        assert_eq!(answer.status, 200);
+        let response = ask();
+        assert_eq!(response.status, 200);
         assert_eq!(
-            item(answer.header("ratelimit-policy").unwrap(), ["q", "w"]),
+            item(response.header("ratelimit-policy").unwrap(), ["q", "w"]),
             ("few".to_owned(), [60, 60])
         );
-        let (name, [r, t]) = item(answer.header("ratelimit").unwrap(), ["r", "t"]);
+        let (name, [r, t]) = item(response.header("ratelimit").unwrap(), ["r", "t"]);
         assert_eq!((name.as_str(), r, t), ("few", left, 1));
-        assert_eq!(number(&answer, "x-ratelimit-limit"), 60);
+        assert_eq!(number(&response, "x-ratelimit-limit"), 60);
         assert_eq!(
             (
-                number(&answer, "x-ratelimit-remaining"),
-                number(&answer, "x-ratelimit-reset")
+                number(&response, "x-ratelimit-remaining"),
+                number(&response, "x-ratelimit-reset")
             ),
             (left, 1)
         );
-        assert_eq!(answer.header("retry-after"), None);
+        assert_eq!(response.header("retry-after"), None);
     }
     let refused = ask();
-    let told = Instant::now();
+    let refused_at = Instant::now();
     assert_eq!(refused.status, 429);
     let (_, [r, t]) = item(refused.header("ratelimit").unwrap(), ["r", "t"]);
     let wait = number(&refused, "retry-after");
@@ -357,7 +357,7 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     assert_eq!(refused.header("cache-control"), Some("no-store"));
     assert_eq!(refused.json()["type"], "urn:keygate:problem:limit-spent");
     // A client that obeys `Retry-After`.
-    std::thread::sleep((told + Duration::from_secs(wait)).saturating_duration_since(Instant::now()));
+    std::thread::sleep((refused_at + Duration::from_secs(wait)).saturating_duration_since(Instant::now()));
     assert_eq!(ask().status, 200, "waited {wait} s as told");
 }
 
@@ -373,13 +373,13 @@ fn s116_a_request_that_fails_further_on_was_spent_and_says_so() {
         .route("a", "match: { path: /a }\npublic: true\nlimits: [few]\nupstream: gone");
     let binary = Binary::start(&yaml.yaml());
     for left in [2, 1, 0] {
-        let answer = get(binary.data(), "/a", &[]);
-        assert_eq!(answer.status, 502, "{}", answer.text());
-        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
-        assert_eq!(number(&answer, "x-ratelimit-limit"), 3);
-        let standard = answer.header("ratelimit").unwrap();
+        let response = get(binary.data(), "/a", &[]);
+        assert_eq!(response.status, 502, "{}", response.text());
+        assert_eq!(number(&response, "x-ratelimit-remaining"), left);
+        assert_eq!(number(&response, "x-ratelimit-limit"), 3);
+        let standard = response.header("ratelimit").unwrap();
         assert!(standard.starts_with(&format!("\"few\";r={left};t=")), "{standard}");
-        assert!(answer.header("ratelimit-policy").is_some() && answer.header("retry-after").is_none());
+        assert!(response.header("ratelimit-policy").is_some() && response.header("retry-after").is_none());
     }
     assert_eq!(get(binary.data(), "/a", &[]).status, 429);
 }
@@ -393,21 +393,21 @@ fn s116_each_family_of_headers_can_be_switched_off() {
             "rate_limit_headers: {{ standard: {standard}, legacy: {legacy} }}"
         ));
         // The upstream's own fields must not be mistaken for the gate's.
-        gate.upstream.answer_with(|_| {
+        gate.upstream.respond_with(|_| {
             b"HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=1;t=1\r\nX-RateLimit-Limit: 77\r\nContent-Length: 0\r\n\r\n".to_vec()
         });
         let binary = gate.start();
         let good = bearer(&gate.token(json!({})));
         for status in [200, 429] {
-            let answer = get(binary.data(), "/a", &[&good]);
-            assert_eq!(answer.status, status);
-            assert_eq!(answer.header("retry-after").is_some(), status == 429);
+            let response = get(binary.data(), "/a", &[&good]);
+            assert_eq!(response.status, status);
+            assert_eq!(response.header("retry-after").is_some(), status == 429);
             for (names, on) in [(&STANDARD[..], standard), (&LEGACY[..], legacy)] {
                 for name in names {
-                    let ours = answer
+                    let ours = response
                         .header(name)
                         .filter(|value| !value.contains("theirs") && *value != "77");
-                    assert_eq!(ours.is_some(), on, "{name} {status} {standard} {legacy}: {answer:?}");
+                    assert_eq!(ours.is_some(), on, "{name} {status} {standard} {legacy}: {response:?}");
                 }
             }
         }
@@ -425,13 +425,13 @@ fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
         assert_eq!(ask(&bad).status, 401);
     }
     for _ in 0..3 {
-        let answer = ask(&bad);
+        let response = ask(&bad);
         assert_eq!(
-            (answer.status, &answer.json()["type"]),
+            (response.status, &response.json()["type"]),
             (429, &json!("urn:keygate:problem:too-many-failures"))
         );
-        assert!(number(&answer, "retry-after") >= 1);
-        assert_eq!(answer.header("www-authenticate"), None);
+        assert!(number(&response, "retry-after") >= 1);
+        assert_eq!(response.header("www-authenticate"), None);
         assert_eq!(ask(&good).status, 200);
     }
 }
@@ -510,20 +510,21 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
         "kg_live_x",
         &known[..known.len() - 1],
     ] {
-        let answer = get(binary.data(), "/a", &[&api_key(guess)]);
-        let mut body = answer.json();
+        let response = get(binary.data(), "/a", &[&api_key(guess)]);
+        let mut body = response.json();
         body["request_id"] = json!(null);
-        let mut headers: Vec<_> = answer
+        let mut headers: Vec<_> = response
             .headers
             .iter()
             .filter(|(name, _)| !["x-request-id", "date"].contains(&&*name.to_ascii_lowercase()))
             .cloned()
             .collect();
-        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("retry-after") || number(&answer, "retry-after") < 3590);
-        seen.push((answer.status, body, headers));
+        headers
+            .retain(|(name, _)| !name.eq_ignore_ascii_case("retry-after") || number(&response, "retry-after") < 3590);
+        seen.push((response.status, body, headers));
     }
     assert_eq!(seen[0].0, 429);
-    assert!(seen.iter().all(|answer| *answer == seen[0]), "{seen:#?}");
+    assert!(seen.iter().all(|response| *response == seen[0]), "{seen:#?}");
     // The valid key still passes.
     assert_eq!(get(binary.data(), "/a", &[&api_key(&known)]).status, 200);
 }

@@ -134,8 +134,8 @@ fn reload(binary: &Binary, yaml: &str) {
 }
 
 fn condition(binary: &Binary, name: &str) -> Value {
-    let answer = crate::support::get(binary.admin(), "/readyz");
-    let report = answer.json();
+    let response = crate::support::get(binary.admin(), "/readyz");
+    let report = response.json();
     let conditions = report["conditions"].as_array().expect("conditions are a list");
     conditions
         .iter()

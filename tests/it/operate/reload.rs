@@ -38,7 +38,7 @@ const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
 /// Starts an upstream that responds with its own name and the `x-version` that it received.
 fn naming(name: &'static str) -> FakeUpstream {
     let upstream = FakeUpstream::start();
-    upstream.answer_with(move |request: &ReceivedRequest| {
+    upstream.respond_with(move |request: &ReceivedRequest| {
         let body = format!("{name} {}", request.headers_named("x-version").join(","));
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
     });
@@ -80,9 +80,9 @@ fn s150_every_request_sees_one_whole_configuration() {
             scope.spawn(|| {
                 let mut client = RawClient::connect(binary.data());
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = client.exchange(&ask);
-                    assert_eq!(answer.status, 200, "{}", answer.text());
-                    let index = match (answer.text().as_str(), answer.header("x-ratelimit-limit")) {
+                    let response = client.exchange(&ask);
+                    assert_eq!(response.status, 200, "{}", response.text());
+                    let index = match (response.text().as_str(), response.header("x-ratelimit-limit")) {
                         ("one one", Some("100000")) => 0,
                         ("two two", Some("200000")) => 1,
                         mixed => panic!("a mixture of configurations: {mixed:?}"),
@@ -129,7 +129,7 @@ fn count(binary: &Binary, message: &str) -> usize {
 
 /// Sends SIGHUP and waits until one more line has this message.
 #[track_caller]
-fn answered(binary: &Binary, message: &str) {
+fn signal_and_wait(binary: &Binary, message: &str) {
     let before = count(binary, message);
     binary.signal("HUP");
     wait_until(message, || count(binary, message) > before);
@@ -143,13 +143,13 @@ fn one_change_is_one_reload_whoever_notices_it_first() {
     let binary = Binary::start(&good);
     let reloads = || (binary.metric(RELOADED), binary.metric(REFUSED));
     let (started, _) = reloads();
-    answered(&binary, UNCHANGED);
+    signal_and_wait(&binary, UNCHANGED);
     assert_eq!(reloads(), (started, 0.0));
 
     // The watcher reloads first; a signal after that is acknowledged and changes nothing.
     reload(&binary, &good.replace("path: /a", "path: /b"));
     assert_eq!(get(binary.data(), "/b", &[]).status, 200);
-    answered(&binary, UNCHANGED);
+    signal_and_wait(&binary, UNCHANGED);
     assert_eq!(reloads(), (started + 1.0, 0.0));
     assert!(!binary.output().contains("\"generation\":3"), "{}", binary.output());
 
@@ -162,7 +162,7 @@ fn one_change_is_one_reload_whoever_notices_it_first() {
     // The watcher reports a refusal once; every signal reports it again.
     write_config(&binary, "nonsense");
     wait_until("refused", || reloads().1 > 0.0);
-    answered(&binary, "Configuration refused; the one before goes on serving");
+    signal_and_wait(&binary, "Configuration refused; the one before goes on serving");
     assert_eq!(reloads(), (started + 1.0, 1.0));
     assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
 
@@ -185,7 +185,7 @@ routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]
     let status = |name: &str| Admin::new(&binary, &token(name)).call("GET", "/keys", None).status;
     assert_eq!((status("first"), status("second")), (200, 401));
     replace(&binary, "token", &token("second"));
-    answered(&binary, "Configuration reloaded");
+    signal_and_wait(&binary, "Configuration reloaded");
     assert_eq!((status("first"), status("second")), (401, 200));
 }
 
@@ -203,7 +203,7 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
         get(binary.data(), "/a", &[&api_key(&key)]).status == 200
     });
     wait_until("it is counted", || binary.metric(RELOADED) > started);
-    answered(&binary, "Configuration unchanged");
+    signal_and_wait(&binary, "Configuration unchanged");
     let keys = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
     replace(&binary, "keys.yaml", &keys);
     wait_until("it is looked at", || count(&binary, "API keys unchanged") == 1);
@@ -211,7 +211,7 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
     // A broken file is refused once, whether the watcher or a signal finds it.
     replace(&binary, "keys.yaml", "keys: 7\n");
     wait_until("refused", || binary.metric(REFUSED) > 0.0);
-    answered(&binary, "Configuration refused; the one before goes on serving");
+    signal_and_wait(&binary, "Configuration refused; the one before goes on serving");
     assert_eq!(binary.metric(REFUSED), 1.0);
     replace(&binary, "keys.yaml", &keys);
     wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
@@ -258,7 +258,7 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     let upstream = FakeUpstream::start();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    upstream.answer_with(move |_| {
+    upstream.respond_with(move |_| {
         let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
     });
@@ -315,7 +315,7 @@ fn key_sets_and_remembered_tokens_live_as_long_as_their_issuer_is_unchanged() {
     let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
     let issuer = SigningKey::generate_es256().unwrap();
     let set = json!({ "keys": [issuer.public_jwk()] }).to_string();
-    jwks.answer_with(move |_| {
+    jwks.respond_with(move |_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=3600\r\n";
         format!("{head}Content-Length: {}\r\n\r\n{set}", set.len()).into_bytes()
     });

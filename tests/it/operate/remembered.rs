@@ -38,8 +38,8 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
     ];
     let binary = Binary::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
     // The token has `typ` at+jwt; each rule below refuses it for one property.
-    let shown = bearer(&token(&key, &json!({ "env": "test" })));
-    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    let header = bearer(&token(&key, &json!({ "env": "test" })));
+    let ask = || get(binary.data(), "/a", &[&header]).status;
     let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);
     let more = |line: &str| gateway(upstream.address(), &format!("{ISSUER_YAML}\n{line}"), ROUTE);
     for (rule, stricter, expected) in [
@@ -73,8 +73,8 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
     let key = SigningKey::generate_es256().unwrap();
     let loose = gateway(upstream.address(), ISSUER_YAML, ROUTE);
     let binary = Binary::start_with(&loose, &[("issuer.pem", &key.public_pem())]);
-    let shown = bearer(&token(&key, &json!({})));
-    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    let header = bearer(&token(&key, &json!({})));
+    let ask = || get(binary.data(), "/a", &[&header]).status;
     let route = |more: &str| gateway(upstream.address(), ISSUER_YAML, &format!("{ROUTE}\n{more}"));
     for (rule, stricter, expected) in [
         ("audiences", route("audiences: [https://another.test]"), 401),
@@ -102,7 +102,7 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
 #[test]
 fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     let upstream = FakeUpstream::start();
-    upstream.answer_with(|request| {
+    upstream.respond_with(|request| {
         let who = request.headers_named("x-keygate-subject").concat();
         let head = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nETag: \"1\"\r\nContent-Type: text/plain";
         format!("{head}\r\nContent-Length: {}\r\n\r\n{who}", who.len()).into_bytes()
@@ -112,9 +112,9 @@ fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     let binary = Binary::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
     for round in 1..=3 {
         for who in ["alice", "bob"] {
-            let shown = bearer(&token(&key, &json!({ "sub": who })));
-            let answer = get(binary.data(), "/a", &[&shown]);
-            assert_eq!((answer.status, answer.text().as_str()), (200, who), "round {round}");
+            let header = bearer(&token(&key, &json!({ "sub": who })));
+            let response = get(binary.data(), "/a", &[&header]);
+            assert_eq!((response.status, response.text().as_str()), (200, who), "round {round}");
         }
         assert_eq!(get(binary.data(), "/a", &[]).status, 401);
         assert_eq!(upstream.received().len(), 2 * round);

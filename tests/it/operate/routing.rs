@@ -60,9 +60,9 @@ impl Site {
     /// Returns the target as it reached the upstream, or the status of the refusal.
     fn forwarded(&self, target: &str, headers: &[&str]) -> Result<String, u16> {
         let before = self.upstream.received().len();
-        let answer = self.ask("GET", target, headers);
+        let response = self.ask("GET", target, headers);
         let received = self.upstream.received();
-        match answer.status {
+        match response.status {
             200 => {
                 assert_eq!(received.len(), before + 1, "{target}");
                 Ok(received[before].target().to_owned())
@@ -385,9 +385,9 @@ fn s099_every_method_has_the_routes_protection() {
     // The less specific open route takes none of the other methods.
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         for headers in [&[][..], &[site.good.as_str()]] {
-            let answer = site.ask(method, "/things", headers);
+            let response = site.ask(method, "/things", headers);
             assert_eq!(
-                (answer.status, answer.header("allow")),
+                (response.status, response.header("allow")),
                 (405, Some("GET, HEAD")),
                 "{method}"
             );
@@ -396,8 +396,12 @@ fn s099_every_method_has_the_routes_protection() {
     for method in [
         "get", "Get", "gET", "FOO", "GETX", "TRACE", "CONNECT", "MKCOL", "TRACK", "DEBUG",
     ] {
-        let answer = site.ask(method, "/things", &[&site.good]);
-        assert!([400, 405, 501].contains(&answer.status), "{method} {}", answer.status);
+        let response = site.ask(method, "/things", &[&site.good]);
+        assert!(
+            [400, 405, 501].contains(&response.status),
+            "{method} {}",
+            response.status
+        );
         assert!(site.upstream.received().is_empty(), "{method}");
     }
     assert_eq!(site.ask("PROPFIND", "/own", &[]).status, 401);
@@ -441,10 +445,10 @@ fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            output.status.code() == Some(1) && said.contains("routes[0]") && said.contains(word),
-            "{yaml}: {said}"
+            output.status.code() == Some(1) && stderr.contains("routes[0]") && stderr.contains(word),
+            "{yaml}: {stderr}"
         );
     }
 }
@@ -490,8 +494,8 @@ fn hosts_are_compared_without_case_port_and_final_dot() {
         ("[::1]", "/any", 200),
         ("api.test..", "/any", 400),
     ] {
-        let answer = get(site.binary.data(), path, &[&format!("Host: {host}")]);
-        assert_eq!(answer.status, status, "{host} {path}: {}", answer.text());
+        let response = get(site.binary.data(), path, &[&format!("Host: {host}")]);
+        assert_eq!(response.status, status, "{host} {path}: {}", response.text());
     }
 }
 

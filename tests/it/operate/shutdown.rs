@@ -28,7 +28,7 @@ fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
     let upstream = FakeUpstream::start();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    upstream.answer_with(move |request| {
+    upstream.respond_with(move |request| {
         if request.target() == "/slow" {
             let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
         }
@@ -59,8 +59,8 @@ fn check_signal(signal: &str) {
     assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
 
     release.send(()).unwrap();
-    let answer = slow.receive();
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    let response = slow.receive();
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     let released = Instant::now();
     assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
     assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
@@ -161,13 +161,13 @@ fn a_taken_port_is_said_with_its_address_and_its_key() {
             "listeners",
         ),
     ] {
-        let (code, said) = run_to_its_end(&yaml);
-        assert_eq!(code, Some(1), "{said}");
+        let (code, text) = run_to_its_end(&yaml);
+        assert_eq!(code, Some(1), "{text}");
         assert!(
-            said.contains(&address) && said.contains(key) && said.contains("in use"),
-            "{said}"
+            text.contains(&address) && text.contains(key) && text.contains("in use"),
+            "{text}"
         );
-        assert!(!said.contains("panicked"), "{said}");
+        assert!(!text.contains("panicked"), "{text}");
     }
 }
 
@@ -240,10 +240,10 @@ fn the_threads_that_serve_are_as_many_as_asked() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            output.status.code() == Some(2) && said.contains("--threads"),
-            "{bad}: {said}"
+            output.status.code() == Some(2) && text.contains("--threads"),
+            "{bad}: {text}"
         );
     }
 }

@@ -40,9 +40,9 @@ fn s100_a_route_adds_to_the_defaults_and_drops_none_of_them() {
         gate.refuses("GET", path, &gate.api_key(), 401, "credential_type");
         gate.refuses("GET", path, &with("more", "shop"), 403, "insufficient_scope");
         gate.refuses("DELETE", path, &with("use more", "other"), 403, "client_not_allowed");
-        let answer = gate.ask("DELETE", path, &with("use more", "shop"));
+        let response = gate.ask("DELETE", path, &with("use more", "shop"));
         assert_eq!(
-            (answer.status, answer.headers_named("ratelimit-policy").len()),
+            (response.status, response.headers_named("ratelimit-policy").len()),
             (200, 1),
             "{path}"
         );
@@ -194,14 +194,15 @@ fn conditions() -> impl Strategy<Value = String> {
 fn rules() -> impl Strategy<Value = String> {
     let methods = prop_oneof![Just(""), Just("methods: [GET], "), Just("methods: [POST, DELETE], ")];
     let mode = prop_oneof![3 => Just(""), 1 => Just("mode: shadow, ")];
-    let rule = (methods, mode, conditions()).prop_map(|(methods, mode, asked)| format!("{{ {methods}{mode}{asked} }}"));
+    let rule = (methods, mode, conditions())
+        .prop_map(|(methods, mode, conditions)| format!("{{ {methods}{mode}{conditions} }}"));
     prop::collection::vec(rule, 1..3).prop_map(|rules| format!("rules: [{}]", rules.join(", ")))
 }
 
 /// Generates conditions, rules, both, or neither.
 fn policy() -> impl Strategy<Value = String> {
     (prop::option::of(conditions()), prop::option::of(rules()))
-        .prop_map(|(asked, rules)| asked.into_iter().chain(rules).collect::<Vec<_>>().join(", "))
+        .prop_map(|(conditions, rules)| conditions.into_iter().chain(rules).collect::<Vec<_>>().join(", "))
 }
 
 proptest! {

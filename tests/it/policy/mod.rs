@@ -87,17 +87,17 @@ impl Gate {
 
     /// Returns the status, and the reason in the access record if there is one.
     #[track_caller]
-    fn said(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
-        let answer = self.ask(method, target, fields);
-        let record = self.record(&answer);
-        (answer.status, record["reason"].as_str().map(str::to_owned))
+    fn outcome(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
+        let response = self.ask(method, target, fields);
+        let record = self.record(&response);
+        (response.status, record["reason"].as_str().map(str::to_owned))
     }
 
     #[track_caller]
     fn allows(&self, method: &str, target: &str, fields: &str) -> ReceivedRequest {
         let before = self.upstream.received().len();
         assert_eq!(
-            self.said(method, target, fields),
+            self.outcome(method, target, fields),
             (200, None),
             "{method} {target} {fields}"
         );
@@ -107,15 +107,18 @@ impl Gate {
     #[track_caller]
     fn refuses(&self, method: &str, target: &str, fields: &str, status: u16, reason: &str) {
         let before = self.upstream.received().len();
-        let said = self.said(method, target, fields);
-        assert_eq!(said, (status, Some(reason.to_owned())), "{method} {target} {fields}");
+        let outcome = self.outcome(method, target, fields);
+        assert_eq!(outcome, (status, Some(reason.to_owned())), "{method} {target} {fields}");
         assert_eq!(self.upstream.received().len(), before, "{method} {target} {fields}");
     }
 
     /// Waits for the access record of a response and returns it.
     #[track_caller]
-    fn record(&self, answer: &Response) -> Value {
-        let id = answer.header("x-request-id").expect("every answer has one").to_owned();
+    fn record(&self, response: &Response) -> Value {
+        let id = response
+            .header("x-request-id")
+            .expect("every answer has one")
+            .to_owned();
         let deadline = Instant::now() + PATIENCE;
         self.binary.wait_for_output(&id);
         loop {
@@ -182,13 +185,13 @@ fn s035_names_and_scopes_are_whole_tokens() {
             )
     });
     for scope in ["read:all", "Read", "xread", "rea"] {
-        let answer = gate.ask("GET", "/scoped", &gate.bearer(json!({ "scope": scope })));
+        let response = gate.ask("GET", "/scoped", &gate.bearer(json!({ "scope": scope })));
         assert_eq!(
-            (answer.status, &answer.json()["scope"]),
+            (response.status, &response.json()["scope"]),
             (403, &json!("read")),
             "{scope}"
         );
-        let challenge = answer.header("www-authenticate").unwrap();
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(
             challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"read\""),
             "{challenge}"
@@ -212,12 +215,12 @@ fn s035_names_and_scopes_are_whole_tokens() {
         ] {
             gate.refuses("GET", path, &gate.bearer(json!({ (claim): bad })), 403, reason);
         }
-        let answer = gate.ask("GET", path, &gate.bearer(json!({ (claim): "other" })));
-        assert_eq!(answer.json()["type"], "urn:keygate:problem:not-allowed");
+        let response = gate.ask("GET", path, &gate.bearer(json!({ (claim): "other" })));
+        assert_eq!(response.json()["type"], "urn:keygate:problem:not-allowed");
         assert!(
-            !answer.text().contains(good) && !answer.text().contains(claim),
+            !response.text().contains(good) && !response.text().contains(claim),
             "{}",
-            answer.text()
+            response.text()
         );
     }
 }
@@ -395,7 +398,7 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
             .route("open", "match: { path: /open }\npublic: true\nupstream: up")
     });
     let claimed = "x-user-email: evil@x\r\nX-User-Email: evil@y\r\nremote-roles: root\r\nX-Keygate-Subject: root\r\n";
-    let told = |received: &ReceivedRequest| {
+    let claim_fields = |received: &ReceivedRequest| {
         let named = |name| {
             received
                 .headers_named(name)
@@ -407,14 +410,14 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
     };
     let nothing = (Vec::new(), Vec::new());
     let open = gate.allows("GET", "/open", claimed);
-    assert_eq!(told(&open), nothing);
+    assert_eq!(claim_fields(&open), nothing);
     assert!(open.headers_named("x-keygate-subject").is_empty());
     assert_eq!(
-        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.api_key()))),
+        claim_fields(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.api_key()))),
         nothing
     );
     assert_eq!(
-        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))))),
+        claim_fields(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))))),
         nothing
     );
     let alice = gate.bearer(json!({ "email": "alice@x", "realm": { "roles": ["a", "b,c"] } }));
@@ -422,7 +425,7 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
     for _ in 0..2 {
         let received = gate.allows("GET", "/api", &format!("{claimed}{alice}"));
         assert_eq!(
-            told(&received),
+            claim_fields(&received),
             (vec!["alice@x".to_owned()], vec!["a,b%2Cc".to_owned()])
         );
     }

@@ -17,9 +17,9 @@ use serde_json::json;
 fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     let rules = "rules:\n  - { name: tried, mode: shadow, clients: [shop] }\n  - { mode: shadow, scopes: { all: [never] } }\n  - { organizations: [acme] }";
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt, api_key]", rules)));
-    let answer = gate.ask("GET", "/api", &gate.bearer(json!({ "org": "acme" })));
-    let record = gate.record(&answer);
-    assert_eq!(answer.status, 200);
+    let response = gate.ask("GET", "/api", &gate.bearer(json!({ "org": "acme" })));
+    let record = gate.record(&response);
+    assert_eq!(response.status, 200);
     assert_eq!(
         (&record["decision"], &record["reason"]),
         (&json!("allow"), &Value::Null)
@@ -55,14 +55,14 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
             .route("both", &protected("both", "[api_key]", "limits: [tried, real]"))
     });
     for turn in 0..4 {
-        let answer = gate.ask("GET", "/tried", &gate.api_key());
-        assert_eq!(answer.status, 200);
-        let told = answer
+        let response = gate.ask("GET", "/tried", &gate.api_key());
+        assert_eq!(response.status, 200);
+        let reported = response
             .headers
             .iter()
             .any(|(name, _)| name.to_ascii_lowercase().contains("ratelimit"));
-        assert!(!told, "{:?}", answer.headers);
-        let record = gate.record(&answer);
+        assert!(!reported, "{:?}", response.headers);
+        let record = gate.record(&response);
         let expected = if turn < 2 { Value::Null } else { json!("limit_spent") };
         assert_eq!(
             (&record["would_deny"], record.get("limit")),
@@ -86,12 +86,12 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
         (2.0, 2.0, 0.0)
     );
     for left in ["3", "2", "1", "0"] {
-        let answer = gate.ask("GET", "/both", &gate.api_key());
+        let response = gate.ask("GET", "/both", &gate.api_key());
         assert_eq!(
-            (answer.status, answer.header("x-ratelimit-remaining")),
+            (response.status, response.header("x-ratelimit-remaining")),
             (200, Some(left))
         );
-        assert!(answer.header("ratelimit-policy").unwrap().contains("real"));
+        assert!(response.header("ratelimit-policy").unwrap().contains("real"));
     }
     gate.refuses("GET", "/both", &gate.api_key(), 429, "limit_spent");
     assert_eq!(
@@ -196,7 +196,7 @@ fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
     let signer = issuer::key(Algorithm::Es256);
     let upstream = FakeUpstream::start();
     let issuer = TestIssuer::start(&[]);
-    issuer.answer("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    issuer.respond_with("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
     let yaml = GatewayBuilder::new()
         .issuer("tried", &issuer.yaml("mode: shadow"))
         .upstream("up", upstream.address())
@@ -234,9 +234,9 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     let good = gate.bearer(json!({}));
     let both = format!("{good}{}", gate.api_key());
     for (number, path) in ["/report", "/forward", "/tokens"].into_iter().enumerate() {
-        let answer = gate.ask("GET", path, &both);
-        assert_eq!(answer.status, 200);
-        let record = gate.record(&answer);
+        let response = gate.ask("GET", path, &both);
+        assert_eq!(response.status, 200);
+        let record = gate.record(&response);
         assert_eq!(
             (&record["would_deny"], &record["credential_type"]),
             (&json!("two_credentials"), &json!("jwt"))

@@ -20,7 +20,7 @@ use std::time::Instant;
 pub struct Binary {
     child: Child,
     folder: Option<tempfile::TempDir>,
-    said: Arc<SharedOutput>,
+    shared: Arc<SharedOutput>,
     data: SocketAddr,
     admin: SocketAddr,
 }
@@ -88,19 +88,19 @@ impl Binary {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let said = Arc::new(SharedOutput::default());
-        said.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
-        said.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
-        let addresses = said.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
+        let shared = Arc::new(SharedOutput::default());
+        shared.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
+        shared.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
+        let addresses = shared.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
         let Some((data, admin)) = addresses else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it did not say where it listens:\n{}", said.text());
+            panic!("it did not say where it listens:\n{}", shared.text());
         };
         Self {
             child,
             folder: Some(folder),
-            said,
+            shared,
             data,
             admin,
         }
@@ -143,14 +143,14 @@ impl Binary {
     pub fn wait_ready(&self) -> &Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let answer = raw_client::get(self.admin, "/readyz");
-            if answer.status == 200 {
+            let response = raw_client::get(self.admin, "/readyz");
+            if response.status == 200 {
                 return self;
             }
             assert!(
                 Instant::now() < deadline,
                 "not ready: {}\n{}",
-                answer.text(),
+                response.text(),
                 self.output()
             );
             std::thread::yield_now();
@@ -178,27 +178,29 @@ impl Binary {
     /// Waits until the program has written `text`.
     #[track_caller]
     pub fn wait_for_output(&self, text: &str) {
-        let found = self.said.wait_for(|output| output.text().contains(text).then_some(()));
+        let found = self
+            .shared
+            .wait_for(|output| output.text().contains(text).then_some(()));
         assert!(found.is_some(), "never said {text:?}:\n{}", self.output());
     }
 
     /// Waits until the program has ended by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
-        let closed = self.said.wait_for(|output| (output.closed == 2).then_some(()));
+        let closed = self.shared.wait_for(|output| (output.closed == 2).then_some(()));
         assert!(closed.is_some(), "still running:\n{}", self.output());
         self.child.wait().unwrap()
     }
 
     /// Returns all output so far, stdout first.
     pub fn output(&self) -> String {
-        self.said.text()
+        self.shared.text()
     }
 
     /// Returns the access records so far: the complete lines of stdout, as JSON.
     #[track_caller]
     pub fn access_records(&self) -> Vec<serde_json::Value> {
-        let output = self.said.output.lock().unwrap();
+        let output = self.shared.output.lock().unwrap();
         complete_lines(&output.stdout)
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
@@ -209,7 +211,7 @@ impl Binary {
     pub fn wait_access_records(&self, count: usize) -> Vec<serde_json::Value> {
         let enough = |output: &Output| (complete_lines(&output.stdout).count() >= count).then_some(());
         assert!(
-            self.said.wait_for(enough).is_some(),
+            self.shared.wait_for(enough).is_some(),
             "too few records:\n{}",
             self.output()
         );
@@ -219,9 +221,9 @@ impl Binary {
     /// Returns the value of one series in `/metrics`; 0 where the series is absent.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
-        let answer = raw_client::get(self.admin, "/metrics");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        series_value(&answer.text(), series)
+        let response = raw_client::get(self.admin, "/metrics");
+        assert_eq!(response.status, 200, "{}", response.text());
+        series_value(&response.text(), series)
     }
 }
 
@@ -234,17 +236,17 @@ impl Drop for Binary {
 
 impl SharedOutput {
     fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static, place: fn(&mut Output) -> &mut Vec<u8>) {
-        let said = self.clone();
+        let shared = self.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             loop {
                 let count = pipe.read(&mut bytes).unwrap_or(0);
-                let mut output = said.output.lock().unwrap();
+                let mut output = shared.output.lock().unwrap();
                 match count {
                     0 => output.closed += 1,
                     _ => place(&mut output).extend_from_slice(&bytes[..count]),
                 }
-                said.grown.notify_all();
+                shared.grown.notify_all();
                 if count == 0 {
                     return;
                 }
@@ -317,15 +319,15 @@ fn a_series_is_found_by_its_whole_name() {
 
 #[test]
 fn waiting_for_output_ends_when_the_output_does() {
-    let said = Arc::new(SharedOutput::default());
-    said.collect(&b"hello"[..], |output| &mut output.stdout);
-    said.collect(&b"world"[..], |output| &mut output.stderr);
+    let shared = Arc::new(SharedOutput::default());
+    shared.collect(&b"hello"[..], |output| &mut output.stdout);
+    shared.collect(&b"world"[..], |output| &mut output.stderr);
     assert_eq!(
-        said.wait_for(|output| output.text().contains("helloworld").then_some(())),
+        shared.wait_for(|output| output.text().contains("helloworld").then_some(())),
         Some(())
     );
     assert_eq!(
-        said.wait_for(|output| output.text().contains("never").then_some(())),
+        shared.wait_for(|output| output.text().contains("never").then_some(())),
         None
     );
 }

@@ -44,7 +44,7 @@ impl ReceivedRequest {
     }
 }
 
-type Answer = dyn Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync;
+type Respond = dyn Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync;
 
 /// A server on a free port of 127.0.0.1 with one thread per connection. Dropping it stops accepting.
 pub struct FakeUpstream {
@@ -53,11 +53,11 @@ pub struct FakeUpstream {
 }
 
 struct UpstreamState {
-    answer: Mutex<Arc<Answer>>,
+    response: Mutex<Arc<Respond>>,
     received: Mutex<Vec<ReceivedRequest>>,
     arrived: Condvar,
     connections: AtomicUsize,
-    close_after_answers: AtomicBool,
+    close_after_responses: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -67,13 +67,13 @@ impl FakeUpstream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(UpstreamState {
-            answer: Mutex::new(Arc::new(|_| {
+            response: Mutex::new(Arc::new(|_| {
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok".to_vec()
             })),
             received: Mutex::default(),
             arrived: Condvar::new(),
             connections: AtomicUsize::new(0),
-            close_after_answers: AtomicBool::new(false),
+            close_after_responses: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -97,13 +97,13 @@ impl FakeUpstream {
     }
 
     /// Responds from now on with the bytes that `response` returns, unchanged.
-    pub fn answer_with(&self, answer: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
-        *self.shared.answer.lock().unwrap() = Arc::new(answer);
+    pub fn respond_with(&self, response: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
+        *self.shared.response.lock().unwrap() = Arc::new(response);
     }
 
     /// Sets whether the upstream closes each connection after one response without announcing it.
-    pub fn close_after_answers(&self, close: bool) {
-        self.shared.close_after_answers.store(close, Ordering::SeqCst);
+    pub fn close_after_responses(&self, close: bool) {
+        self.shared.close_after_responses.store(close, Ordering::SeqCst);
     }
 
     /// Returns all requests so far, in the order of arrival.
@@ -156,11 +156,11 @@ impl UpstreamState {
                 .headers_named("connection")
                 .iter()
                 .any(|value| value.eq_ignore_ascii_case("close"));
-            let answer = self.answer.lock().unwrap().clone();
+            let response = self.response.lock().unwrap().clone();
             self.received.lock().unwrap().push(request.clone());
             self.arrived.notify_all();
-            let answered = reader.get_mut().write_all(&answer(&request));
-            if answered.is_err() || asks_to_close || self.close_after_answers.load(Ordering::SeqCst) {
+            let sent = reader.get_mut().write_all(&response(&request));
+            if sent.is_err() || asks_to_close || self.close_after_responses.load(Ordering::SeqCst) {
                 return;
             }
         }

@@ -109,16 +109,16 @@ impl TestIssuer {
 
     /// Publishes `body` as the JWK set from now on.
     pub fn publish_set(&self, body: &str) {
-        self.answer(&format!(
+        self.respond_with(&format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         ));
     }
 
     /// Responds with `bytes` from now on.
-    pub fn answer(&self, bytes: &str) {
+    pub fn respond_with(&self, bytes: &str) {
         let (bytes, gate) = (bytes.to_owned(), Arc::clone(&self.gate));
-        self.server.answer_with(move |_| {
+        self.server.respond_with(move |_| {
             drop(gate.lock());
             bytes.clone().into_bytes()
         });

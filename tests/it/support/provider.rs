@@ -49,23 +49,23 @@ impl Provider {
             .stderr(Stdio::null())
             .spawn()
             .expect("node is installed");
-        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, line) = mpsc::channel();
         std::thread::spawn(move || {
             let mut line = String::new();
-            let _ = said.read_line(&mut line);
+            let _ = stdout.read_line(&mut line);
             let _ = send.send(line);
         });
         // The provider generates RSA keys first, on a machine that may be busy.
         let line = line
             .recv_timeout(PATIENCE + Duration::from_secs(20))
             .unwrap_or_default();
-        let Ok(said) = serde_json::from_str::<Value>(&line) else {
+        let Ok(metadata) = serde_json::from_str::<Value>(&line) else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("the provider did not say where it listens: {line:?}");
         };
-        let address = said["issuer"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let address = metadata["issuer"].as_str().unwrap().strip_prefix("http://").unwrap();
         Self {
             address: address.parse().unwrap(),
             child,
@@ -83,23 +83,23 @@ impl Provider {
     pub fn token(&self, resource: &str, scope: &str) -> String {
         let scope = scope.replace(' ', "+");
         let form = format!("grant_type=client_credentials&scope={scope}&resource=https://api.example.test/{resource}");
-        let (status, answer) = self.post("/token", &form);
-        assert_eq!(status, 200, "{answer}");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["access_token"].as_str().unwrap().to_owned()
+        let (status, response) = self.post("/token", &form);
+        assert_eq!(status, 200, "{response}");
+        let response: Value = serde_json::from_str(&response).unwrap();
+        response["access_token"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]
     pub fn revoke(&self, token: &str) {
-        let (status, answer) = self.post("/token/revocation", &format!("token={token}"));
-        assert_eq!(status, 200, "{answer}");
+        let (status, response) = self.post("/token/revocation", &format!("token={token}"));
+        assert_eq!(status, 200, "{response}");
     }
 
     /// Takes the next step of a key rotation: `publish`, `sign` or `withdraw`.
     #[track_caller]
     pub fn step(&self, name: &str) {
-        let (status, answer) = self.post(&format!("/test/{name}"), "");
-        assert_eq!(status, 204, "{answer}");
+        let (status, response) = self.post(&format!("/test/{name}"), "");
+        assert_eq!(status, 204, "{response}");
     }
 
     fn post(&self, path: &str, form: &str) -> (u16, String) {
@@ -109,8 +109,8 @@ impl Provider {
             STANDARD.encode(format!("app:{APP_SECRET}")),
             form.len()
         );
-        let answer = RawClient::connect(self.address).exchange(request);
-        (answer.status, answer.text())
+        let response = RawClient::connect(self.address).exchange(request);
+        (response.status, response.text())
     }
 
     /// Returns the section of an issuer with keys, `more` at its end. `from` is the setting that locates the keys.
@@ -121,7 +121,7 @@ impl Provider {
 
     /// Returns the section of an issuer with introspection. `client` holds
     /// Keygate's client id and its proof, `more` the rest of `introspection`.
-    pub fn asked_yaml(&self, client: &str, more: &str) -> String {
+    pub fn introspection_yaml(&self, client: &str, more: &str) -> String {
         let issuer = self.issuer();
         format!(
             "issuer: {issuer}\naudiences: [https://api.example.test/opaque, https://api.example.test/short]\nintrospection:\n  url: {issuer}/token/introspection\n  allow_http: true\n  allow_private_addresses: true\n  {client}\n  {more}"

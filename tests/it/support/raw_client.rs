@@ -129,7 +129,7 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
 fn one_connection_carries_answer_after_answer() {
     let upstream = super::FakeUpstream::start();
     let mut client = RawClient::connect(upstream.address());
-    upstream.answer_with(|request| match request.target() {
+    upstream.respond_with(|request| match request.target() {
         "/chunked" => {
             "HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\nx-a: 2\r\n\r\n3;e=1\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n".into()
         }
@@ -150,7 +150,7 @@ fn one_connection_carries_answer_after_answer() {
 #[test]
 fn an_answer_that_closes_is_followed_by_a_new_connection() {
     let upstream = super::FakeUpstream::start();
-    upstream.answer_with(|request| match request.target() {
+    upstream.respond_with(|request| match request.target() {
         "/last" => "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n".into(),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into(),
     });
@@ -182,8 +182,8 @@ fn what_is_not_an_answer_is_an_error() {
             io::ErrorKind::InvalidData,
         ),
     ] {
-        upstream.answer_with(move |_| bytes.into());
-        upstream.close_after_answers(true);
+        upstream.respond_with(move |_| bytes.into());
+        upstream.close_after_responses(true);
         let mut client = RawClient::connect(upstream.address());
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.try_receive().unwrap_err().kind(), kind, "{bytes:?}");

@@ -75,7 +75,7 @@ pub struct RawIssuer {
 struct IssuerState {
     replies: Mutex<HashMap<String, Reply>>,
     /// Targets of all requests, in order.
-    asked: Mutex<Vec<String>>,
+    targets: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
 
@@ -151,8 +151,8 @@ impl RawIssuer {
     }
 
     /// Returns the targets of all requests so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.shared.asked.lock().unwrap().clone()
+    pub fn targets(&self) -> Vec<String> {
+        self.shared.targets.lock().unwrap().clone()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -181,7 +181,7 @@ impl IssuerState {
         };
         let target = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
         let reply = self.replies.lock().unwrap().get(&target).cloned();
-        self.asked.lock().unwrap().push(target);
+        self.targets.lock().unwrap().push(target);
         let stream = stream.get_mut();
         match reply.unwrap_or_else(|| Reply::status("404 Not Found")) {
             Reply::Bytes(bytes) => {

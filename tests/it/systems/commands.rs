@@ -26,7 +26,7 @@ fn the_commands_in_the_examples_work_as_they_stand_there() {
         let script = script(example);
         // Each command gets the running gate's configuration, as the example says.
         let whole = format!("set -eu\nkeygate() {{ \"$PROGRAM\" \"$@\" --config keygate.yaml; }}\n{script}\n");
-        let ran = Command::new("sh")
+        let output = Command::new("sh")
             .args(["-c", &whole])
             .current_dir(system.gate.folder())
             .env("PROGRAM", program())
@@ -35,7 +35,7 @@ fn the_commands_in_the_examples_work_as_they_stand_there() {
             .env("KEYGATE_WRAPPING_KEY", WRAPPING_KEY)
             .output()
             .expect("there is a shell");
-        assert!(ran.status.success(), "{example}: {ran:?}");
+        assert!(output.status.success(), "{example}: {output:?}");
         // Every command that changes something reached the running gate.
         let changes = script.lines().filter(|line| !line.contains("clients keys")).count();
         let events = system.admin.get("/audit?limit=200")["items"]

@@ -218,11 +218,11 @@ impl System {
     fn wait_refused(&self, path: &str, key: &str) -> Response {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let answer = self.with_key(path, key);
-            match answer.status {
-                401 => return answer,
+            let response = self.with_key(path, key);
+            match response.status {
+                401 => return response,
                 200 | 429 => assert!(Instant::now() < deadline, "never refused"),
-                status => panic!("{status}: {}", answer.text()),
+                status => panic!("{status}: {}", response.text()),
             }
         }
     }
@@ -281,28 +281,28 @@ fn claims(token: &str) -> Value {
 
 /// Returns the access token of a response that must have one.
 #[track_caller]
-fn access_token(told: &AdminResponse) -> String {
-    assert_eq!(told.status, 200, "{told:?}");
-    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
-    assert_eq!(told.json["token_type"], "Bearer", "{told:?}");
-    assert_eq!(told.json.get("refresh_token"), None);
-    told.json["access_token"].as_str().expect("a token").to_owned()
+fn access_token(response: &AdminResponse) -> String {
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.headers_named("cache-control"), ["no-store"]);
+    assert_eq!(response.json["token_type"], "Bearer", "{response:?}");
+    assert_eq!(response.json.get("refresh_token"), None);
+    response.json["access_token"].as_str().expect("a token").to_owned()
 }
 
 /// Returns `error` and `error_description` of a response that must be a refusal with `status`.
 #[track_caller]
-fn oauth_error(told: &AdminResponse, status: u16) -> (String, String) {
-    assert_eq!(told.status, status, "{told:?}");
-    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
-    let text = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();
+fn oauth_error(response: &AdminResponse, status: u16) -> (String, String) {
+    assert_eq!(response.status, status, "{response:?}");
+    assert_eq!(response.headers_named("cache-control"), ["no-store"]);
+    let text = |name: &str| response.json[name].as_str().unwrap_or_default().to_owned();
     (text("error"), text("error_description"))
 }
 
 /// Returns the last word of a problem's type.
 #[track_caller]
-fn problem(answer: &Response, status: u16) -> String {
-    assert_eq!(answer.status, status, "{}", answer.text());
-    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+fn problem(response: &Response, status: u16) -> String {
+    assert_eq!(response.status, status, "{}", response.text());
+    let problem: Value = serde_json::from_slice(&response.body).unwrap();
     let kind = problem["type"].as_str().unwrap();
     kind.strip_prefix("urn:keygate:problem:").unwrap().to_owned()
 }

@@ -99,11 +99,11 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         Needle::new("wrapping key", WRAPPING_KEY),
     ];
     // The responses by name, except those that deliver a secret.
-    let mut said: Vec<(String, String)> = Vec::new();
+    let mut outputs: Vec<(String, String)> = Vec::new();
 
     // Keys: created, used, regenerated, sent with a typo, sent in the query, revoked.
-    let made = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
-    let (key_id, key) = (text(&made["id"]), text(&made["key"]));
+    let created = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
+    let (key_id, key) = (text(&created["id"]), text(&created["key"]));
     assert_eq!(system.with_key(API, &key).status, 200);
     let regenerated = admin.post(&format!("/keys/{key_id}/regenerate"), json!({}));
     let second = text(&regenerated["key"]);
@@ -117,20 +117,20 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
             &key[..key.len() - 1],
             if key.ends_with('0') { '1' } else { '0' }
         );
-        for (what, answer) in [
+        for (what, response) in [
             ("a revoked or good key", system.with_key(API, key)),
             ("a mistyped key", system.with_key(API, &mistaken)),
             ("a key in the query", system.get(&format!("{API}?api_key={key}"), "")),
             ("a key as a bearer token", system.with_token(API, key)),
         ] {
-            said.push((what.to_owned(), said_by(&answer)));
+            outputs.push((what.to_owned(), text_of(&response)));
         }
     }
 
     // A client with a secret: both ways to send it, a rotation, a wrong secret.
     let body = json!({ "name": "two", "authentication": "client_secret", "scopes": scopes });
-    let made = admin.create("/clients", body);
-    let (id, secret) = (text(&made["id"]), text(&made["client_secret"]));
+    let created = admin.create("/clients", body);
+    let (id, secret) = (text(&created["id"]), text(&created["client_secret"]));
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
     let posted = [
         ("grant_type", "client_credentials"),
@@ -140,9 +140,11 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     let posted = access_token(&system.form("/oauth/token", "", &posted));
     let rotated = text(&admin.post(&format!("/clients/{id}/secret/rotate"), json!({}))["client_secret"]);
     let opaque = json!({ "token_format": "opaque" });
-    said.push((
+    outputs.push((
         "a client".to_owned(),
-        admin.done("PATCH", &format!("/clients/{id}"), Some(opaque)).to_string(),
+        admin
+            .perform("PATCH", &format!("/clients/{id}"), Some(opaque))
+            .to_string(),
     ));
     let opaque = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
     for secret in [&secret, &rotated] {
@@ -151,20 +153,20 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     }
     let refused = system.token_by_secret("/oauth/token", &id, &secret, "");
     assert_eq!(refused.status, 401);
-    said.push(("an old secret".to_owned(), refused.json.to_string()));
+    outputs.push(("an old secret".to_owned(), refused.json.to_string()));
     // A common mistake: id and secret swapped.
     let refused = system.token_by_secret("/oauth/token", &rotated, &id, "");
-    said.push(("a secret for an id".to_owned(), refused.json.to_string()));
+    outputs.push(("a secret for an id".to_owned(), refused.json.to_string()));
     let in_query = system.request("POST", &format!("/oauth/token?client_secret={rotated}"), "", "");
     assert_eq!(in_query.status, 400, "{}", in_query.text());
-    said.push(("a secret in the query".to_owned(), said_by(&in_query)));
+    outputs.push(("a secret in the query".to_owned(), text_of(&in_query)));
 
     // A client with a key pair that the gate generated.
     let body = json!({ "name": "three", "authentication": "private_key_jwt", "scopes": scopes });
     let key_client = text(&admin.create("/clients", body)["id"]);
     for algorithm in ["ES256", "RS256"] {
-        let made = admin.create(&format!("/clients/{key_client}/keys"), json!({ "generate": algorithm }));
-        let pem = text(&made["private_key"]);
+        let created = admin.create(&format!("/clients/{key_client}/keys"), json!({ "generate": algorithm }));
+        let pem = text(&created["private_key"]);
         let signer = SigningKey::from_pkcs8_pem(algorithm.parse::<Algorithm>().unwrap(), &pem).unwrap();
         let assertion = system.assertion(&key_client, &signer, None);
         access_token(&system.token_by_assertion(&assertion));
@@ -175,7 +177,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
             Some(json!({ "public_key": pem })),
         );
         assert_eq!(uploaded.status, 422, "{uploaded:?}");
-        said.push(("an uploaded private key".to_owned(), uploaded.json.to_string()));
+        outputs.push(("an uploaded private key".to_owned(), uploaded.json.to_string()));
         needles.push(Needle::of_pem("private key of a client", &pem));
         needles.push(Needle::new("client assertion", &assertion));
     }
@@ -191,17 +193,17 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
             "Authorization: Basic {}\r\n",
             STANDARD.encode(format!("{id}:{rotated}"))
         );
-        let told = system.form("/oauth/introspect", &basic, &[("token", token)]);
-        assert_eq!(told.json["active"], true, "{told:?}");
-        said.push((format!("introspection of an {what}"), told.json.to_string()));
-        let told = system.form("/oauth/revoke", &basic, &[("token", token)]);
-        assert_eq!(told.status, 200, "{told:?}");
-        let answer = system.with_token(API, token);
-        assert_eq!(answer.status, 401, "{what}: {}", answer.text());
-        said.push((format!("a revoked {what}"), said_by(&answer)));
-        said.push((
+        let reply = system.form("/oauth/introspect", &basic, &[("token", token)]);
+        assert_eq!(reply.json["active"], true, "{reply:?}");
+        outputs.push((format!("introspection of an {what}"), reply.json.to_string()));
+        let reply = system.form("/oauth/revoke", &basic, &[("token", token)]);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let response = system.with_token(API, token);
+        assert_eq!(response.status, 401, "{what}: {}", response.text());
+        outputs.push((format!("a revoked {what}"), text_of(&response)));
+        outputs.push((
             "a token in the query".to_owned(),
-            said_by(&system.get(&format!("{API}?access_token={token}"), "")),
+            text_of(&system.get(&format!("{API}?access_token={token}"), "")),
         ));
         needles.push(Needle::new(what, token));
     }
@@ -229,21 +231,21 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         &format!("/clients/{id}"),
         &format!("/keys/{key_id}"),
     ] {
-        said.push((format!("GET {path}"), admin.get(path).to_string()));
+        outputs.push((format!("GET {path}"), admin.get(path).to_string()));
     }
-    let backup = admin.done("POST", "/backup", Some(json!({ "path": "copy.db" })));
-    said.push(("backup".to_owned(), backup.to_string()));
+    let backup = admin.perform("POST", "/backup", Some(json!({ "path": "copy.db" })));
+    outputs.push(("backup".to_owned(), backup.to_string()));
     for path in ["/metrics", "/readyz", "/livez"] {
-        said.push((
+        outputs.push((
             path.to_owned(),
-            said_by(&crate::support::get(system.gate.admin(), path)),
+            text_of(&crate::support::get(system.gate.admin(), path)),
         ));
     }
     for path in ["/oauth/jwks", "/.well-known/oauth-authorization-server"] {
-        said.push((path.to_owned(), said_by(&system.get(path, ""))));
+        outputs.push((path.to_owned(), text_of(&system.get(path, ""))));
     }
     let records = system.gate.output().replace(shown[0], "");
-    said.push(("logs and access records".to_owned(), records));
+    outputs.push(("logs and access records".to_owned(), records));
 
     let files = files(system.gate.folder());
     let named = |end: &str| files.iter().any(|(name, _)| name.ends_with(end));
@@ -267,9 +269,9 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     }
     // The search itself works: it finds the public parts.
     let is_in = |texts: &[(String, String)]| texts.iter().any(|(_, text)| contains(text, &key_client));
-    assert!(is_in(&files) && is_in(&said));
+    assert!(is_in(&files) && is_in(&outputs));
 
-    for (place, content) in said.iter().chain(&files) {
+    for (place, content) in outputs.iter().chain(&files) {
         for needle in &needles {
             assert!(!needle.is_in(content), "{} in {place}", needle.what);
         }
@@ -277,12 +279,12 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
 }
 
 /// Returns head and body.
-fn said_by(answer: &crate::support::Response) -> String {
-    let mut said = latin1(&answer.body);
-    for (name, value) in &answer.headers {
-        said.push_str(&format!("\n{name}: {value}"));
+fn text_of(response: &crate::support::Response) -> String {
+    let mut outputs = latin1(&response.body);
+    for (name, value) in &response.headers {
+        outputs.push_str(&format!("\n{name}: {value}"));
     }
-    said
+    outputs
 }
 
 /// Returns the secret that was printed for the person who started the gate.

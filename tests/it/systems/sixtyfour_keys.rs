@@ -34,11 +34,11 @@ fn an_expiry_is_never_or_at_most_730_days_and_must_be_chosen() {
     let (past, too_far) = (in_secs(0), in_secs(731 * 86_400));
     for expires in ["731d", "25mo", "3y", "0d", "-1d", "1.5d", "", "soon", &past, &too_far] {
         let body = json!({ "name": "my key", "expires": expires, "scopes": ["full_access"] });
-        system.admin.refused("POST", "/keys", Some(body), 422);
+        system.admin.expect_refusal("POST", "/keys", Some(body), 422);
     }
     for body in [json!({ "name": "my key" }), json!({ "expires": "90d" }), json!({})] {
-        let told = system.admin.call("POST", "/keys", Some(body));
-        assert!([400, 422].contains(&told.status), "{told:?}");
+        let response = system.admin.call("POST", "/keys", Some(body));
+        assert!([400, 422].contains(&response.status), "{response:?}");
     }
 }
 
@@ -104,9 +104,9 @@ fn each_key_may_call_500_times_a_minute() {
     let started = Instant::now();
     let mut passed = 0;
     let refused = loop {
-        let answer = system.with_key(API, &greedy);
-        if answer.status != 200 {
-            break answer;
+        let response = system.with_key(API, &greedy);
+        if response.status != 200 {
+            break response;
         }
         passed += 1;
         assert!(passed < 2_000, "no limit");

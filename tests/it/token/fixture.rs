@@ -126,7 +126,7 @@ impl ClientJwks for FakeJwks {
 
 /// One response of the token endpoint.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TokenResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
@@ -134,7 +134,7 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-impl Answer {
+impl TokenResponse {
     #[track_caller]
     pub fn token(&self) -> &str {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
@@ -316,26 +316,26 @@ impl Gate {
         key
     }
 
-    pub fn send(&self, request: Request<Body>) -> Answer {
+    pub fn send(&self, request: Request<Body>) -> TokenResponse {
         self.runtime.block_on(send(self.router.clone(), request))
     }
 
-    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> TokenResponse {
         self.send(post(path, form, &[]))
     }
 
     /// Sends a token request with an assertion.
-    pub fn assert(&self, assertion: &str) -> Answer {
+    pub fn assert(&self, assertion: &str) -> TokenResponse {
         self.post(TOKEN, &asserting(assertion))
     }
 
     /// Sends a token request with `client_secret_post`.
-    pub fn with_secret(&self, id: &str, secret: &str) -> Answer {
+    pub fn with_secret(&self, id: &str, secret: &str) -> TokenResponse {
         self.post(TOKEN, &with_secret(id, secret))
     }
 
     /// Sends a token request with `client_secret_basic`.
-    pub fn basic(&self, id: &str, secret: &str) -> Answer {
+    pub fn basic(&self, id: &str, secret: &str) -> TokenResponse {
         let value = basic(id, secret);
         let form = [("grant_type", "client_credentials")];
         self.send(post(TOKEN, &form, &[("authorization", &value)]))
@@ -384,7 +384,7 @@ pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut 
     });
 }
 
-pub async fn send(router: Router, mut request: Request<Body>) -> Answer {
+pub async fn send(router: Router, mut request: Request<Body>) -> TokenResponse {
     if request.extensions().get::<Caller>().is_none() {
         let request_id = "test".to_owned();
         request.extensions_mut().insert(Caller { ip: HERE, request_id });
@@ -393,7 +393,7 @@ pub async fn send(router: Router, mut request: Request<Body>) -> Answer {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();
-    Answer {
+    TokenResponse {
         status: parts.status,
         headers: parts.headers,
         json: serde_json::from_str(&text).unwrap_or(Value::Null),

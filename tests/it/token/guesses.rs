@@ -12,8 +12,8 @@ fn s139_fifty_wrong_secrets_in_a_minute_are_stopped_and_other_clients_go_on() {
     let (a, b) = (gate.secret_client("a"), gate.secret_client("b"));
     let mut compared = 0;
     for _ in 0..50 {
-        let answer = gate.with_secret("a", "wrong");
-        compared += usize::from(answer.status.as_u16() == 400);
+        let response = gate.with_secret("a", "wrong");
+        compared += usize::from(response.status.as_u16() == 400);
         gate.advance(1);
     }
     assert!((20..=30).contains(&compared), "{compared}");
@@ -43,8 +43,8 @@ fn s139_wrong_signatures_count_and_what_a_proved_client_writes_does_not() {
         assert_eq!(gate.assert(&mine).outcome.reason, Some("assertion_audience"));
     }
     for _ in 0..20 {
-        let answer = gate.assert(&signed(&stranger, &claims("a")));
-        assert_eq!(answer.outcome.reason, Some("bad_assertion_signature"));
+        let response = gate.assert(&signed(&stranger, &claims("a")));
+        assert_eq!(response.outcome.reason, Some("bad_assertion_signature"));
     }
     assert_eq!(gate.assert(&signed(&stranger, &claims("a"))).error().0, 429);
     assert_eq!(gate.assert(&signed(&key, &claims("a"))).error().0, 429);

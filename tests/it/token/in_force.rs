@@ -52,8 +52,8 @@ fn s073_each_standing_of_a_subscription_is_told_apart_to_a_proved_client() {
         (SubscriptionState::Cancelled, Some("subscription_cancelled")),
     ] {
         gate.subscription("acme", |record| record.state = state);
-        let answer = gate.with_secret("a", &secret);
-        assert_eq!(answer.outcome.reason, reason, "{}", answer.text);
+        let response = gate.with_secret("a", &secret);
+        assert_eq!(response.outcome.reason, reason, "{}", response.text);
         assert_eq!(gate.with_secret("a", "wrong").outcome.reason, Some("wrong_secret"));
     }
 }
@@ -113,9 +113,9 @@ fn check_while_marking(change: impl FnOnce(&Gate) -> Box<dyn FnOnce() + Send>, r
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     *gate.store.after_mark.lock().unwrap() = Some(change(&gate));
-    let answer = gate.assert(&signed(&key, &claims("a")));
-    assert_eq!(answer.outcome.reason, Some(reason), "{}", answer.text);
-    assert!(answer.json.get("access_token").is_none());
+    let response = gate.assert(&signed(&key, &claims("a")));
+    assert_eq!(response.outcome.reason, Some(reason), "{}", response.text);
+    assert!(response.json.get("access_token").is_none());
 }
 
 #[test]

@@ -53,10 +53,10 @@ impl ClientJwksFixture {
     }
 
     fn fetches(&self) -> usize {
-        self.server.asked().len()
+        self.server.targets().len()
     }
 
-    fn ask(&self, key: &SigningKey, client: &str) -> Answer {
+    fn ask(&self, key: &SigningKey, client: &str) -> TokenResponse {
         self.gate.assert(&signed(
             key,
             &but(
@@ -162,7 +162,7 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
         assert_eq!(health.keys.len(), 1);
         fetched.ask(&key, "a").token();
     }
-    assert!(other.asked().is_empty());
+    assert!(other.targets().is_empty());
     fetched.publish(&[&key]);
     assert_eq!(fetched.validate(&url).state, JwksState::Ok);
     assert_eq!(fetched.jwks.health(&id("a")).unwrap().last_error, None);
@@ -176,12 +176,12 @@ fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second(
     for reply in [Reply::Hang, Reply::Drip, Reply::Endless] {
         fetched.server.reply(PATH, reply);
         let started = std::time::Instant::now();
-        let answer = fetched.ask(&key(), "a");
+        let response = fetched.ask(&key(), "a");
         assert_eq!(
-            (answer.status.as_u16(), answer.outcome.reason),
+            (response.status.as_u16(), response.outcome.reason),
             (503, Some("client_keys_unavailable"))
         );
-        assert!(answer.headers.contains_key("retry-after"));
+        assert!(response.headers.contains_key("retry-after"));
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
         fetched.gate.advance(60);
     }
@@ -230,9 +230,9 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     // After a failed fetch the gate cannot know whether the key exists.
     fetched.gate.advance(30);
     fetched.server.reply(PATH, Reply::status("500 Oops"));
-    let told = ask_all(vec![second.kid().to_owned()]);
+    let response = ask_all(vec![second.kid().to_owned()]);
     assert_eq!(
-        told,
+        response,
         [Err(Unavailable {
             retry_after: Duration::from_secs(30)
         })]

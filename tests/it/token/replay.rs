@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 /// Sends the same assertion a hundred times at once and returns the number of tokens.
 fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
-    let answers = gate.runtime.block_on(async {
+    let responses = gate.runtime.block_on(async {
         let tasks: Vec<_> = (0..100)
             .map(|_| {
                 let router = gate.router.clone();
@@ -16,23 +16,23 @@ fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
                 tokio::spawn(send(router, request))
             })
             .collect();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for task in tasks {
-            answers.push(task.await.unwrap());
+            responses.push(task.await.unwrap());
         }
-        answers
+        responses
     });
-    for answer in &answers {
-        let expected = answer
+    for response in &responses {
+        let expected = response
             .json
             .get("access_token")
             .is_none()
             .then_some("assertion_replayed");
-        assert_eq!(answer.outcome.reason, expected, "{}", answer.text);
+        assert_eq!(response.outcome.reason, expected, "{}", response.text);
     }
-    answers
+    responses
         .iter()
-        .filter(|answer| answer.json.get("access_token").is_some())
+        .filter(|response| response.json.get("access_token").is_some())
         .count()
 }
 
@@ -44,9 +44,9 @@ fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
     assert_eq!(hundred_at_once(&gate, &assertion), 1);
     assert_eq!(hundred_at_once(&gate, &assertion), 0);
     // A known replay needs no store access, and failures of an authenticated client are no guesses.
-    let asked = gate.store.marks.load(Ordering::Relaxed);
+    let marks = gate.store.marks.load(Ordering::Relaxed);
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_replayed"));
-    assert_eq!(gate.store.marks.load(Ordering::Relaxed), asked);
+    assert_eq!(gate.store.marks.load(Ordering::Relaxed), marks);
     gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
 }
 
@@ -126,12 +126,12 @@ fn without_the_store_an_assertion_with_a_jti_gets_no_token() {
     let key = gate.key_client("a", Algorithm::Es256);
     let assertion = signed(&key, &claims("a"));
     gate.store.away.store(true, Ordering::Relaxed);
-    let answer = gate.assert(&assertion);
+    let response = gate.assert(&assertion);
     assert_eq!(
-        (answer.status.as_u16(), answer.outcome.reason),
+        (response.status.as_u16(), response.outcome.reason),
         (503, Some("store_unavailable"))
     );
-    assert!(answer.headers.contains_key("retry-after"));
+    assert!(response.headers.contains_key("retry-after"));
     gate.store.away.store(false, Ordering::Relaxed);
     gate.assert(&assertion).token();
 }

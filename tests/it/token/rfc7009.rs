@@ -19,7 +19,7 @@ fn gate() -> (Gate, String) {
     (gate, secret)
 }
 
-fn revoke(gate: &Gate, id: &str, token: &str) -> Answer {
+fn revoke(gate: &Gate, id: &str, token: &str) -> TokenResponse {
     let secret = format!("kgs_secret-of-{id}");
     gate.post(
         REVOKE,
@@ -35,8 +35,8 @@ fn section_2_a_client_ends_its_own_token_at_once() {
         let token = gate.with_secret("a", &secret).token().to_owned();
         let other = gate.with_secret("a", &secret).token().to_owned();
         assert!(verify(&gate.control, &token, gate.clock_now()).is_ok());
-        let answer = revoke(&gate, "a", &token);
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
+        let response = revoke(&gate, "a", &token);
+        assert_eq!((response.status, response.text.as_str()), (StatusCode::OK, ""));
         assert_eq!(
             verify(&gate.control, &token, gate.clock_now()),
             Err(OwnTokenError::Revoked)
@@ -59,9 +59,9 @@ fn section_2_1_another_clients_token_is_not_touched() {
     for format in [TokenFormat::Jwt, TokenFormat::Opaque] {
         gate.change("a", |record| record.token_format = format);
         let token = gate.with_secret("a", &secret).token().to_owned();
-        let answer = revoke(&gate, "b", &token);
+        let response = revoke(&gate, "b", &token);
         let described = "the token was issued to another client";
-        assert_eq!(answer.error(), (400, "unauthorized_client", described));
+        assert_eq!(response.error(), (400, "unauthorized_client", described));
         assert!(verify(&gate.control, &token, gate.clock_now()).is_ok());
     }
 }
