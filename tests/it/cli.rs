@@ -1,6 +1,7 @@
 //! The command line as a person meets it: help, exit codes, files, and the split of stdout and stderr.
 
 use crate::support::PATIENCE;
+use crate::support::poll;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,6 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::time::Instant;
 
 /// Returns the program with a home of its own and an environment without any variable of the machine.
 fn keygate(home: &Path) -> Command {
@@ -537,13 +537,13 @@ impl Development {
                 .stderr(std::fs::File::create(home.path().join("err")).unwrap())
                 .spawn()
                 .unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            while !messages().contains("/readyz") && child.try_wait().unwrap().is_none() {
-                if Instant::now() > deadline {
-                    let _ = child.kill();
-                    panic!("{}", messages());
-                }
-                std::thread::yield_now();
+            let started = poll(PATIENCE, || {
+                let ended = child.try_wait().unwrap().is_some();
+                (ended || messages().contains("/readyz")).then_some(())
+            });
+            if started.is_none() {
+                let _ = child.kill();
+                panic!("{}", messages());
             }
             if child.try_wait().unwrap().is_none() {
                 return Self { home, child };

@@ -21,7 +21,6 @@ use keygate::model::api_key::system_random;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
 
 const PEER: &str = "203.0.113.7:50000";
 const ENDPOINT: &str = "127.0.0.1:9";
@@ -202,16 +201,18 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
         let forwarded = matches!(exchange.admit().await, Decision::Forward);
         forwarded.then(|| exchange.route().map(str::to_owned)).flatten()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while route().await.as_deref() != Some("before") {
-        assert!(Instant::now() < deadline, "no keys");
-        tokio::task::yield_now().await;
-    }
+    // The upkeep runs on this thread, so the wait must be asynchronous.
+    let wait_for = async |name: &str| {
+        let forwarded = async {
+            while route().await.as_deref() != Some(name) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, forwarded).await.expect(name);
+    };
+    wait_for("before").await;
     std::fs::write(folder.path().join("keygate.yaml"), yaml("after")).unwrap();
-    while route().await.as_deref() != Some("after") {
-        assert!(Instant::now() < deadline, "no reload");
-        tokio::task::yield_now().await;
-    }
+    wait_for("after").await;
     // The program aborts the upkeep; the gate goes on deciding.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());

@@ -80,15 +80,7 @@ fn check_problem(binary: &Binary, response: &Response, status: u16, reason: &str
 
 #[track_caller]
 fn record(binary: &Binary, response: &Response) -> Value {
-    let id = response.header("x-request-id").unwrap();
-    let mut count = 1;
-    loop {
-        let records = binary.wait_access_records(count);
-        if let Some(record) = records.iter().find(|record| record["request_id"] == id) {
-            return record.clone();
-        }
-        count = records.len() + 1;
-    }
+    binary.record(response)
 }
 
 fn values(request: &ReceivedRequest, name: &str) -> Vec<String> {
@@ -311,14 +303,7 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
     let binary = Binary::start(&yaml);
     binary.wait_ready();
     check_problem(&binary, &get(&binary, "/nowhere"), 503, "no_endpoint");
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while get(&binary, "/a").status != 200 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "never resolved\n{}",
-            binary.output()
-        );
-    }
+    RawClient::connect(binary.data()).exchange_until("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 200, &[503]);
     // `localhost` may have an IPv6 address too, without a listener.
     for _ in 0..4 {
         assert_eq!(ask(&binary, "POST", "/a", "", "x").status, 200);

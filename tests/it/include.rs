@@ -1,11 +1,10 @@
 //! A configuration in several files: does the program read it, reject its errors, and notice its changes?
 
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::get;
+use crate::support::wait_until;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 const MAIN: &str = "include: ['routes.d/*.yaml']\nlisteners: [{ address: '127.0.0.1:0' }]\nadmin: { address: '127.0.0.1:0' }\n\
                     upstreams: { echo: { builtin: echo } }\n";
@@ -28,16 +27,6 @@ fn check(folder: &Path) -> (Option<i32>, String) {
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
-
-/// Polls `done`, which asks the program and so yields the processor.
-#[track_caller]
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Replaces a file by a rename.
 fn replace(path: &Path, text: &str) {

@@ -3,7 +3,6 @@
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::TestIssuer;
@@ -16,6 +15,7 @@ use crate::support::issuer::identity_yaml;
 use crate::support::issuer::jwk_set;
 use crate::support::issuer::token;
 use crate::support::issuer::unsigned;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
@@ -53,30 +53,7 @@ fn ask(address: SocketAddr, token: &str) -> Response {
 /// Sends `token` until the status is `status`. Panics on a status that is neither `status` nor in `meanwhile`.
 #[track_caller]
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let response = ask(address, token);
-        if response.status == status {
-            return response;
-        }
-        assert!(
-            meanwhile.contains(&response.status),
-            "{}: {}",
-            response.status,
-            response.text()
-        );
-        assert!(Instant::now() < deadline, "never {status}: {}", response.text());
-    }
-}
-
-/// Waits until `holds`.
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
+    RawClient::connect(address).exchange_until(&request(token), status, meanwhile)
 }
 
 /// Waits until the key set is older than the cooldown of 1 s, so that an unknown key causes a fetch.
@@ -95,13 +72,7 @@ fn fetches(binary: &Binary, result: &str) -> f64 {
 
 #[track_caller]
 fn last_reason(binary: &Binary, response: &Response) -> Value {
-    let id = response.header("x-request-id").unwrap();
-    let found = || {
-        let records = binary.access_records();
-        records.into_iter().find(|record| record["request_id"] == id)
-    };
-    wait_until("recorded", || found().is_some());
-    found().unwrap()["reason"].clone()
+    binary.record(response)["reason"].clone()
 }
 
 #[test]
@@ -310,13 +281,13 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
                 .sum::<f64>()
         };
         let before = bad();
-        let deadline = Instant::now() + PATIENCE;
-        while bad() == before {
+        let mut client = RawClient::connect(binary.data());
+        wait_until("the fetch has failed", || {
             // The invalid response contains this token's key, which must never verify.
-            let status = ask(binary.data(), &unknown).status;
+            let status = client.exchange(request(&unknown)).status;
             assert!(matches!(status, 401 | 503), "{status} for {response}");
-            assert!(Instant::now() < deadline, "never fetched: {response}");
-        }
+            bad() > before
+        });
         assert_eq!(ask(binary.data(), &good).status, 200, "{response}");
         assert_eq!(
             ask(

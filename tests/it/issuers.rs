@@ -9,7 +9,6 @@ mod find;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
@@ -73,37 +72,17 @@ fn token(key: &SigningKey) -> String {
 }
 
 fn ask(address: SocketAddr, token: &str) -> Response {
-    RawClient::connect(address).exchange(format!(
-        "GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-    ))
+    RawClient::connect(address).exchange(request(token))
+}
+
+fn request(token: &str) -> String {
+    format!("GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
 /// Sends `token` until the status is `status`. Panics on a status that is neither `status` nor in `meanwhile`.
 #[track_caller]
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let response = ask(address, token);
-        if response.status == status {
-            return response;
-        }
-        assert!(
-            meanwhile.contains(&response.status),
-            "{}: {}",
-            response.status,
-            response.text()
-        );
-        assert!(Instant::now() < deadline, "never {status}: {}", response.text());
-    }
-}
-
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
+    RawClient::connect(address).exchange_until(&request(token), status, meanwhile)
 }
 
 /// Calls the admin API with further header lines, each ending in CRLF.

@@ -4,7 +4,6 @@
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::Provider;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
@@ -14,6 +13,7 @@ use crate::support::issuer;
 use crate::support::issuer::base64url;
 use crate::support::provider::GATEWAY_ID;
 use crate::support::provider::GATEWAY_WITH_KEY;
+use crate::support::wait_until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::jose::sign::SigningKey;
@@ -138,15 +138,7 @@ fn ask(address: SocketAddr, token: &str) -> Response {
 fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
     let response = ask(gate.data(), token);
     assert_eq!(response.status, status, "{}\n{}", response.text(), gate.output());
-    // Records of other requests may come before and after.
-    let id = response.header("x-request-id").unwrap().to_owned();
-    let record_of = || {
-        gate.access_records()
-            .into_iter()
-            .find(|record| record["request_id"] == id)
-    };
-    wait_until("it is recorded", || record_of().is_some());
-    let record = record_of().unwrap();
+    let record = gate.record(&response);
     assert_eq!(record["reason"], reason, "{record}");
     if status == 503 {
         assert!(response.header("retry-after").is_some(), "{response:?}");
@@ -158,16 +150,6 @@ fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
 fn allowed(gate: &Binary, token: &str) {
     let response = ask(gate.data(), token);
     assert_eq!(response.status, 200, "{}\n{}", response.text(), gate.output());
-}
-
-/// Waits until `holds`.
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -397,16 +379,8 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
     endpoint.respond_active(json!({ "exp": exp }));
     allowed(&gate, "short");
     let mut client = RawClient::connect(gate.data());
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let response = client.exchange(request("/orders", "short"));
-        if response.status == 401 {
-            assert!(response.text().contains("token-expired"), "{}", response.text());
-            break;
-        }
-        assert_eq!(response.status, 200, "{}", response.text());
-        assert!(Instant::now() < deadline, "it never expired");
-    }
+    let response = client.exchange_until(&request("/orders", "short"), 401, &[200]);
+    assert!(response.text().contains("token-expired"), "{}", response.text());
     assert!(issuer::now() >= exp);
     let passed = upstream.received().len();
     assert_eq!(client.exchange(request("/orders", "short")).status, 401);
@@ -524,9 +498,7 @@ fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
     let suspended = "keygate_introspection_suspended{issuer=\"asked\"}";
     assert_eq!(gate.metric(suspended), 1.0);
     let mut client = RawClient::connect(gate.data());
-    while client.exchange(request("/orders", "t0")).status != 200 {
-        assert!(opened.elapsed() < PATIENCE, "it is never tried again");
-    }
+    client.exchange_until(&request("/orders", "t0"), 200, &[503]);
     assert!(opened.elapsed() >= Duration::from_millis(800), "{:?}", opened.elapsed());
     assert_eq!((endpoint.calls(), upstream.received().len()), (4, 1));
     assert_eq!(gate.metric(suspended), 0.0);
@@ -952,16 +924,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
         check(&gate, "made-up", 401, "token_inactive");
 
         provider.revoke(&token);
-        let revoked = Instant::now();
-        let mut client = RawClient::connect(gate.data());
-        loop {
-            let response = client.exchange(request("/orders", &token));
-            if response.status == 401 {
-                break;
-            }
-            assert_eq!(response.status, 200, "{}", response.text());
-            assert!(revoked.elapsed() < PATIENCE, "it passes for ever");
-        }
+        RawClient::connect(gate.data()).exchange_until(&request("/orders", &token), 401, &[200]);
         check(&gate, &token, 401, "token_inactive");
     }
 }
@@ -977,11 +940,7 @@ fn a_real_issuers_token_is_refused_when_it_has_expired() {
     });
     let token = provider.token("short", "orders:read");
     allowed(&gate, &token);
-    let mut client = RawClient::connect(gate.data());
-    let deadline = Instant::now() + PATIENCE;
-    while client.exchange(request("/orders", &token)).status == 200 {
-        assert!(Instant::now() < deadline, "it never expires");
-    }
+    RawClient::connect(gate.data()).exchange_until(&request("/orders", &token), 401, &[200]);
     check(&gate, &token, 401, "token_inactive");
 }
 

@@ -9,6 +9,7 @@ use crate::support::issuer::ISSUER;
 use crate::support::issuer::claims;
 use crate::support::issuer::jwk_set;
 use crate::support::issuer::token;
+use crate::support::wait_for;
 use keygate::config;
 use keygate::gate::Gate;
 use keygate::gate::live::Live;
@@ -137,23 +138,15 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
 
 /// Returns the record of request `id`, after `count` records have been written.
 fn record(gate: &Gate, buffer: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
+    wait_for("the records are written", || {
         gate.flush_records(PATIENCE);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        if lines.len() >= count {
-            let found = lines.into_iter().find(|line| line["request_id"] == id);
-            return found.unwrap_or_else(|| panic!("no record of {id}"));
-        }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{} of {count} records",
-            lines.len()
-        );
-        std::thread::yield_now();
-    }
+        let complete = lines.len() >= count;
+        let found = lines.into_iter().find(|line| line["request_id"] == id);
+        found.filter(|_| complete)
+    })
 }

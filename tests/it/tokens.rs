@@ -30,7 +30,6 @@ struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     client: RawClient,
-    requests: usize,
     forwarded: usize,
 }
 
@@ -54,13 +53,11 @@ impl Gate {
             client: RawClient::connect(binary.data()),
             binary,
             upstream,
-            requests: 0,
             forwarded: 0,
         }
     }
 
     fn ask(&mut self, path: &str, token: &str) -> Response {
-        self.requests += 1;
         self.client.exchange(request(path, token))
     }
 
@@ -110,7 +107,7 @@ impl Gate {
             "error": "invalid_token", "error_description": detail,
         });
         assert_eq!(problem, expected, "{reason}");
-        assert_eq!(self.last_record(&response)["reason"], reason, "{token}");
+        assert_eq!(self.binary.record(&response)["reason"], reason, "{token}");
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
     }
 
@@ -119,21 +116,12 @@ impl Gate {
     fn check_response(&mut self, token: &str, status: u16, reason: &str) -> Response {
         let response = self.ask("/orders", token);
         assert_eq!(response.status, status, "{reason}: {}", response.text());
-        assert_eq!(self.last_record(&response)["reason"], reason);
+        assert_eq!(self.binary.record(&response)["reason"], reason);
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
         if response.header("connection").is_some_and(|value| value == "close") {
             self.client = RawClient::connect(self.binary.data());
         }
         response
-    }
-
-    /// Returns the record of `response`, found by its request id.
-    #[track_caller]
-    fn last_record(&self, response: &Response) -> Value {
-        let id = response.header("x-request-id").expect("every answer has a request id");
-        let records = self.binary.wait_access_records(self.requests);
-        let record = records.iter().find(|record| record["request_id"] == id);
-        record.unwrap_or_else(|| panic!("no record of {id}")).clone()
     }
 }
 

@@ -5,13 +5,13 @@ use super::bearer;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::clients;
 use crate::support::get;
 use crate::support::issuer;
 use crate::support::program;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
@@ -20,7 +20,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
 const GATE: &str = "https://gate.example.test";
 const ORDERS: &str = "https://orders.internal";
@@ -82,11 +81,9 @@ impl Gate {
     /// Waits until a reload is in force.
     #[track_caller]
     fn wait_status(&self, path: &str, status: u16) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.ask(&format!("GET {path}"), "").status != status {
-            assert!(Instant::now() < deadline, "{path} never answered {status}");
-            std::thread::yield_now();
-        }
+        wait_until(&format!("{path} gives {status}"), || {
+            self.ask(&format!("GET {path}"), "").status == status
+        });
     }
 
     #[track_caller]

@@ -7,7 +7,6 @@ mod metadata;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::issuer;
@@ -19,7 +18,6 @@ use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Instant;
 
 /// A gate before an upstream, and credentials that are valid there.
 struct Gate {
@@ -108,17 +106,7 @@ impl Gate {
     /// Returns the access record of `response`.
     #[track_caller]
     fn record(&self, response: &Response) -> Value {
-        let id = response.header("x-request-id").expect("every answer has a request id");
-        let deadline = Instant::now() + PATIENCE;
-        self.binary.wait_for_output(id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {id}");
-            std::thread::yield_now();
-        }
+        self.binary.record(response)
     }
 
     /// Returns the count of decisions with these labels.

@@ -9,6 +9,7 @@ use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::poll;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -18,7 +19,6 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
 const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
 
@@ -270,19 +270,20 @@ impl Gate {
             .spawn()
             .unwrap();
         let mut gate = Self { child, data, admin };
-        let deadline = Instant::now() + PATIENCE;
         let errors = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
-        loop {
-            if gate.child.try_wait().unwrap().is_some() {
+        // The socket is bound before either listener responds.
+        let ready = || errors().contains("Listening") && crate::support::get(admin, "/readyz").status == 200;
+        let running = poll(PATIENCE, || {
+            let ended = gate.child.try_wait().unwrap().is_some();
+            if ended { Some(false) } else { ready().then_some(true) }
+        });
+        match running {
+            Some(true) => Some(gate),
+            Some(false) => {
                 assert!(errors().contains("cannot listen"), "{}", errors());
-                return None;
+                None
             }
-            // The socket is bound before either listener responds.
-            if std::net::TcpStream::connect(admin).is_ok() && crate::support::get(admin, "/readyz").status == 200 {
-                return Some(gate);
-            }
-            assert!(Instant::now() < deadline, "{}", errors());
-            std::thread::yield_now();
+            None => panic!("{}", errors()),
         }
     }
 }

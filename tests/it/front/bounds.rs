@@ -4,6 +4,7 @@ use crate::front::Gate;
 use crate::front::get_with;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -178,10 +179,9 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(second.exchange(get_with("/open/a", "")).status, 200);
     drop(first);
-    let deadline = Instant::now() + PATIENCE;
-    while gate.exchange(get_with("/open/a", "")).status != 200 {
-        assert!(Instant::now() < deadline, "the slot stays taken");
-    }
+    wait_until("the slot is free", || {
+        gate.exchange(get_with("/open/a", "")).status == 200
+    });
 }
 
 #[test]

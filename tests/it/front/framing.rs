@@ -481,16 +481,13 @@ fn what_the_parser_refuses_by_itself_is_answered_counted_and_recorded() {
     let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));
     let named = |length: usize| get_with("/open/a", &format!("{}: 1\r\n", "n".repeat(length)));
     assert_eq!(gate.exchange(named(65_535)).status, 200);
-    let (counted, recorded) = (
-        gate.denied("refused_by_parser"),
-        gate.binary.wait_access_records(1).len(),
-    );
+    let counted = gate.denied("refused_by_parser");
     let mut client = gate.connect();
     let response = client.exchange(named(65_536));
     assert_eq!(response.status, 400);
     assert_eq!(response.json()["type"], "urn:keygate:problem:malformed-request");
     closes(&mut client, &response);
-    let record = gate.binary.wait_access_records(recorded + 1).remove(recorded);
+    let record = gate.binary.record(&response);
     assert_eq!(record["reason"], "refused_by_parser");
     assert_eq!((&record["status"], &record["decision"]), (&400.into(), &"deny".into()));
     assert_eq!(gate.denied("refused_by_parser"), counted + 1.0);

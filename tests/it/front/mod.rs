@@ -9,7 +9,6 @@ mod refusals;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::get;
@@ -24,7 +23,6 @@ use serde_json::json;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
-use std::time::Instant;
 use std::time::SystemTime;
 
 const ISSUER: &str = "https://issuer.test";
@@ -182,17 +180,7 @@ impl Gate {
     /// Waits for the access record of a request and returns it.
     #[track_caller]
     fn record(&self, request_id: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        // The record is parsed only when it is there; its line may still be growing then.
-        self.binary.wait_for_output(request_id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == request_id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {request_id}");
-            std::thread::yield_now();
-        }
+        self.binary.record_of(request_id)
     }
 
     /// Returns how many requests and heads were refused for `reason` on all routes.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 
 fn pem_gate(admin: &str) -> Binary {
     let key = new_key();

@@ -5,6 +5,7 @@ use crate::support::RawIssuer;
 use crate::support::issuer::base64url;
 use crate::support::issuer::key;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 use keygate::model::algorithm::Algorithm;
 
 /// Returns invalid responses: name, reply, the error in health, and the metric's result label.

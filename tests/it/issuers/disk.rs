@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

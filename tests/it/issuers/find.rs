@@ -3,6 +3,7 @@
 use super::*;
 use crate::support::RawIssuer;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";

@@ -2,9 +2,9 @@
 
 use crate::support::Admin;
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::wait_until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::model::api_key::ApiKeyText;
@@ -27,7 +27,6 @@ use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
-use std::time::Instant;
 
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
@@ -111,10 +110,10 @@ impl Gate {
     /// Waits until a request with this key gets `status`.
     #[track_caller]
     pub fn wait_status(&self, path: &str, key: &str, status: u16) {
-        let (mut client, deadline) = (self.client(), Instant::now() + PATIENCE);
-        while client.exchange(key_request(path, key)).status != status {
-            assert!(Instant::now() < deadline, "never {status}:\n{}", self.binary.output());
-        }
+        let mut client = self.client();
+        wait_until(&format!("status {status}"), || {
+            client.exchange(key_request(path, key)).status == status
+        });
     }
 
     #[track_caller]

@@ -6,6 +6,7 @@ use super::gate::key_request;
 use super::gate::text;
 use crate::support::Binary;
 use crate::support::PATIENCE;
+use crate::support::wait_until;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -35,15 +36,11 @@ fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
                 }
             });
         }
-        while calls.load(Ordering::Relaxed) < 400 {
-            std::thread::yield_now();
-        }
+        wait_until("the load is on", || calls.load(Ordering::Relaxed) >= 400);
         revoke();
         revoked.store(nanos(), Ordering::Release);
         let enough = calls.load(Ordering::Relaxed) + 400;
-        while calls.load(Ordering::Relaxed) < enough {
-            std::thread::yield_now();
-        }
+        wait_until("the load went on", || calls.load(Ordering::Relaxed) >= enough);
         stop.store(true, Ordering::Release);
     });
     println!("{} calls in {:?}", calls.load(Ordering::Relaxed), started.elapsed());

@@ -9,11 +9,11 @@ use crate::operate::get;
 use crate::operate::keys_command;
 use crate::operate::request;
 use crate::operate::token;
-use crate::operate::wait_until;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::system_random;
@@ -377,9 +377,9 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                     .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
                     .spawn()
                     .unwrap();
-                wait_until("it listens", || std::net::TcpStream::connect(address).is_ok());
-                hostile_requests(address, &issuer, hostile);
                 let read = |name: &str| String::from_utf8(std::fs::read(folder.path().join(name)).unwrap()).unwrap();
+                wait_until("it listens", || read("err").contains("Listening"));
+                hostile_requests(address, &issuer, hostile);
                 wait_until("the last record is there", || read("out").contains("the-end"));
                 child.kill().unwrap();
                 child.wait().unwrap();

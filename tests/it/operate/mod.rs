@@ -9,9 +9,9 @@ mod routing;
 mod shutdown;
 
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
@@ -20,8 +20,6 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
 
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "https://api.test";
@@ -94,18 +92,6 @@ fn bearer(token: &str) -> String {
 
 fn api_key(key: &str) -> String {
     format!("x-api-key: {key}")
-}
-
-/// Asks until `done` says so.
-#[track_caller]
-#[expect(clippy::disallowed_methods, reason = "between two looks, bounded by a deadline")]
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        // Gives the program the processor; what is waited for is asked again, however long this takes.
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";

@@ -15,7 +15,6 @@ use crate::operate::reload;
 use crate::operate::replace;
 use crate::operate::request;
 use crate::operate::token;
-use crate::operate::wait_until;
 use crate::operate::write_config;
 use crate::support::Admin;
 use crate::support::Binary;
@@ -23,6 +22,7 @@ use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::sync::Mutex;
@@ -259,7 +259,7 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     upstream.respond_with(move |_| {
-        let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
+        let _ = released.lock().unwrap().recv_timeout(crate::support::PATIENCE);
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
     });
     let gateway = GatewayBuilder::new().upstream("only", upstream.address());

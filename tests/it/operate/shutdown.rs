@@ -2,12 +2,12 @@
 
 use crate::operate::get;
 use crate::operate::request;
-use crate::operate::wait_until;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
@@ -30,7 +30,7 @@ fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
     let released = Mutex::new(released);
     upstream.respond_with(move |request| {
         if request.target() == "/slow" {
-            let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
+            let _ = released.lock().unwrap().recv_timeout(crate::support::PATIENCE);
         }
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });

@@ -6,13 +6,13 @@ mod shadow;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
@@ -21,7 +21,6 @@ use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Instant;
 
 /// A gate before an upstream, and credentials that are valid there.
 struct Gate {
@@ -115,20 +114,7 @@ impl Gate {
     /// Waits for the access record of a response and returns it.
     #[track_caller]
     fn record(&self, response: &Response) -> Value {
-        let id = response
-            .header("x-request-id")
-            .expect("every answer has one")
-            .to_owned();
-        let deadline = Instant::now() + PATIENCE;
-        self.binary.wait_for_output(&id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {id}");
-            std::thread::yield_now();
-        }
+        self.binary.record(response)
     }
 
     #[track_caller]
@@ -342,10 +328,9 @@ fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
     gate.refuses("GET", "/api", "", 401, "credential_missing");
     std::fs::write(&new, "keys: []\n").unwrap();
     std::fs::rename(&new, &keys).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while gate.ask("GET", "/api", &bare).status != 401 {
-        assert!(Instant::now() < deadline, "the empty file is not read");
-    }
+    wait_until("the empty file is read", || {
+        gate.ask("GET", "/api", &bare).status == 401
+    });
     gate.refuses("GET", "/api", "", 401, "credential_missing");
 }
 
@@ -501,11 +486,8 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
         gate.binary.reload(&yaml(&gate.upstream, "", |gate| {
             gate.route("api", more).route(version, &open)
         }));
-        let (mut client, deadline) = (RawClient::connect(gate.binary.data()), Instant::now() + PATIENCE);
         let ask = format!("GET /{version} HTTP/1.1\r\nHost: gate.test\r\n\r\n");
-        while client.exchange(&ask).status != 200 {
-            assert!(Instant::now() < deadline, "{version} is never in force");
-        }
+        RawClient::connect(gate.binary.data()).exchange_until(&ask, 200, &[404]);
     };
     reload("admin", &route("admin"));
     gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");

@@ -1,6 +1,8 @@
 //! The real program in a folder of its own, with all its output collected.
 
 use super::PATIENCE;
+use super::RawClient;
+use super::Response;
 use super::raw_client;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -14,7 +16,6 @@ use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
 /// A running `keygate run`. Killed when dropped.
 pub struct Binary {
@@ -141,20 +142,15 @@ impl Binary {
     /// Waits until `/readyz` answers 200.
     #[track_caller]
     pub fn wait_ready(&self) -> &Self {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let response = raw_client::get(self.admin, "/readyz");
-            if response.status == 200 {
-                return self;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "not ready: {}\n{}",
-                response.text(),
-                self.output()
-            );
-            std::thread::yield_now();
-        }
+        let mut client = RawClient::connect(self.admin);
+        let mut last = String::new();
+        let ready = super::poll(PATIENCE, || {
+            let response = client.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            last = response.text();
+            (response.status == 200).then_some(())
+        });
+        assert!(ready.is_some(), "not ready: {last}\n{}", self.output());
+        self
     }
 
     /// Replaces the configuration file and sends SIGHUP. The log and the metrics report the result.
@@ -204,6 +200,28 @@ impl Binary {
         complete_lines(&output.stdout)
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
+    }
+
+    /// Waits for the access record of the request that got `response`, and returns it.
+    #[track_caller]
+    pub fn record(&self, response: &Response) -> serde_json::Value {
+        self.record_of(
+            response
+                .header("x-request-id")
+                .expect("every response has a request id"),
+        )
+    }
+
+    /// Waits for the access record of the request `id` and returns it.
+    #[track_caller]
+    pub fn record_of(&self, id: &str) -> serde_json::Value {
+        let record = self.shared.wait_for(|output| {
+            complete_lines(&output.stdout)
+                .filter(|line| line.contains(id))
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+                .find(|record| record["request_id"] == id)
+        });
+        record.unwrap_or_else(|| panic!("no record of {id}:\n{}", self.output()))
     }
 
     /// Waits until there are `count` access records.

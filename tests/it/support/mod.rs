@@ -32,10 +32,43 @@ pub use raw_issuer::RawIssuer;
 
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 /// The time after which a test counts a wait as hanging: far longer
 /// than any wait needs, so that a busy machine fails no test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `holds` returns `true`.
+///
+/// # Panics
+/// When [`PATIENCE`] ends first; the message contains `what`.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// Waits until `find` returns a value, and returns the value.
+///
+/// # Panics
+/// When [`PATIENCE`] ends first; the message contains `what`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, find: impl FnMut() -> Option<T>) -> T {
+    poll(PATIENCE, find).unwrap_or_else(|| panic!("never: {what}"))
+}
+
+/// Calls `find` until it returns a value; `None` when `patience` ends first.
+#[expect(clippy::disallowed_methods, reason = "the pause between two polls of a condition")]
+pub fn poll<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let found = find();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        // Leaves the processor to the program under test.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// Returns the path of the program under test. `KEYGATE_TEST_BINARY` selects another build, such as a release build.
 pub fn program() -> PathBuf {

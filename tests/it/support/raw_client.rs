@@ -84,6 +84,27 @@ impl RawClient {
         self.send(request).receive()
     }
 
+    /// Sends `request` until a response has `status`, and returns that response.
+    ///
+    /// # Panics
+    /// When a response has a status that is neither `status` nor in `meanwhile`, or when [`PATIENCE`] ends first.
+    #[track_caller]
+    pub fn exchange_until(&mut self, request: &str, status: u16, meanwhile: &[u16]) -> Response {
+        super::wait_for(&format!("status {status}"), || {
+            let response = self.exchange(request);
+            if response.status == status {
+                return Some(response);
+            }
+            assert!(
+                meanwhile.contains(&response.status),
+                "{}: {}",
+                response.status,
+                response.text()
+            );
+            None
+        })
+    }
+
     /// Returns whether the server closes the connection, cleanly
     /// or not, before reading times out and before it sends bytes.
     pub fn is_closed(&mut self) -> bool {

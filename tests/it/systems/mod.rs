@@ -12,7 +12,6 @@ use crate::support::Admin;
 use crate::support::AdminResponse;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
-use crate::support::PATIENCE;
 use crate::support::Program;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
@@ -20,6 +19,7 @@ use crate::support::Response;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_for;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::jose::sign::SigningKey;
@@ -34,7 +34,6 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::time::Instant;
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
@@ -216,15 +215,14 @@ impl System {
     /// Waits until `path` with `key` gives 401; before that only 200, or 429 because of the polling.
     #[track_caller]
     fn wait_refused(&self, path: &str, key: &str) -> Response {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_for("the key is refused", || {
             let response = self.with_key(path, key);
             match response.status {
-                401 => return response,
-                200 | 429 => assert!(Instant::now() < deadline, "never refused"),
+                401 => Some(response),
+                200 | 429 => None,
                 status => panic!("{status}: {}", response.text()),
             }
-        }
+        })
     }
 }
 

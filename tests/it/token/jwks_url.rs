@@ -3,6 +3,7 @@
 use super::fixture::*;
 use crate::support::RawIssuer;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
@@ -262,8 +263,10 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
     fetched.gate.advance(331);
     let before = fetched.fetches();
     fetched.ask(&new, "a").token();
-    until(|| fetched.fetches() > before);
-    until(|| fetched.ask(&old, "a").outcome.reason == Some("bad_assertion_signature"));
+    wait_until("the set is fetched", || fetched.fetches() > before);
+    wait_until("the removed key is refused", || {
+        fetched.ask(&old, "a").outcome.reason == Some("bad_assertion_signature")
+    });
     fetched.ask(&new, "a").token();
 }
 
@@ -302,7 +305,9 @@ fn the_last_good_set_serves_a_day_and_no_longer() {
     fetched.server.reply(PATH, Reply::status("500 Oops"));
     fetched.gate.advance(86_400);
     fetched.ask(&key, "a").token();
-    until(|| fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing);
+    wait_until("the fetch has failed", || {
+        fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing
+    });
     fetched.gate.advance(1);
     assert_eq!(fetched.ask(&key, "a").outcome.reason, Some("client_keys_unavailable"));
 }
@@ -337,14 +342,4 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
     // 2027-01-15T08:00:00Z.
     let fetched = Timestamp::from_unix_secs(1_800_000_000);
     assert_eq!((health.state, health.last_good_at), (JwksState::Ok, Some(fetched)));
-}
-
-/// Waits for background work.
-#[track_caller]
-fn until(holds: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "it did not come");
-        std::thread::yield_now();
-    }
 }
