@@ -1,8 +1,5 @@
 //! Shared parts of the integration tests: raw HTTP clients and upstreams, the real program, and configuration text.
 
-// Shared by tests that each use a part of it.
-#![allow(dead_code, unused_imports)]
-
 mod admin;
 mod binary;
 pub mod control;

@@ -119,7 +119,13 @@ impl ProgramOutput {
     /// With all output, when the program failed.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        assert!(self.status.success(), "{self:?}");
+        assert!(
+            self.status.success(),
+            "{}\n{}\n{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
