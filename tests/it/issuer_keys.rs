@@ -200,8 +200,9 @@ fn s040_an_issuer_that_fails_is_not_asked_more_often() {
         assert_eq!(client.exchange(request(&invented)).status, 503);
     }
     // At startup, then one a second.
+    let fetches_max = usize::try_from(began.elapsed().as_secs()).unwrap() + 3;
     assert!(
-        (2..=5).contains(&issuer.fetches()),
+        (2..=fetches_max).contains(&issuer.fetches()),
         "{} fetches for {count} requests",
         issuer.fetches()
     );

@@ -19,7 +19,6 @@ use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 const TOKEN: &str = "the-admin-token-of-the-tests-0123456789";
 

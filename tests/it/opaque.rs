@@ -279,6 +279,7 @@ fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() 
     assert!(started.elapsed() >= Duration::from_millis(250), "it was waited for");
     drop(hanging);
     assert!(upstream.received().is_empty());
+    gate.wait_for_output("Issuer cannot be asked about tokens");
     let warnings = gate.output().matches("Issuer cannot be asked about tokens").count();
     assert_eq!(warnings, 1, "{}", gate.output());
     assert!(gate.output().contains("status 500"), "{}", gate.output());
@@ -486,20 +487,26 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
 #[test]
 fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
     let endpoint = Endpoint::start();
-    let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 1s }");
+    let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 2s }");
     endpoint.respond_with(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
-    for index in 0..3 {
+    for index in 0..2 {
         check(&gate, &format!("t{index}"), 503, "introspection_unavailable");
     }
+    // The breaker opens after this instant, so it stays open for at least `open_for` from here.
+    let failing = Instant::now();
+    check(&gate, "t2", 503, "introspection_unavailable");
     endpoint.respond_active(json!({}));
-    let opened = Instant::now();
     check(&gate, "t0", 503, "introspection_suspended");
     assert_eq!(endpoint.calls(), 3);
     let suspended = "keygate_introspection_suspended{issuer=\"asked\"}";
     assert_eq!(gate.metric(suspended), 1.0);
     let mut client = RawClient::connect(gate.data());
     client.exchange_until(&request("/orders", "t0"), 200, &[503]);
-    assert!(opened.elapsed() >= Duration::from_millis(800), "{:?}", opened.elapsed());
+    assert!(
+        failing.elapsed() >= Duration::from_millis(1_800),
+        "{:?}",
+        failing.elapsed()
+    );
     assert_eq!((endpoint.calls(), upstream.received().len()), (4, 1));
     assert_eq!(gate.metric(suspended), 0.0);
     gate.wait_for_output("Issuer answers about tokens again");
