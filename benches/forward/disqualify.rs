@@ -1,4 +1,4 @@
-//! Does a proxy let through what it must refuse? Whoever checks less is faster.
+//! Does a proxy pass requests that it must refuse? A proxy that checks less is faster.
 
 use crate::credentials::api_keys;
 use crate::credentials::bearer;
@@ -20,7 +20,7 @@ pub struct BadRequest {
     header: Option<String>,
 }
 
-/// Tokens that each break one rule, beginning with none at all.
+/// Returns requests without a token, and with tokens that each break one rule.
 pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
     let issuer = &material.issuer;
     let with = |name: &str, value: Value| {
@@ -33,7 +33,7 @@ pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
         header: Some(bearer(&token)),
     };
     let expired = claims(0)["iat"].as_u64().expect("seconds") - 600;
-    // Payload of one, signature of the other: both are this issuer's.
+    // The payload of one token with the signature of another: both are this issuer's.
     let (payload, _) = material.token().rsplit_once('.').expect("a token has dots");
     let signed = with("sub", "mallory".into());
     let (_, signature) = signed.rsplit_once('.').expect("a token has dots");
@@ -76,7 +76,7 @@ pub fn bad_keys(material: &Material) -> Vec<BadRequest> {
     ]
 }
 
-/// What the proxy at `address` lets through of `bad`.
+/// Returns the names of the requests in `bad` that the proxy at `address` passes.
 pub fn lets_through(load: &Load, address: SocketAddr, bad: &[BadRequest]) -> Vec<&'static str> {
     let passed = bad.iter().filter(|bad| {
         let headers: Vec<String> = bad.header.iter().cloned().collect();
@@ -86,7 +86,7 @@ pub fn lets_through(load: &Load, address: SocketAddr, bad: &[BadRequest]) -> Vec
     passed.map(|bad| bad.what).collect()
 }
 
-/// What is to be refused where these checks are made.
+/// Returns the requests that a proxy with these checks must refuse.
 pub fn bad(material: &Material, checks: Checks) -> Vec<BadRequest> {
     match checks {
         Checks::Nothing => Vec::new(),

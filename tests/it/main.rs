@@ -1,4 +1,4 @@
-//! The one integration binary: what Keygate does, through its public interface and its real sockets.
+//! The one integration binary: Keygate's behaviour through its public interface and its real sockets.
 
 mod support;
 mod invariants;

@@ -1,5 +1,5 @@
-//! Whatever strangers send: `invariants` holds of it. Here with inputs made to look like attacks; `tests/fuzz` finds its
-//! own, and where it starts from is checked here as well.
+//! Do the `invariants` hold for input that resembles attacks?
+//! `tests/fuzz` searches further; its seeds are checked here too.
 
 use crate::invariants;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn fragments(list: &'static [&'static str], noise: &'static str) -> impl Strateg
     prop_oneof![4 => prop::sample::select(list).prop_map(str::to_owned), 1 => noise.prop_map(|text| text)]
 }
 
-/// Pieces of paths that two readers may take differently.
+/// Generates paths from pieces that two readers may read differently.
 fn path() -> impl Strategy<Value = String> {
     let piece = fragments(
         &[
@@ -49,7 +49,7 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
-/// Lines of a head, good and almost so.
+/// Generates heads from valid and nearly valid lines.
 fn head() -> impl Strategy<Value = String> {
     let start = prop::sample::select(vec![
         "GET / HTTP/1.1",
@@ -100,7 +100,7 @@ fn head() -> impl Strategy<Value = String> {
     })
 }
 
-/// Values of credential headers.
+/// Generates values of credential headers.
 fn credential() -> impl Strategy<Value = String> {
     let piece = fragments(
         &[
@@ -125,7 +125,7 @@ fn credential() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-/// JSON that is almost what it should be, of `members`.
+/// Generates nearly valid JSON objects of `members`.
 fn object(members: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(members), 0..7).prop_map(|members| format!("{{{}}}", members.join(",")))
 }
@@ -218,7 +218,7 @@ fn jwks() -> impl Strategy<Value = String> {
     })
 }
 
-/// The file of every key with a few lines changed.
+/// Generates the file with every key, with a few lines changed.
 fn config() -> impl Strategy<Value = String> {
     let text = include_str!("../fuzz/corpus/config/every-key.yaml");
     let line = fragments(
@@ -256,7 +256,7 @@ fn config() -> impl Strategy<Value = String> {
     })
 }
 
-/// Chunks, whole and broken.
+/// Generates chunked bodies, whole and broken.
 fn chunks() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "3\r\nabc\r\n",

