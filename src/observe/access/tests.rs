@@ -226,8 +226,8 @@ fn everything_written_before_a_flush_is_out_after_it() {
 
 #[test]
 fn records_that_the_output_does_not_take_are_counted() {
-    struct Broken;
-    impl io::Write for Broken {
+    struct BrokenWriter;
+    impl io::Write for BrokenWriter {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
@@ -236,7 +236,7 @@ fn records_that_the_output_does_not_take_are_counted() {
         }
     }
     let dropped = counter();
-    let log = AccessLog::start(Broken, Format::Json, dropped.clone()).unwrap();
+    let log = AccessLog::start(BrokenWriter, Format::Json, dropped.clone()).unwrap();
     log.write(&record());
     assert!(log.flush(PATIENCE));
     log.write(&record());
